@@ -1,0 +1,67 @@
+# genepool: `make demo` runs the whole story on real images, `make test` proves it. Needs Python 3.11+ and make, nothing else.
+PYTHON ?= python3
+VENV ?= .venv
+OUT ?= out/demo
+BIN := $(VENV)/bin
+export OMP_NUM_THREADS ?= 1
+export OMP_WAIT_POLICY ?= PASSIVE
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test test-fast lint format bench proto clean help
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.installed ## from real images to a verified descendant, with a report in $(OUT)
+	$(BIN)/genepool simulate --sites 6 --report $(OUT)
+
+test: $(VENV)/.installed-dev ## every test, the long ones too
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-fast: $(VENV)/.installed-dev ## without the long tests
+	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+
+lint: $(VENV)/.installed-dev ## formatting, rules, types, import contracts, protocol, stubs
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/buf lint
+	$(MAKE) --no-print-directory proto-check
+
+format: $(VENV)/.installed-dev ## put the code into shape
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.installed-dev ## speed and memory, as ratios against a floor measured in the same run
+	$(BIN)/python -m tests.benchmarks $(BENCH_ARGS)
+
+proto: $(VENV)/.installed-dev ## generate the stubs in place
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m grpc_tools.protoc -I protocol --python_out=protocol --mypy_out=protocol \
+	  --grpc_python_out=protocol --mypy_grpc_out=protocol protocol/genepool_protocol/v1/*.proto
+	@for f in protocol/genepool_protocol/v1/*.proto; do \
+	  grep -q '^service ' $$f || rm -f $${f%.proto}_pb2_grpc.py $${f%.proto}_pb2_grpc.pyi; done
+
+.PHONY: proto-check
+proto-check:
+	@tmp=$$(mktemp -d) && cp -r protocol/genepool_protocol/v1 $$tmp/before && $(MAKE) --no-print-directory proto \
+	  && diff -r -x __pycache__ $$tmp/before protocol/genepool_protocol/v1 >$$tmp/diff \
+	  && rm -rf $$tmp || { echo "stubs were out of date: commit what 'make proto' generated"; cat $$tmp/diff; exit 1; }
+
+# An old pip knows no --group; a Python below 3.11 gets told so before anything is downloaded.
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "genepool needs Python 3.11 or newer; try: make PYTHON=python3.11 " + "demo")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+
+$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
+	@echo "installing genepool and its dependencies into $(VENV) (a few minutes the first time)"
+	$(BIN)/python -m pip install --quiet -e ".[all]"
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --group dev
+	@touch $@
+
+clean: ## remove what was generated here (the environment stays)
+	rm -rf out dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,30 @@
+"""`genepool`: what sites, consumers and researchers type. The commands live with the code that they run."""
+
+import typer
+
+from genepool_client.transport.environment import be_quiet
+from genepool_protocol import terminal
+
+be_quiet()
+
+from genepool_client.consumer import commands as consumer  # noqa: E402 - the switches come first
+from genepool_client.doctor import doctor  # noqa: E402
+from genepool_client.simulate import commands as simulate  # noqa: E402
+from genepool_client.site import commands as site  # noqa: E402
+
+app = typer.Typer(
+    name="genepool",
+    help="Contribute learngenes to a pool, and get Vision Transformers of any size from it.",
+    context_settings=terminal.CONTEXT,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(site.app, name="site", help="A data-holding site: train, condense, sign, submit.")
+consumer.register(app)
+simulate.register(app)
+app.command()(doctor)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    terminal.run(app, "genepool")

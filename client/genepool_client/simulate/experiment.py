@@ -1,0 +1,140 @@
+"""All measurements of a report, spread over processes: starting points x sizes x tasks x draws."""
+
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+
+from genepool_client.simulate import trial
+from genepool_protocol.learngene import algebra, expansion
+from genepool_protocol.learngene.blueprint import Blueprint, parse_blueprint
+from genepool_protocol.learngene.size import Size
+from genepool_protocol.learngene.tensors import TensorFile
+from genepool_protocol.selection import net
+from genepool_protocol.selection.combination import Mixture, mixture
+
+SCRATCH: Final = "scratch"
+SEED: Final = "seed"
+DESCENDANT: Final = "descendant"
+AVERAGE: Final = "uniform average"
+RANDOM_MEMBER: Final = "random member"
+RANDOM_NUMBERS: Final = "random numbers"
+STARTS: Final = (SCRATCH, SEED, DESCENDANT)
+"""Measured before and after fine-tuning at every size."""
+CONTROLS: Final = (AVERAGE, RANDOM_MEMBER, RANDOM_NUMBERS)
+"""Measured before fine-tuning: what explains a gain away if it does as well."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One measurement; `folder` holds the pool's descendant, where that is the starting point."""
+
+    start: str
+    size: Size
+    task: str
+    draw: int
+    steps: int
+    weights: Mixture = ()
+    folder: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the results."""
+
+    task: str
+    draw: int
+    size: Size
+    start: str
+    before: float
+    after: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What every measuring process reads once: files, not objects."""
+
+    blueprint_folder: Path
+    learngenes: dict[str, Path]  # by contribution id
+    episodes: dict[tuple[str, int], Path]  # .npz by task and draw
+
+
+_state: dict[str, object] = {}
+
+
+def _load(bench: Bench) -> None:
+    torch.set_num_threads(1)
+    blueprint = parse_blueprint((bench.blueprint_folder / "blueprint.json").read_bytes())
+    layout = expansion.gene_layout(blueprint, blueprint.components)
+    whole = expansion.gene_layout(blueprint, blueprint.seed.components)
+    _state["blueprint"] = blueprint
+    _state["seed"] = TensorFile(bench.blueprint_folder / "seed.safetensors").flat(whole).astype(np.float32)
+    _state["deltas"] = {name: TensorFile(path).flat(layout) for name, path in bench.learngenes.items()}
+    _state["episodes"] = bench.episodes
+
+
+def _measure(job: Job) -> Row:
+    blueprint, seed, deltas, episodes = (_state[name] for name in ("blueprint", "seed", "deltas", "episodes"))
+    assert isinstance(blueprint, Blueprint)  # noqa: S101 - set by _load
+    assert isinstance(seed, np.ndarray)  # noqa: S101
+    assert isinstance(deltas, dict)  # noqa: S101
+    assert isinstance(episodes, dict)  # noqa: S101
+    with np.load(episodes[job.task, job.draw]) as found:
+        episode = trial.Episode(job.task, job.draw, found["s"], found["sl"], found["t"], found["tl"])
+    weights = starting_point(blueprint, seed, deltas, job)
+    outcome = trial.measure(blueprint, job.size, weights, episode, job.steps)
+    return Row(job.task, job.draw, job.size, job.start, outcome.before, outcome.after)
+
+
+def starting_point(blueprint: Blueprint, seed: algebra.Flat, deltas: trial.Deltas, job: Job) -> net.Weights:
+    """The weights that a job starts from."""
+    if job.start == SCRATCH:
+        return trial.scratch(blueprint, job.size, job.draw)
+    if job.start == DESCENDANT:
+        everything = TensorFile(Path(job.folder) / "model.safetensors").all()
+        return net.as_tensors({name: array for name, array in everything.items() if not name.startswith("head.")})
+    if job.start == RANDOM_NUMBERS:
+        deltas = trial.random_pool(deltas, job.draw)
+    return trial.descended(blueprint, job.size, seed, deltas, job.weights)
+
+
+def save_episode(episode: trial.Episode, path: Path) -> Path:
+    """Write an episode where every process can read it."""
+    np.savez(path, s=episode.support, sl=episode.support_labels, t=episode.test, tl=episode.test_labels)
+    return path
+
+
+def control_jobs(task: str, draw: int, sizes: Sequence[Size], ids: Sequence[str], chosen: Mixture) -> Iterator[Job]:
+    """The controls of one episode; random numbers take the place of what TALS chose (of one member, if it chose none)."""
+    rng = np.random.default_rng([draw, *task.encode()])
+    everyone = mixture(dict.fromkeys(sorted(ids), round(1000 / len(ids))))
+    one = ((sorted(ids)[int(rng.integers(len(ids)))], 1000),)
+    for size in sizes:
+        for start, weights in ((AVERAGE, everyone), (RANDOM_MEMBER, one), (RANDOM_NUMBERS, chosen or one)):
+            yield Job(start, size, task, draw, 0, weights)
+
+
+def run(jobs: Sequence[Job], bench: Bench, processes: int, progress: Callable[[int, int, str], None]) -> list[Row]:
+    """Every job's row, in the order of the jobs.
+
+    Costly jobs go first, so that the processes end together.
+    """
+    order = sorted(range(len(jobs)), key=lambda i: -jobs[i].steps * jobs[i].size.depth * jobs[i].size.heads)
+    rows: dict[int, Row] = {}
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, mp_context=context, initializer=_load, initargs=(bench,)) as pool:
+        try:
+            waiting = {pool.submit(_measure, jobs[i]): i for i in order}
+            for done in as_completed(waiting):
+                rows[waiting[done]] = done.result()
+                row = rows[waiting[done]]
+                progress(len(rows), len(jobs), f"{row.task} {row.size} {row.start}")
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return [rows[i] for i in range(len(jobs))]

@@ -1,0 +1,114 @@
+"""Flower's simulation engine under our control: own SuperLink, own home, empty working folder, bounded Ray."""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from genepool_client.simulate.processes import Child, free_port, run_json, script
+from genepool_client.transport.environment import QUIET
+from genepool_protocol.wire.errors import Unavailable
+
+_READY = 60.0  # seconds
+_POLL = 0.5  # seconds
+
+
+class Fleet:
+    """Runs the campaign once over simulated sites.
+
+    Args:
+        root: an existing folder; everything of Flower's goes below it.
+        sites_root: holds `site-000`, `site-001`, ... (GENEPOOL_SIMULATION_ROOT of the ClientApps).
+        env: further environment of every Flower process.
+    """
+
+    def __init__(self, root: Path, sites_root: Path, env: dict[str, str]) -> None:
+        self._empty, self._home, self._cli = root / "cwd", root / "home", root / "cli"
+        for folder in (self._empty, self._home, self._cli):
+            folder.mkdir(parents=True, exist_ok=True)
+        self._log = root / "superlink.log"
+        self._env = {
+            **QUIET,
+            **env,
+            "GENEPOOL_SIMULATION_ROOT": str(sites_root),
+            "OMP_NUM_THREADS": "1",
+            "OMP_WAIT_POLICY": "PASSIVE",
+            "RAY_memory_monitor_refresh_ms": "0",
+            "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+            # flwr finds its helpers on PATH, and they must be those of this environment
+            "PATH": f"{Path(script('flwr')).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+        }
+        self._child: Child | None = None
+
+    def run(self, fab: Path, sites: int, parallel: int, config: dict[str, Any], watch: Callable[[], None]) -> None:
+        """Invite every simulated site once and wait for the campaign to end; `watch` is called while it runs.
+
+        Args:
+            fab: the code-free app folder.
+            sites: number of simulated sites.
+            parallel: how many ClientApps run at once.
+            config: run configuration; only keys that the app declares.
+            watch: called twice a second.
+
+        Raises:
+            Unavailable: SIMULATION_FAILED, with the end of Flower's log.
+        """
+        port = free_port()
+        self._start(port)
+        (self._cli / "config.toml").write_text(
+            f'[superlink]\ndefault = "sim"\n\n[superlink.sim]\naddress = "127.0.0.1:{port}"\ninsecure = true\n'
+        )
+        federation = (
+            f"num-supernodes={sites} client-resources-num-cpus=1 init-args-num-cpus={parallel} "
+            f"init-args-object-store-memory={256 << 20} init-args-include-dashboard=false"
+        )
+        command = [script("flwr"), "run", str(fab), "sim", "--format", "json", "--federation-config", federation]
+        if config:
+            command += ["-c", " ".join(f"{key}={json.dumps(value)}" for key, value in config.items())]
+        started = json.loads(run_json(command, env=self._cli_env, cwd=self._empty))
+        self._wait(str(started.get("run-id") or started["run_id"]), watch)
+
+    @property
+    def _cli_env(self) -> dict[str, str]:
+        return {**self._env, "FLWR_HOME": str(self._cli)}
+
+    def _start(self, port: int) -> None:
+        command = [script("flower-superlink"), "--simulation", "--insecure", "--isolation", "subprocess"]
+        command += ["--host", "127.0.0.1", "--port", str(port)]
+        env = {**self._env, "FLWR_HOME": str(self._home)}
+        self._child = Child("Flower's SuperLink", command, self._log, env=env, cwd=self._empty)
+        self._child.wait_for(f"{port}", _READY)
+
+    def _wait(self, run_id: str, watch: Callable[[], None]) -> None:
+        # `flwr run --stream` ends with 0 whatever happens, so the run's own state is asked for
+        asked = 0.0
+        while True:
+            watch()
+            if time.monotonic() - asked > 3:
+                asked = time.monotonic()
+                state = self._state(run_id)
+                if state.startswith("finished"):
+                    if state != "finished:completed":
+                        self._fail(f"the campaign ended as {state}")
+                    return
+            if self._child is None or self._child.returncode is not None:
+                self._fail("Flower's SuperLink ended")
+            time.sleep(_POLL)
+
+    def _state(self, run_id: str) -> str:
+        answer = json.loads(
+            run_json([script("flwr"), "ls", "sim", "--run-id", run_id, "--format", "json"], env=self._cli_env, cwd=self._empty)
+        )
+        return str(answer["runs"][0]["status"])
+
+    def _fail(self, why: str) -> None:
+        tail = self._child.tail(30) if self._child else ""
+        raise Unavailable("SIMULATION_FAILED", why, f"its log {self._log} ends:\n{tail}")
+
+    def stop(self) -> None:
+        """End Flower and the Ray that it started."""
+        if self._child is not None:
+            self._child.stop()
+            self._child = None

@@ -1,0 +1,133 @@
+"""Who holds which images: the sample pack, folders as sites, or one data set dealt out."""
+
+import re
+import shutil
+import zipfile
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+
+from genepool_protocol.wire.errors import InvalidInput, Refused
+
+_NAME = re.compile(r"[^a-z0-9]+")
+
+
+@dataclass(frozen=True, slots=True)
+class SiteData:
+    """A simulated site: its name and its folder of class folders."""
+
+    name: str
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """Who plays: sites with their images, and folders of tasks that no site has seen."""
+
+    sites: tuple[SiteData, ...]
+    tasks: tuple[Path, ...]
+
+
+def site_name(text: str) -> str:
+    """A name that a pool accepts: lower case, digits and hyphens."""
+    return _NAME.sub("-", text.lower()).strip("-")[:60] or "site"
+
+
+def samples(folder: Path, sites: int) -> Scenario:
+    """The sample pack that ships with genepool, unpacked into `folder`.
+
+    Raises:
+        InvalidInput: OPTION_INVALID, more sites than the pack has.
+    """
+    if not (folder / "ORIGIN.md").exists():
+        pack = resources.files("genepool_client.simulate") / "samples"
+        with resources.as_file(pack / "samples.zip") as archive, zipfile.ZipFile(archive) as opened:
+            opened.extractall(folder)
+        with resources.as_file(pack / "ORIGIN.md") as origin:
+            shutil.copy(origin, folder / "ORIGIN.md")
+    found = by_folder([folder / "sites"], sites)
+    return Scenario(found, tuple(sorted((folder / "tasks").iterdir())))
+
+
+def by_folder(paths: list[Path], sites: int) -> tuple[SiteData, ...]:
+    """Every folder of class folders is a site: each path itself, or the folders in it.
+
+    Raises:
+        InvalidInput: PATH_MISSING or OPTION_INVALID.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if not path.is_dir():
+            raise InvalidInput("PATH_MISSING", f"there is no folder {path}", "give a folder of class folders")
+        inner = sorted(p for p in path.iterdir() if p.is_dir() and any(q.is_dir() for q in p.iterdir()))
+        found += inner or [path]
+    if sites > len(found):
+        raise InvalidInput(
+            "OPTION_INVALID",
+            f"{sites} sites were asked for and the data has folders for {len(found)}",
+            "lower --sites, or deal one data set out with --partition dirichlet:0.3",
+        )
+    return tuple(SiteData(site_name(path.name), path) for path in found[:sites])
+
+
+def dealt(path: Path, sites: int, rule: str, into: Path, rng: int = 0) -> tuple[SiteData, ...]:
+    """One folder of class folders dealt out to sites, as folders of links.
+
+    Args:
+        path: a folder of class folders.
+        sites: how many sites.
+        rule: `dirichlet:A` (class shares drawn from a Dirichlet distribution; small A is uneven) or `classes:K` (each
+            site sees K classes).
+        into: where the site folders are made.
+        rng: seed of the dealing.
+
+    Raises:
+        InvalidInput: OPTION_INVALID, PATH_MISSING.
+    """
+    if not path.is_dir():
+        raise InvalidInput("PATH_MISSING", f"there is no folder {path}", "give a folder of class folders")
+    if into.exists():
+        raise Refused("DATA_CHANGED", f"{into} exists already", "choose an empty --report folder")
+    classes = sorted(p for p in path.iterdir() if p.is_dir())
+    generator = np.random.default_rng(rng)
+    shares = _shares(rule, len(classes), sites, generator)
+    for index, folder in enumerate(classes):
+        files = sorted(p for p in folder.iterdir() if p.is_file())
+        order = generator.permutation(len(files))
+        ends = np.round(np.cumsum(shares[index]) * len(files)).astype(int)
+        for site, (start, end) in enumerate(zip(np.r_[0, ends[:-1]], ends, strict=True)):
+            for number in order[start:end]:
+                target = into / f"site-{site:03d}" / folder.name / files[number].name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.symlink_to(files[number].resolve())
+    made = sorted(into.iterdir())
+    poor = [folder.name for folder in made if len(list(folder.iterdir())) < 2]
+    if len(made) < sites or poor:
+        raise InvalidInput(
+            "OPTION_INVALID", f"--partition {rule} leaves a site with fewer than two classes", "choose a more even rule"
+        )
+    return tuple(SiteData(folder.name, folder) for folder in made)
+
+
+def _shares(rule: str, classes: int, sites: int, generator: np.random.Generator) -> np.ndarray:
+    """Share of every class that each site gets, shape (classes, sites), rows sum to one."""
+    kind, _, text = rule.partition(":")
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if kind == "dirichlet" and value > 0:
+        return generator.dirichlet([value] * sites, size=classes)
+    if kind == "classes" and value == int(value) and 2 <= value <= classes:
+        wanted = np.zeros((classes, sites))
+        for site in range(sites):
+            first = site * int(value)
+            wanted[[(first + k) % classes for k in range(int(value))], site] = 1.0
+        unseen = wanted.sum(axis=1) == 0
+        wanted[unseen, generator.integers(sites, size=int(unseen.sum()))] = 1.0
+        return np.asarray(wanted / wanted.sum(axis=1, keepdims=True))
+    raise InvalidInput(
+        "OPTION_INVALID", f"--partition {rule!r} is not known", "choose by-folder, dirichlet:A (A > 0) or classes:K (K >= 2)"
+    )

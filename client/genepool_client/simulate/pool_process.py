@@ -1,0 +1,50 @@
+"""A real pool server in its own process, operated through its own command line."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from genepool_client.simulate.processes import Child, run_json, script
+from genepool_client.transport.environment import QUIET
+
+_READY = 120.0  # seconds; Ray alone takes five to fifteen
+
+
+class PoolProcess:
+    """`genepool-server` on loopback with a data folder of its own.
+
+    Args:
+        folder: the data folder, made by `genepool-server init` unless it exists.
+        logs: where its log goes.
+        blueprint: name of the blueprint.
+    """
+
+    def __init__(self, folder: Path, logs: Path, blueprint: str) -> None:
+        self.folder, self._logs = folder, logs
+        self._env = {**QUIET, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+        if not folder.exists():
+            self.command("init", str(folder), "--blueprint", blueprint, "--name", "pool.local/log")
+        self._child: Child | None = None
+        self.address = ""
+
+    def start(self) -> str:
+        """Serve on a free port; returns HOST:PORT."""
+        command = [script("genepool-server"), "serve", str(self.folder), "--listen", "127.0.0.1:0"]
+        self._child = Child("the pool server", command, self._logs / "pool.log", env=self._env, cwd=self._logs)
+        self._child.wait_for("serving ", _READY)
+        self.address = (self.folder / "address").read_text().strip()
+        return self.address
+
+    def command(self, *arguments: str) -> str:
+        """Standard output of an operator's command."""
+        return run_json([script("genepool-server"), *arguments], env=self._env, cwd=self._logs)
+
+    def operate(self, verb: str, *arguments: str) -> Any:
+        """The JSON answer of an operator's command on this pool."""
+        return json.loads(self.command(verb, *arguments, "--dir", str(self.folder), "--json"))
+
+    def stop(self) -> None:
+        """End the server and everything it started."""
+        if self._child is not None:
+            self._child.stop()
+            self._child = None

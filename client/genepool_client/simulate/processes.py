@@ -1,0 +1,144 @@
+"""Child processes that never outlive us: each in its own session, logged to a file, stopped with all its children."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from genepool_protocol.wire.errors import InvalidInput, Unavailable
+
+_GRACE = 20.0  # seconds between asking and killing
+
+
+def script(name: str) -> str:
+    """The console script that was installed with the Python that runs us.
+
+    Raises:
+        InvalidInput: DEPENDENCY_MISSING.
+    """
+    path = Path(sys.executable).parent / name
+    if not path.exists():
+        raise InvalidInput("DEPENDENCY_MISSING", f"the command {name} is not installed", "pip install 'genepool[all]'")
+    return str(path)
+
+
+def free_port() -> int:
+    """A port that was free on loopback a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Child:
+    """A process with its children, its output in a log file.
+
+    Args:
+        name: for sentences.
+        command: program and arguments.
+        log: file that takes stdout and stderr.
+        env: added to our environment.
+        cwd: working folder.
+    """
+
+    def __init__(self, name: str, command: Sequence[str], log: Path, *, env: Mapping[str, str], cwd: Path) -> None:
+        self.name, self.log = name, log
+        with log.open("ab") as sink:
+            self._process = subprocess.Popen(
+                command,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, **env},
+                cwd=cwd,
+                start_new_session=True,  # so that the whole group can be stopped, and a Ctrl-C reaches us alone
+            )
+
+    @property
+    def returncode(self) -> int | None:
+        """Exit code, or None while it runs."""
+        return self._process.poll()
+
+    def tail(self, lines: int = 15) -> str:
+        """The last lines of its log."""
+        text = self.log.read_text(errors="replace") if self.log.exists() else ""
+        return "\n".join(text.splitlines()[-lines:])
+
+    def wait_for(self, text: str, seconds: float) -> str:
+        """The first line of the log that contains `text`.
+
+        Raises:
+            Unavailable: SIMULATION_FAILED, it ended before, or took too long.
+        """
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            content = self.log.read_text(errors="replace")
+            for line in content.splitlines():
+                if text in line:
+                    return line
+            if self.returncode is not None:
+                break
+            time.sleep(0.1)
+        raise Unavailable("SIMULATION_FAILED", f"{self.name} did not start", f"its log {self.log} ends:\n{self.tail()}")
+
+    def wait(self, seconds: float) -> int | None:
+        """Exit code, or None after that time."""
+        try:
+            return self._process.wait(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def stop(self) -> None:
+        """Ask it to end, wait, then kill its whole group; returns when nothing of it is left."""
+        if self.returncode is None:
+            self._process.terminate()
+            self.wait(_GRACE)
+        self._signal_group(signal.SIGTERM)
+        deadline = time.monotonic() + _GRACE
+        while self._group_alive() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        self._signal_group(signal.SIGKILL)
+        self._process.wait()
+
+    def _signal_group(self, number: signal.Signals) -> None:
+        try:
+            os.killpg(self._process.pid, number)
+        except ProcessLookupError:
+            return
+
+    def _group_alive(self) -> bool:
+        self._process.poll()
+        try:
+            os.killpg(self._process.pid, 0)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def run_json(command: Sequence[str], *, env: Mapping[str, str], cwd: Path, seconds: float = 120.0) -> str:
+    """Standard output of a short command.
+
+    Raises:
+        Unavailable: SIMULATION_FAILED, with what it wrote on stderr.
+    """
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, **env}, cwd=cwd, timeout=seconds, check=False
+    )
+    if done.returncode:
+        raise Unavailable(
+            "SIMULATION_FAILED", f"{Path(command[0]).name} {command[1]} ended with {done.returncode}", done.stderr.strip()[-2000:]
+        )
+    return done.stdout

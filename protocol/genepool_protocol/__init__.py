@@ -1,0 +1,8 @@
+"""What both sides of genepool agree on: the wire, trust, learngenes and their selection.
+
+Nothing here does I/O beyond reading a file that it is given (and `terminal`, which both command lines print with), and
+nothing here knows gRPC servers, Ray or Flower.
+Only `genepool_protocol.selection` imports torch.
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,166 @@
+"""A blueprint fixes an architecture family and names the seed learngene by digest.
+
+The family is the pre-norm ViT of timm's `VisionTransformer` without class token: average pooling after the final norm,
+constant head dimension, MLP hidden width proportional to the model width, learned position table.
+"""
+
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from genepool_protocol.learngene.size import Budget, Size, sizes
+from genepool_protocol.trust import digest, strict_json
+from genepool_protocol.wire.documents import Decimal, Document, Name, Sha256, first_problem
+from genepool_protocol.wire.errors import InvalidInput, NotFound
+from genepool_protocol.wire.limits import LIMITS
+from genepool_protocol.wire.versions import BLUEPRINT_SCHEMA
+
+class SeedRef(Document):
+    """Which file the seed learngene is."""
+
+    sha256: Sha256
+    size: Annotated[int, Field(ge=1, le=1 << 40)]  # bytes
+    components: Annotated[int, Field(ge=1, le=64)]
+
+
+class SizeRef(Document):
+    """A size inside a document."""
+
+    depth: Annotated[int, Field(ge=1, le=256)]
+    heads: Annotated[int, Field(ge=1, le=64)]
+
+    def size(self) -> Size:
+        """The same as a value."""
+        return Size(self.depth, self.heads)
+
+
+class Blueprint(Document):
+    """The architecture family of one pool's learngenes (SPEC.md section 2)."""
+
+    schema_: Literal["genepool.blueprint/v1"] = Field(default=BLUEPRINT_SCHEMA, alias="schema")
+    name: Name
+    basis: Literal["dct-v1"] = "dct-v1"
+    image: Annotated[int, Field(ge=8, le=1024)]  # pixels a side, RGB
+    patch: Annotated[int, Field(ge=1, le=64)]  # pixels a side
+    head_dim: Annotated[int, Field(ge=8, le=256)]
+    heads: Annotated[int, Field(ge=1, le=64)]  # at full width
+    mlp_ratio: Annotated[int, Field(ge=1, le=8)]
+    depth: Annotated[int, Field(ge=1, le=256)]  # of an ancestry model: the reference depth
+    depths: Annotated[list[int], Field(min_length=2, max_length=2)]  # of descendants, inclusive
+    components: Annotated[int, Field(ge=1, le=16)]  # of a learngene
+    norm_eps: Decimal = "1e-6"
+    mean: Annotated[list[Decimal], Field(min_length=3, max_length=3)]  # of pixels in 0..1
+    std: Annotated[list[Decimal], Field(min_length=3, max_length=3)]
+    key: SizeRef  # the size under which keys are computed
+    score: SizeRef  # the size at which TALS scores
+    seed: SeedRef
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        problems = [
+            (self.image % self.patch != 0, "image is not a multiple of patch"),
+            (not 1 <= self.depths[0] <= self.depth <= self.depths[1] <= 256, "depth lies outside depths"),
+            (self.components > self.seed.components, "a learngene has more components than the seed"),
+            (any(ref.heads > self.heads for ref in (self.key, self.score)), "key or score is wider than the model"),
+        ]
+        for bad, why in problems:
+            if bad:
+                raise ValueError(why)
+        return self
+
+    @property
+    def reference(self) -> Size:
+        """The size of an ancestry model."""
+        return Size(self.depth, self.heads)
+
+    @property
+    def tokens(self) -> int:
+        """Number of patches of an image."""
+        return (self.image // self.patch) ** 2
+
+    def width(self, heads: int) -> int:
+        """The model width of so many heads."""
+        return heads * self.head_dim
+
+    def check(self, size: Size) -> Size:
+        """The size, if the blueprint has it.
+
+        Raises:
+            InvalidInput: SIZE_OUTSIDE_BLUEPRINT.
+        """
+        low, high = self.depths
+        if not (low <= size.depth <= high and 1 <= size.heads <= self.heads):
+            raise InvalidInput(
+                "SIZE_OUTSIDE_BLUEPRINT",
+                f"the size {size} lies outside blueprint {self.name}",
+                f"choose a depth from {low} to {high} and 1 to {self.heads} heads",
+            )
+        return size
+
+    def params(self, size: Size) -> int:
+        """Parameters of a descendant of that size, without a head."""
+        d, m = self.width(size.heads), self.width(size.heads) * self.mlp_ratio
+        block = 4 * d + 3 * d * d + 3 * d + d * d + d + 2 * d * m + m + d
+        return size.depth * block + d * (3 * self.patch**2 + 1) + self.tokens * d + 2 * d
+
+    def resolve(self, budget: Budget) -> Size:
+        """The size a budget asks for: the one with the most parameters that fits (the wider one when two are equal).
+
+        Raises:
+            InvalidInput: SIZE_OUTSIDE_BLUEPRINT or BUDGET_TOO_SMALL.
+        """
+        if budget.size is not None:
+            return self.check(budget.size)
+        # 4 bytes a parameter, and a zero head of one class: what model.safetensors holds, headers aside
+        limit = budget.max_params if budget.max_params is not None else ((budget.max_bytes or 0) - _HEADER_BYTES) // 4
+        low, high = self.depths
+        fitting = [s for s in sizes((low, high), self.heads) if self.params(s) <= limit]
+        if not fitting:
+            smallest = self.params(Size(low, 1))
+            raise InvalidInput(
+                "BUDGET_TOO_SMALL",
+                f"no size of blueprint {self.name} fits the budget",
+                f"the smallest descendant ({low},1) has {smallest:,} parameters and about {4 * smallest:,} bytes",
+            )
+        return max(fitting, key=lambda s: (self.params(s), s.heads))
+
+    def canonical(self) -> bytes:
+        """RFC 8785 bytes: what is hashed, stored and sent."""
+        return strict_json.canonical(self.model_dump(by_alias=True))
+
+    @property
+    def sha256(self) -> str:
+        """Hex SHA-256 of the canonical bytes."""
+        return digest.sha256_hex(self.canonical())
+
+
+_HEADER_BYTES: Final = 32 << 10
+"""Upper bound of a descendant's safetensors header and head, so that a byte budget is never exceeded."""
+
+
+def parse_blueprint(raw: bytes) -> Blueprint:
+    """The blueprint in canonical bytes.
+
+    Raises:
+        InvalidInput: JSON_MALFORMED or BLUEPRINT_MALFORMED.
+    """
+    value = strict_json.loads_canonical(raw, max_bytes=LIMITS.manifest_bytes, what="blueprint")
+    try:
+        return Blueprint.model_validate(value)
+    except ValidationError as exc:
+        raise InvalidInput("BLUEPRINT_MALFORMED", f"the blueprint is not valid: {first_problem(exc)}") from exc
+
+
+def bundled_folder(name: str) -> Path:
+    """The folder of a blueprint that ships inside the package: `blueprint.json` and `seed.safetensors`.
+
+    Raises:
+        NotFound: BLUEPRINT_UNKNOWN.
+    """
+    root = Path(str(resources.files("genepool_protocol.learngene"))) / "blueprints"
+    names = sorted(path.name for path in root.iterdir() if (path / "blueprint.json").is_file())
+    if name not in names:
+        raise NotFound("BLUEPRINT_UNKNOWN", f"there is no blueprint {name!r}", f"choose one of: {', '.join(names)}")
+    return root / name

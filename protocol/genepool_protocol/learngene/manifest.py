@@ -1,0 +1,126 @@
+"""manifest.json: what a site states about a learngene and signs (SPEC.md section 4)."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError
+
+from genepool_protocol.learngene.blueprint import Blueprint
+from genepool_protocol.learngene.expansion import Layout, gene_layout
+from genepool_protocol.trust import strict_json
+from genepool_protocol.wire.documents import Decimal, Document, Name, Sha256, Timestamp, first_problem
+from genepool_protocol.wire.errors import InvalidInput
+from genepool_protocol.wire.limits import LIMITS
+from genepool_protocol.wire.versions import MANIFEST_SCHEMA
+
+LEARNGENE_FILE = "learngene.safetensors"
+MANIFEST_FILE = "manifest.json"
+BUNDLE_FILE = "model.sig"
+SUBJECT = "learngene"
+"""Subject name of a contribution's statement."""
+
+_Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+_Count = Annotated[int, Field(ge=0, lt=1 << 53)]
+
+
+class FileRef(Document):
+    """The weights file."""
+
+    name: Literal["learngene.safetensors"] = "learngene.safetensors"
+    size: Annotated[int, Field(ge=1, lt=1 << 53)]  # bytes
+    sha256: _Hex
+    tensor_digest: _Hex  # equal for the same tensors under another header
+
+
+class TensorRef(Document):
+    """One tensor of the file, in file order."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.\-]{0,127}$")]
+    dtype: Literal["F16", "F32"]
+    shape: Annotated[list[Annotated[int, Field(ge=1, le=1 << 20)]], Field(max_length=4)]
+
+
+class Observed(Document):
+    """The checkpoint that the site last verified: gossip against a log that shows two faces."""
+
+    size: _Count
+    root: Annotated[str, Field(pattern=r"^([A-Za-z0-9+/]{43}=)?$")]  # base64, empty at size 0
+
+
+class Privacy(Document):
+    """What the site claims it did to protect its images; a claim, signed, and not proved."""
+
+    mechanism: Literal["none"] = "none"
+    key_clip: Decimal
+    key_noise: Decimal  # in units of one image's largest influence
+
+
+class Training(Document):
+    """Where the learngene comes from, in numbers that give no image away."""
+
+    images: _Count
+    classes: _Count
+    ancestry_steps: _Count
+    condense_steps: _Count
+    software: Annotated[str, Field(max_length=64)]
+
+
+class Manifest(Document):
+    """The signed description of a contribution."""
+
+    schema_: Literal["genepool.manifest/v1"] = Field(default=MANIFEST_SCHEMA, alias="schema")
+    pool: Annotated[str, Field(max_length=255)]  # the log's origin: the audience
+    site: Name
+    seq: Annotated[int, Field(ge=1, lt=1 << 53)]
+    prev: _Hex  # payload hash of the site's previous contribution, or zeros
+    nonce: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{43}$")]
+    not_after: Timestamp
+    observed: Observed
+    blueprint: Sha256  # of the blueprint, which names the seed
+    basis: Literal["dct-v1"] = "dct-v1"
+    file: FileRef
+    tensors: Annotated[list[TensorRef], Field(min_length=1, max_length=LIMITS.tensors)]
+    training: Training
+    privacy: Privacy
+    license: Annotated[str, Field(pattern=r"^[A-Za-z0-9.+-]{1,64}$")]  # SPDX
+
+    def canonical(self) -> bytes:
+        """RFC 8785 bytes: the file's content."""
+        return strict_json.canonical(self.model_dump(by_alias=True))
+
+
+def parse_manifest(raw: bytes) -> Manifest:
+    """The manifest in a file's bytes.
+
+    Raises:
+        InvalidInput: JSON_MALFORMED (not RFC 8785 bytes) or MANIFEST_MALFORMED.
+    """
+    value = strict_json.loads_canonical(raw, max_bytes=LIMITS.manifest_bytes, what="manifest")
+    try:
+        return Manifest.model_validate(value)
+    except ValidationError as exc:
+        raise InvalidInput("MANIFEST_MALFORMED", f"the manifest is not valid: {first_problem(exc)}") from exc
+
+
+def file_layout(blueprint: Blueprint) -> Layout:
+    """Names and shapes of a learngene file: the gene of the blueprint's components, then its key."""
+    width = blueprint.width(blueprint.key.heads)
+    return {**gene_layout(blueprint, blueprint.components), "key.mean": (width,), "key.std": (width,)}
+
+
+def check_architecture(manifest: Manifest, blueprint: Blueprint) -> None:
+    """Refuse a manifest whose tensors are not exactly the blueprint's, in order and in one dtype.
+
+    Raises:
+        InvalidInput: ARCH_MISMATCH, naming the first tensor that differs.
+    """
+    if manifest.blueprint != f"sha256:{blueprint.sha256}":
+        raise InvalidInput("ARCH_MISMATCH", f"the manifest names another blueprint than {blueprint.name}")
+    stated = [(tensor.name, tuple(tensor.shape)) for tensor in manifest.tensors]
+    expected = list(file_layout(blueprint).items())
+    for have, want in zip(stated, expected, strict=False):
+        if have != want:
+            raise InvalidInput("ARCH_MISMATCH", f"tensor {have[0]} {have[1]} stands where {want[0]} {want[1]} must be")
+    if len(stated) != len(expected):
+        raise InvalidInput("ARCH_MISMATCH", f"there are {len(stated)} tensors, the blueprint has {len(expected)}")
+    if len({tensor.dtype for tensor in manifest.tensors}) != 1:
+        raise InvalidInput("ARCH_MISMATCH", "the tensors do not share one dtype")

@@ -1,0 +1,131 @@
+"""Receipts: the proof that the log holds a statement, as `tlogEntries[0]` of the very bundle that it proves.
+
+A leaf is the body of a Rekor v2 entry `dsse 0.0.2` in RFC 8785 bytes: hashes and keys only, so that erasing a
+contribution never touches the log.
+"""
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from genepool_protocol.trust import checkpoint as heads
+from genepool_protocol.trust import envelope, merkle, strict_json
+from genepool_protocol.trust.checkpoint import Checkpoint
+from genepool_protocol.trust.encoding import b64, unb64
+from genepool_protocol.trust.envelope import Bundle, Verified
+from genepool_protocol.trust.keys import LogVerifier
+from genepool_protocol.wire.errors import InvalidInput, VerificationError
+
+_KIND: Final = {"kind": "dsse", "version": "0.0.2"}
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """A verified statement that the log is proved to hold at `index`, under `checkpoint`."""
+
+    verified: Verified
+    index: int
+    checkpoint: Checkpoint
+
+
+def leaf(verified: Verified) -> bytes:
+    """The log's leaf for a verified statement."""
+    signature = {
+        "content": b64(verified.signature),
+        "verifier": {
+            "keyDetails": "PKIX_ECDSA_P256_SHA_256",
+            "publicKey": {"rawBytes": b64(verified.key.spki)},
+        },
+    }
+    hashed = {"algorithm": "SHA2_256", "digest": b64(hashlib.sha256(verified.payload).digest())}
+    spec = {"dsseV002": {"payloadHash": hashed, "signatures": [signature]}}
+    return strict_json.canonical({"apiVersion": "0.0.2", "kind": "dsse", "spec": spec})
+
+
+def leaf_payload_sha256(raw: bytes) -> str:
+    """Hex payload hash that a leaf names.
+
+    Raises:
+        InvalidInput: JSON_MALFORMED or BUNDLE_MALFORMED.
+    """
+    value = strict_json.loads_canonical(raw, max_bytes=64 << 10, what="log leaf")
+    try:
+        return unb64(value["spec"]["dsseV002"]["payloadHash"]["digest"], "payload hash").hex()
+    except (KeyError, TypeError) as exc:
+        raise InvalidInput("BUNDLE_MALFORMED", "a log leaf is not of kind dsse 0.0.2") from exc
+
+
+def make(bundle: Bundle, body: bytes, index: int, proof: Sequence[bytes], head: Checkpoint, log: LogVerifier) -> bytes:
+    """The receipt: the bundle with its log entry.
+
+    Args:
+        bundle: what was logged.
+        body: its leaf.
+        index: where it stands.
+        proof: inclusion proof under `head`.
+        head: a checkpoint of the log with more than `index` leaves.
+        log: the log's key.
+    """
+    entry = {
+        "logIndex": str(index),
+        "logId": {"keyId": b64(log.log_id)},
+        "kindVersion": dict(_KIND),
+        "integratedTime": "0",
+        "inclusionProof": {
+            "logIndex": str(index),
+            "rootHash": b64(head.root),
+            "treeSize": str(head.size),
+            "hashes": [b64(one) for one in proof],
+            "checkpoint": {"envelope": head.note},
+        },
+        "canonicalizedBody": b64(body),
+    }
+    return envelope.with_receipt(bundle, entry)
+
+
+def verify(bundle: Bundle, verified: Verified, log: LogVerifier) -> Logged:
+    """Check that the log holds this statement: the leaf is recomputed, the checkpoint's signature and the proof checked.
+
+    Args:
+        bundle: a parsed receipt.
+        verified: the same bundle after `envelope.verify`.
+        log: the pinned key of the log.
+
+    Raises:
+        VerificationError: PROOF_INVALID or CHECKPOINT_INVALID.
+        InvalidInput: BUNDLE_MALFORMED.
+    """
+    if bundle.tlog is None:
+        raise VerificationError("PROOF_INVALID", "the bundle is not a receipt: it has no log entry", "fetch the receipt")
+    entry = bundle.tlog
+    try:
+        proof = entry["inclusionProof"]
+        index, size = _number(entry["logIndex"]), _number(proof["treeSize"])
+        same = proof["logIndex"] == entry["logIndex"] and entry["kindVersion"] == _KIND
+        key_id, body = unb64(entry["logId"]["keyId"], "log id"), unb64(entry["canonicalizedBody"], "log body")
+        hashes = [unb64(one, "proof hash") for one in proof["hashes"]]
+        root, text = unb64(proof["rootHash"], "root"), proof["checkpoint"]["envelope"]
+    except (KeyError, TypeError) as exc:
+        raise InvalidInput("BUNDLE_MALFORMED", "the receipt's log entry lacks a member") from exc
+    if not same or key_id != log.log_id or not isinstance(text, str):
+        raise VerificationError("PROOF_INVALID", "the receipt is for another log or another kind of entry")
+    head = heads.verify(text, log)
+    if (head.size, head.root) != (size, root):
+        raise VerificationError("PROOF_INVALID", "the receipt's proof and checkpoint speak of different trees")
+    if body != leaf(verified):
+        raise VerificationError("PROOF_INVALID", "the receipt proves another statement than the one it comes with")
+    merkle.verify_inclusion(merkle.leaf_hash(body), index, size, hashes, root)
+    return Logged(verified, index, head)
+
+
+def _number(text: Any) -> int:
+    if not isinstance(text, str) or not text.isascii() or not text.isdigit() or len(text) > 15 or str(int(text)) != text:
+        raise InvalidInput("BUNDLE_MALFORMED", "the receipt's log entry holds a number that is not canonical")
+    return int(text)
+
+
+def observed_root(head: Checkpoint | None) -> tuple[int, str]:
+    """Size and base64 root of a checkpoint, as a manifest's `observed` states them; (0, "") for none."""
+    return (0, "") if head is None else (head.size, base64.b64encode(head.root).decode())

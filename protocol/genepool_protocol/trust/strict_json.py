@@ -1,0 +1,92 @@
+"""JSON that means one thing: no duplicate members, no floats, bounded depth; and RFC 8785 canonical bytes."""
+
+import json
+from typing import Any, NoReturn
+
+import rfc8785
+
+from genepool_protocol.wire.errors import InvalidInput
+from genepool_protocol.wire.limits import LIMITS
+
+
+def loads(raw: bytes, *, max_bytes: int, what: str, floats: bool = False) -> Any:
+    """The value of strict JSON bytes.
+
+    Args:
+        raw: UTF-8 without a byte order mark.
+        max_bytes: largest length that is looked at.
+        what: the document's name, for the sentence.
+        floats: whether fractions and exponents are allowed.
+
+    Raises:
+        InvalidInput: JSON_MALFORMED.
+    """
+
+    def bad(why: str) -> NoReturn:
+        raise InvalidInput("JSON_MALFORMED", f"the {what} is not strict JSON: {why}")
+
+    def pairs(members: list[tuple[str, Any]]) -> dict[str, Any]:
+        value = dict(members)
+        if len(value) != len(members):
+            bad("a member appears twice")
+        return value
+
+    def integer(text: str) -> int:
+        return int(text) if len(text) <= 15 else bad("an integer has 16 or more digits")
+
+    def fraction(text: str) -> float:
+        return float(text) if floats else bad("it holds a float")
+
+    if len(raw) > max_bytes:
+        bad(f"it has {len(raw)} bytes, at most {max_bytes} are allowed")
+    if _depth(raw) > LIMITS.json_depth:
+        bad(f"it nests deeper than {LIMITS.json_depth}")
+    try:
+        return json.loads(
+            raw.decode("utf-8"),
+            object_pairs_hook=pairs,
+            parse_int=integer,
+            parse_float=fraction,
+            parse_constant=lambda name: bad(f"it holds {name}"),
+        )
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as exc:
+        raise InvalidInput("JSON_MALFORMED", f"the {what} is not strict JSON: {type(exc).__name__}") from exc
+
+
+def _depth(raw: bytes) -> int:
+    """Deepest nesting, counted before a recursive parser runs; strings are skipped."""
+    deepest = depth = 0
+    in_string = escaped = False
+    for byte in raw:
+        if in_string:
+            if escaped:
+                escaped = False
+            elif byte == 0x5C:
+                escaped = True
+            elif byte == 0x22:
+                in_string = False
+        elif byte == 0x22:
+            in_string = True
+        elif byte in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif byte in b"]}":
+            depth -= 1
+    return deepest
+
+
+def canonical(value: Any) -> bytes:
+    """RFC 8785 bytes of a value."""
+    return rfc8785.dumps(value)
+
+
+def loads_canonical(raw: bytes, *, max_bytes: int, what: str) -> Any:
+    """The value of bytes that are exactly the canonical form of what they say.
+
+    Raises:
+        InvalidInput: JSON_MALFORMED.
+    """
+    value = loads(raw, max_bytes=max_bytes, what=what)
+    if canonical(value) != raw:
+        raise InvalidInput("JSON_MALFORMED", f"the {what} is not in canonical form (RFC 8785)")
+    return value

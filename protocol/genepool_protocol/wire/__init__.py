@@ -1,0 +1,1 @@
+"""The wire: error table, limits with their units, versions, and conversions between messages and plain values."""

@@ -1,0 +1,22 @@
+"""The base of every document that is signed, hashed or handed over: frozen, strict, without unknown members."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+Sha256 = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+Decimal = Annotated[str, Field(pattern=r"^-?[0-9]{1,9}(\.[0-9]{1,12})?(e-?[0-9]{1,2})?$")]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$")]
+Timestamp = Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$")]
+
+
+class Document(BaseModel):
+    """A pydantic model for canonical JSON: no floats (decimals are strings), no unknown members, no coercion."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
+
+
+def first_problem(exc: ValidationError) -> str:
+    """The first problem that pydantic found, as `place: rule`; never the offending value."""
+    problem = exc.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(str(part) for part in problem['loc']) or 'document'}: {problem['msg']}"

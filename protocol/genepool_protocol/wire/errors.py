@@ -1,0 +1,148 @@
+"""Every error that genepool raises, and the one table that puts it on the wire.
+
+    GenepoolError
+    ├── InvalidInput        what was given is wrong: mend it
+    ├── VerificationError   a signature, digest or proof does not hold: do not use the thing
+    ├── Refused             it is well-formed, but this state or identity does not allow it
+    ├── NotFound            the named thing does not exist
+    ├── Unavailable         try again later, or elsewhere
+    ├── VersionMismatch     the two ends speak different versions
+    └── StorageError        the disk or the ledger failed, or contradicts itself
+
+Each error carries a stable `reason` (a key of `REASONS`), a sentence that names the input and the rule, and how to
+mend it. Library code raises; only the command line prints and exits.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+
+class GenepoolError(Exception):
+    """The root: catch this at the edge of a program.
+
+    Args:
+        reason: a key of `REASONS`.
+        message: one sentence that names the input and the rule it breaks.
+        fix: what to do about it.
+        metadata: small facts for machines, sent as ErrorInfo.metadata.
+    """
+
+    exit_code: int = 1
+
+    def __init__(self, reason: str, message: str, fix: str = "", **metadata: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.fix = fix
+        self.metadata = metadata
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), self.reason, self.message, self.fix, self.metadata)
+
+    def diagnostics(self) -> str:
+        """The sentence for a person: what is wrong, and how to mend it."""
+        return f"{self.message}; {self.fix}" if self.fix else self.message
+
+
+def _rebuild(kind: type[GenepoolError], reason: str, message: str, fix: str, metadata: dict[str, str]) -> GenepoolError:
+    return kind(reason, message, fix, **metadata)
+
+
+class InvalidInput(GenepoolError):
+    """What was given is wrong."""
+
+    exit_code = 2
+
+
+class NotFound(GenepoolError):
+    """The named thing does not exist."""
+
+    exit_code = 3
+
+
+class VerificationError(GenepoolError):
+    """A signature, digest or proof does not hold."""
+
+    exit_code = 4
+
+
+class Unavailable(GenepoolError):
+    """The other end cannot answer now."""
+
+    exit_code = 5
+
+
+class Refused(GenepoolError):
+    """Well-formed, but not allowed in this state or for this identity."""
+
+    exit_code = 6
+
+
+class StorageError(GenepoolError):
+    """The disk or the ledger failed, or contradicts itself."""
+
+    exit_code = 7
+
+
+class VersionMismatch(GenepoolError):
+    """The two ends speak different versions."""
+
+    exit_code = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One row of the error table: the class that is raised, and the gRPC status code's name."""
+
+    kind: type[GenepoolError]
+    code: str
+
+
+def _rows(kind: type[GenepoolError], code: str, *reasons: str) -> dict[str, Reason]:
+    return {reason: Reason(kind, code) for reason in reasons}
+
+
+REASONS: Final[dict[str, Reason]] = {
+    # what a person gave us
+    **_rows(InvalidInput, "INVALID_ARGUMENT", "PATH_MISSING", "PATH_NOT_EMPTY", "FOLDER_EMPTY", "CLASS_EMPTY"),
+    **_rows(InvalidInput, "INVALID_ARGUMENT", "ONE_CLASS_ONLY", "IMAGE_UNREADABLE", "DATASET_UNKNOWN", "NAME_INVALID"),
+    **_rows(InvalidInput, "INVALID_ARGUMENT", "OPTION_INVALID", "CONFIG_INVALID", "FILE_MALFORMED", "STEP_MISSING"),
+    **_rows(InvalidInput, "INVALID_ARGUMENT", "SIZE_OUTSIDE_BLUEPRINT", "BUDGET_TOO_SMALL", "DEADLINE_REQUIRED"),
+    **_rows(InvalidInput, "INVALID_ARGUMENT", "SUPPORT_MALFORMED", "SUPPORT_TOO_LARGE", "SUPPORT_TOO_SMALL"),
+    **_rows(InvalidInput, "INVALID_ARGUMENT", "WEIGHTS_MALFORMED", "DEPENDENCY_MISSING"),
+    # formats
+    **_rows(InvalidInput, "INVALID_ARGUMENT", "JSON_MALFORMED", "BUNDLE_MALFORMED", "STATEMENT_MALFORMED"),
+    **_rows(InvalidInput, "INVALID_ARGUMENT", "MANIFEST_MALFORMED", "BLUEPRINT_MALFORMED", "KEY_MALFORMED"),
+    **_rows(InvalidInput, "INVALID_ARGUMENT", "SAFETENSORS_MALFORMED", "ARCH_MISMATCH", "NON_FINITE", "NORM_BOUND"),
+    **_rows(InvalidInput, "INVALID_ARGUMENT", "DIGEST_MISMATCH", "CHUNK_TOO_LARGE", "MESSAGE_TOO_LARGE"),
+    # trust
+    **_rows(VerificationError, "PERMISSION_DENIED", "SIGNATURE_INVALID", "KEY_UNKNOWN", "INVITE_INVALID"),
+    **_rows(VerificationError, "DATA_LOSS", "PROOF_INVALID", "CHECKPOINT_INVALID", "LOG_FORK", "FOLDER_TAMPERED"),
+    **_rows(VerificationError, "DATA_LOSS", "LINEAGE_INVALID", "SELECTION_DIFFERS", "REBUILD_DIFFERS"),
+    # state and identity
+    **_rows(Refused, "PERMISSION_DENIED", "SITE_NOT_ACTIVE", "KEY_REVOKED"),
+    **_rows(Refused, "ALREADY_EXISTS", "INVITE_USED", "KEY_IN_USE", "SITE_EXISTS", "SEQ_CONFLICT", "DUPLICATE_WEIGHTS"),
+    **_rows(Refused, "FAILED_PRECONDITION", "AUDIENCE_MISMATCH", "SITE_MISMATCH", "MANIFEST_EXPIRED", "NONCE_INVALID"),
+    **_rows(Refused, "FAILED_PRECONDITION", "SEQ_GAP", "PREV_MISMATCH", "UPLOAD_INCOMPLETE", "SEED_MISMATCH"),
+    **_rows(Refused, "FAILED_PRECONDITION", "POOL_EMPTY", "CONTRIBUTION_NOT_ACTIVE", "STATE_TRANSITION", "DATA_CHANGED"),
+    **_rows(Refused, "OUT_OF_RANGE", "OFFSET", "LOG_RANGE"),
+    **_rows(Refused, "ABORTED", "UPLOAD_SUPERSEDED"),
+    # things that are not there
+    **_rows(NotFound, "NOT_FOUND", "SITE_UNKNOWN", "CONTRIBUTION_UNKNOWN", "UPLOAD_UNKNOWN", "BLUEPRINT_UNKNOWN"),
+    **_rows(NotFound, "NOT_FOUND", "POOL_UNKNOWN", "FILE_MISSING"),
+    # the world
+    **_rows(Unavailable, "UNAVAILABLE", "POOL_UNREACHABLE", "POOL_UNTRUSTED", "SERVING_UNAVAILABLE", "SIMULATION_FAILED"),
+    **_rows(Unavailable, "RESOURCE_EXHAUSTED", "BUSY", "SPOOL_FULL", "TOO_MANY_UPLOADS"),
+    **_rows(Unavailable, "DEADLINE_EXCEEDED", "TOO_SLOW"),
+    **_rows(Unavailable, "UNAVAILABLE", "PORT_IN_USE", "FOLDER_IN_USE"),
+    **_rows(StorageError, "UNAVAILABLE", "DISK_FULL", "DISK_FAILED"),
+    **_rows(StorageError, "INTERNAL", "LEDGER_INCONSISTENT", "BLOB_CORRUPT", "LEDGER_VERSION"),
+    **_rows(VersionMismatch, "FAILED_PRECONDITION", "API_VERSION"),
+    **_rows(GenepoolError, "INTERNAL", "INTERNAL"),
+}
+
+
+def error(reason: str, message: str, fix: str = "", **metadata: str) -> GenepoolError:
+    """The error of the class that the table gives `reason`; an unknown reason (a newer peer) gives a plain root error."""
+    row = REASONS.get(reason)
+    return (row.kind if row else GenepoolError)(reason, message, fix, **metadata)

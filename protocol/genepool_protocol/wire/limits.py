@@ -1,0 +1,29 @@
+"""Every limit of the protocol, each with its unit; SPEC.md prints this table."""
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a pool accepts. A pool may state smaller ones in GetCapabilities, never larger ones."""
+
+    bundle_bytes: int = 64 << 10  # bytes of model.sig
+    manifest_bytes: int = 256 << 10  # bytes of manifest.json
+    json_depth: int = 16  # nested objects and arrays
+    header_bytes: int = 256 << 10  # bytes of a safetensors header
+    tensors: int = 1024  # tensors in a file
+    learngene_bytes: int = 64 << 20  # bytes of learngene.safetensors
+    chunk_bytes: int = 1 << 20  # bytes of data in one message of a stream
+    message_bytes: int = 2 << 20  # bytes of one gRPC message
+    support_images: int = 1024  # images of a support set
+    support_classes: int = 256  # classes of a support set
+    members: int = 64  # learngenes in one combination
+    short_list: int = 64  # learngenes that stage A of TALS keeps
+    open_uploads: int = 4  # unfinished uploads of one site
+    nonce_seconds: int = 24 * 3600  # seconds that a nonce can be used
+    fsync_bytes: int = 8 << 20  # bytes of an upload between two fsyncs
+    log_entries: int = 256  # leaves in one GetEntries answer
+
+
+LIMITS: Final = Limits()

@@ -1,0 +1,17 @@
+"""The versions and names that are signed or sent; SPEC.md prints this list."""
+
+from typing import Final
+
+API_VERSION: Final = "1.0"
+"""What this software speaks, and the only version it accepts."""
+
+ERROR_DOMAIN: Final = "genepool"
+"""google.rpc.ErrorInfo.domain of every refusal."""
+
+MANIFEST_SCHEMA: Final = "genepool.manifest/v1"
+BLUEPRINT_SCHEMA: Final = "genepool.blueprint/v1"
+DESCENDANT_PREDICATE: Final = "https://genepool/descendant/v1"
+"""buildType of a descendant's SLSA provenance."""
+
+ENROL_CONTEXT: Final = b"genepool-enrol-v1"
+"""First bytes of what an enrolling site authenticates with the invite's secret."""

@@ -1,0 +1,4 @@
+"""The pool: sites and contributions with their states, ledger, blobs, log and fsck; every write is durable before it counts.
+
+`pool.Pool` is the one writer of a folder. `view` is what serving and the front read.
+"""

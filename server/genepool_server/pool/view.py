@@ -1,0 +1,98 @@
+"""The read side of a pool, as values: what serving and the front look at."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from genepool_protocol.learngene.blueprint import Blueprint
+
+SiteState = Literal["INVITED", "PENDING", "ACTIVE", "SUSPENDED", "REVOKED"]
+ContributionState = Literal["QUARANTINED", "ACTIVE", "REJECTED", "WITHDRAWN"]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedBlueprint:
+    """A blueprint of the pool, and where its seed lies."""
+
+    blueprint: Blueprint
+    seed_path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A site as the ledger knows it; `keyid` and `key_pem` are empty until it enrols."""
+
+    name: str
+    state: SiteState
+    keyid: str
+    key_pem: str
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """A learngene that the pool has accepted, with the evidence for it.
+
+    Attributes:
+        contribution_id: hex SHA-256 of the signed payload.
+        site: name of the contributor.
+        state: see `pool.pool`.
+        license: SPDX, from the manifest.
+        blueprint_sha256: hex, of the blueprint it is a learngene of.
+        sha256: hex, of learngene.safetensors.
+        size_bytes: of learngene.safetensors.
+        images: how many images the site says that it trained on.
+        log_index: of its leaf.
+        path: the blob; never modified in place.
+        manifest: manifest.json as it was signed.
+        receipt: model.sig with its log entry.
+        site_key_pem: the key that signed it.
+        note: the operator's or a check's reason for the state.
+    """
+
+    contribution_id: str
+    site: str
+    state: ContributionState
+    license: str
+    blueprint_sha256: str
+    sha256: str
+    size_bytes: int
+    images: int
+    log_index: int
+    path: Path
+    manifest: bytes
+    receipt: bytes
+    site_key_pem: str
+    note: str = ""
+
+
+class PoolView(Protocol):
+    """What serving needs to know of a pool. Blocking, thread-safe."""
+
+    def blueprints(self) -> Sequence[LoadedBlueprint]:
+        """Every blueprint, sorted by name."""
+        ...
+
+    def blueprint(self, name: str) -> LoadedBlueprint:
+        """The blueprint of that name.
+
+        Raises:
+            NotFound: BLUEPRINT_UNKNOWN.
+        """
+        ...
+
+    def contribution(self, contribution_id: str) -> Contribution:
+        """The contribution, in whatever state it is.
+
+        Raises:
+            NotFound: CONTRIBUTION_UNKNOWN.
+        """
+        ...
+
+    def active(self, name: str, licenses: tuple[str, ...]) -> Sequence[Contribution]:
+        """Active contributions to a blueprint, sorted by id; empty `licenses` means all.
+
+        Raises:
+            NotFound: BLUEPRINT_UNKNOWN.
+        """
+        ...

@@ -1,0 +1,112 @@
+"""The seam between serving and its workers: four verbs, and two ways to run them.
+
+`submit` asks for one answer, `stream` for several, `resize` changes how many workers there are, `drain` ends them.
+`InlineDispatcher` runs the very same `Worker` on threads of the front's own process; `ray_dispatcher` runs it on Ray.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Literal, Protocol
+
+from genepool_protocol.wire.errors import Unavailable
+from genepool_server.serving.config import ServingConfig
+from genepool_server.serving.worker import Worker
+
+Verb = Literal["task_key", "score", "build", "ping"]
+"""A method of the worker."""
+
+
+class Dispatcher(Protocol):
+    """Runs methods of workers. For one event loop.
+
+    All methods raise what the worker raised (our errors), or Unavailable SERVING_UNAVAILABLE, BUSY or TOO_SLOW, or a
+    plain GenepoolError INTERNAL; never the text of the framework below.
+    """
+
+    @property
+    def lanes(self) -> int:
+        """How many candidates are scored at the same time."""
+        ...
+
+    def share(self, value: object) -> AbstractContextManager[Any]:
+        """A handle that stands for `value` in the arguments of `submit`; the value is dropped with the block."""
+        ...
+
+    async def submit(self, verb: Verb, *args: Any) -> Any:
+        """The answer of one call, done again once when the worker dies; cancelling it cancels the work."""
+        ...
+
+    def stream(self, verb: Verb, *args: Any) -> AsyncIterator[Any]:
+        """The answers of one call. When the worker dies it starts over once: answers come again from the first one."""
+        ...
+
+    def resize(self, workers: int) -> None:
+        """From now on there are so many workers."""
+        ...
+
+    def drain(self) -> None:
+        """End the workers; what is at work is lost, and everything asked later is refused."""
+        ...
+
+
+class InlineDispatcher:
+    """Workers that are threads of this process. Ends nothing but itself; the results are those of Ray's workers."""
+
+    def __init__(self, config: ServingConfig) -> None:
+        import torch
+
+        torch.set_num_threads(1)
+        self.lanes = config.score_threads
+        self._worker = Worker(config.mapped_files)
+        self._slots = config.slots
+        self._threads = ThreadPoolExecutor(config.score_threads + config.slots, thread_name_prefix="genepool-worker")
+        self._drained = False
+
+    @contextmanager
+    def share(self, value: object) -> Iterator[object]:
+        """See `Dispatcher`."""
+        yield value
+
+    async def submit(self, verb: Verb, *args: Any) -> Any:
+        """See `Dispatcher`."""
+        self._check()
+        if verb == "ping":
+            return 0
+        return await asyncio.get_running_loop().run_in_executor(self._threads, getattr(self._worker, verb), *args)
+
+    async def stream(self, verb: Verb, *args: Any) -> AsyncIterator[Any]:
+        """See `Dispatcher`."""
+        self._check()
+        answers, end, loop = iter(getattr(self._worker, verb)(*args)), object(), asyncio.get_running_loop()
+        while (answer := await loop.run_in_executor(self._threads, next, answers, end)) is not end:
+            yield answer
+
+    def resize(self, workers: int) -> None:
+        """See `Dispatcher`; the number of threads stays what it is."""
+        self._check()
+        if workers != 0:
+            raise Unavailable(
+                "SERVING_UNAVAILABLE", "a pool that serves inline has no workers", "set workers and restart"
+            )
+
+    def drain(self) -> None:
+        """See `Dispatcher`."""
+        self._drained = True
+        self._threads.shutdown(wait=True, cancel_futures=True)
+
+    def _check(self) -> None:
+        if self._drained:
+            raise drained()
+
+
+def drained() -> Unavailable:
+    """The error of everything that is asked after `drain`."""
+    return Unavailable("SERVING_UNAVAILABLE", "the pool is going down", "try again in a minute")
+
+
+def split(items: Sequence[Any], lanes: int, most: int = 16) -> list[Sequence[Any]]:
+    """Shards of at most `most` items, small enough that every lane gets about four."""
+    size = max(1, min(most, -(-len(items) // (4 * lanes))))
+    return [items[start : start + size] for start in range(0, len(items), size)]

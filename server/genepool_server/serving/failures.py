@@ -1,0 +1,54 @@
+"""What Ray's errors mean to a consumer. Ray's own texts hold addresses, process numbers and paths: they stay here.
+
+| what happened | reason |
+|---|---|
+| one of our errors, raised in a worker | the error itself |
+| the worker died, or cannot be reached | SERVING_UNAVAILABLE |
+| no memory, store full, too many calls | BUSY |
+| a time limit inside the pool | TOO_SLOW |
+| anything else | INTERNAL |
+"""
+
+import ray.exceptions
+
+from genepool_protocol.wire.errors import GenepoolError, Unavailable
+
+LOST = (
+    ray.exceptions.RayActorError,  # with ActorDiedError and ActorUnavailableError
+    ray.exceptions.WorkerCrashedError,
+    ray.exceptions.NodeDiedError,
+    ray.exceptions.OwnerDiedError,
+    ray.exceptions.ObjectLostError,
+)
+"""The worker is gone, the work is not done: another worker may do it."""
+
+_FULL = (
+    ray.exceptions.OutOfMemoryError,
+    ray.exceptions.ObjectStoreFullError,
+    ray.exceptions.OutOfDiskError,
+    ray.exceptions.PendingCallsLimitExceeded,
+)
+
+
+def lost() -> Unavailable:
+    """The error of work that two workers in a row did not survive."""
+    return Unavailable("SERVING_UNAVAILABLE", "the pool's worker stopped while it was at work", "try again in a minute")
+
+
+def translate(exc: Exception) -> GenepoolError:
+    """The error to raise for one that a Ray call raised; the caller keeps the cause for the server's log."""
+    cause = exc.cause if isinstance(exc, ray.exceptions.RayTaskError) else exc
+    match cause:
+        case GenepoolError():
+            return cause
+        case _ if isinstance(cause, _FULL):
+            found = Unavailable("BUSY", "the pool's workers have no memory left for this", "try again in a minute")
+        case _ if isinstance(cause, LOST):
+            found = lost()
+        case ray.exceptions.GetTimeoutError():
+            found = Unavailable("TOO_SLOW", "the pool's worker did not answer in time", "try again in a minute")
+        case ray.exceptions.TaskCancelledError():
+            found = Unavailable("SERVING_UNAVAILABLE", "the work was cancelled inside the pool", "try again")
+        case _:
+            return GenepoolError("INTERNAL", "the pool's worker failed", "the cause is in the server's log")
+    return found

@@ -1,0 +1,89 @@
+"""The keys of all learngenes, in a file of their own: a selection looks at every key, and at few learngenes.
+
+Rows lie in an unlinked temporary file that is mapped, so they belong to the page cache and not to the process; only
+the row's number is kept per learngene.
+"""
+
+import tempfile
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from genepool_protocol.learngene.blueprint import Blueprint
+from genepool_protocol.learngene.tensors import TensorFile
+from genepool_protocol.selection.task_key import Key
+from genepool_protocol.wire.errors import GenepoolError, StorageError
+from genepool_server.serving.library import FileRef
+
+_ROWS: Final = 1024
+"""Rows that are mapped together."""
+
+
+class KeyTable:
+    """Keys of one blueprint's learngenes, read from each file once. Thread-safe.
+
+    Only the header of a file is checked, not its digest: a selection only chooses, and what it chose is hashed before
+    it is used.
+
+    Args:
+        blueprint: whose learngenes.
+        folder: where the temporary file goes.
+    """
+
+    def __init__(self, blueprint: Blueprint, folder: Path) -> None:
+        self._width = blueprint.width(blueprint.key.heads)
+        self._file: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - lives as long as the table
+        self._rows: dict[str, int] = {}
+        self._blocks: list[npt.NDArray[np.float32]] = []
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Forget all keys."""
+        with self._lock:
+            self._rows, self._blocks = {}, []
+            self._file.close()
+
+    def keys(self, refs: Iterable[FileRef]) -> list[Key]:
+        """The keys of these learngenes, in order, as views of the table.
+
+        Raises:
+            StorageError: BLOB_CORRUPT.
+        """
+        with self._lock:
+            return [self._key(self._rows.get(ref.sha256, -1), ref) for ref in refs]
+
+    def _key(self, row: int, ref: FileRef) -> Key:
+        if row < 0:
+            row = len(self._rows)
+            if row % _ROWS == 0 and row // _ROWS == len(self._blocks):
+                self._grow()
+            mean, std = self._read(ref)
+            self._blocks[row // _ROWS][row % _ROWS] = (mean, std)
+            self._rows[ref.sha256] = row
+        values = self._blocks[row // _ROWS][row % _ROWS]
+        return Key(values[0], values[1])
+
+    def _grow(self) -> None:
+        shape = (_ROWS, 2, self._width)
+        offset = len(self._blocks) * _ROWS * 2 * self._width * 4
+        self._file.truncate(offset + _ROWS * 2 * self._width * 4)
+        self._blocks.append(np.memmap(self._file, dtype=np.float32, mode="r+", offset=offset, shape=shape))
+
+    def _read(self, ref: FileRef) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        try:
+            file = TensorFile(Path(ref.path))
+            mean, std = (np.asarray(file.array(name), dtype=np.float32) for name in ("key.mean", "key.std"))
+        except (GenepoolError, KeyError, OSError) as exc:
+            raise _corrupt(ref) from exc
+        if mean.shape != (self._width,) or std.shape != (self._width,):
+            raise _corrupt(ref)
+        return mean, std
+
+
+def _corrupt(ref: FileRef) -> StorageError:
+    what = f"the stored file {Path(ref.path).name} holds no key of its blueprint"
+    return StorageError("BLOB_CORRUPT", what, "run genepool-server fsck")

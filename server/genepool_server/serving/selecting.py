@@ -1,0 +1,113 @@
+"""TALS on the workers: `tals.select` runs on a thread of the front, its scores come from the dispatcher in shards."""
+
+import asyncio
+import concurrent.futures
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from genepool_protocol.selection import tals
+from genepool_protocol.selection.combination import Mixture
+from genepool_protocol.selection.retrieval import Member
+from genepool_protocol.selection.scoring import Score
+from genepool_protocol.selection.task_key import Key
+from genepool_server.serving.dispatcher import Dispatcher, split
+from genepool_server.serving.library import FileRef
+from genepool_server.serving.worker import Job
+
+Progress = Callable[[str, int, int], None]
+"""Called on the event loop with (stage, done, total)."""
+
+
+class Evaluation:
+    """The `evaluate` of one selection: called on another thread, it scores on the workers that the loop talks to.
+
+    Args:
+        loop: the event loop of the front.
+        dispatcher: who scores.
+        support: the handle of a shared `worker.Support`.
+        files: the learngene file of each contribution.
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, dispatcher: Dispatcher, support: object, files: Mapping[str, FileRef]
+    ) -> None:
+        self._loop = loop
+        self._dispatcher = dispatcher
+        self._support = support
+        self._files = files
+        self._lock = threading.Lock()
+        self._stopped = False
+        self._open: list[concurrent.futures.Future[list[Score]]] = []
+
+    def __call__(self, mixtures: Sequence[Mixture]) -> Iterator[Score]:
+        """The scores of the mixtures, in order.
+
+        Raises:
+            GenepoolError: whatever the dispatcher raises.
+            concurrent.futures.CancelledError: the selection was stopped.
+        """
+        jobs = [tuple((self._files[name], milli) for name, milli in mixture) for mixture in mixtures]
+        with self._lock:
+            if self._stopped:
+                raise concurrent.futures.CancelledError
+            self._open = [self._submit(shard) for shard in split(jobs, self._dispatcher.lanes)]
+        try:
+            for shard in self._open:
+                yield from shard.result()
+        finally:
+            self._cancel()
+
+    def stop(self) -> None:
+        """Cancel what is at work; the thread that waits for it ends."""
+        with self._lock:
+            self._stopped = True
+        self._cancel()
+
+    def _submit(self, shard: Sequence[Job]) -> concurrent.futures.Future[list[Score]]:
+        return asyncio.run_coroutine_threadsafe(self._dispatcher.submit("score", self._support, shard), self._loop)
+
+    def _cancel(self) -> None:
+        for shard in self._open:
+            shard.cancel()
+
+
+async def select(
+    dispatcher: Dispatcher,
+    threads: concurrent.futures.Executor,
+    support: object,
+    members: Sequence[Member],
+    files: Mapping[str, FileRef],
+    *,
+    labelled: bool,
+    progress: Progress,
+) -> tals.Selection:
+    """The selection for a shared support set.
+
+    Args:
+        dispatcher: who computes.
+        threads: where `tals.select` runs.
+        support: the handle of a shared `worker.Support`.
+        members: the pool's active contributions with their keys.
+        files: the learngene file of each of them.
+        labelled: whether the support set has labels.
+        progress: called on this event loop.
+
+    Raises:
+        Refused: POOL_EMPTY.
+        Unavailable: BUSY, TOO_SLOW or SERVING_UNAVAILABLE.
+        StorageError: BLOB_CORRUPT.
+    """
+    loop = asyncio.get_running_loop()
+    evaluate = Evaluation(loop, dispatcher, support, files)
+
+    def tell(stage: str, done: int, total: int) -> None:
+        loop.call_soon_threadsafe(progress, stage, done, total)
+
+    def run(task: Key) -> tals.Selection:
+        return tals.select(task, members, evaluate, labelled=labelled, progress=tell)
+
+    try:
+        task = await dispatcher.submit("task_key", support)
+        return await loop.run_in_executor(threads, run, task)
+    finally:
+        evaluate.stop()

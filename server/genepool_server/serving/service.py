@@ -1,0 +1,229 @@
+"""Serving as the front sees it: select, thin slices, keys and descendants, with bounded concurrency."""
+
+import asyncio
+import contextlib
+import tempfile
+import threading
+from collections.abc import AsyncGenerator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from genepool_protocol.learngene import algebra, descendant
+from genepool_protocol.learngene.blueprint import Blueprint
+from genepool_protocol.learngene.size import Budget, Size
+from genepool_protocol.selection import tals
+from genepool_protocol.selection.pixels import Pixels
+from genepool_protocol.selection.retrieval import Member
+from genepool_protocol.selection.task_key import Key
+from genepool_server.pool.view import Contribution, LoadedBlueprint, PoolView
+from genepool_server.serving import orders, selecting
+from genepool_server.serving.config import ServingConfig
+from genepool_server.serving.descent import Descent, Order
+from genepool_server.serving.dispatcher import Dispatcher, InlineDispatcher
+from genepool_server.serving.gate import Gate
+from genepool_server.serving.keys import KeyTable
+from genepool_server.serving.library import Library
+from genepool_server.serving.slots import SHARED_MEMORY, Slots
+from genepool_server.serving.thin import thin_file
+from genepool_server.serving.worker import Support
+
+__all__ = ["Descent", "Order", "Serving", "ServingConfig"]
+
+_T = TypeVar("_T")
+
+_READERS = 4
+"""Listings of keys, and downloads of thin slices, that run at the same time."""
+
+_BATCH = 64
+"""Keys that are read between two looks at the event loop."""
+
+
+class Serving:
+    """What the pool computes for consumers. Made by `start`; its async methods belong to one event loop."""
+
+    def __init__(self, config: ServingConfig, view: PoolView, dispatcher: Dispatcher, slots: Slots) -> None:
+        self.config = config
+        self._view = view
+        self._dispatcher = dispatcher
+        self._slots = slots
+        self._folder = config.temp_dir or Path(tempfile.gettempdir())
+        self._tables: dict[str, KeyTable] = {}
+        self._lock = threading.Lock()
+        self._library = Library(config.mapped_files)
+        self._selects = Gate("selections", config.max_concurrent_selects, config.queue)
+        self._descents = Gate("descendants", config.slots, config.queue)
+        self._readers = Gate("downloads of keys and slices", _READERS, config.queue)
+        # selections wait on their threads; copies, hashes and signatures need one each
+        count = config.max_concurrent_selects + config.slots + _READERS
+        self._threads = ThreadPoolExecutor(count, thread_name_prefix="genepool-serving")
+        self._undo = contextlib.ExitStack()
+
+    @classmethod
+    def start(cls, config: ServingConfig, view: PoolView) -> Self:
+        """Start Ray and its workers, or threads when `config.workers` is 0; blocks until they answer.
+
+        Raises:
+            Unavailable: SERVING_UNAVAILABLE, Ray or a worker did not start.
+            StorageError: DISK_FULL, there is no room for the slots.
+            InvalidInput: CONFIG_INVALID, the temporary folder's path is too long.
+        """
+        with contextlib.ExitStack() as undo:
+            parents = [parent for parent in (SHARED_MEMORY, config.temp_dir) if parent is not None and parent.is_dir()]
+            size = max((_largest(loaded.blueprint) for loaded in view.blueprints()), default=1)
+            slots = Slots.create([*parents, Path(tempfile.gettempdir())], config.slots, size)
+            undo.callback(slots.close)
+            dispatcher = _dispatcher(config, undo)
+            serving = cls(config, view, dispatcher, slots)
+            serving._undo = undo.pop_all()
+            return serving
+
+    def close(self) -> None:
+        """End the workers and Ray, and delete the slots; a second call does nothing. Blocks for about two seconds."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        with self._lock:
+            for table in self._tables.values():
+                table.close()
+            self._tables = {}
+        self._undo.close()
+
+    @property
+    def free_slots(self) -> int:
+        """Slots that are not leased."""
+        return self._slots.free
+
+    async def ping(self) -> bool:
+        """Whether a worker answers; true or an error.
+
+        Raises:
+            Unavailable: SERVING_UNAVAILABLE.
+        """
+        await self._dispatcher.submit("ping")
+        return True
+
+    async def blocking(self, function: Callable[..., _T], *args: Any) -> _T:
+        """The function's result, computed on a thread of serving."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *args)
+
+    async def select(
+        self, name: str, pixels: Pixels, labels: Sequence[int], licenses: Sequence[str], progress: selecting.Progress
+    ) -> tals.Selection:
+        """TALS on the workers. Cancelling it cancels the work; the pixels are dropped when it ends.
+
+        Args:
+            name: of the blueprint.
+            pixels: uint8, shape (N, image, image, 3).
+            labels: one per image, or empty.
+            licenses: which contributions may take part; empty: all.
+            progress: called with (stage, done, total) on this event loop.
+
+        Raises:
+            NotFound: BLUEPRINT_UNKNOWN.
+            InvalidInput: SUPPORT_MALFORMED, SUPPORT_TOO_LARGE, SUPPORT_TOO_SMALL or ONE_CLASS_ONLY.
+            Refused: POOL_EMPTY.
+            Unavailable: BUSY, TOO_SLOW or SERVING_UNAVAILABLE.
+        """
+        async with self._selects.turn():
+            loaded = await self.blocking(self._view.blueprint, name)
+            checked = tals.check_support(loaded.blueprint, pixels, labels)
+            entries = await self.blocking(self._entries, loaded, licenses)
+            support = Support(orders.family(loaded), pixels, checked)
+            with self._dispatcher.share(support) as handle:
+                return await selecting.select(
+                    self._dispatcher,
+                    self._threads,
+                    handle,
+                    [Member(found.contribution_id, key) for found, key in entries],
+                    {found.contribution_id: orders.file_of(found) for found, _ in entries},
+                    labelled=checked is not None,
+                    progress=progress,
+                )
+
+    async def keys(self, name: str, licenses: Sequence[str]) -> AsyncGenerator[tuple[Contribution, Key]]:
+        """Every active contribution with its key, sorted by id.
+
+        Raises:
+            NotFound: BLUEPRINT_UNKNOWN.
+            Unavailable: BUSY.
+        """
+        async with self._readers.turn():
+            loaded = await self.blocking(self._view.blueprint, name)
+            found = await self.blocking(self._view.active, name, tuple(licenses))
+            table = self._table(loaded)
+            for start in range(0, len(found), _BATCH):
+                batch = found[start : start + _BATCH]
+                keys = await self.blocking(table.keys, [orders.file_of(entry) for entry in batch])
+                for entry, key in zip(batch, keys, strict=True):
+                    yield entry, key
+
+    async def thin(self, name: str, ids: Sequence[str]) -> AsyncGenerator[tuple[str, bytes]]:
+        """The thin slice of each contribution as a safetensors file, in the order asked for.
+
+        Raises:
+            NotFound: BLUEPRINT_UNKNOWN or CONTRIBUTION_UNKNOWN.
+            Refused: CONTRIBUTION_NOT_ACTIVE.
+            InvalidInput: WEIGHTS_MALFORMED, one is of another blueprint.
+            Unavailable: BUSY.
+        """
+        async with self._readers.turn():
+            loaded = await self.blocking(self._view.blueprint, name)
+            family = orders.family(loaded)
+            for contribution_id in ids:
+                found = await self.blocking(orders.usable, self._view, loaded, contribution_id)
+                yield contribution_id, await self.blocking(thin_file, self._library, family, orders.file_of(found))
+
+    async def order(self, name: str, weights: Sequence[tuple[str, int]], budget: Budget) -> Order:
+        """A checked order; see `orders.prepare` for what it raises."""
+        return await self.blocking(orders.prepare, self._view, name, weights, budget)
+
+    async def descend(self, order: Order) -> Descent:
+        """The descendant, being built; end it with `release` (or as a context) whatever happens.
+
+        Raises:
+            Unavailable: BUSY.
+        """
+        await self._descents.enter()
+        try:
+            slot = self._slots.lease()
+        except BaseException:
+            self._descents.leave()
+            raise
+
+        def give_back() -> None:
+            self._slots.give_back(slot)
+            self._descents.leave()
+
+        return Descent(order, self._dispatcher, self._threads, slot, give_back)
+
+    def _entries(self, loaded: LoadedBlueprint, licenses: Sequence[str]) -> list[tuple[Contribution, Key]]:
+        found = self._view.active(loaded.blueprint.name, tuple(licenses))
+        keys = self._table(loaded).keys([orders.file_of(entry) for entry in found])
+        return list(zip(found, keys, strict=True))
+
+    def _table(self, loaded: LoadedBlueprint) -> KeyTable:
+        with self._lock:
+            if loaded.blueprint.sha256 not in self._tables:
+                self._tables[loaded.blueprint.sha256] = KeyTable(loaded.blueprint, self._folder)
+            return self._tables[loaded.blueprint.sha256]
+
+
+def _largest(blueprint: Blueprint) -> int:
+    size = Size(blueprint.depths[1], blueprint.heads)
+    return 4 * algebra.elements(descendant.layout(blueprint, size))
+
+
+def _dispatcher(config: ServingConfig, undo: contextlib.ExitStack) -> Dispatcher:
+    if config.workers == 0:
+        inline = InlineDispatcher(config)
+        undo.callback(inline.drain)
+        return inline
+    from genepool_server.serving.runtime import Runtime
+
+    runtime = Runtime(config)
+    undo.callback(runtime.close)
+    from genepool_server.serving.ray_dispatcher import RayDispatcher
+
+    workers = RayDispatcher(config)
+    undo.callback(workers.drain)
+    workers.wait(config.start_seconds)
+    return workers

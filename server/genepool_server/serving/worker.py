@@ -1,0 +1,159 @@
+"""The worker: a plain class that maps learngenes, scores mixtures and builds descendants. It knows no Ray.
+
+One instance lives as long as its process and is called from several threads at once.
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from genepool_protocol.learngene import algebra, descendant, expansion
+from genepool_protocol.learngene.size import Size
+from genepool_protocol.selection import net, tals
+from genepool_protocol.selection.pixels import Pixels
+from genepool_protocol.selection.scoring import Labels, Score
+from genepool_protocol.selection.task_key import Key, task_key
+from genepool_protocol.wire.errors import GenepoolError
+from genepool_server.serving import assembly
+from genepool_server.serving.library import Family, FileRef, Library
+from genepool_server.serving.slots import map_shared
+from genepool_server.serving.thin import thin
+
+_SEEDS: Final = 4
+"""Blueprints whose seed a worker keeps widened to float32."""
+
+
+@dataclass(frozen=True, slots=True)
+class Support:
+    """One consumer's support set, alive for one call.
+
+    Attributes:
+        family: the blueprint that it is matched against.
+        pixels: uint8, shape (N, image, image, 3).
+        labels: shape (N,), or None.
+    """
+
+    family: Family
+    pixels: Pixels
+    labels: Labels | None
+
+
+Job = tuple[tuple[FileRef, int], ...]
+"""One mixture to score: (file, weight in thousandths), sorted by contribution id; empty is the seed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """One descendant to build: the family, the size, the members sorted by contribution id, and the slot to fill."""
+
+    family: Family
+    size: Size
+    members: Job
+    slot: str
+    slot_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Seed:
+    flat: algebra.Flat
+    tensors: net.Weights
+
+
+class Worker:
+    """Scores and builds. Thread-safe.
+
+    Args:
+        mapped: how many learngenes stay mapped.
+    """
+
+    def __init__(self, mapped: int) -> None:
+        self._library = Library(mapped)
+        self._seeds: dict[str, _Seed] = {}
+        self._scratch: list[algebra.Flat] = []
+        self._slots: dict[str, np.ndarray] = {}
+        self._lock = threading.Lock()
+
+    def task_key(self, support: Support) -> Key:
+        """The exact key of the support set under its seed.
+
+        Raises:
+            StorageError: BLOB_CORRUPT.
+        """
+        return task_key(support.family.blueprint, self._seed(support.family).tensors, np.array(support.pixels))
+
+    def score(
+        self, support: Support, jobs: Sequence[Job], cancelled: Callable[[], bool] = lambda: False
+    ) -> list[Score]:
+        """The scores of mixtures, in order; fewer when the caller does not want them any more.
+
+        Args:
+            support: labelled images.
+            jobs: mixtures.
+            cancelled: asked between two candidates.
+
+        Raises:
+            StorageError: BLOB_CORRUPT.
+        """
+        if support.labels is None:
+            raise GenepoolError("INTERNAL", "an unlabelled support set cannot be scored")
+        # a copy of its own: the images of Ray's object store are let go when the call ends
+        pixels, labels = np.array(support.pixels), np.array(support.labels)
+        scorer = tals.Scorer(support.family.blueprint, self._seed(support.family).tensors, pixels, labels)
+        scores = []
+        for job in jobs:
+            if cancelled():
+                break
+            scores.append(scorer([(milli, self._thin(support.family, ref)) for ref, milli in job]))
+        return scores
+
+    def build(self, order: Build) -> Iterator[int]:
+        """Fill a slot with the data section of model.safetensors; yields how many bytes are final so far.
+
+        Raises:
+            StorageError: BLOB_CORRUPT.
+        """
+        blueprint = order.family.blueprint
+        seed = self._seed(order.family).flat
+        members = [(milli, self._delta(order.family, ref)) for ref, milli in order.members]
+        count = algebra.elements(descendant.layout(blueprint, order.size))
+        out = self._slot(order.slot, order.slot_bytes)[:count]
+        with self._borrowed(seed.size) as gene:
+            yield from assembly.build_parts(blueprint, order.size, seed, members, out=out, gene=gene)
+
+    def _seed(self, family: Family) -> _Seed:
+        with self._lock:
+            if family.seed.sha256 not in self._seeds:
+                layout = expansion.gene_layout(family.blueprint, family.blueprint.seed.components)
+                flat = self._library.flat(family.seed, layout).astype(np.float32)
+                while len(self._seeds) >= _SEEDS:
+                    self._seeds.pop(next(iter(self._seeds)))
+                self._seeds[family.seed.sha256] = _Seed(flat, net.as_tensors(algebra.views(layout, flat)))
+            return self._seeds[family.seed.sha256]
+
+    def _delta(self, family: Family, ref: FileRef) -> algebra.Stored:
+        return self._library.flat(ref, expansion.gene_layout(family.blueprint, family.blueprint.components))
+
+    def _thin(self, family: Family, ref: FileRef) -> net.Weights:
+        return net.as_tensors(thin(family, self._delta(family, ref)))
+
+    def _slot(self, path: str, size: int) -> algebra.Flat:
+        with self._lock:
+            if path not in self._slots:
+                self._slots[path] = np.frombuffer(map_shared(Path(path), size), dtype=np.float32)
+            return self._slots[path]
+
+    @contextmanager
+    def _borrowed(self, size: int) -> Iterator[algebra.Flat]:
+        with self._lock:
+            fitting = [index for index, buffer in enumerate(self._scratch) if buffer.size == size]
+            buffer = self._scratch.pop(fitting[0]) if fitting else np.empty(size, dtype=np.float32)
+        try:
+            yield buffer
+        finally:
+            with self._lock:
+                self._scratch = [*self._scratch, buffer][-_SEEDS:]

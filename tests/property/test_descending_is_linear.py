@@ -1,0 +1,146 @@
+"""The laws that everything hangs on: D is linear, and exact at the reference size."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from genepool_protocol.learngene import algebra, descendant, expansion
+from genepool_protocol.learngene.blueprint import SeedRef, SizeRef
+from genepool_protocol.learngene.size import Size
+from genepool_protocol.selection import net
+from tests.support.genes import flat, random_gene, seed_gene, tiny_blueprint
+
+
+@st.composite
+def blueprints(draw):
+    heads = draw(st.integers(1, 4))
+    depth = draw(st.integers(1, 6))
+    components = draw(st.integers(1, 4))
+    return tiny_blueprint(
+        heads=heads,
+        head_dim=draw(st.sampled_from([8, 12])),
+        mlp_ratio=draw(st.integers(1, 4)),
+        patch=draw(st.sampled_from([4, 8])),
+        depth=depth,
+        depths=[1, depth + draw(st.integers(0, 6))],
+        components=components,
+        seed=SeedRef(sha256="sha256:" + "0" * 64, size=1, components=max(components, depth)),
+        key=SizeRef(depth=1, heads=1),
+        score=SizeRef(depth=1, heads=heads),
+    )
+
+
+@st.composite
+def cases(draw):
+    blueprint = draw(blueprints())
+    size = Size(draw(st.integers(*blueprint.depths)), draw(st.integers(1, blueprint.heads)))
+    weights = draw(st.lists(st.floats(-2, 2), min_size=1, max_size=4))
+    return blueprint, size, weights, draw(st.integers(0, 2**32 - 1))
+
+
+@settings(max_examples=60, deadline=None)
+@given(cases())
+def test_descending_a_sum_is_the_sum_of_descents(case):
+    blueprint, size, weights, number = case
+    rng = np.random.default_rng(number)
+    seed = random_gene(blueprint, blueprint.seed.components, rng, np.float64)
+    deltas = [random_gene(blueprint, blueprint.components, rng, np.float64) for _ in weights]
+    total = {name: array.copy() for name, array in seed.items()}
+    for weight, delta in zip(weights, deltas, strict=True):
+        for name, array in delta.items():
+            total[name] += weight * array
+    together = expansion.expand(expansion.plan(blueprint, size, blueprint.seed.components), total)
+    apart = expansion.expand(expansion.plan(blueprint, size, blueprint.seed.components), seed)
+    plan = expansion.plan(blueprint, size, blueprint.components)
+    for weight, delta in zip(weights, deltas, strict=True):
+        for name, array in expansion.expand(plan, delta).items():
+            apart[name] = apart[name] + weight * array
+    assert max(np.abs(together[name] - apart[name]).max() for name in together) < 1e-10
+
+
+@settings(max_examples=40, deadline=None)
+@given(cases())
+def test_a_net_of_the_reference_size_survives_the_round_trip_exactly(case):
+    blueprint, _, _, number = case
+    rng = np.random.default_rng(number)
+    plan = expansion.plan(blueprint, blueprint.reference, blueprint.depth)
+    trained = {name: rng.standard_normal(shape) for name, shape in plan.layout.items()}
+    back = expansion.expand(plan, expansion.project(blueprint, trained, blueprint.depth))
+    assert max(np.abs(back[name] - trained[name]).max() for name in trained) < 1e-12 * 10
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_the_round_trip_gives_the_trained_nets_forward(number):
+    blueprint = tiny_blueprint()
+    rng = np.random.default_rng(number)
+    plan = expansion.plan(blueprint, blueprint.reference, blueprint.depth)
+    trained = {name: torch.from_numpy(0.3 * rng.standard_normal(shape)) for name, shape in plan.layout.items()}
+    back = expansion.expand(plan, expansion.project(blueprint, trained, blueprint.depth))
+    patches = torch.from_numpy(rng.standard_normal((4, blueprint.tokens, 3 * blueprint.patch**2)))
+    ours = net.features(blueprint, blueprint.reference, back, patches)
+    assert torch.allclose(ours, net.features(blueprint, blueprint.reference, trained, patches), atol=1e-10, rtol=0)
+
+
+@settings(max_examples=30, deadline=None)
+@given(cases())
+def test_writing_into_a_buffer_gives_the_bytes_of_expanding_by_name(case):
+    blueprint, size, weights, number = case
+    rng = np.random.default_rng(number)
+    seed = flat(blueprint, random_gene(blueprint, blueprint.seed.components, rng))
+    members = [(round(w * 1000), flat(blueprint, random_gene(blueprint, blueprint.components, rng))) for w in weights]
+    gene = algebra.combine(seed, [(milli / 1000, delta) for milli, delta in members])
+    views = algebra.views(expansion.gene_layout(blueprint, blueprint.seed.components), gene)
+    expected = expansion.expand(expansion.plan(blueprint, size, blueprint.seed.components), views)
+    built = descendant.build(blueprint, size, seed, members)
+    body = np.frombuffer(built[len(descendant.model_header(blueprint, size)) :], dtype=np.float32)
+    assert body[: blueprint.params(size)].tobytes() == b"".join(a.astype(np.float32).tobytes() for a in expected.values())
+    assert not body[blueprint.params(size) :].any()
+    assert len(built) == descendant.total_bytes(blueprint, size)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_combining_is_the_same_bytes_however_the_blocks_fall(dtype):
+    rng = np.random.default_rng(0)
+    seed = rng.standard_normal(200_001).astype(np.float32)
+    members = [(w, rng.standard_normal(150_003).astype(dtype)) for w in (0.5, -0.25, 1.0)]
+    expected = seed.copy()
+    for weight, delta in members:
+        expected[: delta.size] += np.float32(weight) * delta.astype(np.float32)
+    assert algebra.combine(seed, members).tobytes() == expected.tobytes()
+
+
+@settings(max_examples=20, deadline=None)
+@given(cases())
+def test_a_gene_of_fewer_components_is_a_prefix_of_a_longer_one(case):
+    blueprint, *_ = case
+    short = list(expansion.gene_layout(blueprint, blueprint.components).items())
+    assert list(expansion.gene_layout(blueprint, blueprint.seed.components).items())[: len(short)] == short
+
+
+def test_the_parameter_count_is_what_the_plan_holds():
+    blueprint = tiny_blueprint()
+    for depth in range(1, 6):
+        for heads in (1, 2):
+            layout = expansion.plan(blueprint, Size(depth, heads), 3).layout
+            assert algebra.elements(layout) == blueprint.params(Size(depth, heads))
+
+
+def test_the_net_is_timms_vision_transformer():
+    import timm
+
+    blueprint = tiny_blueprint()
+    rng = np.random.default_rng(1)
+    for size in (Size(1, 1), Size(3, 2), Size(5, 1)):
+        gene = net.as_tensors(seed_gene(blueprint, rng))
+        weights = expansion.expand(expansion.plan(blueprint, size, 3), gene)
+        model = timm.create_model(
+            descendant.TIMM_ARCHITECTURE, num_classes=0, norm_layer=None, **descendant.model_args(blueprint, size)
+        ).eval()
+        model.load_state_dict(weights, strict=True)
+        pixels = rng.integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
+        images = net.to_images(blueprint, pixels)
+        with torch.inference_mode():
+            assert torch.allclose(model(images), net.embed(blueprint, size, weights, pixels), atol=1e-5)

@@ -1,0 +1,62 @@
+"""Small blueprints and random genes."""
+
+import numpy as np
+
+from genepool_protocol.learngene import algebra, expansion, tensors
+from genepool_protocol.learngene.blueprint import Blueprint, SeedRef, SizeRef
+from genepool_protocol.trust import digest
+
+
+def tiny_blueprint(**changes) -> Blueprint:
+    """16x16 images, 3 layers, 2 heads of 8: everything runs in milliseconds."""
+    values = {
+        "name": "tiny-16",
+        "image": 16,
+        "patch": 4,
+        "head_dim": 8,
+        "heads": 2,
+        "mlp_ratio": 2,
+        "depth": 3,
+        "depths": [1, 5],
+        "components": 2,
+        "mean": ["0.5"] * 3,
+        "std": ["0.5"] * 3,
+        "key": SizeRef(depth=2, heads=2),
+        "score": SizeRef(depth=2, heads=1),
+        "seed": SeedRef(sha256="sha256:" + "0" * 64, size=1, components=3),
+    }
+    return Blueprint(**(values | changes))
+
+
+def random_gene(blueprint: Blueprint, components: int, rng: np.random.Generator, dtype=np.float32) -> dict:
+    """Random numbers under a gene's names, of about the size that weights have."""
+    layout = expansion.gene_layout(blueprint, components)
+    return {name: (0.1 * rng.standard_normal(shape)).astype(dtype) for name, shape in layout.items()}
+
+
+def seed_gene(blueprint: Blueprint, rng: np.random.Generator) -> dict:
+    """A random seed whose norms are near one, so that its net behaves."""
+    gene = random_gene(blueprint, blueprint.seed.components, rng)
+    for name in gene:
+        if name in ("norm.weight", "a0.norm1.weight", "a0.norm2.weight"):
+            gene[name] += 1.0
+    return gene
+
+
+def write_seed(folder, rng: np.random.Generator, **changes) -> Blueprint:
+    """A tiny blueprint with its seed as files, as a pool keeps them."""
+    blueprint = tiny_blueprint(**changes)
+    gene = {name: array.astype(np.float16) for name, array in seed_gene(blueprint, rng).items()}
+    raw = tensors.encode(gene, "F16")
+    seed = SeedRef(sha256=f"sha256:{digest.sha256_hex(raw)}", size=len(raw), components=blueprint.seed.components)
+    blueprint = blueprint.model_copy(update={"seed": seed})
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "seed.safetensors").write_bytes(raw)
+    (folder / "blueprint.json").write_bytes(blueprint.canonical())
+    return blueprint
+
+
+def flat(blueprint: Blueprint, gene: dict) -> np.ndarray:
+    """The flat vector of a whole gene."""
+    count = 1 + max(int(name[1:].split(".")[0]) for name in gene if name[0] == "a" and name[1].isdigit())
+    return algebra.flatten(expansion.gene_layout(blueprint, count), gene)
