@@ -9,14 +9,14 @@ from typing import Final
 
 import numpy as np
 import torch
-
-from genepool_client.simulate import trial
 from genepool_protocol.learngene import algebra, expansion
 from genepool_protocol.learngene.blueprint import Blueprint, parse_blueprint
 from genepool_protocol.learngene.size import Size
 from genepool_protocol.learngene.tensors import TensorFile
 from genepool_protocol.selection import net
 from genepool_protocol.selection.combination import Mixture, mixture
+
+from genepool_client.simulate import trial
 
 SCRATCH: Final = "scratch"
 SEED: Final = "seed"
@@ -110,7 +110,7 @@ def save_episode(episode: trial.Episode, path: Path) -> Path:
 
 
 def control_jobs(task: str, draw: int, sizes: Sequence[Size], ids: Sequence[str], chosen: Mixture) -> Iterator[Job]:
-    """The controls of one episode; random numbers take the place of what TALS chose (of one member, if it chose none)."""
+    """The controls of one episode; random numbers take the place of what TALS chose, or of one member if it chose none."""
     rng = np.random.default_rng([draw, *task.encode()])
     everyone = mixture(dict.fromkeys(sorted(ids), round(1000 / len(ids))))
     one = ((sorted(ids)[int(rng.integers(len(ids)))], 1000),)

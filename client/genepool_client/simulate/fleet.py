@@ -7,9 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from genepool_protocol.wire.errors import Unavailable
+
 from genepool_client.simulate.processes import Child, free_port, run_json, script
 from genepool_client.transport.environment import QUIET
-from genepool_protocol.wire.errors import Unavailable
 
 _READY = 60.0  # seconds
 _POLL = 0.5  # seconds
@@ -99,7 +100,11 @@ class Fleet:
 
     def _state(self, run_id: str) -> str:
         answer = json.loads(
-            run_json([script("flwr"), "ls", "sim", "--run-id", run_id, "--format", "json"], env=self._cli_env, cwd=self._empty)
+            run_json(
+                [script("flwr"), "ls", "sim", "--run-id", run_id, "--format", "json"],
+                env=self._cli_env,
+                cwd=self._empty,
+            )
         )
         return str(answer["runs"][0]["status"])
 

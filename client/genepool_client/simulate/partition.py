@@ -8,8 +8,7 @@ from importlib import resources
 from pathlib import Path
 
 import numpy as np
-
-from genepool_protocol.wire.errors import InvalidInput, Refused
+from genepool_protocol.wire.errors import InvalidInput
 
 _NAME = re.compile(r"[^a-z0-9]+")
 
@@ -36,10 +35,10 @@ def site_name(text: str) -> str:
 
 
 def samples(folder: Path, sites: int) -> Scenario:
-    """The sample pack that ships with genepool, unpacked into `folder`.
+    """The sample pack that ships with genepool, unpacked into `folder`: six domains, and tasks that no site has seen.
 
     Raises:
-        InvalidInput: OPTION_INVALID, more sites than the pack has.
+        InvalidInput: OPTION_INVALID, too many sites for the pack's images.
     """
     if not (folder / "ORIGIN.md").exists():
         pack = resources.files("genepool_client.simulate") / "samples"
@@ -47,15 +46,15 @@ def samples(folder: Path, sites: int) -> Scenario:
             opened.extractall(folder)
         with resources.as_file(pack / "ORIGIN.md") as origin:
             shutil.copy(origin, folder / "ORIGIN.md")
-    found = by_folder([folder / "sites"], sites)
+    found = by_folder([folder / "sites"], sites, folder / "shares")
     return Scenario(found, tuple(sorted((folder / "tasks").iterdir())))
 
 
-def by_folder(paths: list[Path], sites: int) -> tuple[SiteData, ...]:
-    """Every folder of class folders is a site: each path itself, or the folders in it.
+def data_folders(paths: list[Path]) -> list[Path]:
+    """Every folder of class folders: each path itself, or the folders in it.
 
     Raises:
-        InvalidInput: PATH_MISSING or OPTION_INVALID.
+        InvalidInput: PATH_MISSING.
     """
     found: list[Path] = []
     for path in paths:
@@ -63,13 +62,82 @@ def by_folder(paths: list[Path], sites: int) -> tuple[SiteData, ...]:
             raise InvalidInput("PATH_MISSING", f"there is no folder {path}", "give a folder of class folders")
         inner = sorted(p for p in path.iterdir() if p.is_dir() and any(q.is_dir() for q in p.iterdir()))
         found += inner or [path]
-    if sites > len(found):
-        raise InvalidInput(
-            "OPTION_INVALID",
-            f"{sites} sites were asked for and the data has folders for {len(found)}",
-            "lower --sites, or deal one data set out with --partition dirichlet:0.3",
-        )
-    return tuple(SiteData(site_name(path.name), path) for path in found[:sites])
+    return found
+
+
+def by_folder(paths: list[Path], sites: int, into: Path) -> tuple[SiteData, ...]:
+    """Every folder of class folders is a site; with more sites than folders, several sites share one evenly.
+
+    Args:
+        paths: folders of class folders, or folders of such folders.
+        sites: how many sites.
+        into: where folders of links are made, when folders are shared.
+
+    Raises:
+        InvalidInput: PATH_MISSING, or OPTION_INVALID when a share would have fewer than two images of a class.
+    """
+    found = data_folders(paths)
+    if sites <= len(found):
+        return tuple(SiteData(site_name(path.name), path) for path in found[:sites])
+    made = []
+    for place, path in enumerate(found):
+        count = sites // len(found) + (place < sites % len(found))
+        for share in range(count):
+            name = f"{site_name(path.name)[:55]}-{share:03d}"
+            made.append(SiteData(name, _share(path, share, count, into / name)))
+    return tuple(made)
+
+
+def _share(path: Path, share: int, count: int, into: Path) -> Path:
+    """Every `count`-th image of each class from the `share`-th on, as a folder of links."""
+    for folder in sorted(p for p in path.iterdir() if p.is_dir()):
+        files = sorted(p for p in folder.iterdir() if p.is_file())[share::count]
+        if len(files) < 2:
+            raise InvalidInput(
+                "OPTION_INVALID",
+                f"{count} sites cannot share {path}: {folder.name} would have fewer than two images at each",
+                "lower --sites",
+            )
+        for file in files:
+            _link(into / folder.name / file.name, file)
+    return into
+
+
+def _link(link: Path, file: Path) -> None:
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(file.resolve())
+
+
+def hold_out(paths: list[Path], into: Path) -> tuple[list[Path], tuple[Path, ...]]:
+    """Classes that no site may see: the last third of each data folder's classes becomes a task.
+
+    A folder needs four classes to give two away; the others stay whole. What is kept and what is held out are folders
+    of links below `into`.
+
+    Args:
+        paths: folders of class folders.
+        into: where the folders of links are made.
+
+    Returns:
+        The folders for sites, in the order of `paths`, and the tasks.
+    """
+    kept, tasks = [], []
+    for path in paths:
+        classes = sorted(p for p in path.iterdir() if p.is_dir())
+        count = len(classes) // 3 if len(classes) >= 6 else 2 * (len(classes) >= 4)
+        if not count:
+            kept.append(path)
+            continue
+        kept.append(_linked(into / "kept" / path.name, classes[:-count]))
+        tasks.append(_linked(into / "tasks" / f"{site_name(path.name)}-unseen", classes[-count:]))
+    return kept, tuple(tasks)
+
+
+def _linked(folder: Path, classes: list[Path]) -> Path:
+    folder.mkdir(parents=True)
+    for path in classes:
+        (folder / path.name).symlink_to(path.resolve(), target_is_directory=True)
+    return folder
 
 
 def dealt(path: Path, sites: int, rule: str, into: Path, rng: int = 0) -> tuple[SiteData, ...]:
@@ -88,8 +156,6 @@ def dealt(path: Path, sites: int, rule: str, into: Path, rng: int = 0) -> tuple[
     """
     if not path.is_dir():
         raise InvalidInput("PATH_MISSING", f"there is no folder {path}", "give a folder of class folders")
-    if into.exists():
-        raise Refused("DATA_CHANGED", f"{into} exists already", "choose an empty --report folder")
     classes = sorted(p for p in path.iterdir() if p.is_dir())
     generator = np.random.default_rng(rng)
     shares = _shares(rule, len(classes), sites, generator)
@@ -99,9 +165,7 @@ def dealt(path: Path, sites: int, rule: str, into: Path, rng: int = 0) -> tuple[
         ends = np.round(np.cumsum(shares[index]) * len(files)).astype(int)
         for site, (start, end) in enumerate(zip(np.r_[0, ends[:-1]], ends, strict=True)):
             for number in order[start:end]:
-                target = into / f"site-{site:03d}" / folder.name / files[number].name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.symlink_to(files[number].resolve())
+                _link(into / f"site-{site:03d}" / folder.name / files[number].name, files[number])
     made = sorted(into.iterdir())
     poor = [folder.name for folder in made if len(list(folder.iterdir())) < 2]
     if len(made) < sites or poor:
@@ -129,5 +193,7 @@ def _shares(rule: str, classes: int, sites: int, generator: np.random.Generator)
         wanted[unseen, generator.integers(sites, size=int(unseen.sum()))] = 1.0
         return np.asarray(wanted / wanted.sum(axis=1, keepdims=True))
     raise InvalidInput(
-        "OPTION_INVALID", f"--partition {rule!r} is not known", "choose by-folder, dirichlet:A (A > 0) or classes:K (K >= 2)"
+        "OPTION_INVALID",
+        f"--partition {rule!r} is not known",
+        "choose by-folder, dirichlet:A (A > 0) or classes:K (K >= 2)",
     )

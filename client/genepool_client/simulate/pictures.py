@@ -9,11 +9,11 @@ import numpy as np
 mpl.use("Agg")  # before pyplot: there may be no screen
 
 import matplotlib.pyplot as plt
+from genepool_protocol.learngene.size import Size
 from matplotlib.figure import Figure
 
 from genepool_client.simulate.experiment import DESCENDANT, SCRATCH, SEED
 from genepool_client.simulate.results import Cell
-from genepool_protocol.learngene.size import Size
 
 _COLOURS = {SCRATCH: "#b8b8b8", SEED: "#6baed6", DESCENDANT: "#d95f02"}
 _DPI = 120
@@ -36,7 +36,9 @@ def samples(name: str, images: np.ndarray, labels: np.ndarray, classes: Sequence
             axis.axis("off")
             if column < len(members):
                 axis.imshow(images[members[column]], interpolation="nearest")
-        axes[row][0].text(-0.25, 0.5, classes[row][:14], transform=axes[row][0].transAxes, ha="right", va="center", size=7)
+        axes[row][0].text(
+            -0.25, 0.5, classes[row][:14], transform=axes[row][0].transAxes, ha="right", va="center", size=7
+        )
     figure.suptitle(name, size=10)
     return _save(figure, path)
 
@@ -67,7 +69,15 @@ def bars(table: Mapping[str, Mapping[Size, Mapping[str, Cell]]], size: Size, pat
         x = place + (index - 1) * 0.27
         axis.bar(x, [cell.before for cell in cells], 0.25, color=_COLOURS[start], label=start)
         after = [cell.after if cell.after is not None else float("nan") for cell in cells]
-        axis.scatter(x, after, marker="_", s=160, color="black", linewidths=1.6, label="after fine-tuning" if index == 2 else None)
+        axis.scatter(
+            x,
+            after,
+            marker="_",
+            s=160,
+            color="black",
+            linewidths=1.6,
+            label="after fine-tuning" if index == 2 else None,
+        )
     axis.set_xticks(place, tasks, rotation=15, ha="right")
     axis.set_ylim(0, 1)
     axis.set_ylabel("accuracy on unseen images")

@@ -139,6 +139,8 @@ def run_json(command: Sequence[str], *, env: Mapping[str, str], cwd: Path, secon
     )
     if done.returncode:
         raise Unavailable(
-            "SIMULATION_FAILED", f"{Path(command[0]).name} {command[1]} ended with {done.returncode}", done.stderr.strip()[-2000:]
+            "SIMULATION_FAILED",
+            f"{Path(command[0]).name} {command[1]} ended with {done.returncode}",
+            done.stderr.strip()[-2000:],
         )
     return done.stdout

@@ -22,8 +22,8 @@ class SiteReport:
     name: str
     images: int
     classes: int
-    accuracy: float
-    agreement: float
+    accuracy: float | None  # on held-out images; None without any
+    agreement: float | None
     learngene_bytes: int
     ancestry_bytes: int
     contribution_id: str
@@ -91,7 +91,9 @@ def write(report: Report, folder: Path, sites: Sequence[ImageSet], tasks: Sequen
     content = {**asdict(report), "gains": [asdict(gain) for gain in gains]}
     (folder / "report.json").write_text(json.dumps(content, indent=1) + "\n")
     drawn = _draw(report, folder, sites, tasks, table)
-    environment = Environment(loader=PackageLoader("genepool_client.simulate"), autoescape=select_autoescape(["j2", "html"]))
+    environment = Environment(
+        loader=PackageLoader("genepool_client.simulate"), autoescape=select_autoescape(["j2", "html"])
+    )
     page = environment.get_template("report.html.j2").render(
         report=report, starts=STARTS, controls=CONTROLS, rows=list(_lines(table)), gains=gains, pictures=drawn
     )
@@ -109,7 +111,7 @@ def _draw(
     names = [site.name for site in report.sites]
     grids: dict[str, list[Path]] = {"site": [], "task": []}
     for kind, labels, sets in (("site", names, sites), ("task", report.tasks, tasks)):
-        for name, images in zip(labels, sets, strict=True):
+        for name, images in zip(labels, sets, strict=False):
             path = folder / f"{kind}-{name}.png"
             grids[kind].append(pictures.samples(name, images.pixels, images.labels, images.classes, path))
     heat = pictures.weights(report.tasks, [*names, "seed alone"], weight_matrix(report), folder / "weights.png")

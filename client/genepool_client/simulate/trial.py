@@ -1,4 +1,4 @@
-"""One measurement: a starting point, a size, a few labelled images, and what it names rightly before and after training."""
+"""One measurement: a starting point, a size, a few labelled images, and its accuracy before and after training."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,12 +7,12 @@ import numpy as np
 import timm
 import torch
 import torch.nn.functional as F
-
-from genepool_client.consumer.head import fit_head
 from genepool_protocol.learngene import algebra, descendant, expansion
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.learngene.size import Size
 from genepool_protocol.selection import net, pixels
+
+from genepool_client.consumer.head import fit_head
 
 Deltas = Mapping[str, algebra.Stored]
 """Flat learngenes by contribution id."""
@@ -52,12 +52,10 @@ def draw_episode(task: str, images: np.ndarray, labels: np.ndarray, shots: int, 
 
 
 def scratch(blueprint: Blueprint, size: Size, rng: int) -> net.Weights:
-    """timm's own random initialization of that size."""
+    """A random initialization by timm initialization of that size."""
     with torch.random.fork_rng():
         torch.manual_seed(rng)
-        model = timm.create_model(
-            descendant.TIMM_ARCHITECTURE, num_classes=0, **descendant.model_args(blueprint, size)
-        )
+        model = timm.create_model(descendant.TIMM_ARCHITECTURE, num_classes=0, **descendant.model_args(blueprint, size))
     return {name: tensor.detach() for name, tensor in model.state_dict().items()}
 
 
@@ -66,9 +64,7 @@ def descended(
 ) -> net.Weights:
     """The weights that the pool descends to, made at home from the same learngenes."""
     members = [(milli / 1000, deltas[name]) for name, milli in mixture]
-    gene = algebra.views(
-        expansion.gene_layout(blueprint, blueprint.seed.components), algebra.combine(seed, members)
-    )
+    gene = algebra.views(expansion.gene_layout(blueprint, blueprint.seed.components), algebra.combine(seed, members))
     return net.as_tensors(expansion.expand(expansion.plan(blueprint, size, blueprint.seed.components), gene))
 
 
@@ -121,7 +117,7 @@ def _train(
         optimizer.step()
         schedule.step()
     for tensor in params.values():
-        tensor.requires_grad_(requires_grad=False)
+        tensor.requires_grad_(False)
 
 
 def _accuracy(blueprint: Blueprint, size: Size, params: net.Weights, episode: Episode) -> float:

@@ -1,0 +1,115 @@
+"""The sites' half of a simulation: join the pool, and contribute when Flower invites them."""
+
+import importlib.util
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from genepool_protocol.wire.errors import InvalidInput, Unavailable
+
+from genepool_client.simulate.fleet import Fleet
+from genepool_client.simulate.partition import SiteData
+from genepool_client.simulate.pool_process import PoolProcess
+from genepool_client.simulate.report import SiteReport
+from genepool_client.simulate.watch import Clock
+from genepool_client.site import enrolment, steps
+from genepool_client.site.folder import SiteFolder
+from genepool_client.transport.channel import Connection
+
+_TRACES: Final = ("work/ancestry.safetensors", "work/condensed.safetensors", "outbox/*/receipt.sig")
+"""What a site's folder holds after each of its steps."""
+
+
+def join(clock: Clock, pool: PoolProcess, sites: Sequence[SiteData], work: Path, train_steps: int) -> list[Path]:
+    """Every site is invited, makes its folder and key, enrols and is approved; returns the folders."""
+    folders = []
+    (work / "sites").mkdir()
+    with clock.phase("enrolment") as progress:
+        for index, site in enumerate(sites):
+            invite = work / f"invite-{index:03d}.json"
+            pool.operate("invite", site.name, "--out", str(invite))
+            setup = enrolment.Setup(invite=invite, data=str(site.folder), steps=train_steps)
+            folder = work / "sites" / f"site-{index:03d}"
+            made = enrolment.init(folder, setup)
+            with Connection(made.config.anchors) as connection:
+                enrolment.enrol(made, connection)
+            pool.operate("approve", site.name)
+            folders.append(folder)
+            progress(index + 1, len(sites), site.name)
+    return folders
+
+
+def contribute(
+    clock: Clock, pool: PoolProcess, folders: Sequence[Path], work: Path, parallel: int
+) -> Callable[[], None]:
+    """Flower invites every site once; each trains, condenses, signs and submits. Returns what ends Flower.
+
+    Raises:
+        Unavailable: SIMULATION_FAILED, a site did not contribute.
+    """
+    outcome = work / "campaign.json"
+    (work / "flower").mkdir()
+    env = {"GENEPOOL_POOL_ANCHORS": str(pool.folder / "pool.json"), "GENEPOOL_CAMPAIGN_REPORT": str(outcome)}
+    fleet = Fleet(work / "flower", work / "sites", env)
+    with clock.phase("sites") as progress:
+
+        def look() -> None:
+            done = [steps_done(folder) for folder in folders]
+            finished = done.count(len(_TRACES))
+            progress(sum(done), len(_TRACES) * len(folders), f"{finished} of {len(folders)} sites contributed")
+
+        try:
+            fleet.run(app_folder(), len(folders), parallel, {"min-nodes": len(folders)}, look)
+            look()
+        except BaseException:
+            fleet.stop()
+            raise
+    late = [folder.name for folder in folders if steps_done(folder) < len(_TRACES)]
+    if late:
+        fleet.stop()
+        raise Unavailable(
+            "SIMULATION_FAILED", f"{len(late)} sites did not contribute: {', '.join(late[:5])}", f"see {outcome}"
+        )
+    return fleet.stop
+
+
+def app_folder() -> Path:
+    """The code-free Flower app, which lies in the server's package.
+
+    Raises:
+        InvalidInput: DEPENDENCY_MISSING.
+    """
+    spec = importlib.util.find_spec("genepool_server")
+    if spec is None or spec.origin is None:
+        raise InvalidInput("DEPENDENCY_MISSING", "the pool server is not installed", "pip install 'genepool[all]'")
+    return Path(spec.origin).parent / "campaign" / "app"
+
+
+def steps_done(folder: Path) -> int:
+    """How many of its steps (train, condense, submit) a site has behind it."""
+    return sum(any(folder.glob(pattern)) for pattern in _TRACES)
+
+
+def learngenes(folders: Sequence[Path]) -> Mapping[str, Path]:
+    """The learngene file that each contribution consists of, by contribution id, as the sites keep them."""
+    found = {}
+    for folder in folders:
+        kept = steps.submitted(SiteFolder(folder))
+        found[kept.contribution_id] = kept.learngene
+    return found
+
+
+def site_report(folder: Path) -> SiteReport:
+    """One site's line of the report."""
+    site = SiteFolder(folder)
+    kept, (condensed, _) = steps.submitted(site), steps.condensed(site)
+    return SiteReport(
+        name=site.config.name,
+        images=condensed.ancestry.images,
+        classes=condensed.ancestry.classes,
+        accuracy=condensed.ancestry.accuracy,
+        agreement=condensed.agreement,
+        learngene_bytes=kept.learngene.stat().st_size,
+        ancestry_bytes=condensed.ancestry.size_bytes,
+        contribution_id=kept.contribution_id,
+    )

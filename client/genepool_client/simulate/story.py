@@ -1,0 +1,87 @@
+"""The whole story on one machine: sites join and contribute, a consumer asks, everything is measured and verified."""
+
+import contextlib
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import genepool_protocol
+from genepool_protocol.learngene.blueprint import bundled_folder, parse_blueprint
+from genepool_protocol.trust.anchors import read_anchors
+
+from genepool_client.simulate import asking, joining, report
+from genepool_client.simulate.asking import Answer
+from genepool_client.simulate.cast import Options, cast, prepare
+from genepool_client.simulate.experiment import Row
+from genepool_client.simulate.pool_process import PoolProcess
+from genepool_client.simulate.watch import Clock, Watch
+from genepool_client.site.images import ImageSet, load_images
+
+PICTURED: Final = 12
+"""Sites whose images the report shows."""
+
+
+def play(options: Options, watch: Watch) -> report.Report:
+    """Play it, write the report into `options.folder` and return it; everything that was started is ended in any case.
+
+    Raises:
+        InvalidInput: wrong data, options or folder.
+        Unavailable: SIMULATION_FAILED.
+    """
+    clock = Clock(watch)
+    raw = (bundled_folder(options.blueprint) / "blueprint.json").read_bytes()
+    blueprint = parse_blueprint(raw)
+    for size in options.sizes:
+        blueprint.check(size)
+    work = prepare(options.folder)
+    with clock.phase("images"):
+        scenario = cast(options, work / "data")
+        tasks = {path.name: load_images(path, blueprint.image) for path in scenario.tasks}
+    with contextlib.ExitStack() as undo:
+        pool = PoolProcess(work / "pool", work, options.blueprint)
+        undo.callback(pool.stop)
+        with clock.phase("pool server"):
+            pool.start()
+        folders = joining.join(clock, pool, scenario.sites, work, options.steps)
+        undo.callback(joining.contribute(clock, pool, folders, work, options.parallel))
+        entries = {entry["contribution_id"]: entry["site"] for entry in pool.operate("contributions")}
+        anchors = read_anchors(pool.folder / "pool.json")
+        with asking.Consumer(anchors, work, entries) as consumer:
+            episodes = asking.draw_episodes(tasks, options.shots, options.draws)
+            answers = consumer.ask(clock, episodes)
+            descendants = consumer.descend(clock, answers, options.sizes)
+            rows = consumer.measure(clock, options, episodes, answers, descendants, joining.learngenes(folders))
+            with clock.phase("verification"):
+                verified = consumer.prove(descendants)
+        with clock.phase("report"):
+            made = _report(options, clock, folders, tasks, answers, rows, verified)
+            pictured = [load_images(site.folder, blueprint.image) for site in scenario.sites[:PICTURED]]
+            report.write(made, options.folder, pictured, list(tasks.values()))
+    return made
+
+
+def _report(
+    options: Options,
+    clock: Clock,
+    folders: Sequence[Path],
+    tasks: dict[str, ImageSet],
+    answers: Sequence[Answer],
+    rows: list[Row],
+    verified: report.VerificationReport,
+) -> report.Report:
+    return report.Report(
+        software=genepool_protocol.__version__,
+        blueprint=options.blueprint,
+        finished=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        shots=options.shots,
+        draws=options.draws,
+        finetune_steps=options.finetune,
+        sites=[joining.site_report(folder) for folder in folders],
+        tasks=list(tasks),
+        selections=[answer.report for answer in answers],
+        modes_agree=all(answer.agrees for answer in answers),
+        rows=rows,
+        verification=verified,
+        seconds=clock.seconds,
+    )

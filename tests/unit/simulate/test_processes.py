@@ -1,0 +1,57 @@
+"""Children never outlive us."""
+
+import os
+import sys
+import time
+
+import pytest
+
+from genepool_client.simulate.processes import Child, run_json
+from genepool_protocol.wire.errors import Unavailable
+
+PARENT = """
+import subprocess, sys, time
+inner = subprocess.Popen([sys.executable, "-c", "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('in', flush=True); time.sleep(600)"])
+print("inner", inner.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    with open(f"/proc/{pid}/stat") as file:
+        return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+
+
+def test_stopping_a_child_ends_its_children_too(tmp_path, monkeypatch):
+    monkeypatch.setattr("genepool_client.simulate.processes._GRACE", 0.5)
+    with Child("a parent", [sys.executable, "-c", PARENT], tmp_path / "log", env={}, cwd=tmp_path) as child:
+        pid = int(child.wait_for("inner ", 20).split()[1])
+        child.wait_for("in", 20)
+        assert alive(pid)
+    for _ in range(50):
+        if not alive(pid):
+            break
+        time.sleep(0.1)
+    assert not alive(pid)
+
+
+def test_a_child_that_ends_early_is_reported_with_the_end_of_its_log(tmp_path):
+    command = [sys.executable, "-c", "print('no room'); raise SystemExit(3)"]
+    with (
+        Child("a child", command, tmp_path / "log", env={}, cwd=tmp_path) as child,
+        pytest.raises(Unavailable) as caught,
+    ):
+        child.wait_for("ready", 20)
+    assert caught.value.reason == "SIMULATION_FAILED"
+    assert "no room" in caught.value.fix
+
+
+def test_a_command_that_fails_is_reported_with_what_it_wrote(tmp_path):
+    with pytest.raises(Unavailable) as caught:
+        run_json([sys.executable, "-c", "import sys; sys.exit('wrong key')"], env={}, cwd=tmp_path)
+    assert caught.value.reason == "SIMULATION_FAILED"
+    assert "wrong key" in caught.value.fix
