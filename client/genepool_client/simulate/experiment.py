@@ -110,7 +110,7 @@ def save_episode(episode: trial.Episode, path: Path) -> Path:
 
 
 def control_jobs(task: str, draw: int, sizes: Sequence[Size], ids: Sequence[str], chosen: Mixture) -> Iterator[Job]:
-    """The controls of one episode; random numbers take the place of what TALS chose, or of one member if it chose none."""
+    """The controls of an episode; random numbers take the place of what TALS chose, or of one member."""
     rng = np.random.default_rng([draw, *task.encode()])
     everyone = mixture(dict.fromkeys(sorted(ids), round(1000 / len(ids))))
     one = ((sorted(ids)[int(rng.integers(len(ids)))], 1000),)

@@ -12,8 +12,9 @@ from genepool_client.simulate.partition import SiteData
 from genepool_client.simulate.pool_process import PoolProcess
 from genepool_client.simulate.report import SiteReport
 from genepool_client.simulate.watch import Clock
-from genepool_client.site import enrolment, steps
+from genepool_client.site import enrolment, outbox, steps
 from genepool_client.site.folder import SiteFolder
+from genepool_client.site.outbox import Artefact
 from genepool_client.transport.channel import Connection
 
 _TRACES: Final = ("work/ancestry.safetensors", "work/condensed.safetensors", "outbox/*/receipt.sig")
@@ -92,24 +93,24 @@ def steps_done(folder: Path) -> int:
 
 def learngenes(folders: Sequence[Path]) -> Mapping[str, Path]:
     """The learngene file that each contribution consists of, by contribution id, as the sites keep them."""
-    found = {}
-    for folder in folders:
-        kept = steps.submitted(SiteFolder(folder))
-        found[kept.contribution_id] = kept.learngene
-    return found
+    return {kept.contribution_id: kept.weights for kept in map(_last, folders)}
+
+
+def _last(folder: Path) -> Artefact:
+    return outbox.artefacts(SiteFolder(folder))[-1]
 
 
 def site_report(folder: Path) -> SiteReport:
     """One site's line of the report."""
     site = SiteFolder(folder)
-    kept, (condensed, _) = steps.submitted(site), steps.condensed(site)
+    kept, (condensed, _) = _last(folder), steps.condensed(site)
     return SiteReport(
         name=site.config.name,
         images=condensed.ancestry.images,
         classes=condensed.ancestry.classes,
         accuracy=condensed.ancestry.accuracy,
         agreement=condensed.agreement,
-        learngene_bytes=kept.learngene.stat().st_size,
+        learngene_bytes=kept.weights.stat().st_size,
         ancestry_bytes=condensed.ancestry.size_bytes,
         contribution_id=kept.contribution_id,
     )

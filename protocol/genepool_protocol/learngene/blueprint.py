@@ -17,6 +17,11 @@ from genepool_protocol.wire.errors import InvalidInput, NotFound
 from genepool_protocol.wire.limits import LIMITS
 from genepool_protocol.wire.versions import BLUEPRINT_SCHEMA
 
+_TENSORS_PER_LAYER: Final = 12
+_OTHER_TENSORS: Final = 7  # stem, last norm and head
+_TENSOR_HEADER: Final = 128  # bytes that a tensor's entry in a safetensors header has at most
+
+
 class SeedRef(Document):
     """Which file the seed learngene is."""
 
@@ -59,11 +64,16 @@ class Blueprint(Document):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        low, high = self.depths
+        inner = (self.key, self.score)
         problems = [
             (self.image % self.patch != 0, "image is not a multiple of patch"),
-            (not 1 <= self.depths[0] <= self.depth <= self.depths[1] <= 256, "depth lies outside depths"),
+            (not 1 <= low <= self.depth <= high, "depth lies outside depths"),
+            (_tensors(high) > LIMITS.tensors, f"a descendant of {high} layers has more than {LIMITS.tensors} tensors"),
             (self.components > self.seed.components, "a learngene has more components than the seed"),
-            (any(ref.heads > self.heads for ref in (self.key, self.score)), "key or score is wider than the model"),
+            (any(ref.heads > self.heads for ref in inner), "key or score is wider than the model"),
+            (any(not low <= ref.depth <= high for ref in inner), "the depth of key or score lies outside depths"),
+            (any(float(value) <= 0 for value in (*self.std, self.norm_eps)), "std or norm_eps is not positive"),
         ]
         for bad, why in problems:
             if bad:
@@ -105,6 +115,11 @@ class Blueprint(Document):
         block = 4 * d + 3 * d * d + 3 * d + d * d + d + 2 * d * m + m + d
         return size.depth * block + d * (3 * self.patch**2 + 1) + self.tokens * d + 2 * d
 
+    def most_bytes(self, size: Size) -> int:
+        """An upper bound of the bytes of a descendant's model.safetensors: values, a zero head of one class, header."""
+        head = self.width(size.heads) + 1
+        return 4 * (self.params(size) + head) + _TENSOR_HEADER * _tensors(size.depth)
+
     def resolve(self, budget: Budget) -> Size:
         """The size a budget asks for: the one with the most parameters that fits (the wider one when two are equal).
 
@@ -113,16 +128,18 @@ class Blueprint(Document):
         """
         if budget.size is not None:
             return self.check(budget.size)
-        # 4 bytes a parameter, and a zero head of one class: what model.safetensors holds, headers aside
-        limit = budget.max_params if budget.max_params is not None else ((budget.max_bytes or 0) - _HEADER_BYTES) // 4
         low, high = self.depths
-        fitting = [s for s in sizes((low, high), self.heads) if self.params(s) <= limit]
+        if budget.max_params is not None:
+            fitting = [s for s in sizes((low, high), self.heads) if self.params(s) <= budget.max_params]
+        else:
+            fitting = [s for s in sizes((low, high), self.heads) if self.most_bytes(s) <= (budget.max_bytes or 0)]
         if not fitting:
-            smallest = self.params(Size(low, 1))
+            smallest = Size(low, 1)
             raise InvalidInput(
                 "BUDGET_TOO_SMALL",
                 f"no size of blueprint {self.name} fits the budget",
-                f"the smallest descendant ({low},1) has {smallest:,} parameters and about {4 * smallest:,} bytes",
+                f"the smallest descendant ({smallest}) has {self.params(smallest):,} parameters "
+                f"and at most {self.most_bytes(smallest):,} bytes",
             )
         return max(fitting, key=lambda s: (self.params(s), s.heads))
 
@@ -136,8 +153,8 @@ class Blueprint(Document):
         return digest.sha256_hex(self.canonical())
 
 
-_HEADER_BYTES: Final = 32 << 10
-"""Upper bound of a descendant's safetensors header and head, so that a byte budget is never exceeded."""
+def _tensors(depth: int) -> int:
+    return _TENSORS_PER_LAYER * depth + _OTHER_TENSORS
 
 
 def parse_blueprint(raw: bytes) -> Blueprint:

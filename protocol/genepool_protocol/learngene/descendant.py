@@ -1,4 +1,4 @@
-"""The descendant as bytes: a folder that stock timm loads, a pure function of blueprint, size, weights and learngenes."""
+"""The descendant as bytes: a folder that stock timm loads, a function of blueprint, size, weights and learngenes."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -72,9 +72,7 @@ def build_into(
     out[body:] = 0.0
 
 
-def build(
-    blueprint: Blueprint, size: Size, seed: algebra.Flat, members: Sequence[tuple[int, algebra.Stored]]
-) -> bytes:
+def build(blueprint: Blueprint, size: Size, seed: algebra.Flat, members: Sequence[tuple[int, algebra.Stored]]) -> bytes:
     """model.safetensors as bytes; `build_into` with a buffer of its own."""
     out = np.empty(algebra.elements(layout(blueprint, size)), dtype=np.float32)
     build_into(blueprint, size, seed, members, out)
@@ -97,7 +95,7 @@ def model_args(blueprint: Blueprint, size: Size) -> dict[str, Any]:
 
 
 def config_json(blueprint: Blueprint, size: Size) -> bytes:
-    """timm's config.json: architecture, model_args and pretrained_cfg."""
+    """The config.json of timm: architecture, model_args and pretrained_cfg."""
     side = blueprint.image
     return _pretty(
         {
@@ -195,7 +193,7 @@ def parse_provenance(raw: bytes) -> Lineage:
     value = strict_json.loads_canonical(raw, max_bytes=LIMITS.manifest_bytes, what="provenance")
     try:
         lineage = _lineage(value)
-    except (KeyError, TypeError, IndexError, ValueError, ValidationError) as exc:
+    except (KeyError, TypeError, IndexError, ValueError, AttributeError, ValidationError) as exc:
         why = first_problem(exc) if isinstance(exc, ValidationError) else type(exc).__name__
         raise InvalidInput("STATEMENT_MALFORMED", f"the provenance is not a descendant's: {why}") from exc
     if provenance_json(lineage) != raw:
@@ -295,8 +293,8 @@ tags: [genepool, image-feature-extraction]
 
 # Descendant {lineage.depth},{lineage.heads} of {blueprint.name}
 
-A Vision Transformer with {blueprint.params(lineage.size):,} parameters ({lineage.depth} layers, {lineage.heads} heads of
-{blueprint.head_dim}), initialized by the pool `{lineage.origin}` from these learngenes:
+A Vision Transformer with {blueprint.params(lineage.size):,} parameters ({lineage.depth} layers, {lineage.heads} heads
+of {blueprint.head_dim}), initialized by the pool `{lineage.origin}` from these learngenes:
 
 {table}
 Licences of the contributions: {", ".join(licenses) or "none beyond the seed's"}.

@@ -6,12 +6,13 @@ A size is a depth (layers) and a number of heads (the first ones of the blueprin
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Final, Self
 
 from genepool_protocol.wire.errors import InvalidInput
 
 _UNITS: Final = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
-_AMOUNT: Final = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmg]i?)?(b?)\s*", re.IGNORECASE)
+_AMOUNT: Final = re.compile(r"\s*([0-9]{1,18}(?:\.[0-9]{1,18})?)\s*([kmg]i?)?(b?)\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -39,7 +40,7 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What a consumer asks for: a size, or the largest one within a number of parameters or bytes (one of the three)."""
+    """What a consumer asks for: a size, or the largest one within so many parameters or bytes (one of the three)."""
 
     size: Size | None = None
     max_params: int | None = None
@@ -59,9 +60,11 @@ def parse_amount(text: str | int) -> int:
         InvalidInput: OPTION_INVALID, not a positive amount.
     """
     match = _AMOUNT.fullmatch(str(text))
-    value = int(float(match[1]) * _UNITS[_unit(match)]) if match else 0
+    value = int(Decimal(match[1]) * _UNITS[_unit(match)]) if match else 0
     if value < 1:
-        raise InvalidInput("OPTION_INVALID", f"{text!r} is not a positive amount", "write for instance 900k, 1M or 2MiB")
+        raise InvalidInput(
+            "OPTION_INVALID", f"{text!r} is not a positive amount", "write for instance 900k, 1M or 2MiB"
+        )
     return value
 
 

@@ -208,6 +208,6 @@ class TensorFile:
         for name in sorted(self.header.tensors):
             tensor = self.header.tensors[name]
             label = f"{name}\0{tensor.dtype}\0{','.join(map(str, tensor.shape))}".encode()
-            data = digest.sha256_hex(memoryview(np.ascontiguousarray(self.array(name))).cast("B")).encode()
+            data = digest.sha256_hex(self._bytes[self.header.length :][tensor.begin : tensor.end].data).encode()
             parts += struct.pack("<Q", len(label)) + label + data
         return digest.sha256_hex(bytes(parts))

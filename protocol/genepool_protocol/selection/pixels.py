@@ -21,7 +21,9 @@ def check_pixels(blueprint: Blueprint, pixels: Pixels) -> Pixels:
     """
     shape = (blueprint.image, blueprint.image, 3)
     if pixels.dtype != np.uint8 or pixels.ndim != len(shape) + 1 or pixels.shape[1:] != shape or not len(pixels):
-        raise InvalidInput("SUPPORT_MALFORMED", f"images must be uint8 of {shape}, these are {pixels.dtype} {pixels.shape}")
+        raise InvalidInput(
+            "SUPPORT_MALFORMED", f"images must be uint8 of {shape}, these are {pixels.dtype} {pixels.shape}"
+        )
     return pixels
 
 
@@ -38,13 +40,12 @@ def to_patches(blueprint: Blueprint, images: torch.Tensor) -> torch.Tensor:
     return F.unfold(images, kernel_size=blueprint.patch, stride=blueprint.patch).transpose(1, 2).contiguous()
 
 
-def augment(images: torch.Tensor, generator: torch.Generator, *, invert: float = 0.0) -> torch.Tensor:
+def augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Small random shifts, scalings, turns and contrast; no flips, so that letters stay letters.
 
     Args:
         images: normalised, shape (N, 3, H, W).
-        generator: where the randomness comes from.
-        invert: the share of images whose brightness is turned round (seed baking only).
+        generator: where the randomness comes from; of the CPU, so that every device sees the same draws.
     """
     n = len(images)
 
@@ -56,7 +57,16 @@ def augment(images: torch.Tensor, generator: torch.Generator, *, invert: float =
     theta[:, 0, 0] = theta[:, 1, 1] = torch.cos(angle) * scale
     theta[:, 0, 1], theta[:, 1, 0] = -torch.sin(angle) * scale, torch.sin(angle) * scale
     theta[:, 0, 2], theta[:, 1, 2] = uniform(-0.15, 0.15), uniform(-0.15, 0.15)
-    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    grid = F.affine_grid(theta.to(images.device), list(images.shape), align_corners=False)
     moved = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
-    sign = torch.where(torch.rand(n, generator=generator) < invert, -1.0, 1.0)
-    return moved * (uniform(0.75, 1.25) * sign).view(n, 1, 1, 1) + uniform(-0.2, 0.2).view(n, 1, 1, 1)
+    contrast, brightness = uniform(0.75, 1.25).to(images.device), uniform(-0.2, 0.2).to(images.device)
+    return moved * contrast.view(n, 1, 1, 1) + brightness.view(n, 1, 1, 1)
+
+
+def quarter_turns(images: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
+    """Square images of shape (N, 3, S, S), each turned by its number of quarter turns (0 to 3), shape (N,)."""
+    out = images.clone()
+    for turn in range(1, 4):
+        which = turns == turn
+        out[which] = torch.rot90(images[which], turn, (2, 3))
+    return out

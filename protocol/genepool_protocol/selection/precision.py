@@ -13,7 +13,7 @@ def trains_in_bfloat16(device: str) -> bool:
     """
     kind = device.split(":", 1)[0]
     if kind == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     checks = [getattr(torch.cpu, name, None) for name in _CHECKS]
     return kind == "cpu" and any(check() for check in checks if check is not None)
 

@@ -17,6 +17,7 @@ Labels = npt.NDArray[np.int64]
 _NEIGHBOURS = 3
 _MAX_FOLDS = 32  # leave-one-out up to so many images, then folds
 _PLACES = 6
+_TINY = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class Score:
         lda: accuracy of shrinkage LDA on left-out images.
         logme: log maximum evidence (You et al. 2021), per image and class.
         errors: squared error of the ridge head on each image when it is left out, shape (N,); the guard compares these.
+            Empty when nothing can be left out (see `can_leave_out`): then knn and lda are 0 and say nothing.
     """
 
     knn: float
@@ -37,17 +39,28 @@ class Score:
 
 
 def score(features: npt.NDArray[np.float32], labels: Labels) -> Score:
-    """Score features of shape (N, width) against labels 0..C-1 of shape (N,)."""
+    """Score features of shape (N, width) against labels 0..C-1 of shape (N,).
+
+    Features that are not finite say nothing: they score as if all images looked alike.
+    """
     x = np.asarray(features, dtype=np.float64)
-    x = x - x.mean(axis=0)
-    x /= np.sqrt((x**2).mean()) + 1e-12
+    x = x - x.mean(axis=0) if np.isfinite(x).all() else np.zeros_like(x)
+    x /= np.sqrt((x**2).mean()) + _TINY
+    evidence = round(logme(x, labels), _PLACES)
+    if not can_leave_out(labels):
+        return Score(0.0, 0.0, evidence, ())
     errors = tuple(np.round(ridge_errors(x, labels), _PLACES).tolist())
-    return Score(round(knn(x, labels), _PLACES), round(lda(x, labels), _PLACES), round(logme(x, labels), _PLACES), errors)
+    return Score(round(knn(x, labels), _PLACES), round(lda(x, labels), _PLACES), evidence, errors)
+
+
+def can_leave_out(labels: Labels) -> bool:
+    """Whether leaving images out says anything: a class of a single image is gone when that is left out."""
+    return len(labels) >= 2 * len(np.unique(labels))
 
 
 def knn(x: Array, labels: Labels) -> float:
     """Leave-one-out accuracy of the cosine-weighted vote of the nearest neighbours."""
-    unit = x / (np.linalg.norm(x, axis=1, keepdims=True) + 1e-12)
+    unit = x / (np.linalg.norm(x, axis=1, keepdims=True) + _TINY)
     similarity = np.round(unit @ unit.T, _PLACES)
     np.fill_diagonal(similarity, -np.inf)
     k = min(_NEIGHBOURS, len(x) - 1)
@@ -57,7 +70,7 @@ def knn(x: Array, labels: Labels) -> float:
     for column in range(k):
         index = nearest[:, column]
         np.add.at(votes, (rows, labels[index]), 1.0 + similarity[rows, index])
-    return float((votes.argmax(axis=1) == labels).mean())
+    return float(np.mean(votes.argmax(axis=1) == labels))
 
 
 def folds(labels: Labels) -> list[npt.NDArray[np.int64]]:
@@ -88,7 +101,7 @@ def _shrunk(residual: Array) -> Array:
     alpha = np.mean(covariance**2)
     denominator = (n + 1.0) * (alpha - mu**2 / width)
     shrinkage = 1.0 if denominator <= 0 else min(1.0, (alpha + mu**2) / denominator)
-    shrunk = (1.0 - shrinkage) * covariance
+    shrunk: Array = (1.0 - shrinkage) * covariance
     shrunk.flat[:: width + 1] += shrinkage * mu + 1e-9
     return shrunk
 
@@ -99,7 +112,7 @@ def logme(x: Array, labels: Labels) -> float:
     u, s, _ = np.linalg.svd(x, full_matrices=False)
     sigma = s**2
     total = 0.0
-    classes = labels.max() + 1
+    classes = int(labels.max()) + 1
     for c in range(classes):
         y = (labels == c).astype(np.float64)
         z2 = (u.T @ y) ** 2
@@ -109,7 +122,7 @@ def logme(x: Array, labels: Labels) -> float:
             gamma = float((sigma * beta / (alpha + sigma * beta)).sum())
             m2 = float((sigma * beta**2 * z2 / (alpha + beta * sigma) ** 2).sum())
             res2 = float((z2 / (1 + sigma * beta / alpha) ** 2).sum()) + rest
-            alpha, beta = gamma / (m2 + 1e-9), (n - gamma) / (res2 + 1e-9)
+            alpha, beta = max(gamma / (m2 + 1e-9), _TINY), (n - gamma) / (res2 + 1e-9)
         evidence = width / 2 * np.log(alpha) + n / 2 * np.log(beta) - n / 2 * np.log(2 * np.pi)
         evidence -= 0.5 * (np.log(alpha + beta * sigma).sum() + (width - len(sigma)) * np.log(alpha))
         total += float(evidence - beta / 2 * res2 - alpha / 2 * m2) / n
@@ -122,7 +135,7 @@ def ridge_penalty(x: Array, labels: Labels) -> tuple[float, Array]:
     y = y - y.mean(axis=0)
     values, vectors = np.linalg.eigh(x @ x.T)
     best: tuple[float, Array] | None = None
-    for penalty in np.mean(np.maximum(values, 0)) * np.logspace(-3, 2, 11):
+    for penalty in (np.mean(np.maximum(values, 0)) + _TINY) * np.logspace(-3, 2, 11):
         shrink = np.maximum(values, 0) / (np.maximum(values, 0) + penalty)
         hat = (vectors * shrink) @ vectors.T
         left_out = (y - hat @ y) / np.maximum(1.0 - np.diag(hat), 1e-6)[:, None]

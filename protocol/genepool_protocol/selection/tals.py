@@ -109,7 +109,9 @@ def select(
         Refused: POOL_EMPTY.
     """
     if not members:
-        raise Refused("POOL_EMPTY", "the pool holds no active learngene to select from", "ask for the seed, or come back later")
+        raise Refused(
+            "POOL_EMPTY", "the pool holds no active learngene to select from", "ask for the seed, or come back later"
+        )
     kept = retrieve(task, members, LIMITS.short_list)
     progress("retrieve", len(kept), len(members))
     shot = snapshot(member.contribution_id for member in members)

@@ -18,7 +18,6 @@ from genepool_protocol.wire.errors import InvalidInput
 from genepool_protocol.wire.limits import LIMITS
 from genepool_protocol.wire.versions import ENROL_CONTEXT
 
-
 _T = TypeVar("_T", bound=Document)
 
 
@@ -71,7 +70,9 @@ def _read(path: Path, kind: type[_T], what: str) -> _T:
     try:
         raw = path.read_bytes()
     except OSError as exc:
-        raise InvalidInput("PATH_MISSING", f"the {what} {path} cannot be read: {exc.strerror}", "check the path") from exc
+        raise InvalidInput(
+            "PATH_MISSING", f"the {what} {path} cannot be read: {exc.strerror}", "check the path"
+        ) from exc
     value = strict_json.loads(raw, max_bytes=LIMITS.bundle_bytes, what=what)
     try:
         return kind.model_validate(value)

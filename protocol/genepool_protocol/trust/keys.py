@@ -7,6 +7,7 @@ model_signing compares). Both select a key; neither is evidence.
 import base64
 import binascii
 import hashlib
+import re
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -19,6 +20,9 @@ from genepool_protocol.wire.errors import InvalidInput, VerificationError
 
 _ED25519: Final = 0x01
 """C2SP signed-note signature type."""
+
+_LOG_NAME: Final = re.compile(r"[!-*,-~]{1,255}")
+"""What can stand in a note's signature line and in a manifest."""
 
 
 def _load_private(pem: bytes, what: str) -> object:
@@ -48,8 +52,8 @@ class VerifyingKey:
         Raises:
             InvalidInput: KEY_MALFORMED, it is no P-256 public key.
         """
-        raw = pem.encode() if isinstance(pem, str) else pem
         try:
+            raw = pem.encode() if isinstance(pem, str) else pem
             key = serialization.load_pem_public_key(raw)
         except (ValueError, UnsupportedAlgorithm) as exc:
             raise InvalidInput("KEY_MALFORMED", "the key is not a PEM public key") from exc
@@ -159,7 +163,7 @@ class LogVerifier:
             raw = base64.b64decode(text, validate=True)
         except (binascii.Error, ValueError):
             raw = b""
-        if len(raw) != 33 or raw[0] != _ED25519 or not name or any(c.isspace() for c in name):
+        if len(raw) != 33 or raw[0] != _ED25519 or not _LOG_NAME.fullmatch(name):
             raise InvalidInput("KEY_MALFORMED", "the log's verifier key is not of the form NAME+HASH+BASE64 (Ed25519)")
         key = cls(name, raw[1:])
         if key.note_id.hex() != hashed:
@@ -197,9 +201,21 @@ class LogSigner:
     name: str
     _key: ed25519.Ed25519PrivateKey
 
+    def __post_init__(self) -> None:
+        if not _LOG_NAME.fullmatch(self.name):
+            raise InvalidInput(
+                "NAME_INVALID",
+                f"{self.name!r} cannot name a log",
+                "use visible ASCII without + and blanks: pool.local/log",
+            )
+
     @classmethod
     def generate(cls, name: str) -> Self:
-        """A fresh key."""
+        """A fresh key.
+
+        Raises:
+            InvalidInput: NAME_INVALID.
+        """
         return cls(name, ed25519.Ed25519PrivateKey.generate())
 
     @classmethod
@@ -207,7 +223,7 @@ class LogSigner:
         """The key in unencrypted PKCS #8.
 
         Raises:
-            InvalidInput: KEY_MALFORMED.
+            InvalidInput: KEY_MALFORMED or NAME_INVALID.
         """
         key = _load_private(pem, "log key")
         if not isinstance(key, ed25519.Ed25519PrivateKey):

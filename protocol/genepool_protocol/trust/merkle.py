@@ -126,7 +126,9 @@ def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes],
         raise _bad("it leads to another root")
 
 
-def verify_consistency(old: int, new: int, old_root: bytes, new_root: bytes, proof: Sequence[bytes]) -> None:
+def verify_consistency(  # noqa: C901 - the steps of the RFC, one after the other
+    old: int, new: int, old_root: bytes, new_root: bytes, proof: Sequence[bytes]
+) -> None:
     """Check that the tree of size `new` extends that of size `old` > 0 (RFC 9162 section 2.1.4.2).
 
     Raises:

@@ -49,10 +49,10 @@ def verify(raw: str, key: LogVerifier) -> VerifiedNote:
 
 
 def _parts(raw: str) -> tuple[str, list[str]]:
-    if len(raw.encode()) > _MAX_BYTES or not raw.endswith("\n"):
+    if len(raw.encode(errors="replace")) > _MAX_BYTES or not raw.endswith("\n"):
         raise _bad("it is too long, or has no last newline")
-    if any(ord(char) < 32 and char != "\n" for char in raw):
-        raise _bad("it holds control characters")
+    if any((ord(char) < 32 and char != "\n") or 0xD800 <= ord(char) < 0xE000 for char in raw):
+        raise _bad("it holds control characters, or text that has no UTF-8")
     end = raw.rfind("\n\n")
     lines = raw[end + 2 :].split("\n")[:-1]
     if end < 0 or not 1 <= len(lines) <= _MAX_SIGNATURES:

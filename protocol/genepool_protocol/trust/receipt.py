@@ -68,7 +68,11 @@ def make(bundle: Bundle, body: bytes, index: int, proof: Sequence[bytes], head: 
         head: a checkpoint of the log with more than `index` leaves.
         log: the log's key.
     """
-    entry = {
+    return envelope.with_receipt(bundle, _entry(body, index, proof, head, log))
+
+
+def _entry(body: bytes, index: int, proof: Sequence[bytes], head: Checkpoint, log: LogVerifier) -> dict[str, Any]:
+    return {
         "logIndex": str(index),
         "logId": {"keyId": b64(log.log_id)},
         "kindVersion": dict(_KIND),
@@ -82,11 +86,13 @@ def make(bundle: Bundle, body: bytes, index: int, proof: Sequence[bytes], head: 
         },
         "canonicalizedBody": b64(body),
     }
-    return envelope.with_receipt(bundle, entry)
 
 
 def verify(bundle: Bundle, verified: Verified, log: LogVerifier) -> Logged:
-    """Check that the log holds this statement: the leaf is recomputed, the checkpoint's signature and the proof checked.
+    """Check that the log holds this statement.
+
+    (1) The entry has the form that `make` gives it, (2) the checkpoint is the pinned log's, (3) the leaf is that of
+    this statement and key, (4) the proof leads from the leaf to the checkpoint's root, (5) the entry says nothing else.
 
     Args:
         bundle: a parsed receipt.
@@ -97,31 +103,35 @@ def verify(bundle: Bundle, verified: Verified, log: LogVerifier) -> Logged:
         VerificationError: PROOF_INVALID or CHECKPOINT_INVALID.
         InvalidInput: BUNDLE_MALFORMED.
     """
-    if bundle.tlog is None:
-        raise VerificationError("PROOF_INVALID", "the bundle is not a receipt: it has no log entry", "fetch the receipt")
     entry = bundle.tlog
+    if entry is None:
+        raise _bad("the bundle is not a receipt: it has no log entry")
     try:
-        proof = entry["inclusionProof"]
-        index, size = _number(entry["logIndex"]), _number(proof["treeSize"])
-        same = proof["logIndex"] == entry["logIndex"] and entry["kindVersion"] == _KIND
-        key_id, body = unb64(entry["logId"]["keyId"], "log id"), unb64(entry["canonicalizedBody"], "log body")
-        hashes = [unb64(one, "proof hash") for one in proof["hashes"]]
-        root, text = unb64(proof["rootHash"], "root"), proof["checkpoint"]["envelope"]
+        index, proof = _number(entry["logIndex"]), entry["inclusionProof"]
+        body, hashes = unb64(entry["canonicalizedBody"], "log body"), [unb64(h, "proof hash") for h in proof["hashes"]]
+        text, size, root = proof["checkpoint"]["envelope"], proof["treeSize"], proof["rootHash"]
     except (KeyError, TypeError) as exc:
         raise InvalidInput("BUNDLE_MALFORMED", "the receipt's log entry lacks a member") from exc
-    if not same or key_id != log.log_id or not isinstance(text, str):
-        raise VerificationError("PROOF_INVALID", "the receipt is for another log or another kind of entry")
+    if not isinstance(text, str):
+        raise InvalidInput("BUNDLE_MALFORMED", "the receipt's checkpoint is not a text")
     head = heads.verify(text, log)
-    if (head.size, head.root) != (size, root):
-        raise VerificationError("PROOF_INVALID", "the receipt's proof and checkpoint speak of different trees")
+    if (size, root) != (str(head.size), b64(head.root)):
+        raise _bad("the receipt's proof and checkpoint speak of different trees")
     if body != leaf(verified):
-        raise VerificationError("PROOF_INVALID", "the receipt proves another statement than the one it comes with")
-    merkle.verify_inclusion(merkle.leaf_hash(body), index, size, hashes, root)
+        raise _bad("the receipt proves another statement than the one it comes with")
+    merkle.verify_inclusion(merkle.leaf_hash(body), index, head.size, hashes, head.root)
+    if entry != _entry(body, index, hashes, head, log):
+        raise _bad("the receipt is for another log or another kind of entry, or says more than a receipt does")
     return Logged(verified, index, head)
 
 
+def _bad(sentence: str) -> VerificationError:
+    return VerificationError("PROOF_INVALID", sentence, "fetch the receipt again")
+
+
 def _number(text: Any) -> int:
-    if not isinstance(text, str) or not text.isascii() or not text.isdigit() or len(text) > 15 or str(int(text)) != text:
+    canonical = isinstance(text, str) and text.isascii() and text.isdigit() and len(text) <= 15
+    if not canonical or str(int(text)) != text:
         raise InvalidInput("BUNDLE_MALFORMED", "the receipt's log entry holds a number that is not canonical")
     return int(text)
 

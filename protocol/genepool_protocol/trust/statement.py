@@ -57,7 +57,9 @@ def _value(subject: str, digests: Mapping[str, str], ignore: Sequence[str]) -> d
     }
 
 
-def check_model_statement(verified: Verified, subject: str, names: Sequence[str], *, ignore: Sequence[str]) -> ModelStatement:
+def check_model_statement(
+    verified: Verified, subject: str, names: Sequence[str], *, ignore: Sequence[str]
+) -> ModelStatement:
     """The files of a verified payload, which must say exactly what `model_statement` says for these names.
 
     Raises:
@@ -67,7 +69,7 @@ def check_model_statement(verified: Verified, subject: str, names: Sequence[str]
     digests = _digests(value)
     if sorted(digests) != sorted(names):
         raise _bad(f"it must sign exactly {', '.join(sorted(names))}")
-    if value != _value(subject, digests, ignore):
+    if strict_json.canonical(value) != strict_json.canonical(_value(subject, digests, ignore)):  # 0 is not false
         raise _bad("a member differs from what a statement over these files says")
     return ModelStatement(digest.sha256_hex(verified.payload), digests)
 
@@ -78,8 +80,9 @@ def _digests(value: Any) -> dict[str, str]:
         found = dict(pairs)
     except (KeyError, TypeError, IndexError) as exc:
         raise _bad("it has no list of resources") from exc
-    if len(found) != len(pairs) or not all(isinstance(d, str) and digest.is_sha256_hex(d) for d in found.values()):
-        raise _bad("a resource appears twice, or has no hex SHA-256")
+    texts = all(isinstance(text, str) for pair in pairs for text in pair)
+    if len(found) != len(pairs) or not texts or not all(digest.is_sha256_hex(one) for one in found.values()):
+        raise _bad("a resource appears twice, or has no name or no hex SHA-256")
     return found
 
 

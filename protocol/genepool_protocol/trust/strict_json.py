@@ -1,12 +1,16 @@
 """JSON that means one thing: no duplicate members, no floats, bounded depth; and RFC 8785 canonical bytes."""
 
 import json
-from typing import Any, NoReturn
+import re
+from typing import Any, Final, NoReturn
 
 import rfc8785
 
 from genepool_protocol.wire.errors import InvalidInput
 from genepool_protocol.wire.limits import LIMITS
+
+_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)
+_NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 
 
 def loads(raw: bytes, *, max_bytes: int, what: str, floats: bool = False) -> Any:
@@ -42,36 +46,26 @@ def loads(raw: bytes, *, max_bytes: int, what: str, floats: bool = False) -> Any
     if _depth(raw) > LIMITS.json_depth:
         bad(f"it nests deeper than {LIMITS.json_depth}")
     try:
-        return json.loads(
+        value = json.loads(
             raw.decode("utf-8"),
             object_pairs_hook=pairs,
             parse_int=integer,
             parse_float=fraction,
             parse_constant=lambda name: bad(f"it holds {name}"),
         )
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as exc:
+        if b"\\u" in raw:  # half a surrogate pair parses, but has no UTF-8
+            json.dumps(value, ensure_ascii=False).encode()
+    except (UnicodeError, json.JSONDecodeError, RecursionError) as exc:
         raise InvalidInput("JSON_MALFORMED", f"the {what} is not strict JSON: {type(exc).__name__}") from exc
+    return value
 
 
 def _depth(raw: bytes) -> int:
     """Deepest nesting, counted before a recursive parser runs; strings are skipped."""
     deepest = depth = 0
-    in_string = escaped = False
-    for byte in raw:
-        if in_string:
-            if escaped:
-                escaped = False
-            elif byte == 0x5C:
-                escaped = True
-            elif byte == 0x22:
-                in_string = False
-        elif byte == 0x22:
-            in_string = True
-        elif byte in b"[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif byte in b"]}":
-            depth -= 1
+    for byte in _STRING.sub(b"", raw).translate(None, _NOT_BRACKETS):
+        depth += 1 if byte in b"[{" else -1
+        deepest = max(deepest, depth)
     return deepest
 
 

@@ -48,13 +48,13 @@ def _rebuild(kind: type[GenepoolError], reason: str, message: str, fix: str, met
     return kind(reason, message, fix, **metadata)
 
 
-class InvalidInput(GenepoolError):
+class InvalidInput(GenepoolError):  # noqa: N818 - the name says whose fault it is
     """What was given is wrong."""
 
     exit_code = 2
 
 
-class NotFound(GenepoolError):
+class NotFound(GenepoolError):  # noqa: N818 - the name says whose fault it is
     """The named thing does not exist."""
 
     exit_code = 3
@@ -66,13 +66,13 @@ class VerificationError(GenepoolError):
     exit_code = 4
 
 
-class Unavailable(GenepoolError):
+class Unavailable(GenepoolError):  # noqa: N818 - the name says whose fault it is
     """The other end cannot answer now."""
 
     exit_code = 5
 
 
-class Refused(GenepoolError):
+class Refused(GenepoolError):  # noqa: N818 - the name says whose fault it is
     """Well-formed, but not allowed in this state or for this identity."""
 
     exit_code = 6
@@ -84,7 +84,7 @@ class StorageError(GenepoolError):
     exit_code = 7
 
 
-class VersionMismatch(GenepoolError):
+class VersionMismatch(GenepoolError):  # noqa: N818 - the name says whose fault it is
     """The two ends speak different versions."""
 
     exit_code = 8
@@ -124,17 +124,21 @@ REASONS: Final[dict[str, Reason]] = {
     **_rows(Refused, "ALREADY_EXISTS", "INVITE_USED", "KEY_IN_USE", "SITE_EXISTS", "SEQ_CONFLICT", "DUPLICATE_WEIGHTS"),
     **_rows(Refused, "FAILED_PRECONDITION", "AUDIENCE_MISMATCH", "SITE_MISMATCH", "MANIFEST_EXPIRED", "NONCE_INVALID"),
     **_rows(Refused, "FAILED_PRECONDITION", "SEQ_GAP", "PREV_MISMATCH", "UPLOAD_INCOMPLETE", "SEED_MISMATCH"),
-    **_rows(Refused, "FAILED_PRECONDITION", "POOL_EMPTY", "CONTRIBUTION_NOT_ACTIVE", "STATE_TRANSITION", "DATA_CHANGED"),
+    **_rows(
+        Refused, "FAILED_PRECONDITION", "POOL_EMPTY", "CONTRIBUTION_NOT_ACTIVE", "STATE_TRANSITION", "DATA_CHANGED"
+    ),
     **_rows(Refused, "OUT_OF_RANGE", "OFFSET", "LOG_RANGE"),
     **_rows(Refused, "ABORTED", "UPLOAD_SUPERSEDED"),
     # things that are not there
     **_rows(NotFound, "NOT_FOUND", "SITE_UNKNOWN", "CONTRIBUTION_UNKNOWN", "UPLOAD_UNKNOWN", "BLUEPRINT_UNKNOWN"),
     **_rows(NotFound, "NOT_FOUND", "POOL_UNKNOWN", "FILE_MISSING"),
     # the world
-    **_rows(Unavailable, "UNAVAILABLE", "POOL_UNREACHABLE", "POOL_UNTRUSTED", "SERVING_UNAVAILABLE", "SIMULATION_FAILED"),
+    **_rows(
+        Unavailable, "UNAVAILABLE", "POOL_UNREACHABLE", "POOL_UNTRUSTED", "SERVING_UNAVAILABLE", "SIMULATION_FAILED"
+    ),
     **_rows(Unavailable, "RESOURCE_EXHAUSTED", "BUSY", "SPOOL_FULL", "TOO_MANY_UPLOADS"),
     **_rows(Unavailable, "DEADLINE_EXCEEDED", "TOO_SLOW"),
-    **_rows(Unavailable, "UNAVAILABLE", "PORT_IN_USE", "FOLDER_IN_USE"),
+    **_rows(Unavailable, "UNAVAILABLE", "PORT_IN_USE", "FOLDER_IN_USE", "QUORUM_MISSED"),
     **_rows(StorageError, "UNAVAILABLE", "DISK_FULL", "DISK_FAILED"),
     **_rows(StorageError, "INTERNAL", "LEDGER_INCONSISTENT", "BLOB_CORRUPT", "LEDGER_VERSION"),
     **_rows(VersionMismatch, "FAILED_PRECONDITION", "API_VERSION"),
@@ -143,6 +147,6 @@ REASONS: Final[dict[str, Reason]] = {
 
 
 def error(reason: str, message: str, fix: str = "", **metadata: str) -> GenepoolError:
-    """The error of the class that the table gives `reason`; an unknown reason (a newer peer) gives a plain root error."""
+    """The error of the class that the table gives `reason`; a plain root error for one that only a newer peer knows."""
     row = REASONS.get(reason)
     return (row.kind if row else GenepoolError)(reason, message, fix, **metadata)

@@ -1,4 +1,6 @@
-"""The pool: sites and contributions with their states, ledger, blobs, log and fsck; every write is durable before it counts.
+"""The pool: sites and contributions with their states, ledger, blobs, spool, log and fsck.
+
+Every write is durable before it counts.
 
 `pool.Pool` is the one writer of a folder. `view` is what serving and the front read.
 """

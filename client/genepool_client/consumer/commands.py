@@ -1,0 +1,206 @@
+"""`genepool select | descend | verify | finetune`: options in, tables and sentences out; the work is done elsewhere."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from genepool_protocol import terminal
+from genepool_protocol.wire.errors import InvalidInput
+
+from genepool_client.consumer import shown
+
+if TYPE_CHECKING:
+    from genepool_protocol.trust.anchors import Anchors
+
+    from genepool_client.consumer.pool import Pool
+    from genepool_client.consumer.selection import Mode
+    from genepool_client.consumer.verify import Descendant
+
+PoolOption = Annotated[
+    str, typer.Option("--pool", help="The operator's pool.json, or HOST:PORT of a pool that is remembered.")
+]
+SupportOption = Annotated[
+    Path, typer.Option("--support", help="A few images of the task: class folders, or a flat folder without labels.")
+]
+RemoteOption = Annotated[
+    bool,
+    typer.Option("--remote/--private", help="Send the images to the pool, or keep them here (the default)."),
+]
+LicenseOption = Annotated[
+    list[str] | None, typer.Option("--license", help="SPDX name that may take part; may be repeated. Default: all.")
+]
+BlueprintOption = Annotated[str | None, typer.Option("--blueprint", help="Which family, where the pool has several.")]
+FolderArgument = Annotated[Path, typer.Argument(metavar="FOLDER", help="What genepool descend wrote.")]
+PinsOption = Annotated[
+    str | None, typer.Option("--pool", help="The pinned pool.json; by default that of a remembered pool.")
+]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the consumer's commands to the root."""
+    for command in (select, descend, verify, finetune):
+        app.command()(command)
+
+
+def select(
+    *,
+    pool: PoolOption,
+    support: SupportOption,
+    remote: RemoteOption = False,
+    licenses: LicenseOption = None,
+    blueprint: BlueprintOption = None,
+    as_json: terminal.JsonOption = False,
+) -> None:
+    """Which learngenes fit a task, and why."""
+    with _pool(pool, blueprint, "selecting") as opened:
+        answer = opened.select(support, _mode(remote), tuple(licenses or ()))
+    terminal.answer(answer.as_json(), as_json=as_json, text=shown.candidates(answer))
+    if not as_json:
+        terminal.answer({}, as_json=False, text="\n".join(shown.reasons(answer)))
+
+
+def descend(
+    *,
+    pool: PoolOption,
+    out: Annotated[Path, typer.Option("--out", help="The folder to make; it must not exist.")],
+    support: Annotated[
+        Path | None, typer.Option("--support", help="A few images of the task; without it the seed itself descends.")
+    ] = None,
+    size: Annotated[str | None, typer.Option("--size", help="DEPTH,HEADS; by default the reference size.")] = None,
+    max_params: Annotated[str | None, typer.Option("--max-params", help="Largest number of parameters: 1M.")] = None,
+    max_bytes: Annotated[str | None, typer.Option("--max-bytes", help="Largest model.safetensors: 2MiB.")] = None,
+    remote: RemoteOption = False,
+    licenses: LicenseOption = None,
+    blueprint: BlueprintOption = None,
+    as_json: terminal.JsonOption = False,
+) -> None:
+    """A Vision Transformer for a task, in the size you ask for: selected, downloaded and verified."""
+    from genepool_client.consumer import known_pools
+    from genepool_client.consumer.staging import check_free
+
+    with _pool(pool, blueprint, "descending") as opened:
+        budget = opened.budget(size, max_params, max_bytes)
+        check_free(out)
+        found = None if support is None else opened.support(support)
+        answer = None if found is None else opened.select(found, _mode(remote), tuple(licenses or ()))
+        made = opened.write(out, budget, answer or (), found)
+        note = known_pools.remember(opened.anchors)
+    value = shown.facts(made) | {"selection": answer.as_json() if answer else None, "note": note}
+    terminal.answer(value, as_json=as_json, text=shown.made(made, answer, note))
+
+
+def verify(
+    folder: FolderArgument,
+    *,
+    pool: PinsOption = None,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Build the weights again from --learngenes and compare the bytes.")
+    ] = False,
+    learngenes: Annotated[
+        Path | None, typer.Option("--learngenes", help="Folder with the learngene files, for --rebuild.")
+    ] = None,
+    support: Annotated[
+        Path | None, typer.Option("--reselect", help="Select again with this support set and compare the weights.")
+    ] = None,
+    licenses: LicenseOption = None,
+    as_json: terminal.JsonOption = False,
+) -> None:
+    """Whether a folder is what the pool signed; offline, against pinned keys."""
+    if rebuild and learngenes is None:
+        raise InvalidInput("OPTION_INVALID", "--rebuild needs the learngenes", "give their folder with --learngenes")
+    verified, anchors = _verified(folder, pool)
+    said = [str(verified)]
+    if rebuild and learngenes is not None:
+        from genepool_client.consumer import recheck
+        from genepool_client.transport.channel import default_cache
+
+        said.append(recheck.rebuild(verified, learngenes, default_cache()))
+    if support is not None:
+        from genepool_client.consumer import recheck
+        from genepool_client.consumer.pool import Pool
+
+        with (
+            terminal.progress("selecting again") as report,
+            Pool(anchors.address, anchors, blueprint=verified.blueprint.name, progress=report) as opened,
+        ):
+            said.append(recheck.reselect(verified, opened, support, tuple(licenses or ())))
+    terminal.answer(shown.facts(verified) | {"checks": said}, as_json=as_json, text="\n".join(said))
+
+
+def finetune(
+    folder: FolderArgument,
+    *,
+    data: Annotated[str, typer.Option("--data", help="Folder of class folders, or a timm data set name.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for the trained net.")] = None,
+    epochs: Annotated[int, typer.Option("--epochs", min=1, help="How often every image is seen.")] = 10,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Images a step.")] = 32,
+    lr: Annotated[float, typer.Option("--lr", min=0.0, help="Largest learning rate.")] = 3e-4,
+    pool: PinsOption = None,
+    device: DeviceOption = "auto",
+    data_dir: Annotated[Path | None, typer.Option("--data-dir", help="Where a named data set lies.")] = None,
+    as_json: terminal.JsonOption = False,
+) -> None:
+    """Train a verified descendant on your own images, and measure it on a held-out part before and after."""
+    from genepool_client.consumer.staging import check_free
+    from genepool_client.site.images import check_source, load_images
+
+    if out is not None:
+        check_free(out)
+    check_source(data)
+    verified, _ = _verified(folder, pool)
+
+    from genepool_client.consumer import finetune as tuning
+    from genepool_client.site.steps import resolve_device
+
+    with terminal.progress("reading images") as report:
+        images = load_images(data, verified.blueprint.image, data_dir, report)
+    recipe = tuning.Recipe(epochs=epochs, batch=batch, lr=lr, device=resolve_device(device))
+    with terminal.progress("fine-tuning") as report:
+        tuned = tuning.finetune(verified, images, recipe, report)
+    if out is not None:
+        tuning.write(tuned, verified, out)
+    value = {
+        "before": tuned.before,
+        "after": tuned.after,
+        "trained": tuned.trained,
+        "held_out": tuned.held,
+        "classes": list(tuned.classes),
+        "out": None if out is None else str(out),
+    }
+    text = (
+        f"accuracy on {tuned.held} held-out images: {tuned.before:.3f} before, {tuned.after:.3f} after "
+        f"{epochs} epochs on {tuned.trained} images"
+    )
+    terminal.answer(value, as_json=as_json, text=text if out is None else f"{text}\nwritten to {out}")
+
+
+def _note(remembered: bool) -> str:
+    return "" if remembered else "note: other keys are remembered for this address, so later commands need --pool FILE"
+
+
+def _mode(remote: bool) -> "Mode":
+    return "remote" if remote else "private"
+
+
+@contextmanager
+def _pool(pool: str, blueprint: str | None, label: str) -> Iterator["Pool"]:
+    from genepool_client.consumer.pool import Pool
+
+    with terminal.progress(label) as report, Pool(pool, blueprint=blueprint, progress=report) as opened:
+        yield opened
+
+
+def _verified(folder: Path, pool: str | None) -> tuple["Descendant", "Anchors"]:
+    from genepool_client.consumer import known_pools
+    from genepool_client.consumer.folder import check_listing
+    from genepool_client.consumer.verify import read_bundle, verify
+
+    if pool is not None:
+        anchors = known_pools.find(pool)
+    else:
+        check_listing(folder)
+        anchors = known_pools.by_release_key(read_bundle(folder).keyid)
+    return verify(folder, anchors), anchors

@@ -1,0 +1,89 @@
+"""Whom this user trusts: anchors in a file that an operator handed over, or remembered under the pool's address."""
+
+import json
+import os
+import re
+from pathlib import Path
+
+from genepool_protocol.trust.anchors import Anchors, read_anchors
+from genepool_protocol.wire.errors import InvalidInput, VerificationError
+
+from genepool_client.transport.channel import check_address
+from genepool_client.transport.durable import write_atomic
+
+
+def home() -> Path:
+    """Where this user's settings lie: $GENEPOOL_HOME, or `genepool` in the user's config folder."""
+    given = os.environ.get("GENEPOOL_HOME")
+    if given:
+        return Path(given)
+    base = os.environ.get("XDG_CONFIG_HOME")
+    return (Path(base) if base else Path.home() / ".config") / "genepool"
+
+
+def path_of(address: str) -> Path:
+    """The file that remembers the pool of an address."""
+    return home() / "pools" / (re.sub(r"[^A-Za-z0-9.-]", "_", address) + ".json")
+
+
+def find(pool: str | Path) -> Anchors:
+    """The anchors of a pool.
+
+    Args:
+        pool: path of a `pool.json`, or HOST:PORT of a pool whose anchors are remembered.
+
+    Raises:
+        InvalidInput: PATH_MISSING, JSON_MALFORMED or FILE_MALFORMED; OPTION_INVALID, it is neither path nor address.
+    """
+    text = str(pool)
+    if isinstance(pool, Path) or "/" in text or text.endswith(".json") or Path(text).is_file():
+        return read_anchors(Path(pool))
+    address = check_address(text)
+    path = path_of(address)
+    if not path.is_file():
+        raise InvalidInput(
+            "PATH_MISSING",
+            f"nothing says which keys the pool at {address} has",
+            f"ask its operator for pool.json, and give that file instead of the address, or put it at {path}",
+        )
+    # the keys are pinned; how the pool is reached from here, the user knows better than the file
+    return read_anchors(path).model_copy(update={"address": address})
+
+
+def remember(anchors: Anchors) -> str:
+    """Keep the anchors for `genepool verify`; never in place of others for the same address.
+
+    Returns:
+        Nothing, or a sentence that says why they are not what is remembered for the address now.
+    """
+    path = path_of(anchors.address)
+    try:
+        if path.is_file():
+            same = path.read_bytes() == _document(anchors)
+            return "" if same else f"{path} pins other keys for this address: give --pool FILE to verify this folder"
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_atomic(path, _document(anchors))
+    except OSError as exc:
+        return f"{path} cannot be written ({exc.strerror}): give --pool FILE to verify this folder"
+    return ""
+
+
+def _document(anchors: Anchors) -> bytes:
+    return json.dumps(anchors.model_dump(by_alias=True), indent=2).encode() + b"\n"
+
+
+def by_release_key(keyid: str) -> Anchors:
+    """The remembered anchors whose release key has that keyid (which selects, and proves nothing).
+
+    Raises:
+        VerificationError: KEY_UNKNOWN.
+    """
+    for path in sorted((home() / "pools").glob("*.json")):
+        anchors = read_anchors(path)
+        if anchors.release_key.keyid == keyid:
+            return anchors
+    raise VerificationError(
+        "KEY_UNKNOWN",
+        f"no remembered pool signs with the key {keyid[:16] or '(none)'}",
+        "give the pool's anchors with --pool pool.json",
+    )

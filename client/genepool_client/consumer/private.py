@@ -1,0 +1,149 @@
+"""Private selection: keys and thin slices come here, TALS runs here, and only weights and a size are ever sent.
+
+What the pool sees besides: which short-listed learngenes were fetched for the first time. The arithmetic is that of the
+pool's workers (float32, one thread a candidate), so both give the same weights.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from genepool_protocol.learngene import algebra, expansion
+from genepool_protocol.learngene.blueprint import Blueprint
+from genepool_protocol.learngene.tensors import TensorFile
+from genepool_protocol.selection import net, tals
+from genepool_protocol.selection.combination import Mixture
+from genepool_protocol.selection.retrieval import Member
+from genepool_protocol.selection.scoring import Score
+from genepool_protocol.selection.task_key import Key, task_key
+from genepool_protocol.trust import digest
+from genepool_protocol.v1 import consume_pb2, types_pb2
+from genepool_protocol.wire.errors import InvalidInput, Refused
+
+from genepool_client.consumer.request import Progress, explain_empty
+from genepool_client.consumer.selection import Selection
+from genepool_client.consumer.slices import Slices
+from genepool_client.consumer.support import Support
+from genepool_client.transport.channel import Connection
+
+_MOST_THREADS: Final = 8
+"""Candidates that are scored at the same time."""
+
+
+def select(
+    connection: Connection,
+    blueprint: Blueprint,
+    seed: Path,
+    support: Support,
+    licenses: Sequence[str],
+    progress: Progress,
+) -> Selection:
+    """TALS at home.
+
+    Args:
+        connection: to the pool.
+        blueprint: one of the pool's.
+        seed: path of its verified seed.safetensors.
+        support: stays here.
+        licenses: SPDX names that may take part; empty: all.
+        progress: called with (stage, done, total).
+
+    Raises:
+        Refused: POOL_EMPTY.
+        InvalidInput: ARCH_MISMATCH, SAFETENSORS_MALFORMED or NON_FINITE, the pool sent no such keys or slices.
+        GenepoolError: as `Connection.stream`.
+    """
+    entries, members = list_keys(connection, blueprint, licenses)
+    progress("keys", len(members), len(members))
+    with one_thread():
+        gene = seed_tensors(blueprint, seed)
+        task = task_key(blueprint, gene, support.pixels)
+        slices = Slices(connection, blueprint)
+
+        def evaluate(mixtures: Sequence[Mixture]) -> Iterator[Score]:
+            names = {name for mixture in mixtures for name, _ in mixture}
+            slices.ensure(names, lambda done, total: progress("fetch", done, total))
+            return _scores(blueprint, gene, support, slices, mixtures)
+
+        try:
+            answer = tals.select(task, members, evaluate, labelled=support.labels is not None, progress=progress)
+        except Refused as exc:
+            raise explain_empty(exc, licenses) from exc
+    return Selection.of_tals(blueprint.name, answer, entries)
+
+
+def list_keys(
+    connection: Connection, blueprint: Blueprint, licenses: Sequence[str]
+) -> tuple[dict[str, types_pb2.Entry], list[Member]]:
+    """Every active contribution of the pool with its key.
+
+    Raises:
+        InvalidInput: ARCH_MISMATCH, a key is not of the blueprint.
+        GenepoolError: as `Connection.stream`.
+    """
+    entries: dict[str, types_pb2.Entry] = {}
+    members: list[Member] = []
+    request = consume_pb2.ListKeysRequest(blueprint=blueprint.name, licenses=licenses)
+    with contextlib.closing(connection.stream(connection.select.ListKeys, request)) as answers:
+        for answer in answers:
+            name = answer.entry.contribution_id
+            if not digest.is_sha256_hex(name) or name in entries:
+                raise InvalidInput(
+                    "ARCH_MISMATCH", "the pool listed a contribution twice, or without an id", "try again"
+                )
+            entries[name] = answer.entry
+            members.append(Member(name, _key(blueprint, answer)))
+    return entries, members
+
+
+def seed_tensors(blueprint: Blueprint, path: Path) -> net.Weights:
+    """The seed gene as float32 tensors, by name."""
+    layout = expansion.gene_layout(blueprint, blueprint.seed.components)
+    return net.as_tensors(algebra.views(layout, TensorFile(path).flat(layout).astype(np.float32)))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Within the block torch splits no sum over threads: the result must not depend on the number of cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _key(blueprint: Blueprint, answer: consume_pb2.ListKeysResponse) -> Key:
+    width = blueprint.width(blueprint.key.heads)
+    mean, std = (
+        np.frombuffer(raw, dtype="<f4") if len(raw) == 4 * width else None for raw in (answer.key_mean, answer.key_std)
+    )
+    if mean is None or std is None or not (np.isfinite(mean).all() and np.isfinite(std).all()):
+        raise InvalidInput(
+            "ARCH_MISMATCH", f"the pool sent a key that is not {width} finite numbers twice", "tell the pool's operator"
+        )
+    return Key(mean, std)
+
+
+def _scores(
+    blueprint: Blueprint, gene: net.Weights, support: Support, slices: Slices, mixtures: Sequence[Mixture]
+) -> Iterator[Score]:
+    if support.labels is None:
+        raise InvalidInput("SUPPORT_MALFORMED", "an unlabelled support set cannot be scored", "give labels")
+    scorer = tals.Scorer(blueprint, gene, support.pixels, support.labels)
+
+    def score(mixture: Mixture) -> Score:
+        return scorer([(milli, slices[name]) for name, milli in mixture])
+
+    with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1), thread_name_prefix="genepool-tals") as threads:
+        try:
+            yield from threads.map(score, mixtures)
+        except BaseException:
+            threads.shutdown(wait=False, cancel_futures=True)
+            raise

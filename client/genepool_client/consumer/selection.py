@@ -1,0 +1,159 @@
+"""What TALS answered, for people and programs, whichever side computed it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from genepool_protocol.learngene.descendant import weight_text
+from genepool_protocol.selection.combination import Mixture
+from genepool_protocol.trust import digest
+from genepool_protocol.v1 import consume_pb2, types_pb2
+from genepool_protocol.wire.errors import GenepoolError
+from genepool_protocol.wire.limits import LIMITS
+
+if TYPE_CHECKING:
+    from genepool_protocol.selection import tals
+    from genepool_protocol.selection.scoring import Score
+
+Mode = Literal["private", "remote"]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A contribution that TALS looked at; the scores are None where only its key was compared.
+
+    Attributes:
+        contribution_id: names it.
+        site: who made it.
+        license: SPDX.
+        images: how many images the site says it was made from.
+        key_distance: from its key to the task's.
+        rank: mean rank, 1 is best.
+        knn: leave-one-out accuracy of nearest neighbours on its features.
+        lda: the same of linear discriminant analysis.
+        logme: log maximum evidence.
+        milli: its weight in thousandths, 0 when it was not chosen.
+    """
+
+    contribution_id: str
+    site: str
+    license: str
+    images: int
+    key_distance: float
+    rank: float
+    knn: float | None
+    lda: float | None
+    logme: float | None
+    milli: int
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Sparse weights for a task, with reasons.
+
+    Attributes:
+        blueprint: its name.
+        mode: who computed.
+        choice: "seed", "single" or "combination".
+        weights: (contribution id, thousandths), sorted by id; empty for the seed.
+        candidates: best rank first.
+        reason: one sentence.
+        kernel: which arithmetic scored.
+        snapshot: hex SHA-256 over the sorted ids that were considered.
+    """
+
+    blueprint: str
+    mode: Mode
+    choice: str
+    weights: Mixture
+    candidates: tuple[Candidate, ...]
+    reason: str
+    kernel: str
+    snapshot: str
+
+    @property
+    def credits(self) -> tuple[Candidate, ...]:
+        """The candidates that were chosen, in the order of the weights."""
+        by_id = {candidate.contribution_id: candidate for candidate in self.candidates}
+        return tuple(by_id[name] for name, _ in self.weights)
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs; weights are decimal texts."""
+        value = asdict(self)
+        value["weights"] = {name: weight_text(milli) for name, milli in self.weights}
+        for candidate in value["candidates"]:
+            candidate["weight"] = weight_text(candidate.pop("milli"))
+        value["candidates"] = list(value["candidates"])
+        return value
+
+    def __str__(self) -> str:
+        parts = [f"{weight_text(found.milli)} of {found.site} ({found.license})" for found in self.credits]
+        return f"{self.choice}: {' + '.join(parts) or 'the seed alone'}; {self.reason}"
+
+    @classmethod
+    def of_tals(cls, blueprint: str, answer: "tals.Selection", entries: Mapping[str, types_pb2.Entry]) -> Self:
+        """The answer that was computed at home."""
+        weights = dict(answer.weights)
+        found = tuple(
+            _candidate(entries[one.contribution_id], one.key_distance, one.rank, one.score, weights)
+            for one in answer.candidates
+        )
+        return cls(
+            blueprint, "private", answer.choice, answer.weights, found, answer.reason, answer.kernel, answer.snapshot
+        )
+
+    @classmethod
+    def of_message(cls, blueprint: str, message: consume_pb2.Selection) -> Self:
+        """The answer of the pool, whose weights are held against the rules before anything is asked for with them.
+
+        Raises:
+            GenepoolError: INTERNAL, the pool's answer makes no sense.
+        """
+        mixture = check_mixture(
+            [(weight.contribution_id, weight.milli) for weight in message.weights],
+            {candidate.entry.contribution_id for candidate in message.candidates},
+        )
+        weights = dict(mixture)
+        found = tuple(
+            _candidate(one.entry, one.key_distance, one.rank, one if one.shortlisted else None, weights)
+            for one in message.candidates
+        )
+        return cls(
+            blueprint, "remote", message.choice, mixture, found, message.reason, message.kernel, message.snapshot
+        )
+
+
+def _candidate(
+    entry: types_pb2.Entry,
+    distance: float,
+    rank: float,
+    score: "Score | consume_pb2.Candidate | None",
+    weights: Mapping[str, int],
+) -> Candidate:
+    return Candidate(
+        contribution_id=entry.contribution_id,
+        site=entry.site,
+        license=entry.license,
+        images=entry.image_count,
+        key_distance=distance,
+        rank=rank,
+        knn=score.knn if score else None,
+        lda=score.lda if score else None,
+        logme=score.logme if score else None,
+        milli=weights.get(entry.contribution_id, 0),
+    )
+
+
+def check_mixture(weights: Sequence[tuple[str, int]], known: Iterable[str]) -> Mixture:
+    """The weights, if they are sorted by id without repetition, nonzero, few, and of known contributions.
+
+    Raises:
+        GenepoolError: INTERNAL.
+    """
+    names = [name for name, _ in weights]
+    sound = names == sorted(set(names)) and len(names) <= LIMITS.members and set(names) <= set(known)
+    if not sound or not all(milli and digest.is_sha256_hex(name) for name, milli in weights):
+        raise GenepoolError(
+            "INTERNAL", "the pool's selection names weights that no selection can have", "try --private"
+        )
+    return tuple(weights)

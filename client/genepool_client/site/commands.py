@@ -1,0 +1,265 @@
+"""`genepool site ...`: what a site's people type. Every command can be repeated; finished work is not done again."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from genepool_client.site.folder import SiteFolder
+from genepool_protocol import terminal
+from genepool_protocol.terminal import JsonOption
+
+if TYPE_CHECKING:
+    from genepool_client.site.contribution import Contribution
+    from genepool_client.site.images import ImageSet
+    from genepool_client.site.steps import Settings
+    from genepool_client.site.submission import Submitted
+
+app = typer.Typer(context_settings=terminal.CONTEXT, no_args_is_help=True, pretty_exceptions_enable=False)
+
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The site's folder.")]
+DataOption = Annotated[
+    str, typer.Option("--data", metavar="PATH", help="Folder of class folders, or a timm data set (torch/cifar10).")
+]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+StepsOption = Annotated[
+    int, typer.Option("--steps", min=0, help="Training steps of the ancestry model; 0: by the number of images.")
+]
+FreshOption = Annotated[bool, typer.Option("--fresh", help="Start again instead of going on with what is there.")]
+
+
+@app.command()
+def init(
+    folder: Folder,
+    *,
+    invite: Annotated[Path, typer.Option("--invite", metavar="FILE", help="The operator's invitation.")],
+    pool: Annotated[
+        str, typer.Option("--pool", metavar="FILE|ADDR", help="pool.json or HOST:PORT; by default the invitation's.")
+    ] = "",
+    data: DataOption = "",
+    data_dir: Annotated[str, typer.Option("--data-dir", metavar="PATH", help="Where a named data set lies.")] = "",
+    license_: Annotated[
+        str, typer.Option("--license", metavar="SPDX", help="Terms of the contributions.")
+    ] = "CC-BY-4.0",
+    blueprint: Annotated[str, typer.Option("--blueprint", help="Name; by default the pool's only one.")] = "",
+    steps: StepsOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a site folder with a fresh signing key. Nothing is written when anything is wrong."""
+    from genepool_client.site import enrolment
+
+    setup = enrolment.Setup(invite, pool, data, data_dir, license_, blueprint, steps)
+    site = enrolment.init(folder, setup)
+    value = {
+        "site": site.config.name,
+        "folder": str(site.path),
+        "pool": site.config.anchors.address,
+        "blueprint": site.config.blueprint,
+        "license": site.config.license,
+        "keyid": site.signing_key().public.keyid,
+    }
+    text = (
+        f"site {site.config.name} of the pool at {site.config.anchors.address} is set up in {folder}\n"
+        f"contributions will be licensed {site.config.license}\n"
+        f"next: genepool site enrol {folder}"
+    )
+    terminal.answer(value, as_json=as_json, text=text)
+
+
+@app.command()
+def enrol(
+    folder: Folder,
+    *,
+    invite: Annotated[Path | None, typer.Option("--invite", metavar="FILE", help="A newer invitation.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Register the signing key, or show the state once it is registered. The operator approves by the fingerprint."""
+    from genepool_client.site import enrolment
+    from genepool_client.transport.channel import Connection
+
+    site = SiteFolder(folder)
+    with site.locked(), Connection(site.config.anchors) as connection:
+        connection.capabilities()
+        if invite is not None:
+            enrolment.replace_invite(site, invite)
+        found = enrolment.enrol(site, connection)
+    value = {"site": found.site, "state": found.state, "keyid": found.keyid}
+    text = f"site {found.site} is {found.state}\nkey fingerprint: {_grouped(found.keyid)}"
+    if found.state == "PENDING":
+        text += f"\nread the fingerprint to the operator, who then runs: genepool-server approve {found.site}"
+    terminal.answer(value, as_json=as_json, text=text)
+
+
+@app.command()
+def train(
+    folder: Folder,
+    *,
+    data: DataOption = "",
+    steps: StepsOption = 0,
+    device: DeviceOption = "auto",
+    fresh: FreshOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train the ancestry model on the site's images. It never leaves the folder."""
+    from genepool_client.site import steps as stages
+
+    site = SiteFolder(folder)
+    with site.locked():
+        settings = _settings(site, data, steps, device)
+        if fresh:
+            stages.forget(site)
+        pictures = _pictures(site, settings)
+        with terminal.progress("training") as report:
+            done = stages.train(site, pictures, settings, report)
+    text = (
+        f"ancestry model: {done.steps} steps on {done.images} images of {done.classes} classes, "
+        f"{_share(done.accuracy)} right on held-out images\nnext: genepool site condense {folder}"
+    )
+    terminal.answer(done.model_dump(by_alias=True), as_json=as_json, text=text)
+
+
+@app.command()
+def condense(
+    folder: Folder,
+    *,
+    data: DataOption = "",
+    device: DeviceOption = "auto",
+    fresh: FreshOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Condense the ancestry model into a learngene, with a noised key of the site's data."""
+    from genepool_client.site import steps as stages
+
+    site = SiteFolder(folder)
+    with site.locked():
+        settings = _settings(site, data, 0, device)
+        if fresh:
+            stages.forget(site, "condense")
+        pictures = _pictures(site, settings)
+        with terminal.progress("condensing") as report:
+            done = stages.condense_learngene(site, pictures, settings, report)
+    text = (
+        f"learngene: {done.steps} steps, answers as the ancestry model on {_share(done.agreement)} of the images\n"
+        f"next: genepool site submit {folder}"
+    )
+    terminal.answer(done.model_dump(by_alias=True), as_json=as_json, text=text)
+
+
+@app.command()
+def submit(folder: Folder, *, as_json: JsonOption = False) -> None:
+    """Sign the learngene and hand it to the pool; repeat it after any interruption."""
+    from genepool_client.site import submission
+    from genepool_client.transport.channel import Connection
+
+    site = SiteFolder(folder)
+    with site.locked(), Connection(site.config.anchors) as connection, terminal.progress("submitting") as report:
+        connection.capabilities()
+        done = submission.submit(site, connection, report)
+    terminal.answer(_submitted(done), as_json=as_json, text=_receipt_text(done))
+
+
+@app.command()
+def contribute(
+    folder: Folder,
+    *,
+    data: DataOption = "",
+    steps: StepsOption = 0,
+    device: DeviceOption = "auto",
+    fresh: FreshOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train, condense, sign and submit; goes on where it was interrupted."""
+    from genepool_client.site import contribution
+    from genepool_client.site import steps as stages
+
+    site = SiteFolder(folder)
+    with site.locked():
+        settings = _settings(site, data, steps, device)
+        if fresh:
+            stages.forget(site)
+        done = contribution.contribute(site, settings, terminal.progress)
+    terminal.answer(_contributed(done), as_json=as_json, text=_summary(done))
+
+
+@app.command()
+def status(folder: Folder, *, as_json: JsonOption = False) -> None:
+    """What the site has done, and what the pool says of it; works without the pool, too."""
+    from genepool_client.site import overview
+
+    value = overview.overview(SiteFolder(folder))
+    rows = terminal.table(value["contributions"], ["seq", "contribution_id", "state", "license", "size_bytes"])
+    head = {name: item for name, item in value.items() if name != "contributions"}
+    if as_json:
+        terminal.answer(value, as_json=True)
+        return
+    terminal.answer(head, as_json=False)
+    if value["contributions"]:
+        terminal.answer(value, as_json=False, text=rows)
+
+
+def _settings(site: SiteFolder, data: str, steps: int, device: str) -> "Settings":
+    """The options, of which data and steps are remembered: the next step has to use the same ones."""
+    from genepool_client.site import enrolment
+    from genepool_client.site import steps as stages
+
+    stages.resolve_device(device)
+    if data:
+        site.change(data=enrolment.absolute(data))
+    if steps:
+        site.change(steps=steps)
+    return stages.Settings(device=device)
+
+
+def _pictures(site: SiteFolder, settings: "Settings") -> "ImageSet":
+    from genepool_client.site import steps as stages
+
+    with terminal.progress("reading images") as report:
+        return stages.images(site, settings, report)
+
+
+def _submitted(done: "Submitted") -> dict[str, Any]:
+    return {
+        "contribution_id": done.contribution_id,
+        "seq": done.seq,
+        "state": done.state,
+        "sha256": done.sha256,
+        "size_bytes": done.size_bytes,
+        "log_index": done.log_index,
+    }
+
+
+def _contributed(done: "Contribution") -> dict[str, Any]:
+    return {
+        **_submitted(done.submitted),
+        "images": done.trained.images,
+        "classes": done.trained.classes,
+        "accuracy": done.trained.accuracy,
+        "agreement": done.condensed.agreement,
+        "ancestry_bytes": done.trained.size_bytes,
+    }
+
+
+def _receipt_text(done: "Submitted") -> str:
+    return (
+        f"contribution {done.contribution_id} is {done.state}\n"
+        f"receipt verified: entry {done.log_index} of the pool's log, {done.size_bytes:,} bytes left this site"
+    )
+
+
+def _summary(done: "Contribution") -> str:
+    ratio = done.trained.size_bytes / done.submitted.size_bytes
+    return (
+        f"{done.trained.images} images of {done.trained.classes} classes; "
+        f"ancestry model right on {_share(done.trained.accuracy)}, "
+        f"learngene agrees with it on {_share(done.condensed.agreement)} and is {ratio:.1f} times smaller\n"
+        + _receipt_text(done.submitted)
+    )
+
+
+def _share(value: float | None) -> str:
+    return "an unknown share" if value is None else f"{value:.1%}"
+
+
+def _grouped(keyid: str) -> str:
+    """A fingerprint that can be read aloud."""
+    return " ".join(keyid[i : i + 4] for i in range(0, len(keyid), 4))

@@ -1,0 +1,41 @@
+"""The whole way of a site: images, ancestry model, learngene, signature, receipt; what is done is not repeated."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from genepool_client.site import steps, submission
+from genepool_client.site.folder import SiteFolder
+from genepool_client.site.images import Progress
+from genepool_client.site.steps import Condensed, Settings, Trained
+from genepool_client.site.submission import Submitted
+from genepool_client.transport.channel import Connection
+
+Stage = Callable[[str], AbstractContextManager[Progress]]
+"""Opens the display of one stage, by its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """What each step did."""
+
+    trained: Trained
+    condensed: Condensed
+    submitted: Submitted
+
+
+def contribute(site: SiteFolder, settings: Settings, stage: Stage) -> Contribution:
+    """Train, condense, sign and submit; killed at any moment, the next call goes on from there.
+
+    Raises:
+        GenepoolError: as the steps.
+    """
+    with stage("reading images") as progress:
+        pictures = steps.images(site, settings, progress)
+    with stage("training the ancestry model") as progress:
+        trained = steps.train(site, pictures, settings, progress)
+    with stage("condensing") as progress:
+        condensed = steps.condense_learngene(site, pictures, settings, progress)
+    with stage("submitting") as progress, Connection(site.config.anchors) as connection:
+        connection.capabilities()
+        return Contribution(trained, condensed, submission.submit(site, connection, progress))

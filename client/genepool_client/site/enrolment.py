@@ -1,0 +1,185 @@
+"""How a folder becomes a site of a pool: init with an invitation, enrol a key, wait for the operator's approval."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from genepool_client.site import folder as folders
+from genepool_client.site.datasets import is_name
+from genepool_client.site.folder import SiteFolder
+from genepool_client.site.images import check_source
+from genepool_client.transport.blueprints import announced
+from genepool_client.transport.channel import Connection, check_address
+from genepool_client.transport.durable import remove, write_json
+from genepool_protocol.trust.anchors import Anchors, Invite, enrolment_mac, read_anchors, read_invite
+from genepool_protocol.v1 import contribute_pb2 as pb
+from genepool_protocol.wire.errors import InvalidInput, Refused, VerificationError
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What `init` is given.
+
+    Attributes:
+        invite: path of the invitation.
+        pool: path of the anchors (pool.json) or HOST:PORT; empty: what the invitation says.
+        data: folder of class folders or name of a data set; may be given later.
+        data_dir: where a named data set lies.
+        license: SPDX id of the contributions.
+        blueprint: name; empty: the pool's only one.
+        steps: of the ancestry model; 0: by the number of images.
+    """
+
+    invite: Path
+    pool: str = ""
+    data: str = ""
+    data_dir: str = ""
+    license: str = "CC-BY-4.0"
+    blueprint: str = ""
+    steps: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolment:
+    """The pool's view of a site; `keyid` is what the operator compares before approving."""
+
+    site: str
+    state: str
+    keyid: str
+
+
+def init(path: Path, setup: Setup) -> SiteFolder:
+    """Make a site folder after everything was checked against the pool; writes nothing when anything is wrong.
+
+    Raises:
+        InvalidInput: PATH_NOT_EMPTY, CONFIG_INVALID, OPTION_INVALID, or a problem of the invitation or the data.
+        VerificationError: KEY_UNKNOWN, `pool` and the invitation speak of two pools, or another pool answers.
+        NotFound: BLUEPRINT_UNKNOWN.
+        GenepoolError: the pool cannot be reached.
+    """
+    folders.check_new(path)
+    invite = read_invite(setup.invite)
+    anchors = _anchors(setup.pool, invite)
+    data = absolute(setup.data)
+    if data:
+        check_source(data)
+    with Connection(anchors) as connection:
+        capabilities = connection.capabilities()
+    name = setup.blueprint or _only([info.name for info in capabilities.blueprints], anchors.address)
+    values = {
+        "name": invite.site,
+        "anchors": anchors.model_dump(by_alias=True),
+        "blueprint": name,
+        "blueprint_sha256": f"sha256:{announced(capabilities, name, anchors.address)}",
+        "data": data,
+        "data_dir": absolute(setup.data_dir),
+        "license": setup.license,
+        "steps": setup.steps,
+    }
+    return folders.create(path, folders.validated(values, path / folders.CONFIG_FILE), invite)
+
+
+def enrol(site: SiteFolder, connection: Connection) -> Enrolment:
+    """Register the site's key with the pool; when it is registered, ask for the site's state instead.
+
+    Raises:
+        Refused: INVITE_USED, another key was registered under the invitation; KEY_IN_USE.
+        VerificationError: INVITE_INVALID; KEY_UNKNOWN, the pool knows the site under another key.
+        GenepoolError: as `Connection.call`.
+    """
+    key, invite = site.signing_key().public, site.invite()
+    if invite is None:
+        return state(site, connection)
+    request = pb.EnrolRequest(
+        site=invite.site,
+        invite_id=invite.invite_id,
+        signing_key_pem=key.pem,
+        mac=enrolment_mac(invite.secret, key),
+    )
+    answer = connection.call(connection.enrolment.Enrol, request)
+    found = _checked(site, answer.state, answer.keyid)
+    remove(site.path / folders.INVITE_FILE)
+    return found
+
+
+def state(site: SiteFolder, connection: Connection) -> Enrolment:
+    """The pool's view of the site.
+
+    Raises:
+        NotFound: SITE_UNKNOWN.
+        VerificationError: KEY_UNKNOWN.
+        GenepoolError: as `Connection.call`.
+    """
+    request = pb.GetEnrolmentRequest(site=site.config.name)
+    answer = connection.call(connection.enrolment.GetEnrolment, request)
+    return _checked(site, answer.state, answer.keyid)
+
+
+def replace_invite(site: SiteFolder, path: Path) -> None:
+    """Take a new invitation of the same pool and site, after the first one was lost or replaced.
+
+    Raises:
+        Refused: SITE_MISMATCH, it is for another site.
+        VerificationError: KEY_UNKNOWN, it is of another pool.
+        InvalidInput: PATH_MISSING, JSON_MALFORMED or FILE_MALFORMED.
+    """
+    invite = read_invite(path)
+    if invite.site != site.config.name:
+        raise Refused(
+            "SITE_MISMATCH", f"{path} invites {invite.site}, this is {site.config.name}", "use this site's invitation"
+        )
+    _same_pool(site.config.anchors, invite.anchors, str(path))
+    write_json(site.path / folders.INVITE_FILE, invite.model_dump(by_alias=True), 0o600)
+
+
+def _checked(site: SiteFolder, number: int, keyid: str) -> Enrolment:
+    ours = site.signing_key().public.keyid
+    if keyid and keyid != ours:
+        raise VerificationError(
+            "KEY_UNKNOWN",
+            f"the pool knows {site.config.name} under key {keyid[:16]}, this folder has {ours[:16]}",
+            "use the folder that was enrolled, or ask the operator for a new invitation",
+        )
+    try:
+        name = pb.SiteState.Name(pb.SiteState.ValueType(number)).removeprefix("SITE_STATE_")
+    except ValueError:
+        name = "UNSPECIFIED"
+    return Enrolment(site.config.name, name, ours)
+
+
+def _anchors(pool: str, invite: Invite) -> Anchors:
+    """The invitation's anchors, at the address that was given beside it."""
+    if not pool:
+        return invite.anchors
+    if Path(pool).exists() or not _is_address(pool):
+        given = read_anchors(Path(pool))
+        _same_pool(given, invite.anchors, pool)
+        return given
+    return invite.anchors.model_copy(update={"address": check_address(pool)})
+
+
+def _is_address(text: str) -> bool:
+    return ":" in text and "/" not in text
+
+
+def _same_pool(one: Anchors, other: Anchors, what: str) -> None:
+    if one.model_copy(update={"address": other.address}) != other:
+        raise VerificationError(
+            "KEY_UNKNOWN", f"{what} and the invitation have different keys: they are of two pools", "ask the operator"
+        )
+
+
+def _only(names: list[str], address: str) -> str:
+    if len(names) != 1:
+        raise InvalidInput(
+            "OPTION_INVALID",
+            f"the pool at {address} has {len(names)} blueprints",
+            f"choose with --blueprint: {', '.join(names)}",
+        )
+    return names[0]
+
+
+def absolute(source: str) -> str:
+    """A data path that means the same from every folder; the name of a data set stays what it is."""
+    if not source or (is_name(source) and not Path(source).exists()):
+        return source
+    return str(Path(source).absolute())

@@ -1,0 +1,191 @@
+"""A site's folder: one frozen config, one key, and where everything else lies.
+
+site.json            the config, for people to edit
+invite.json          0600; the invitation, until the site has enrolled
+keys/signing.pem     0600; never leaves
+work/                what training makes; nothing of it leaves
+outbox/SEQ/          what left, or is about to: learngene.safetensors, manifest.json, model.sig, then receipt.sig
+checkpoint           the last verified checkpoint of the pool's log
+"""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import Field, ValidationError
+
+from genepool_client.transport.durable import write_atomic, write_json
+from genepool_protocol.trust import strict_json
+from genepool_protocol.trust.anchors import Anchors, Invite, read_invite
+from genepool_protocol.trust.keys import SigningKey
+from genepool_protocol.wire.documents import Document, Name, Sha256, first_problem
+from genepool_protocol.wire.errors import InvalidInput, NotFound, Unavailable
+from genepool_protocol.wire.limits import LIMITS
+
+CONFIG_FILE: Final = "site.json"
+INVITE_FILE: Final = "invite.json"
+
+
+class SiteConfig(Document):
+    """What a site is set up with."""
+
+    schema_: Literal["genepool.site/v1"] = Field(default="genepool.site/v1", alias="schema")
+    name: Name
+    anchors: Anchors
+    blueprint: Name
+    blueprint_sha256: Sha256
+    data: str = ""  # folder of class folders, or a data set's name; empty until it is given
+    data_dir: str = ""  # where a named data set lies
+    license: Annotated[str, Field(pattern=r"^[A-Za-z0-9.+-]{1,64}$")] = "CC-BY-4.0"  # SPDX
+    steps: Annotated[int, Field(ge=0, le=1 << 20)] = 0  # of the ancestry model; 0: by the number of images
+    fabs: list[Sha256] = Field(default_factory=list)  # Flower app bundles that `site run` accepts
+
+
+class SiteFolder:
+    """An initialised site folder.
+
+    Args:
+        path: the folder.
+
+    Raises:
+        NotFound: FILE_MISSING, it is no site folder.
+        InvalidInput: JSON_MALFORMED or CONFIG_INVALID.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self.config = _read_config(path / CONFIG_FILE)
+
+    @property
+    def work(self) -> Path:
+        """Made on first use."""
+        return _made(self.path / "work")
+
+    @property
+    def outbox(self) -> Path:
+        """Made on first use."""
+        return _made(self.path / "outbox")
+
+    @property
+    def checkpoint(self) -> Path:
+        """The last verified checkpoint of the pool's log."""
+        return self.path / "checkpoint"
+
+    def signing_key(self) -> SigningKey:
+        """The site's key.
+
+        Raises:
+            NotFound: FILE_MISSING.
+            InvalidInput: KEY_MALFORMED.
+        """
+        path = self.path / "keys" / "signing.pem"
+        try:
+            return SigningKey.from_pem(path.read_bytes(), f"signing key {path}")
+        except FileNotFoundError as exc:
+            raise NotFound(
+                "FILE_MISSING",
+                f"the signing key {path} is gone",
+                "restore it, or enrol a new folder with a new invitation",
+            ) from exc
+
+    def invite(self) -> Invite | None:
+        """The invitation, or None after the site has enrolled."""
+        path = self.path / INVITE_FILE
+        return read_invite(path) if path.exists() else None
+
+    def change(self, **values: Any) -> None:
+        """Set members of the config, in memory and in site.json.
+
+        Raises:
+            InvalidInput: CONFIG_INVALID.
+        """
+        self.config = validated({**self.config.model_dump(by_alias=True), **values}, self.path / CONFIG_FILE)
+        write_json(self.path / CONFIG_FILE, self.config.model_dump(by_alias=True))
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other genepool processes out of this folder while the block runs.
+
+        Raises:
+            Unavailable: FOLDER_IN_USE.
+        """
+        handle = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            os.close(handle)
+            raise Unavailable(
+                "FOLDER_IN_USE", f"another genepool process works in {self.path}", "wait for it to end"
+            ) from exc
+        try:
+            yield
+        finally:
+            os.close(handle)
+
+
+def create(path: Path, config: SiteConfig, invite: Invite) -> SiteFolder:
+    """Make a site folder with a fresh key; site.json is written last, so that an unfinished one is no site folder.
+
+    Raises:
+        InvalidInput: PATH_NOT_EMPTY.
+    """
+    check_new(path)
+    path.mkdir(parents=True, exist_ok=True)
+    keys = path / "keys"
+    keys.mkdir(mode=0o700, exist_ok=True)
+    write_atomic(keys / "signing.pem", SigningKey.generate().pem(), 0o600)
+    write_json(path / INVITE_FILE, invite.model_dump(by_alias=True), 0o600)
+    write_json(path / CONFIG_FILE, config.model_dump(by_alias=True))
+    return SiteFolder(path)
+
+
+def check_new(path: Path) -> None:
+    """Refuse a place where a site folder cannot be made.
+
+    Raises:
+        InvalidInput: PATH_NOT_EMPTY.
+    """
+    if (path / CONFIG_FILE).exists():
+        raise InvalidInput("PATH_NOT_EMPTY", f"{path} is a site folder already", "choose another folder")
+    if path.exists() and (
+        not path.is_dir() or any(entry.name not in {"keys", INVITE_FILE} for entry in path.iterdir())
+    ):
+        raise InvalidInput("PATH_NOT_EMPTY", f"{path} is not an empty folder", "choose a new or empty folder")
+
+
+def _made(path: Path) -> Path:
+    path.mkdir(exist_ok=True)
+    return path
+
+
+def _read_config(path: Path) -> SiteConfig:
+    try:
+        raw = path.read_bytes()
+    except OSError as exc:
+        raise NotFound(
+            "FILE_MISSING",
+            f"{path.parent} is no site folder: {path.name} {_why(exc)}",
+            "make one with: genepool site init",
+        ) from exc
+    return validated(strict_json.loads(raw, max_bytes=LIMITS.bundle_bytes, what=str(path)), path)
+
+
+def _why(exc: OSError) -> str:
+    return (
+        "is missing" if isinstance(exc, FileNotFoundError | NotADirectoryError) else f"cannot be read ({exc.strerror})"
+    )
+
+
+def validated(value: Any, path: Path) -> SiteConfig:
+    """The config in a JSON value; `path` is for the sentence.
+
+    Raises:
+        InvalidInput: CONFIG_INVALID.
+    """
+    try:
+        return SiteConfig.model_validate(value)
+    except ValidationError as exc:
+        raise InvalidInput("CONFIG_INVALID", f"{path} is not valid: {first_problem(exc)}", "mend that line") from exc

@@ -1,0 +1,59 @@
+"""What may leave a site through Flower: one small receipt of exactly known members, or a constant error text.
+
+The mod wraps every function of the ClientApp, so that a mistake in one of them cannot leak. It is no defence against
+hostile code, which the site never runs: its app bundle carries none.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
+
+_log = logging.getLogger(__name__)
+
+RECORD: Final = "receipt"
+MEMBERS: Final[dict[str, type]] = {
+    "contribution-id": str,
+    "sha256": str,
+    "size-bytes": int,
+    "status": str,
+    "code": str,
+}
+MAX_TEXT: Final = 128  # characters of a member
+
+SITE_ERROR: Final = 1000
+GUARD_REFUSED: Final = 1001
+_FAILED: Final = "the site could not contribute; its own log says why"
+_REFUSED: Final = "the site's egress guard refused the reply"
+
+
+def violation(content: RecordDict) -> str | None:
+    """The rule that a reply breaks, or None; for the site's log only, since names in a reply are not to be trusted."""
+    if set(content.keys()) != {RECORD}:
+        return f"a reply holds the one record {RECORD!r}"
+    record = content[RECORD]
+    if not isinstance(record, ConfigRecord):
+        return f"the receipt is a {type(record).__name__}"
+    if {name: type(value) for name, value in record.items()} != MEMBERS:
+        return f"the receipt has the members {sorted(record)}"
+    if any(isinstance(value, str) and len(value) > MAX_TEXT for value in record.values()):
+        return f"a member is longer than {MAX_TEXT} characters"
+    return None
+
+
+def receipt_only_mod(message: Message, context: Context, call_next: Callable[[Message, Context], Message]) -> Message:
+    """A Flower mod: lets a receipt through, and nothing else."""
+    try:
+        reply = call_next(message, context)
+    except Exception:  # noqa: BLE001 - whatever it is, its text may name files or people, and Flower would send it
+        _log.exception("the contribution failed")
+        return Message(Error(code=SITE_ERROR, reason=_FAILED), reply_to=message)
+    if reply.has_error():
+        _log.error("the reply was an error: %s", reply.error.reason)
+        return Message(Error(code=SITE_ERROR, reason=_FAILED), reply_to=message)
+    why = violation(reply.content)
+    if why is not None:
+        _log.error("egress guard: %s", why)
+        return Message(Error(code=GUARD_REFUSED, reason=_REFUSED), reply_to=message)
+    return reply

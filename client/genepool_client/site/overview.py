@@ -1,0 +1,68 @@
+"""What a site has done, from its folder, and what the pool says of it, when the pool answers."""
+
+from typing import Any
+
+from genepool_client.site import enrolment, outbox, steps
+from genepool_client.site.folder import SiteFolder
+from genepool_client.site.outbox import Artefact
+from genepool_client.transport.channel import Connection
+from genepool_client.transport.upload import state_name
+from genepool_protocol.learngene.manifest import parse_manifest
+from genepool_protocol.v1 import contribute_pb2 as pb
+from genepool_protocol.wire.errors import GenepoolError
+
+_PATIENCE = 5.0  # seconds; a status that waits longer is no status
+
+
+def overview(site: SiteFolder) -> dict[str, Any]:
+    """Everything that `genepool site status` shows.
+
+    Raises:
+        GenepoolError: a file of the site is damaged. A pool that is away is part of the answer, not an error.
+    """
+    trained, condensed = steps.finished(site)
+    found = outbox.artefacts(site)
+    states: dict[str, str] = {}
+    try:
+        with Connection(site.config.anchors, timeout=_PATIENCE) as connection:
+            enrolled = enrolment.state(site, connection).state
+            states = {one.path.name: _state(connection, one) for one in found if one.signed}
+        pool = "answers"
+    except GenepoolError as exc:
+        enrolled, pool = "unknown", exc.message
+    return {
+        "site": site.config.name,
+        "keyid": site.signing_key().public.keyid,
+        "pool": site.config.anchors.address,
+        "pool_state": pool,
+        "state": enrolled,
+        "blueprint": site.config.blueprint,
+        "data": site.config.data,
+        "trained": trained is not None,
+        "condensed": condensed is not None,
+        "contributions": [_row(one, states.get(one.path.name, "unknown")) for one in found],
+    }
+
+
+def _state(connection: Connection, artefact: Artefact) -> str:
+    request = pb.GetContributionRequest(contribution_id=artefact.contribution_id)
+    try:
+        return state_name(connection.call(connection.contribute.GetContribution, request).state)
+    except GenepoolError as exc:
+        if exc.reason != "CONTRIBUTION_UNKNOWN":
+            raise
+        return "NOT SUBMITTED"
+
+
+def _row(artefact: Artefact, state: str) -> dict[str, Any]:
+    if not artefact.signed:
+        return {"seq": artefact.seq, "contribution_id": "", "state": "UNFINISHED", "license": "", "size_bytes": 0}
+    manifest = parse_manifest(artefact.manifest())
+    return {
+        "seq": artefact.seq,
+        "contribution_id": artefact.contribution_id,
+        "state": state,
+        "license": manifest.license,
+        "size_bytes": manifest.file.size,
+        "receipt": artefact.received,
+    }

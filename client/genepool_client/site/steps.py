@@ -1,0 +1,286 @@
+"""The steps at home: images -> ancestry model -> condensed learngene, each with its result as files in work/.
+
+A step that is finished for the same images, blueprint and recipe is not repeated; one that was interrupted goes on.
+
+    work/ancestry.safetensors, ancestry.json      the trained ancestry model
+    work/condensed.safetensors, condensed.json    the learngene and its key, in full precision
+"""
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, Literal, TypeVar
+
+import numpy as np
+import torch
+from pydantic import Field, ValidationError
+
+from genepool_client.site import ancestry, condense, outbox
+from genepool_client.site.folder import SiteFolder
+from genepool_client.site.images import ImageSet, Progress, load_images
+from genepool_client.site.train_loop import Recipe
+from genepool_client.transport import blueprints
+from genepool_client.transport.channel import Connection, default_cache
+from genepool_client.transport.durable import write_atomic, write_json
+from genepool_protocol.learngene import manifest as documents
+from genepool_protocol.learngene.blueprint import Blueprint
+from genepool_protocol.learngene.tensors import TensorFile, encode
+from genepool_protocol.selection import net
+from genepool_protocol.trust import digest, strict_json
+from genepool_protocol.wire.documents import Document, first_problem
+from genepool_protocol.wire.errors import InvalidInput, Refused
+from genepool_protocol.wire.limits import LIMITS
+
+DEVICES: Final = ("auto", "cpu", "cuda", "mps")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How the steps run.
+
+    Attributes:
+        data: overrides the config's data; empty: the config's.
+        steps: of the ancestry model, condensing in proportion; 0: the config's, or by the number of images.
+        device: one of `DEVICES`.
+    """
+
+    data: str = ""
+    steps: int = 0
+    device: str = "auto"
+
+
+class Trained(Document):
+    """work/ancestry.json."""
+
+    schema_: Literal["genepool.ancestry/v1"] = Field(default="genepool.ancestry/v1", alias="schema")
+    fingerprint: str  # of blueprint, images and recipe
+    data: str  # digest of the images
+    images: int
+    classes: int
+    steps: int
+    accuracy: float | None  # on held-out images; None without any
+    sha256: str  # of ancestry.safetensors
+    size_bytes: int
+
+
+class Condensed(Document):
+    """work/condensed.json."""
+
+    schema_: Literal["genepool.condensed/v1"] = Field(default="genepool.condensed/v1", alias="schema")
+    ancestry: Trained
+    fingerprint: str
+    steps: int
+    agreement: float | None  # with the ancestry model
+    sha256: str  # of condensed.safetensors
+
+
+_Record = TypeVar("_Record", Trained, Condensed)
+
+
+def family(site: SiteFolder) -> tuple[Blueprint, Path]:
+    """The site's blueprint and the path of its seed: from this machine's cache, or from the pool.
+
+    Raises:
+        Refused: SEED_MISMATCH, the pool has another blueprint under that name than at init.
+        GenepoolError: the pool cannot be reached and the cache does not have it.
+    """
+    pinned = site.config.blueprint_sha256.removeprefix("sha256:")
+    folder = default_cache() / "blueprints" / pinned
+    found = blueprints.read(folder)
+    if found is not None and found.sha256 == pinned:
+        return found, folder / blueprints.SEED_FILE
+    with Connection(site.config.anchors) as connection:
+        blueprint, seed = connection.blueprint(site.config.blueprint)
+    if blueprint.sha256 != pinned:
+        raise Refused(
+            "SEED_MISMATCH",
+            f"the pool's blueprint {site.config.blueprint} is not the one that {site.path} was set up with",
+            "make a new site folder with genepool site init",
+        )
+    return blueprint, seed
+
+
+def images(site: SiteFolder, settings: Settings, progress: Progress) -> ImageSet:
+    """The site's images.
+
+    Raises:
+        InvalidInput: OPTION_INVALID, no data was ever given; as `load_images`.
+    """
+    source = settings.data or site.config.data
+    if not source:
+        raise InvalidInput("OPTION_INVALID", f"{site.path} has no data yet", "give it with --data PATH")
+    blueprint, _ = family(site)
+    root = Path(site.config.data_dir) if site.config.data_dir else None
+    return load_images(source, blueprint.image, root, progress)
+
+
+def recipes(site: SiteFolder, count: int, settings: Settings) -> tuple[Recipe, Recipe]:
+    """How to train and how to condense so many images."""
+    train, shrink = ancestry.default_recipe(count), condense.default_recipe(count)
+    steps = settings.steps or site.config.steps or train.steps
+    device = resolve_device(settings.device)
+    shorter = max(1, round(shrink.steps * steps / train.steps))
+    return replace(train, steps=steps, device=device), replace(shrink, steps=shorter, device=device)
+
+
+def resolve_device(name: str) -> str:
+    """The torch device of an option; `auto` is the fastest that there is.
+
+    Raises:
+        InvalidInput: OPTION_INVALID.
+    """
+    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return next(device for device in ("cuda", "mps", "cpu") if present[device])
+    if not present.get(name, False):
+        raise InvalidInput(
+            "OPTION_INVALID", f"the device {name!r} is not available here", f"choose one of: {', '.join(DEVICES)}"
+        )
+    return name
+
+
+def train(site: SiteFolder, pictures: ImageSet, settings: Settings, progress: Progress) -> Trained:
+    """Train the ancestry model, or return the finished one.
+
+    Raises:
+        Refused: DATA_CHANGED, an unfinished training has other images or another recipe.
+    """
+    blueprint, seed = family(site)
+    recipe, _ = recipes(site, len(pictures.labels), settings)
+    wanted = ancestry.fingerprint(blueprint, pictures, recipe)
+    done = _finished(site.work / "ancestry", Trained)
+    if done is not None and done.fingerprint == wanted:
+        return done
+    gene = TensorFile(seed).all()
+    result = ancestry.train_ancestry(blueprint, gene, pictures, site.work, recipe=recipe, progress=progress)
+    raw = encode({name: tensor.numpy() for name, tensor in result.weights.items()}, "F32")
+    record = Trained(
+        fingerprint=wanted,
+        data=pictures.digest,
+        images=len(pictures.labels),
+        classes=len(pictures.classes),
+        steps=result.steps,
+        accuracy=None if math.isnan(result.accuracy) else result.accuracy,
+        sha256=digest.sha256_hex(raw),
+        size_bytes=len(raw),
+    )
+    forget(site, "condense")
+    _keep(site.work / "ancestry", raw, record)
+    (site.work / ancestry.CHECKPOINT).unlink(missing_ok=True)
+    return record
+
+
+def condense_learngene(site: SiteFolder, pictures: ImageSet, settings: Settings, progress: Progress) -> Condensed:
+    """Condense the trained ancestry model, or return what is condensed already.
+
+    Raises:
+        InvalidInput: STEP_MISSING, there is no trained ancestry model.
+        Refused: DATA_CHANGED, the images are not those it was trained on.
+    """
+    trained = _finished(site.work / "ancestry", Trained)
+    if trained is None:
+        raise _missing(site, "no trained ancestry model", "train")
+    if trained.data != pictures.digest:
+        raise Refused(
+            "DATA_CHANGED",
+            f"the images are not those that the ancestry model in {site.work} was trained on",
+            f"train again: genepool site train {site.path}",
+        )
+    blueprint, seed = family(site)
+    _, recipe = recipes(site, len(pictures.labels), settings)
+    wanted = ancestry.fingerprint(blueprint, pictures, recipe)
+    done = _finished(site.work / "condensed", Condensed)
+    if done is not None and done.fingerprint == wanted and done.ancestry == trained:
+        return done
+    gene, weights = TensorFile(seed).all(), net.as_tensors(TensorFile(site.work / "ancestry.safetensors").all())
+    result = condense.condense(blueprint, gene, pictures, weights, site.work, recipe=recipe, progress=progress)
+    tensors = {**result.delta, "key.mean": result.key.mean, "key.std": result.key.std}
+    raw = encode({name: tensors[name] for name in documents.file_layout(blueprint)}, "F32")
+    record = Condensed(
+        ancestry=trained,
+        fingerprint=wanted,
+        steps=result.steps,
+        agreement=None if math.isnan(result.agreement) else result.agreement,
+        sha256=digest.sha256_hex(raw),
+    )
+    _keep(site.work / "condensed", raw, record)
+    (site.work / condense.CHECKPOINT).unlink(missing_ok=True)
+    return record
+
+
+def condensed(site: SiteFolder) -> tuple[Condensed, dict[str, np.ndarray]]:
+    """What `condense_learngene` left: its record, and the tensors of the learngene and its key.
+
+    Raises:
+        InvalidInput: STEP_MISSING.
+    """
+    record = _finished(site.work / "condensed", Condensed)
+    if record is None:
+        raise _missing(site, "no condensed learngene", "condense")
+    return record, TensorFile(site.work / "condensed.safetensors").all()
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The newest contribution with a verified receipt, as the outbox keeps it."""
+
+    contribution_id: str
+    learngene: Path
+
+
+def submitted(site: SiteFolder) -> Kept:
+    """What was submitted last.
+
+    Raises:
+        InvalidInput: STEP_MISSING, no receipt has come yet.
+    """
+    for artefact in reversed(outbox.artefacts(site)):
+        if artefact.received:
+            return Kept(artefact.contribution_id, artefact.weights)
+    raise InvalidInput(
+        "STEP_MISSING", f"there is no receipt in {site.outbox}", f"first: genepool site submit {site.path}"
+    )
+
+
+def finished(site: SiteFolder) -> tuple[Trained | None, Condensed | None]:
+    """The records of the steps that are done."""
+    return _finished(site.work / "ancestry", Trained), _finished(site.work / "condensed", Condensed)
+
+
+def forget(site: SiteFolder, step: Literal["train", "condense"] = "train") -> None:
+    """Remove what a step and those after it left in work/, to start again; what was submitted stays."""
+    names = ["condensed.json", "condensed.safetensors", condense.CHECKPOINT]
+    if step == "train":
+        names += ["ancestry.json", "ancestry.safetensors", ancestry.CHECKPOINT]
+    for name in names:
+        (site.work / name).unlink(missing_ok=True)
+
+
+def _keep(stem: Path, raw: bytes, record: Document) -> None:
+    # the record goes first and comes last: while it is missing, the step is not done
+    stem.with_suffix(".json").unlink(missing_ok=True)
+    write_atomic(stem.with_suffix(".safetensors"), raw)
+    write_json(stem.with_suffix(".json"), record.model_dump(by_alias=True))
+
+
+def _finished(stem: Path, kind: type[_Record]) -> _Record | None:
+    path = stem.with_suffix(".json")
+    if not path.exists():
+        return None
+    value = strict_json.loads(path.read_bytes(), max_bytes=LIMITS.manifest_bytes, what=str(path), floats=True)
+    try:
+        record = kind.model_validate(value)
+    except ValidationError as exc:
+        raise InvalidInput(
+            "FILE_MALFORMED", f"{path} is not valid: {first_problem(exc)}", "repeat with --fresh"
+        ) from exc
+    weights = stem.with_suffix(".safetensors")
+    if not weights.exists() or digest.sha256_file(weights) != record.sha256:
+        raise InvalidInput("FILE_MALFORMED", f"{weights} is not what {path.name} says", "repeat with --fresh")
+    return record
+
+
+def _missing(site: SiteFolder, what: str, command: str) -> InvalidInput:
+    return InvalidInput(
+        "STEP_MISSING", f"there is {what} in {site.work}", f"first: genepool site {command} {site.path}"
+    )

@@ -1,0 +1,207 @@
+"""The loop that both trainings of a site share: warm-up and cosine, decay towards a start, a checkpoint to resume."""
+
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from genepool_protocol.learngene.blueprint import Blueprint
+from genepool_protocol.selection import net
+from genepool_protocol.selection import pixels as px
+from genepool_protocol.wire.errors import Refused
+
+Params = dict[str, torch.Tensor]
+Progress = Callable[[int, int, str], None]
+
+_SAVE_EVERY: Final = 50
+"""Steps between checkpoints: some five seconds on one core for `nano-32`."""
+
+_REFERENCE_IMAGES: Final = 700
+_GROWTH: Final = 0.7
+_BOUNDS: Final = (0.3, 12.0)
+
+
+def scaled_steps(steps: int, images: int) -> int:
+    """Training steps for so many images, when `steps` are right for 700.
+
+    They grow more slowly than the images, between 0.3 and 12 times `steps`: a site with 100 images sees each of them
+    more often, one with 50,000 ends in minutes.
+    """
+    low, high = _BOUNDS
+    growth = float((images / _REFERENCE_IMAGES) ** _GROWTH)
+    return round(steps * min(high, max(low, growth)))
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How long and how hard to train.
+
+    Attributes:
+        steps: training steps.
+        batch: images a step.
+        lr: highest learning rate of the weights.
+        head_lr: highest learning rate of the head.
+        decay: pull towards the start, per step and unit of learning rate.
+        warmup: steps until the highest learning rates.
+        patches: share of an image's patches that a step looks at.
+        turns: 4 to name the quarter turn of an image together with its class, 1 to leave images upright. Naming turns
+            keeps the features of a site with few classes from collapsing to those classes (Gidaris et al. 2019).
+        rng: where all randomness starts.
+        device: a torch device.
+    """
+
+    steps: int
+    batch: int = 32
+    lr: float = 5e-4
+    head_lr: float = 5e-3
+    decay: float = 0.05
+    warmup: int = 10
+    patches: float = 0.5
+    turns: int = 4
+    rng: int = 0
+    device: str = "cpu"
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One step's images.
+
+    Attributes:
+        patches: shape (N, tokens, 3 * patch * patch).
+        kept: the patches to look at, shape (N, K), or None for all.
+        labels: shape (N,); the label of class c after t quarter turns is t * classes + c.
+    """
+
+    patches: torch.Tensor
+    kept: torch.Tensor | None
+    labels: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """Training images as normalised tensors, and where their batches come from."""
+
+    blueprint: Blueprint
+    images: torch.Tensor  # (N, 3, H, W)
+    labels: torch.Tensor  # (N,)
+    weight: torch.Tensor  # (N,): how often each is drawn; classes count by the square root of their size
+
+    @classmethod
+    def of(cls, blueprint: Blueprint, pixels: px.Pixels, labels: np.ndarray, device: str) -> "Data":
+        """The data of uint8 images of shape (N, H, W, 3)."""
+        named = torch.from_numpy(np.asarray(labels, dtype=np.int64))
+        weight = torch.bincount(named).to(torch.float32).rsqrt()[named]
+        return cls(blueprint, px.to_images(blueprint, pixels).to(device), named.to(device), weight)
+
+    def batch(self, recipe: Recipe, classes: int, rng: torch.Generator) -> Batch:
+        """An augmented batch."""
+        repeated = recipe.batch > len(self.weight)
+        chosen = torch.multinomial(self.weight, recipe.batch, replacement=repeated, generator=rng)
+        turns = torch.randint(recipe.turns, (recipe.batch,), generator=rng).to(self.labels.device)
+        chosen = chosen.to(self.labels.device)
+        images = px.augment(px.quarter_turns(self.images[chosen], turns), rng)
+        kept = net.draw_patches(recipe.batch, self.blueprint.tokens, recipe.patches, rng)
+        return Batch(
+            px.to_patches(self.blueprint, images),
+            None if kept is None else kept.to(self.labels.device),
+            self.labels[chosen] + classes * turns,
+        )
+
+
+class Trainer:
+    """Trains named tensors with AdamW, pulling each towards where it started.
+
+    Args:
+        params: leaf tensors that require gradients.
+        start: what each is pulled towards; names that are missing (heads) are free and use `recipe.head_lr`.
+        recipe: how long and how hard.
+        checkpoint: the file to resume from and to save to.
+        fingerprint: what the checkpoint belongs to (data, blueprint, recipe); another one is refused.
+
+    Raises:
+        Refused: DATA_CHANGED, the checkpoint belongs to something else or cannot be read.
+    """
+
+    def __init__(self, params: Params, start: Params, recipe: Recipe, checkpoint: Path, fingerprint: str) -> None:
+        self.params, self.start, self.recipe = params, start, recipe
+        self.checkpoint, self.fingerprint = checkpoint, fingerprint
+        self.rng = torch.Generator().manual_seed(recipe.rng)
+        body = [tensor for name, tensor in params.items() if name in start]
+        free = [tensor for name, tensor in params.items() if name not in start]
+        self.optimizer = torch.optim.AdamW(
+            [{"params": body, "lr": recipe.lr}, {"params": free, "lr": recipe.head_lr}],
+            betas=(0.9, 0.98),
+            weight_decay=0.0,
+        )
+        self.done = self._resume()
+
+    def run(self, loss_of: Callable[[torch.Generator], torch.Tensor], progress: Progress, label: str) -> None:
+        """Take the remaining steps; killed at any moment, the next run continues from the last checkpoint."""
+        average = float("nan")
+        for step in range(self.done, self.recipe.steps):
+            scale = self._scale(step)
+            for group, lr in zip(self.optimizer.param_groups, (self.recipe.lr, self.recipe.head_lr), strict=True):
+                group["lr"] = lr * scale
+            loss = loss_of(self.rng)
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(list(self.params.values()), 1.0)
+            self.optimizer.step()
+            self._pull(self.recipe.lr * scale * self.recipe.decay)
+            average = loss.item() if math.isnan(average) else 0.9 * average + 0.1 * loss.item()
+            self.done = step + 1
+            if self.done % _SAVE_EVERY == 0 or self.done == self.recipe.steps:
+                self._save()
+            progress(self.done, self.recipe.steps, f"{label} {average:.3f}")
+
+    @torch.no_grad()
+    def _pull(self, strength: float) -> None:
+        for name, origin in self.start.items():
+            self.params[name].lerp_(origin, strength)
+
+    def _scale(self, step: int) -> float:
+        if step < self.recipe.warmup:
+            return (step + 1) / self.recipe.warmup
+        rest = (step - self.recipe.warmup) / max(1, self.recipe.steps - self.recipe.warmup)
+        return 0.5 * (1 + math.cos(math.pi * rest))
+
+    def _save(self) -> None:
+        state = {
+            "fingerprint": self.fingerprint,
+            "done": self.done,
+            "params": {name: tensor.detach() for name, tensor in self.params.items()},
+            "optimizer": self.optimizer.state_dict(),
+            "rng": self.rng.get_state(),
+        }
+        temporary = self.checkpoint.with_suffix(".tmp")
+        with temporary.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self.checkpoint)
+
+    def _resume(self) -> int:
+        if not self.checkpoint.exists():
+            return 0
+        state = torch.load(self.checkpoint, weights_only=True, map_location=self.recipe.device)
+        if state["fingerprint"] != self.fingerprint:
+            raise Refused(
+                "DATA_CHANGED",
+                f"{self.checkpoint} was made with other images, another blueprint or another recipe",
+                "repeat with what it was started with, or remove the file to start again",
+            )
+        with torch.no_grad():
+            for name, tensor in self.params.items():
+                tensor.copy_(state["params"][name])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.rng.set_state(state["rng"].cpu())
+        return int(state["done"])
+
+
+def leaves(tensors: Mapping[str, torch.Tensor], device: str) -> Params:
+    """Trainable copies."""
+    return {name: tensor.detach().clone().to(device).requires_grad_() for name, tensor in tensors.items()}

@@ -1,0 +1,108 @@
+"""Blueprints and seeds as a client keeps them: in a cache, each under its digest, verified whenever it is read."""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from genepool_client.transport.durable import sync_folder
+from genepool_protocol.learngene.blueprint import Blueprint, parse_blueprint
+from genepool_protocol.trust import digest
+from genepool_protocol.v1 import pool_pb2
+from genepool_protocol.wire.errors import InvalidInput, NotFound
+
+BLUEPRINT_FILE: Final = "blueprint.json"
+SEED_FILE: Final = "seed.safetensors"
+
+
+def announced(capabilities: pool_pb2.GetCapabilitiesResponse, name: str, address: str) -> str:
+    """Hex SHA-256 of the blueprint of that name, as the pool announces it.
+
+    Raises:
+        NotFound: BLUEPRINT_UNKNOWN.
+    """
+    known = {info.name: info.sha256 for info in capabilities.blueprints}
+    if name not in known:
+        raise NotFound(
+            "BLUEPRINT_UNKNOWN",
+            f"the pool at {address} has no blueprint {name!r}",
+            f"choose one of: {', '.join(sorted(known)) or 'none'}",
+        )
+    return known[name]
+
+
+def read(folder: Path) -> Blueprint | None:
+    """The blueprint in a folder, after its seed was held against it; None when something is missing or differs."""
+    try:
+        blueprint = parse_blueprint((folder / BLUEPRINT_FILE).read_bytes())
+        seed = folder / SEED_FILE
+        whole = seed.stat().st_size == blueprint.seed.size and digest.sha256_file(
+            seed
+        ) == blueprint.seed.sha256.removeprefix("sha256:")
+    except (OSError, InvalidInput):
+        return None
+    return blueprint if whole else None
+
+
+def load(cache: Path, sha256: str, parts: Iterable[pool_pb2.GetBlueprintResponse]) -> tuple[Blueprint, Path]:
+    """The blueprint of that digest from the cache, or from the pool's stream into the cache.
+
+    Args:
+        cache: made when it does not exist.
+        sha256: hex, of the blueprint's canonical bytes.
+        parts: the pool's answer; read only when the cache does not have it.
+
+    Raises:
+        InvalidInput: JSON_MALFORMED, BLUEPRINT_MALFORMED or DIGEST_MISMATCH.
+    """
+    if not digest.is_sha256_hex(sha256):
+        raise InvalidInput("DIGEST_MISMATCH", "the pool announces a blueprint without a SHA-256", "ask its operator")
+    folder = cache / "blueprints" / sha256
+    found = read(folder)
+    if found is not None and found.sha256 == sha256:
+        return found, folder / SEED_FILE
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".new-", dir=folder.parent) as fresh:
+        blueprint = _receive(Path(fresh), sha256, parts)
+        _publish(Path(fresh), folder)
+    return blueprint, folder / SEED_FILE
+
+
+def _receive(folder: Path, sha256: str, parts: Iterable[pool_pb2.GetBlueprintResponse]) -> Blueprint:
+    blueprint: Blueprint | None = None
+    hasher, size = hashlib.sha256(), 0
+    with (folder / SEED_FILE).open("wb") as file:
+        for part in parts:
+            if blueprint is None:
+                if digest.sha256_hex(part.blueprint_json) != sha256:
+                    raise _differs("blueprint")
+                blueprint = parse_blueprint(part.blueprint_json)
+                (folder / BLUEPRINT_FILE).write_bytes(part.blueprint_json)
+                continue
+            size += len(part.seed_chunk)
+            if size > blueprint.seed.size:
+                break
+            hasher.update(part.seed_chunk)
+            file.write(part.seed_chunk)
+        file.flush()
+        os.fsync(file.fileno())
+    if blueprint is None or (size, hasher.hexdigest()) != (
+        blueprint.seed.size,
+        blueprint.seed.sha256.removeprefix("sha256:"),
+    ):
+        raise _differs("seed")
+    return blueprint
+
+
+def _publish(fresh: Path, folder: Path) -> None:
+    # other processes may put the same bytes there meanwhile; each name is replaced in one go
+    folder.mkdir(exist_ok=True)
+    for name in (SEED_FILE, BLUEPRINT_FILE):
+        (fresh / name).replace(folder / name)
+    sync_folder(folder)
+
+
+def _differs(what: str) -> InvalidInput:
+    return InvalidInput("DIGEST_MISMATCH", f"the {what} that the pool sent is not the one it announces", "try again")

@@ -1,0 +1,126 @@
+"""Checks 9 to 11: is the claim for this pool, from this site, fresh, next in the site's chain, and of this log?"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from genepool_protocol.learngene.manifest import Manifest
+from genepool_protocol.trust.encoding import b64
+from genepool_protocol.wire.errors import InvalidInput, Refused, VerificationError
+from genepool_server.admission import nonces
+from genepool_server.admission.statement import Claim
+
+ZEROS: Final = "0" * 64
+"""Stands for the payload hash before a site's first contribution."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the pool knows, at one moment, that a claim is held against.
+
+    Attributes:
+        origin: the pool's name.
+        nonce_key: authenticates nonces.
+        nonce_used: whether a contribution holds this claim's nonce.
+        last_seq: of the site's last contribution, or 0.
+        last_payload_sha256: of the site's last contribution, or `ZEROS`.
+        root: the log's root when it had so many leaves; None when it never had.
+    """
+
+    origin: str
+    nonce_key: bytes
+    nonce_used: bool
+    last_seq: int
+    last_payload_sha256: str
+    root: Callable[[int], bytes | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Current:
+    """A claim that the pool's state admitted at the moment of its `Standing`."""
+
+    claim: Claim
+
+
+def check(claim: Claim, standing: Standing, now: datetime) -> Current:
+    """Checks 9 to 11.
+
+    Raises:
+        Refused: AUDIENCE_MISMATCH, SITE_MISMATCH, MANIFEST_EXPIRED, NONCE_INVALID, SEQ_GAP, SEQ_CONFLICT or
+            PREV_MISMATCH.
+        InvalidInput: MANIFEST_MALFORMED, not_after is no date.
+        VerificationError: LOG_FORK.
+    """
+    check_audience(claim, standing.origin, now)
+    check_chain(claim, standing, now)
+    check_observed(claim.manifest, standing)
+    return Current(claim)
+
+
+def check_audience(claim: Claim, origin: str, now: datetime) -> None:
+    """Check 9: for this pool, by the site that signed, and not too late.
+
+    Raises:
+        Refused: AUDIENCE_MISMATCH, SITE_MISMATCH or MANIFEST_EXPIRED.
+        InvalidInput: MANIFEST_MALFORMED.
+    """
+    manifest = claim.manifest
+    if manifest.pool != origin:
+        raise Refused("AUDIENCE_MISMATCH", f"the manifest is for another pool than {origin}", "sign it for this pool")
+    if manifest.site != claim.site:
+        raise Refused(
+            "SITE_MISMATCH",
+            f"the manifest names another site than {claim.site}, whose key signed it",
+            "sign with your key",
+        )
+    try:
+        until = datetime.fromisoformat(manifest.not_after)
+    except ValueError as exc:
+        raise InvalidInput(
+            "MANIFEST_MALFORMED", "the manifest is not valid: not_after is no date", "sign again"
+        ) from exc
+    if now > until:
+        raise Refused("MANIFEST_EXPIRED", f"the manifest could be used until {manifest.not_after}", "sign again")
+
+
+def check_chain(claim: Claim, standing: Standing, now: datetime) -> None:
+    """Check 10: nonce issued to the site and unused, sequence number next, previous payload right.
+
+    Raises:
+        Refused: NONCE_INVALID, SEQ_GAP, SEQ_CONFLICT or PREV_MISMATCH.
+    """
+    manifest, following = claim.manifest, standing.last_seq + 1
+    nonces.check(standing.nonce_key, claim.site, manifest.nonce, now)
+    if standing.nonce_used:
+        raise nonces.invalid("was used before")
+    if manifest.seq < following:
+        raise Refused(
+            "SEQ_CONFLICT",
+            f"the site {claim.site} has contributed number {manifest.seq} already, with another statement",
+            f"sign it as number {following}",
+        )
+    if manifest.seq > following:
+        raise Refused(
+            "SEQ_GAP", f"the next contribution of {claim.site} is number {following}, not {manifest.seq}", "sign again"
+        )
+    if manifest.prev != standing.last_payload_sha256:
+        raise Refused(
+            "PREV_MISMATCH", f"the manifest names another predecessor than number {standing.last_seq}", "sign again"
+        )
+
+
+def check_observed(manifest: Manifest, standing: Standing) -> None:
+    """Check 11: the checkpoint that the site saw is a prefix of this log.
+
+    Raises:
+        VerificationError: LOG_FORK.
+    """
+    observed = manifest.observed
+    root = standing.root(observed.size)
+    if observed.root != ("" if root is None or observed.size == 0 else b64(root)) or root is None:
+        raise VerificationError(
+            "LOG_FORK",
+            f"the site {manifest.site} saw a log of {observed.size} leaves that is no prefix of this pool's log",
+            "keep both checkpoints as evidence and ask the pool's operator",
+        )

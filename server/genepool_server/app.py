@@ -1,0 +1,237 @@
+"""The composition root: makes a pool's folder, and puts pool, serving and front together while a server runs."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import socket
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from genepool_protocol.learngene.blueprint import bundled_folder
+from genepool_protocol.trust.anchors import Anchors
+from genepool_protocol.trust.keys import LogVerifier, VerifyingKey
+from genepool_protocol.wire.errors import InvalidInput
+from genepool_server.config import CONFIG_FILE, Address, ServerConfig
+from genepool_server.front import identity
+from genepool_server.front.operator_socket import OperatorSocket
+from genepool_server.pool import durable
+from genepool_server.pool.pool import Pool
+
+if TYPE_CHECKING:
+    from genepool_server.front.server import Front
+    from genepool_server.serving.service import Serving
+
+_log = logging.getLogger(__name__)
+
+ANCHORS_FILE: Final = "pool.json"
+ADDRESS_FILE: Final = "address"
+
+_THREADS: Final = 16
+"""Calls of the pool that run at the same time; they wait for the disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A server that answers.
+
+    Attributes:
+        address: HOST:PORT for clients.
+        pool: what it serves.
+        serving: how it computes.
+    """
+
+    address: str
+    pool: Pool
+    serving: "Serving"
+
+
+# -- making a pool -----------------------------------------------------------------------------------------------------
+
+
+def init(folder: Path, config: ServerConfig, blueprints: Sequence[str]) -> Anchors:
+    """Make a pool's folder: it is there as a whole or not at all.
+
+    Args:
+        folder: does not exist, or is empty.
+        config: what `genepool.toml` will say.
+        blueprints: names of bundled blueprints, or folders with blueprint.json and seed.safetensors.
+
+    Raises:
+        InvalidInput: PATH_NOT_EMPTY; and what `Pool.create` raises.
+        NotFound: BLUEPRINT_UNKNOWN.
+        StorageError: DISK_FULL or DISK_FAILED.
+    """
+    sources = [_source(name) for name in blueprints]
+    target = Path(os.path.abspath(folder))  # noqa: PTH100 - a link is kept as it is
+    _check_empty(target)
+    with durable.translated(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        building = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target if target.exists() else target.parent))
+    try:
+        anchors = _fill(building, config, sources)
+        with durable.translated(target):
+            _publish(building, target)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return anchors
+
+
+def _source(name: str) -> Path:
+    path = Path(name)
+    return path if (path / "blueprint.json").is_file() else bundled_folder(name)
+
+
+def _check_empty(target: Path) -> None:
+    if target.is_dir() and not any(target.iterdir()):
+        return
+    if target.exists() or target.is_symlink():
+        raise InvalidInput("PATH_NOT_EMPTY", f"{target} exists and is not an empty folder", "choose another folder")
+
+
+def _fill(building: Path, config: ServerConfig, sources: Sequence[Path]) -> Anchors:
+    Pool.create(building, config.name, sources)
+    ca_pem = identity.create_ca(building / "keys", identity.utc_now())
+    with Pool.open(building) as pool:
+        listen = Address.parse(config.listen)
+        anchors = _anchors(pool, ca_pem, config.advertised(listen, socket.gethostname()))
+    durable.create_exclusive(building / ANCHORS_FILE, _encode(anchors), 0o644)
+    durable.create_exclusive(building / CONFIG_FILE, config.to_toml().encode(), 0o644)
+    return anchors
+
+
+def _publish(building: Path, target: Path) -> None:
+    if building.parent != target:
+        building.rename(target)
+        durable.sync(target)
+        return
+    # a folder that existed keeps its identity (it may be a mount point, or somebody's working folder); the settings
+    # come last, and without them there is no pool
+    for path in sorted(building.iterdir(), key=lambda path: path.name == CONFIG_FILE):
+        durable.publish(path, target / path.name)
+
+
+def _anchors(pool: Pool, ca_pem: str, address: Address) -> Anchors:
+    log: LogVerifier = pool.log_key
+    release: VerifyingKey = pool.release_key.public
+    return Anchors(
+        address=str(address), origin=pool.origin, ca_pem=ca_pem, log_vkey=log.vkey, release_key_pem=release.pem
+    )
+
+
+def _encode(anchors: Anchors) -> bytes:
+    return anchors.model_dump_json(by_alias=True, indent=2).encode() + b"\n"
+
+
+# -- serving -----------------------------------------------------------------------------------------------------------
+
+
+def serve(folder: Path, config: ServerConfig, ready: Callable[[Running], None]) -> None:
+    """Serve until SIGTERM, SIGHUP or Ctrl-C; a second one ends the process at once.
+
+    Args:
+        folder: made by `init`.
+        config: its settings.
+        ready: called once, when the server answers.
+
+    Raises:
+        GenepoolError: see `run`.
+    """
+    asyncio.run(_until_signal(folder, config, ready))
+
+
+async def _until_signal(folder: Path, config: ServerConfig, ready: Callable[[Running], None]) -> None:
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def asked(number: signal.Signals) -> None:
+        if stop.is_set():
+            _log.warning("%s again: ending at once", number.name)
+            logging.shutdown()
+            os._exit(130)  # Ray's processes see it and end, too
+        _log.info("%s: going down; once more ends everything at once", number.name)
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, asked, number)
+    await run(folder, config, ready, stop)
+
+
+async def run(folder: Path, config: ServerConfig, ready: Callable[[Running], None], stop: asyncio.Event) -> None:
+    """Serve until `stop` is set, then drain: calls that run get `config.drain_seconds`.
+
+    Raises:
+        Unavailable: PORT_IN_USE, FOLDER_IN_USE, SERVING_UNAVAILABLE.
+        InvalidInput: OPTION_INVALID (listen), CONFIG_INVALID.
+        NotFound: POOL_UNKNOWN, FILE_MISSING.
+        StorageError: what `Pool.open` finds; DISK_FULL or DISK_FAILED.
+    """
+    from genepool_server.front.server import check_free  # with torch behind it: init and operator commands do without
+    from genepool_server.serving.service import Serving
+
+    listen, loop = Address.parse(config.listen), asyncio.get_running_loop()
+    check_free(listen)
+    loop.set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="genepool-pool"))
+    async with contextlib.AsyncExitStack() as undo:
+        pool = await asyncio.to_thread(Pool.open, folder, automatic=config.admission == "automatic")
+        undo.callback(pool.close)
+        _check_name(pool, config)
+        # a thread that writes for a call that is over must be through before the pool closes
+        undo.push_async_callback(loop.shutdown_default_executor)
+        front = _front(folder, config, listen)
+        undo.push_async_callback(front.stop, 0)
+        address = str(config.advertised(front.bound, socket.gethostname()))
+        _tell_clients(folder, pool, Address.parse(address))
+        parent = Path(config.serving.temp_dir or tempfile.gettempdir())
+        door = OperatorSocket(folder, parent, pool, config.serving.stall_seconds)
+        undo.push_async_callback(door.stop)
+        await door.start()
+        serving = await asyncio.to_thread(Serving.start, config.serving.config(), pool)
+        undo.push_async_callback(asyncio.to_thread, serving.close)
+        undo.push_async_callback(front.stop, config.drain_seconds)
+        if stop.is_set():
+            return
+        await front.start(pool, serving)
+        undo.callback((folder / ADDRESS_FILE).unlink, missing_ok=True)
+        durable.write(folder / ADDRESS_FILE, f"{address}\n".encode(), 0o644)
+        _log.info("serving %s at %s", pool.origin, address)
+        ready(Running(address, pool, serving))
+        await stop.wait()
+
+
+def _check_name(pool: Pool, config: ServerConfig) -> None:
+    if pool.origin != config.name:
+        raise InvalidInput(
+            "CONFIG_INVALID",
+            f"name in {CONFIG_FILE} is {config.name!r}, but the pool was made as {pool.origin!r}",
+            "clients pin the name: put it back",
+        )
+
+
+def _front(folder: Path, config: ServerConfig, listen: Address) -> "Front":
+    from genepool_server.front.server import Front
+
+    clients = config.advertised(listen, socket.gethostname())
+    hosts = [clients.bare_host] if listen.everywhere else [listen.bare_host, clients.bare_host]
+
+    def current() -> identity.Identity:
+        return identity.current(folder / "keys", hosts, identity.utc_now())
+
+    return Front(
+        listen,
+        identity.server_credentials(current, identity.utc_now),
+        concurrent_calls=config.concurrent_calls,
+        stall_seconds=config.serving.stall_seconds,
+    )
+
+
+def _tell_clients(folder: Path, pool: Pool, address: Address) -> None:
+    anchors = _encode(_anchors(pool, identity.read_ca(folder / "keys"), address))
+    path = folder / ANCHORS_FILE
+    if not path.exists() or path.read_bytes() != anchors:
+        durable.write(path, anchors, 0o644)

@@ -1,0 +1,1 @@
+"""Campaigns: Flower invites sites and brings back receipts, each of which is held against the pool."""

@@ -1,0 +1,84 @@
+"""The pool's own word on a claim, over the network: the ServerApp runs in a process of Flower's, often elsewhere."""
+
+from types import TracebackType
+from typing import Final, Self
+
+import grpc
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+from genepool_protocol.learngene.manifest import BUNDLE_FILE, LEARNGENE_FILE, MANIFEST_FILE, SUBJECT
+from genepool_protocol.trust import digest, envelope, receipt, statement, strict_json
+from genepool_protocol.trust.anchors import Anchors
+from genepool_protocol.trust.encoding import unb64
+from genepool_protocol.trust.envelope import Bundle
+from genepool_protocol.trust.keys import VerifyingKey
+from genepool_protocol.v1.contribute_pb2 import GetContributionRequest
+from genepool_protocol.v1.contribute_pb2_grpc import ContributeServiceStub
+from genepool_protocol.wire.errors import VerificationError
+from genepool_protocol.wire.limits import LIMITS
+from genepool_protocol.wire.status import from_rpc_error
+from genepool_server.campaign.claims import Claim
+
+_TIMEOUT: Final = 60.0  # seconds; a pool that restarts is waited for
+
+
+class PoolWitness:
+    """Asks a pool whether it holds what a site claims.
+
+    Args:
+        anchors: the pool's address and keys.
+    """
+
+    def __init__(self, anchors: Anchors) -> None:
+        self._anchors = anchors
+        credentials = grpc.ssl_channel_credentials(root_certificates=anchors.ca_pem.encode())
+        self._channel = grpc.secure_channel(anchors.address, credentials)
+        self._contribute = ContributeServiceStub(self._channel)
+
+    def confirm(self, claim: Claim) -> int:
+        """The log index of the claimed contribution.
+
+        Raises:
+            NotFound: CONTRIBUTION_UNKNOWN.
+            VerificationError: PROOF_INVALID or CHECKPOINT_INVALID, the pool's receipt is not for what was claimed.
+            GenepoolError: the pool cannot be reached.
+        """
+        request = GetContributionRequest(contribution_id=claim.contribution_id)
+        try:
+            answer = self._contribute.GetContribution(request, timeout=_TIMEOUT, wait_for_ready=True)
+        except grpc.RpcError as exc:
+            raise from_rpc_error(exc, self._anchors.address) from exc
+        return self._check(answer.receipt, claim)
+
+    def _check(self, raw: bytes, claim: Claim) -> int:
+        bundle = envelope.parse(raw)
+        verified = envelope.verify(bundle, _logged_key(bundle))
+        logged = receipt.verify(bundle, verified, self._anchors.log)
+        names = [LEARNGENE_FILE, MANIFEST_FILE]
+        stated = statement.check_model_statement(verified, SUBJECT, names, ignore=[BUNDLE_FILE])
+        if (digest.sha256_hex(bundle.payload), stated.digests[LEARNGENE_FILE]) != (claim.contribution_id, claim.sha256):
+            raise VerificationError("PROOF_INVALID", "the pool's receipt is for another learngene than the site claims")
+        return logged.index
+
+    def close(self) -> None:
+        """Close the channel."""
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _logged_key(bundle: Bundle) -> VerifyingKey:
+    """The key that the log's entry names; `receipt.verify` then holds the entry against it."""
+    try:
+        body = unb64((bundle.tlog or {})["canonicalizedBody"], "log body")
+        entry = strict_json.loads_canonical(body, max_bytes=LIMITS.bundle_bytes, what="log leaf")
+        raw = unb64(entry["spec"]["dsseV002"]["signatures"][0]["verifier"]["publicKey"]["rawBytes"], "key")
+        return VerifyingKey.of(load_der_public_key(raw))
+    except (KeyError, TypeError, IndexError, ValueError) as exc:
+        raise VerificationError("PROOF_INVALID", "the pool's answer is not a receipt") from exc

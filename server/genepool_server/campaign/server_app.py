@@ -1,0 +1,62 @@
+"""The ServerApp: invites every site once, collects receipts, and believes only what the pool confirms.
+
+Named by the app bundle as `genepool_server.campaign.server_app:app`. Its process is Flower's; it learns where the pool
+is from GENEPOOL_POOL_ANCHORS (path of pool.json) and writes the run report to GENEPOOL_CAMPAIGN_REPORT.
+"""
+
+import logging
+import os
+from pathlib import Path
+from typing import Final
+
+from flwr.app import ConfigRecord, Context, RecordDict
+from flwr.serverapp import Grid, ServerApp
+
+from genepool_protocol.trust.anchors import Anchors, read_anchors
+from genepool_protocol.wire.errors import InvalidInput, Unavailable
+from genepool_server.campaign.confirm import PoolWitness
+from genepool_server.campaign.invitations import Plan, invite, wait_for_sites
+from genepool_server.campaign.report import RunReport
+
+_log = logging.getLogger(__name__)
+
+ANCHORS: Final = "GENEPOOL_POOL_ANCHORS"
+REPORT: Final = "GENEPOOL_CAMPAIGN_REPORT"
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """One campaign.
+
+    Raises:
+        InvalidInput: CONFIG_INVALID or PATH_MISSING, before anybody is invited.
+        Unavailable: QUORUM_MISSED, at the end, after the report was written.
+    """
+    anchors, plan = _anchors(), Plan.of(context.run_config)
+    path = os.environ.get(REPORT)
+    report = RunReport(context.run_id, Path(path) if path else None)
+    nodes = wait_for_sites(grid, plan)
+    report.begin(nodes, plan)
+    if len(nodes) >= plan.min_nodes:
+        with PoolWitness(anchors) as witness:
+            for outcome in invite(grid, nodes, RecordDict({"config": ConfigRecord()}), plan, witness.confirm):
+                _log.info("site %s: %s %s", outcome.name or outcome.node, outcome.result, outcome.reason)
+                report.add(outcome)
+    report.end()
+    if report.accepted < report.quorum:
+        raise Unavailable(
+            "QUORUM_MISSED",
+            f"{report.accepted} sites contributed, the campaign needs {report.quorum}",
+            f"see the run report {path}" if path else f"set {REPORT} to get a run report",
+        )
+
+
+def _anchors() -> Anchors:
+    path = os.environ.get(ANCHORS)
+    if not path:
+        raise InvalidInput(
+            "CONFIG_INVALID", f"{ANCHORS} is not set", "start the SuperLink with the path of the pool's pool.json in it"
+        )
+    return read_anchors(Path(path))

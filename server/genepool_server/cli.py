@@ -1,0 +1,28 @@
+"""`genepool-server`: what the operator of a pool types. The commands live in `commands`."""
+
+import typer
+
+from genepool_server.environment import be_quiet
+
+be_quiet()
+
+from genepool_protocol import terminal  # noqa: E402 - the switches come first
+from genepool_server.commands import blueprints, contributions, pools, sites  # noqa: E402
+
+app = typer.Typer(
+    name="genepool-server",
+    help="Run a pool of learngenes: make it, serve it, decide who may contribute.",
+    epilog=terminal.EXIT_CODES,
+    context_settings=terminal.CONTEXT,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+pools.register(app)
+sites.register(app)
+contributions.register(app)
+app.add_typer(blueprints.app, name="blueprint")
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    terminal.run(app, "genepool-server")

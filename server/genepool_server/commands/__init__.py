@@ -1,0 +1,1 @@
+"""The commands of `genepool-server`; heavy libraries are imported inside them, so that help is fast."""

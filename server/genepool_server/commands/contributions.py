@@ -1,0 +1,83 @@
+"""contributions, show, admit and reject: what the pool holds."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from genepool_protocol import terminal
+from genepool_server.commands.options import HERE, DirOption, IdArgument
+
+if TYPE_CHECKING:
+    from genepool_server.pool.view import Contribution
+
+_COLUMNS = ("contribution_id", "site", "state", "license", "size_bytes", "log_index", "images")
+
+NoteOption = Annotated[str, typer.Option("--note", help="The reason, for the site to read.", metavar="TEXT")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (contributions, show, admit, reject):
+        app.command()(command)
+
+
+def contributions(*, directory: DirOption = HERE, as_json: terminal.JsonOption = False) -> None:
+    """List every contribution, in the order of the log."""
+    from genepool_server.operating import operate
+
+    with operate(directory) as operator:
+        rows = [_row(found) for found in operator.contributions()]
+    terminal.answer(rows, as_json=as_json, text=terminal.table(rows, _COLUMNS))
+
+
+def show(identifier: IdArgument, *, directory: DirOption = HERE, as_json: terminal.JsonOption = False) -> None:
+    """Show one contribution with everything that its site signed."""
+    from genepool_server.operating import operate, resolve
+
+    with operate(directory) as operator:
+        found = resolve(operator, identifier)
+    answer = _row(found) | {
+        "note": found.note,
+        "blueprint_sha256": found.blueprint_sha256,
+        "sha256": found.sha256,
+        "file": str(found.path),
+        "manifest": json.loads(found.manifest),
+    }
+    terminal.answer(answer, as_json=as_json, text=_text(answer))
+
+
+def admit(
+    identifier: IdArgument, *, directory: DirOption = HERE, note: NoteOption = "", as_json: terminal.JsonOption = False
+) -> None:
+    """Let consumers have a contribution that waits in quarantine."""
+    _decide(identifier, "ACTIVE", directory, note, as_json=as_json)
+
+
+def reject(
+    identifier: IdArgument, *, directory: DirOption = HERE, note: NoteOption = "", as_json: terminal.JsonOption = False
+) -> None:
+    """Refuse a contribution that waits in quarantine, for ever."""
+    _decide(identifier, "REJECTED", directory, note, as_json=as_json)
+
+
+def _decide(
+    identifier: str, state: Literal["ACTIVE", "REJECTED"], directory: Path, note: str, *, as_json: bool
+) -> None:
+    from genepool_server.operating import operate, resolve
+
+    with operate(directory) as operator:
+        found = operator.decide(resolve(operator, identifier).contribution_id, state, note)
+    terminal.answer(_row(found) | {"note": found.note}, as_json=as_json)
+
+
+def _row(found: "Contribution") -> dict[str, Any]:
+    return {column: getattr(found, column) for column in _COLUMNS}
+
+
+def _text(answer: dict[str, Any]) -> str:
+    manifest = {name: value for name, value in answer["manifest"].items() if name != "tensors"}
+    plain = [f"{name}: {value}" for name, value in answer.items() if name != "manifest"]
+    signed = [f"  {name}: {value}" for name, value in manifest.items()]
+    return "\n".join([*plain, f"manifest ({len(answer['manifest']['tensors'])} tensors, see --json):", *signed])

@@ -1,0 +1,127 @@
+"""init, serve, fsck and log: the pool as a whole."""
+
+import logging
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from genepool_protocol import terminal
+from genepool_server.commands.options import HERE, DirOption, FolderArgument
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (init, serve, fsck, log):
+        app.command()(command)
+
+
+def init(
+    folder: FolderArgument,
+    *,
+    blueprint: Annotated[
+        list[str] | None,
+        typer.Option(help="A bundled blueprint, or a folder with one; may be repeated.", metavar="NAME"),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the pool and its log; clients pin it.")] = None,
+    listen: Annotated[str | None, typer.Option(help="Where it will listen.", metavar="HOST:PORT")] = None,
+    advertise: Annotated[str | None, typer.Option(help="What clients connect to.", metavar="HOST[:PORT]")] = None,
+    admission: Annotated[str | None, typer.Option(help="Who admits: automatic or manual.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Ray workers; 0: threads of the server.")] = None,
+    as_json: terminal.JsonOption = False,
+) -> None:
+    """Make a pool in a new or empty folder: keys, ledger, blobs, seed and settings."""
+    from genepool_server import app, config
+
+    given: dict[str, Any] = {"name": name, "listen": listen, "advertise": advertise, "admission": admission}
+    values = {key: value for key, value in given.items() if value is not None}
+    if workers is not None:
+        values["serving"] = {"workers": workers}
+    settings = config.parse(values, "the options")
+    names = blueprint or ["nano-32"]
+    anchors = app.init(folder, settings, names)
+    answer = {
+        "folder": str(folder),
+        "anchors": str(folder / app.ANCHORS_FILE),
+        "settings": str(folder / config.CONFIG_FILE),
+        "name": anchors.origin,
+        "blueprints": ", ".join(Path(one).name for one in names),
+    }
+    terminal.answer(answer, as_json=as_json)
+
+
+def serve(
+    folder: FolderArgument,
+    *,
+    listen: Annotated[
+        str | None, typer.Option(help="Where to listen instead of what the settings say.", metavar="HOST:PORT")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Ray workers, instead of what the settings say.")] = None,
+    as_json: terminal.JsonOption = False,
+) -> None:
+    """Serve the pool until Ctrl-C or SIGTERM; prints one line when it is ready."""
+    from genepool_server import app, config
+
+    _log_to_stderr()
+    settings = config.load(folder)
+    changed = settings.model_dump()
+    if listen is not None:
+        changed["listen"] = listen
+    if workers is not None:
+        changed["serving"]["workers"] = workers
+    settings = config.parse(changed, "the options")
+
+    def ready(running: app.Running) -> None:
+        names = ", ".join(loaded.blueprint.name for loaded in running.pool.blueprints())
+        answer = {"address": running.address, "name": running.pool.origin, "blueprints": names}
+        terminal.announce(answer, as_json=as_json, text=f"serving {running.address} {running.pool.origin} ({names})")
+
+    app.serve(folder, settings, ready)
+
+
+def fsck(folder: FolderArgument, *, as_json: terminal.JsonOption = False) -> None:
+    """Recompute everything in the pool from its bytes; works beside a running server and changes nothing."""
+    from genepool_protocol.wire.errors import StorageError
+    from genepool_server.pool.fsck import examine
+
+    found = examine(folder)
+    lines = [f"{problem.where}: {problem.reason}: {problem.message}" for problem in found.problems]
+    lines += [f"note: {note}" for note in found.notes]
+    lines.append(f"{len(found.problems)} problems, {found.contributions} contributions, {found.log_size} log entries")
+    terminal.answer(asdict(found), as_json=as_json, text="\n".join(lines))
+    if found.problems:
+        raise typer.Exit(StorageError.exit_code)
+
+
+def log(
+    *,
+    directory: DirOption = HERE,
+    last: Annotated[int, typer.Option(help="How many of the last entries to show.", min=0, max=256)] = 10,
+    as_json: terminal.JsonOption = False,
+) -> None:
+    """Show the log's signed checkpoint and its last entries."""
+    from genepool_protocol.trust.receipt import leaf_payload_sha256
+    from genepool_server.operating import operate
+
+    with operate(directory) as operator:
+        checkpoint = operator.checkpoint()
+        size = int(checkpoint.split("\n")[1]) if checkpoint else 0
+        start = max(0, size - last)
+        leaves = operator.entries(start, size - start) if size > start else []
+    entries = [
+        {"index": start + place, "contribution_id": leaf_payload_sha256(raw)} for place, raw in enumerate(leaves)
+    ]
+    listing = "\n".join(f"{entry['index']:>8}  {entry['contribution_id']}" for entry in entries)
+    text = f"{checkpoint}\n{listing}" if checkpoint else "the log is empty"
+    terminal.answer({"size": size, "checkpoint": checkpoint, "entries": entries}, as_json=as_json, text=text)
+
+
+def _log_to_stderr() -> None:
+    formatter = logging.Formatter("%(asctime)sZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
+    formatter.converter = time.gmtime
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter)
+    logging.basicConfig(level=logging.INFO, handlers=[handler])

@@ -1,0 +1,212 @@
+"""The server's settings: one frozen value, and `genepool.toml`, which people edit.
+
+The descriptions of the fields are the comments of the file.
+"""
+
+import json
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from genepool_protocol.wire.documents import first_problem
+from genepool_protocol.wire.errors import InvalidInput, NotFound
+from genepool_server.serving.config import ServingConfig
+
+CONFIG_FILE: Final = "genepool.toml"
+
+_HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\]")
+_WILDCARDS: Final = ("0.0.0.0", "[::]")  # noqa: S104 - only compared with
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A host name or IP address (IPv6 in brackets), and a port."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """`HOST:PORT`.
+
+        Raises:
+            InvalidInput: OPTION_INVALID.
+        """
+        host, _, port = text.rpartition(":")
+        if not _HOST.fullmatch(host) or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 0xFFFF:
+            raise InvalidInput(
+                "OPTION_INVALID",
+                f"the address {text[:300]!r} is not HOST:PORT",
+                "write for instance 127.0.0.1:8470, 0.0.0.0:8470 or [::1]:8470",
+            )
+        return cls(host, int(port))
+
+    @property
+    def bare_host(self) -> str:
+        """The host without brackets."""
+        return self.host.strip("[]")
+
+    @property
+    def everywhere(self) -> bool:
+        """Whether this stands for every interface, so that nobody can connect to the name itself."""
+        return self.host in _WILDCARDS
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+def _address(text: str) -> str:
+    try:
+        return str(Address.parse(text))
+    except InvalidInput as exc:
+        raise ValueError(exc.diagnostics()) from exc
+
+
+def _advertised(text: str) -> str:
+    if text and not _HOST.fullmatch(text):
+        return _address(text)
+    return text
+
+
+_MODEL: Final = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class ServingSettings(BaseModel):
+    """How selections and descendants are computed."""
+
+    model_config = _MODEL
+
+    workers: int = Field(
+        default=1, ge=0, le=256, description="Worker processes (Ray); 0: threads of the server's own process."
+    )
+    score_threads: int = Field(
+        default=2, ge=1, le=256, description="Candidates that one worker scores at the same time."
+    )
+    slots: int = Field(default=2, ge=1, le=256, description="Descendants that are built or streamed at the same time.")
+    object_store_mib: int = Field(
+        default=256, ge=75, le=65536, description="MiB of Ray's store, which holds support sets."
+    )
+    temp_dir: str = Field(default="", description="Folder for Ray's sockets, a short path; empty: the system's.")
+    max_concurrent_selects: int = Field(default=2, ge=1, le=256, description="Selections that run at the same time.")
+    queue: int = Field(default=8, ge=0, le=4096, description="Requests of each kind that wait; one more is refused.")
+    mapped_files: int = Field(default=256, ge=1, le=65536, description="Learngenes that one process keeps mapped.")
+    stall_seconds: float = Field(
+        default=30.0, gt=0, le=3600, description="A call that moves nothing for so long is ended."
+    )
+    start_seconds: float = Field(
+        default=120.0, gt=0, le=3600, description="Seconds that the workers may take to start."
+    )
+
+    def config(self) -> ServingConfig:
+        """The same for `serving`."""
+        values = self.model_dump(exclude={"object_store_mib", "temp_dir"})
+        return ServingConfig(
+            object_store_bytes=self.object_store_mib << 20,
+            temp_dir=Path(self.temp_dir) if self.temp_dir else None,
+            **values,
+        )
+
+
+class ServerConfig(BaseModel):
+    """Everything that can be set."""
+
+    model_config = _MODEL
+
+    name: str = Field(
+        default="pool.local/log",
+        min_length=1,
+        max_length=255,
+        description="Name of the pool and of its log. Clients pin it: it cannot be changed later.",
+    )
+    listen: Annotated[str, AfterValidator(_address)] = Field(
+        default="127.0.0.1:8470",
+        description="Where the server listens, HOST:PORT; 0.0.0.0: everywhere; port 0: a free one.",
+    )
+    advertise: Annotated[str, AfterValidator(_advertised)] = Field(
+        default="",
+        description="The address that clients use, HOST or HOST:PORT; empty: the one that the server listens on.",
+    )
+    admission: Literal["automatic", "manual"] = Field(
+        default="automatic",
+        description="automatic: what passes every check becomes active at once. manual: after `genepool-server admit`.",
+    )
+    concurrent_calls: int = Field(
+        default=256, ge=1, le=65536, description="Calls at the same time; one more is refused."
+    )
+    drain_seconds: float = Field(default=5.0, ge=0, le=3600, description="Seconds that running calls get at the end.")
+    serving: ServingSettings = Field(
+        default_factory=ServingSettings, description="How selections and descendants are computed."
+    )
+
+    def advertised(self, bound: Address, host_name: str) -> Address:
+        """The address that clients use.
+
+        Args:
+            bound: where the server listens, with its real port.
+            host_name: of this machine, for a server that listens everywhere and advertises nothing.
+        """
+        if not self.advertise:
+            return Address(host_name, bound.port) if bound.everywhere else bound
+        if _HOST.fullmatch(self.advertise):
+            return Address(self.advertise, bound.port)
+        return Address.parse(self.advertise)
+
+    def to_toml(self) -> str:
+        """The file, with a comment for every key."""
+        head = "# Settings of a genepool server, read when it starts. A line that is missing has its default.\n"
+        return head + "".join(_lines(self))
+
+
+def _lines(model: BaseModel) -> list[str]:
+    lines = []
+    for key, field in type(model).model_fields.items():
+        value = getattr(model, key)
+        if isinstance(value, BaseModel):
+            lines += [f"\n# {field.description}\n[{key}]\n", *_lines(value)]
+        else:
+            # a JSON string or number of these fields is a TOML one
+            lines.append(f"\n# {field.description}\n{key} = {json.dumps(value, ensure_ascii=False)}\n")
+    return lines
+
+
+def load(folder: Path) -> ServerConfig:
+    """The settings of the pool in a folder.
+
+    Raises:
+        NotFound: POOL_UNKNOWN, the folder has none.
+        InvalidInput: CONFIG_INVALID, naming key and rule.
+    """
+    path = folder / CONFIG_FILE
+    try:
+        raw = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as exc:
+        raise NotFound(
+            "POOL_UNKNOWN",
+            f"there is no pool in {folder} (no {CONFIG_FILE})",
+            "make one with genepool-server init DIR",
+        ) from exc
+    try:
+        value = tomllib.loads(raw.decode())
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
+        raise _invalid(str(path), f"it is not TOML: {exc}") from exc
+    return parse(value, str(path))
+
+
+def parse(value: dict[str, Any], what: str) -> ServerConfig:
+    """The settings in a parsed file.
+
+    Raises:
+        InvalidInput: CONFIG_INVALID, naming key and rule.
+    """
+    try:
+        return ServerConfig.model_validate(value)
+    except ValidationError as exc:
+        raise _invalid(what, first_problem(exc)) from exc
+
+
+def _invalid(what: str, why: str) -> InvalidInput:
+    return InvalidInput("CONFIG_INVALID", f"the settings in {what} are wrong: {why}", "mend the line, or take it out")

@@ -1,0 +1,119 @@
+"""ContributeService: statement first, then bytes, then an idempotent commit."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime
+from typing import Any
+
+from genepool_protocol.v1 import contribute_pb2 as pb
+from genepool_protocol.v1 import contribute_pb2_grpc
+from genepool_protocol.wire.errors import InvalidInput
+from genepool_protocol.wire.limits import LIMITS
+from genepool_server.front.patience import Pace, too_slow
+from genepool_server.front.states import contribution_state
+from genepool_server.pool.pool import Pool
+
+
+class ContributeServicer(contribute_pb2_grpc.ContributeServiceServicer):
+    """See contribute.proto. Raises our errors; the front's interceptor puts them on the wire.
+
+    Args:
+        pool: who decides and keeps.
+        stall_seconds: an upload that sends nothing for so long is ended.
+        now: the clock.
+    """
+
+    def __init__(self, pool: Pool, stall_seconds: float, now: Callable[[], datetime]) -> None:
+        self._pool = pool
+        self._stall_seconds = stall_seconds
+        self._now = now
+
+    async def BeginNonce(  # noqa: N802
+        self,
+        request: pb.BeginNonceRequest,
+        context: Any,  # noqa: ARG002 - the interface
+    ) -> pb.BeginNonceResponse:
+        """A nonce for the site's next manifest."""
+        nonce = await asyncio.to_thread(self._pool.begin_nonce, request.site, self._now())
+        return pb.BeginNonceResponse(
+            nonce=nonce.nonce,
+            expires=nonce.expires,
+            last_seq=nonce.last_seq,
+            last_payload_sha256=nonce.last_payload_sha256,
+            checkpoint=nonce.checkpoint,
+        )
+
+    async def Begin(  # noqa: N802
+        self,
+        request: pb.BeginRequest,
+        context: Any,  # noqa: ARG002 - the interface
+    ) -> pb.BeginResponse:
+        """The checks on statement and manifest."""
+        begun = await asyncio.to_thread(self._pool.begin, request.bundle, request.manifest, self._now())
+        return pb.BeginResponse(
+            upload_id=begun.upload_id,
+            committed_size=begun.committed_size,
+            max_chunk_bytes=LIMITS.chunk_bytes,
+            already_logged=begun.already_logged,
+        )
+
+    async def Write(  # noqa: N802
+        self,
+        request_iterator: AsyncIterator[pb.WriteRequest],
+        context: Any,  # noqa: ARG002 - the interface
+    ) -> pb.WriteResponse:
+        """Chunks of one upload. A killed client looks like a clean end: an end without finish_write means nothing."""
+        pace = Pace(self._stall_seconds)
+        upload_id, lease, committed = "", 0, 0
+        while (message := await _next(request_iterator, pace)) is not None:
+            if not upload_id:
+                upload_id = message.upload_id
+                lease = await asyncio.to_thread(self._pool.lease, upload_id)
+                committed, _ = await asyncio.to_thread(self._pool.status, upload_id)
+            elif message.upload_id not in ("", upload_id):
+                raise InvalidInput(
+                    "OPTION_INVALID", "a stream writes to two uploads", "open one stream for each upload"
+                )
+            pace.took(len(message.data))
+            if message.data:
+                committed = await asyncio.to_thread(self._pool.append, upload_id, message.offset, message.data, lease)
+            if message.finish_write:
+                return pb.WriteResponse(committed_size=await asyncio.to_thread(self._pool.finish, upload_id, lease))
+        return pb.WriteResponse(committed_size=committed)
+
+    async def QueryWriteStatus(  # noqa: N802
+        self,
+        request: pb.QueryWriteStatusRequest,
+        context: Any,  # noqa: ARG002 - the interface
+    ) -> pb.QueryWriteStatusResponse:
+        """How many bytes are durable."""
+        committed, finished = await asyncio.to_thread(self._pool.status, request.upload_id)
+        return pb.QueryWriteStatusResponse(committed_size=committed, finished=finished)
+
+    async def Commit(  # noqa: N802
+        self,
+        request: pb.CommitRequest,
+        context: Any,  # noqa: ARG002 - the interface
+    ) -> pb.CommitResponse:
+        """The checks on the bytes, then the log entry."""
+        done = await asyncio.to_thread(self._pool.commit, request.upload_id, self._now())
+        return pb.CommitResponse(
+            receipt=done.receipt, contribution_id=done.contribution_id, state=contribution_state(done.state)
+        )
+
+    async def GetContribution(  # noqa: N802
+        self,
+        request: pb.GetContributionRequest,
+        context: Any,  # noqa: ARG002 - the interface
+    ) -> pb.GetContributionResponse:
+        """The state and receipt of a contribution."""
+        found = await asyncio.to_thread(self._pool.contribution, request.contribution_id)
+        return pb.GetContributionResponse(state=contribution_state(found.state), note=found.note, receipt=found.receipt)
+
+
+async def _next(messages: AsyncIterator[pb.WriteRequest], pace: Pace) -> pb.WriteRequest | None:
+    try:
+        async with pace.limit():
+            return await anext(messages, None)
+    except TimeoutError as exc:
+        raise too_slow("nothing came for a while") from exc

@@ -1,0 +1,64 @@
+"""LogService: the append-only log, for everybody."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from genepool_protocol.v1 import pool_pb2, pool_pb2_grpc
+
+
+class LogView(Protocol):
+    """The log's read side. Blocking, thread-safe."""
+
+    def checkpoint(self) -> str:
+        """The latest signed tree head, empty while the log is."""
+        ...
+
+    def entries(self, start: int, count: int) -> Sequence[bytes]:
+        """Leaves from `start` on.
+
+        Raises:
+            Refused: LOG_RANGE.
+        """
+        ...
+
+    def consistency(self, old: int, new: int) -> Sequence[bytes]:
+        """Proof that one tree extends another.
+
+        Raises:
+            Refused: LOG_RANGE.
+        """
+        ...
+
+
+class LogServicer(pool_pb2_grpc.LogServiceServicer):
+    """See pool.proto. Raises our errors; the front's interceptor puts them on the wire."""
+
+    def __init__(self, log: LogView) -> None:
+        self._log = log
+
+    async def GetCheckpoint(  # noqa: N802
+        self,
+        request: pool_pb2.GetCheckpointRequest,  # noqa: ARG002 - the interface
+        context: Any,  # noqa: ARG002 - the interface
+    ) -> pool_pb2.GetCheckpointResponse:
+        """The latest signed tree head."""
+        return pool_pb2.GetCheckpointResponse(checkpoint=await asyncio.to_thread(self._log.checkpoint))
+
+    async def GetEntries(  # noqa: N802
+        self,
+        request: pool_pb2.GetEntriesRequest,
+        context: Any,  # noqa: ARG002 - the interface
+    ) -> pool_pb2.GetEntriesResponse:
+        """Leaves from a place on."""
+        leaves = await asyncio.to_thread(self._log.entries, request.start, request.count)
+        return pool_pb2.GetEntriesResponse(leaves=leaves)
+
+    async def GetConsistency(  # noqa: N802
+        self,
+        request: pool_pb2.GetConsistencyRequest,
+        context: Any,  # noqa: ARG002 - the interface
+    ) -> pool_pb2.GetConsistencyResponse:
+        """Proof that a later tree extends an earlier one."""
+        hashes = await asyncio.to_thread(self._log.consistency, request.old_size, request.new_size)
+        return pool_pb2.GetConsistencyResponse(hashes=hashes)

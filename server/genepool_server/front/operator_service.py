@@ -1,0 +1,90 @@
+"""OperatorService: what an operator does while the server runs. Only ever served on a private Unix socket."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime
+from typing import Any, Final, Literal
+
+from genepool_protocol.v1 import contribute_pb2 as pb
+from genepool_protocol.v1 import operator_pb2 as op
+from genepool_protocol.v1 import operator_pb2_grpc
+from genepool_protocol.wire.errors import Refused
+from genepool_server.front import states
+from genepool_server.pool.pool import Pool
+
+_DECISIONS: Final[dict[int, Literal["ACTIVE", "REJECTED"]]] = {
+    pb.CONTRIBUTION_STATE_ACTIVE: "ACTIVE",
+    pb.CONTRIBUTION_STATE_REJECTED: "REJECTED",
+}
+
+
+class OperatorServicer(operator_pb2_grpc.OperatorServiceServicer):
+    """See operator.proto. Raises our errors; the interceptor puts them on the wire.
+
+    Args:
+        pool: the pool.
+        now: the clock.
+    """
+
+    def __init__(self, pool: Pool, now: Callable[[], datetime]) -> None:
+        self._pool = pool
+        self._now = now
+
+    async def Invite(  # noqa: N802
+        self,
+        request: op.InviteRequest,
+        context: Any,  # noqa: ARG002 - the interface
+    ) -> op.InviteResponse:
+        """A fresh invitation."""
+        invite_id, secret = await asyncio.to_thread(self._pool.invite, request.site, self._now())
+        return op.InviteResponse(invite_id=invite_id, secret=secret)
+
+    async def ListSites(  # noqa: N802
+        self,
+        request: op.ListSitesRequest,  # noqa: ARG002 - the interface
+        context: Any,  # noqa: ARG002 - the interface
+    ) -> AsyncIterator[op.ListSitesResponse]:
+        """Every site, by name."""
+        for site in await asyncio.to_thread(self._pool.sites):
+            yield op.ListSitesResponse(site=states.site_message(site))
+
+    async def ChangeSite(  # noqa: N802
+        self,
+        request: op.ChangeSiteRequest,
+        context: Any,  # noqa: ARG002 - the interface
+    ) -> op.ChangeSiteResponse:
+        """Approve, suspend or revoke."""
+        changes = {
+            pb.SITE_STATE_ACTIVE: self._pool.approve,
+            pb.SITE_STATE_SUSPENDED: self._pool.suspend,
+            pb.SITE_STATE_REVOKED: self._pool.revoke,
+        }
+        if request.state not in changes:
+            raise _no_such_change()
+        site = await asyncio.to_thread(changes[request.state], request.site)
+        return op.ChangeSiteResponse(site=states.site_message(site))
+
+    async def ListContributions(  # noqa: N802
+        self,
+        request: op.ListContributionsRequest,  # noqa: ARG002 - the interface
+        context: Any,  # noqa: ARG002 - the interface
+    ) -> AsyncIterator[op.ListContributionsResponse]:
+        """Every contribution, in the order of the log."""
+        for found in await asyncio.to_thread(self._pool.contributions):
+            yield op.ListContributionsResponse(contribution=states.contribution_message(found))
+
+    async def DecideContribution(  # noqa: N802
+        self,
+        request: op.DecideContributionRequest,
+        context: Any,  # noqa: ARG002 - the interface
+    ) -> op.DecideContributionResponse:
+        """Admit or reject."""
+        decision = _DECISIONS.get(request.state)
+        if decision is None:
+            raise _no_such_change()
+        found = await asyncio.to_thread(self._pool.decide, request.contribution_id, decision, request.note)
+        return op.DecideContributionResponse(contribution=states.contribution_message(found))
+
+
+def _no_such_change() -> Refused:
+    return Refused("STATE_TRANSITION", "an operator cannot bring about that state", "see genepool-server --help")

@@ -1,0 +1,153 @@
+"""The listener: one grpc.aio server over TLS with every service that is meant for the network."""
+
+import errno
+import socket
+from typing import Any, Final
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health, health_pb2
+from grpc_reflection.v1alpha import reflection
+
+from genepool_protocol.v1 import (
+    consume_pb2,
+    consume_pb2_grpc,
+    contribute_pb2,
+    contribute_pb2_grpc,
+    pool_pb2,
+    pool_pb2_grpc,
+)
+from genepool_protocol.wire.errors import InvalidInput, Unavailable
+from genepool_protocol.wire.limits import LIMITS
+from genepool_server.config import Address
+from genepool_server.front.contribute_service import ContributeServicer
+from genepool_server.front.descend_service import DescendServicer
+from genepool_server.front.enrolment_service import EnrolmentServicer
+from genepool_server.front.identity import utc_now
+from genepool_server.front.interceptor import ErrorInterceptor
+from genepool_server.front.log_service import LogServicer
+from genepool_server.front.pool_service import PoolServicer
+from genepool_server.front.select_service import SelectServicer
+from genepool_server.pool.pool import Pool
+from genepool_server.serving.service import Serving
+
+OPTIONS: Final[list[tuple[str, Any]]] = [
+    ("grpc.max_receive_message_length", LIMITS.message_bytes),
+    ("grpc.max_send_message_length", LIMITS.message_bytes),
+    ("grpc.max_metadata_size", 8 << 10),
+    ("grpc.absolute_max_metadata_size", 8 << 10),
+    ("grpc.max_concurrent_streams", 32),
+    ("grpc.max_connection_age_ms", 3_600_000),
+    ("grpc.max_connection_age_grace_ms", 60_000),
+    ("grpc.max_connection_idle_ms", 300_000),
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 30_000),
+    ("grpc.http2.max_ping_strikes", 2),
+    ("grpc.so_reuseport", 0),  # two servers on one port would take turns
+]
+
+_SERVICES: Final = tuple(
+    service.full_name
+    for module in (pool_pb2, contribute_pb2, consume_pb2)
+    for service in module.DESCRIPTOR.services_by_name.values()
+)
+
+
+def check_free(address: Address) -> None:
+    """Refuse an address that cannot be listened at, before anything is started.
+
+    Raises:
+        Unavailable: PORT_IN_USE.
+        InvalidInput: OPTION_INVALID, the host is unknown here, or this user may not take the port.
+    """
+    try:
+        found = socket.getaddrinfo(address.bare_host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except socket.gaierror as exc:
+        raise _cannot_listen(address, "the host is unknown") from exc
+    failures = [failure for family, kind, _, _, place in found if (failure := _probe(family, kind, place)) is not None]
+    if any(failure.errno == errno.EADDRINUSE for failure in failures):
+        raise _taken(address)
+    if len(failures) == len(found):
+        raise _cannot_listen(address, failures[0].strerror or "it is refused")
+
+
+def _probe(family: int, kind: int, place: Any) -> OSError | None:
+    try:
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            probe.bind(place)
+            probe.listen(1)
+    except OSError as exc:
+        return exc
+    return None
+
+
+def _taken(address: Address) -> Unavailable:
+    return Unavailable(
+        "PORT_IN_USE",
+        f"another program listens at {address}",
+        "stop it, or choose another port with --listen HOST:PORT",
+    )
+
+
+def _cannot_listen(address: Address, why: str) -> InvalidInput:
+    return InvalidInput(
+        "OPTION_INVALID", f"the server cannot listen at {address}: {why}", "choose another with --listen"
+    )
+
+
+class Front:
+    """The server on the network. Made, started and stopped on one event loop.
+
+    The port is taken at once, so that nobody else can have it while the workers start; `start` begins to answer.
+
+    Args:
+        address: where to listen; port 0 takes a free one.
+        credentials: TLS.
+        concurrent_calls: one more is refused.
+        stall_seconds: a client that moves nothing for so long is cut off.
+
+    Raises:
+        Unavailable: PORT_IN_USE.
+    """
+
+    def __init__(
+        self, address: Address, credentials: grpc.ServerCredentials, *, concurrent_calls: int, stall_seconds: float
+    ) -> None:
+        self._stall_seconds = stall_seconds
+        self._health = health.aio.HealthServicer()
+        self._server = grpc.aio.server(
+            interceptors=[ErrorInterceptor(stall_seconds, deadlines=True)],
+            options=OPTIONS,
+            maximum_concurrent_rpcs=concurrent_calls,
+        )
+        try:
+            port = self._server.add_secure_port(str(address), credentials)
+        except RuntimeError as exc:
+            raise _taken(address) from exc
+        self.bound = Address(address.host, port)
+
+    async def start(self, pool: Pool, serving: Serving) -> None:
+        """Register every service and answer from now on."""
+        server, key = self._server, pool.release_key
+        add = pool_pb2_grpc.add_PoolServiceServicer_to_server
+        add(PoolServicer(pool, pool.origin, pool.log_key, key.public), server)
+        pool_pb2_grpc.add_LogServiceServicer_to_server(LogServicer(pool), server)
+        contribute_pb2_grpc.add_EnrolmentServiceServicer_to_server(EnrolmentServicer(pool), server)
+        contribute = ContributeServicer(pool, self._stall_seconds, utc_now)
+        contribute_pb2_grpc.add_ContributeServiceServicer_to_server(contribute, server)
+        consume_pb2_grpc.add_SelectServiceServicer_to_server(SelectServicer(pool, serving), server)
+        consume_pb2_grpc.add_DescendServiceServicer_to_server(DescendServicer(pool, serving, key, pool.origin), server)
+        health.health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        reflection.enable_server_reflection((*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+        for service in ("", *_SERVICES):
+            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        await server.start()
+
+    async def stop(self, grace: float) -> None:
+        """Say NOT_SERVING, refuse new calls, give running ones so many seconds, and end."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(grace)

@@ -1,0 +1,195 @@
+"""Operating a pool, whether its server runs or not: through the operator's socket, or by opening the pool here.
+
+Either way there is one writer, and the same code decides.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, Literal, Protocol, Self
+
+import grpc
+
+from genepool_protocol.v1 import contribute_pb2 as pb
+from genepool_protocol.v1 import operator_pb2 as op
+from genepool_protocol.v1 import pool_pb2
+from genepool_protocol.v1.operator_pb2_grpc import OperatorServiceStub
+from genepool_protocol.v1.pool_pb2_grpc import LogServiceStub
+from genepool_protocol.wire.errors import InvalidInput, NotFound, Unavailable
+from genepool_protocol.wire.status import from_rpc_error
+from genepool_server import config
+from genepool_server.front import operator_socket, states
+from genepool_server.pool.pool import Pool
+from genepool_server.pool.view import Contribution, Site
+
+_TIMEOUT: Final = 60.0  # seconds of one call
+_PATIENCE: Final = 5.0  # seconds that another command may have the folder open
+
+
+class Operator(Protocol):
+    """What can be done to a pool; see `pool.Pool`, which is one, for the meaning and the errors of each."""
+
+    def invite(self, site: str, now: datetime) -> tuple[str, str]:
+        """A fresh invitation: id and secret."""
+        ...
+
+    def sites(self) -> Sequence[Site]:
+        """Every site."""
+        ...
+
+    def approve(self, site: str) -> Site:
+        """Let a site contribute."""
+        ...
+
+    def suspend(self, site: str) -> Site:
+        """Stop a site for a while."""
+        ...
+
+    def revoke(self, site: str) -> Site:
+        """Stop a site for ever."""
+        ...
+
+    def contributions(self) -> Sequence[Contribution]:
+        """Every contribution."""
+        ...
+
+    def decide(self, contribution_id: str, state: Literal["ACTIVE", "REJECTED"], note: str) -> Contribution:
+        """Admit or reject."""
+        ...
+
+    def checkpoint(self) -> str:
+        """The log's signed tree head."""
+        ...
+
+    def entries(self, start: int, count: int) -> Sequence[bytes]:
+        """Leaves of the log."""
+        ...
+
+
+@contextmanager
+def operate(folder: Path) -> Iterator[Operator]:
+    """The operator's hand on the pool in a folder.
+
+    Raises:
+        NotFound: POOL_UNKNOWN.
+        Unavailable: FOLDER_IN_USE, another process has had it open for seconds.
+        GenepoolError: what `Pool.open` raises, or what went wrong on the socket.
+    """
+    settings = config.load(folder)
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        path = operator_socket.running(folder)
+        try:
+            entered = (
+                RemoteOperator(path, folder) if path else Pool.open(folder, automatic=settings.admission == "automatic")
+            )
+        except Unavailable as exc:
+            # another command is at work, or a server is about to open its socket
+            if exc.reason != "FOLDER_IN_USE" or time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+            continue
+        with entered as operator:
+            yield operator
+        return
+
+
+class RemoteOperator:
+    """The operator of a running server.
+
+    Args:
+        path: of its socket.
+        folder: of its pool, for sentences.
+    """
+
+    def __init__(self, path: Path, folder: Path) -> None:
+        self._where = f"the socket of {folder}"
+        self._channel = grpc.insecure_channel(f"unix:{path}", options=[("grpc.enable_http_proxy", 0)])
+        self._operator = OperatorServiceStub(self._channel)
+        self._log = LogServiceStub(self._channel)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._channel.close()
+
+    def invite(self, site: str, now: datetime) -> tuple[str, str]:  # noqa: ARG002 - the server has its own clock
+        """See `Operator`."""
+        answer = self._call(self._operator.Invite, op.InviteRequest(site=site))
+        return answer.invite_id, answer.secret
+
+    def sites(self) -> list[Site]:
+        """See `Operator`."""
+        return [states.site_of(one.site) for one in self._stream(self._operator.ListSites, op.ListSitesRequest())]
+
+    def approve(self, site: str) -> Site:
+        """See `Operator`."""
+        return self._change(site, pb.SITE_STATE_ACTIVE)
+
+    def suspend(self, site: str) -> Site:
+        """See `Operator`."""
+        return self._change(site, pb.SITE_STATE_SUSPENDED)
+
+    def revoke(self, site: str) -> Site:
+        """See `Operator`."""
+        return self._change(site, pb.SITE_STATE_REVOKED)
+
+    def contributions(self) -> list[Contribution]:
+        """See `Operator`."""
+        found = self._stream(self._operator.ListContributions, op.ListContributionsRequest())
+        return [states.contribution_of(one.contribution) for one in found]
+
+    def decide(self, contribution_id: str, state: Literal["ACTIVE", "REJECTED"], note: str) -> Contribution:
+        """See `Operator`."""
+        request = op.DecideContributionRequest(
+            contribution_id=contribution_id, state=states.contribution_state(state), note=note
+        )
+        return states.contribution_of(self._call(self._operator.DecideContribution, request).contribution)
+
+    def checkpoint(self) -> str:
+        """See `Operator`."""
+        answer: pool_pb2.GetCheckpointResponse = self._call(self._log.GetCheckpoint, pool_pb2.GetCheckpointRequest())
+        return answer.checkpoint
+
+    def entries(self, start: int, count: int) -> list[bytes]:
+        """See `Operator`."""
+        return list(self._call(self._log.GetEntries, pool_pb2.GetEntriesRequest(start=start, count=count)).leaves)
+
+    def _change(self, site: str, state: pb.SiteState.ValueType) -> Site:
+        return states.site_of(self._call(self._operator.ChangeSite, op.ChangeSiteRequest(site=site, state=state)).site)
+
+    def _call(self, method: Any, request: Any) -> Any:
+        try:
+            return method(request, timeout=_TIMEOUT)
+        except grpc.RpcError as exc:
+            raise from_rpc_error(exc, self._where) from exc
+
+    def _stream(self, method: Any, request: Any) -> Iterator[Any]:
+        try:
+            yield from method(request, timeout=_TIMEOUT)
+        except grpc.RpcError as exc:
+            raise from_rpc_error(exc, self._where) from exc
+
+
+def resolve(operator: Operator, prefix: str) -> Contribution:
+    """The one contribution whose id starts so.
+
+    Raises:
+        NotFound: CONTRIBUTION_UNKNOWN.
+        InvalidInput: OPTION_INVALID, several do.
+    """
+    found = [one for one in operator.contributions() if one.contribution_id.startswith(prefix.lower())]
+    if not found or not prefix:
+        raise NotFound(
+            "CONTRIBUTION_UNKNOWN",
+            f"the pool holds no contribution {prefix[:64]!r}",
+            "list them with genepool-server contributions",
+        )
+    if len(found) > 1:
+        raise InvalidInput(
+            "OPTION_INVALID", f"{len(found)} contributions start with {prefix!r}", "give more characters of the id"
+        )
+    return found[0]

@@ -1,0 +1,132 @@
+"""The ledger's rows of contributions: one function per question, each inside the caller's transaction."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, insert, or_, select, update
+
+from genepool_protocol.learngene.manifest import Manifest
+from genepool_server.admission.state import ZEROS
+from genepool_server.pool import schema
+from genepool_server.pool.view import Contribution, ContributionState
+
+PathOf = Callable[[str], Path]
+
+
+_CONTRIBUTIONS = select(schema.contribution, schema.signing_key.c.pem).join(schema.signing_key)
+
+
+def _contribution(row: Row[Any], path_of: PathOf) -> Contribution:
+    return Contribution(
+        contribution_id=row.contribution_id,
+        site=row.site,
+        state=row.state,
+        license=row.license,
+        blueprint_sha256=row.blueprint,
+        sha256=row.sha256,
+        size_bytes=row.size_bytes,
+        images=row.images,
+        log_index=row.log_index,
+        path=path_of(row.sha256),
+        manifest=row.manifest,
+        receipt=row.receipt,
+        site_key_pem=row.pem,
+        note=row.note,
+    )
+
+
+def contributions(tx: Connection, path_of: PathOf, size: int) -> list[Contribution]:
+    """Those among the first `size` leaves of the log, in its order."""
+    table = schema.contribution
+    rows = tx.execute(_CONTRIBUTIONS.where(table.c.log_index < size).order_by(table.c.log_index))
+    return [_contribution(row, path_of) for row in rows]
+
+
+def contribution(tx: Connection, path_of: PathOf, contribution_id: str) -> Contribution | None:
+    """The contribution of that id."""
+    row = tx.execute(_CONTRIBUTIONS.where(schema.contribution.c.contribution_id == contribution_id)).one_or_none()
+    return None if row is None else _contribution(row, path_of)
+
+
+def active(
+    tx: Connection, path_of: PathOf, size: int, blueprint_sha256: str, licenses: Sequence[str]
+) -> list[Contribution]:
+    """Active ones of a blueprint among the first `size` leaves, by id; empty `licenses` means all."""
+    table = schema.contribution
+    query = _CONTRIBUTIONS.where(
+        table.c.state == "ACTIVE", table.c.blueprint == blueprint_sha256, table.c.log_index < size
+    )
+    if licenses:
+        query = query.where(table.c.license.in_(licenses))
+    return [_contribution(row, path_of) for row in tx.execute(query.order_by(table.c.contribution_id))]
+
+
+def raw(tx: Connection) -> list[Any]:
+    """Every row of the table, in the order of the log."""
+    return list(tx.execute(select(schema.contribution).order_by(schema.contribution.c.log_index)))
+
+
+def columns_of(manifest: Manifest, contribution_id: str, keyid: str) -> dict[str, object]:
+    """The columns that say again what a manifest says: for queries, and for fsck to hold against it."""
+    return {
+        "contribution_id": contribution_id,
+        "site": manifest.site,
+        "seq": manifest.seq,
+        "keyid": keyid,
+        "nonce": manifest.nonce,
+        "blueprint": manifest.blueprint.removeprefix("sha256:"),
+        "license": manifest.license,
+        "images": manifest.training.images,
+        "sha256": manifest.file.sha256,
+        "tensor_digest": manifest.file.tensor_digest,
+        "size_bytes": manifest.file.size,
+    }
+
+
+def add(tx: Connection, **columns: object) -> None:
+    """A row of the table."""
+    tx.execute(insert(schema.contribution).values(**columns))
+
+
+def set_state(tx: Connection, contribution_id: str, state: ContributionState, note: str) -> None:
+    """The new state of a contribution, and the reason."""
+    table = schema.contribution
+    tx.execute(update(table).where(table.c.contribution_id == contribution_id).values(state=state, note=note))
+
+
+def state(tx: Connection, contribution_id: str) -> ContributionState:
+    """The state of a contribution that exists."""
+    table = schema.contribution
+    found: ContributionState = tx.execute(
+        select(table.c.state).where(table.c.contribution_id == contribution_id)
+    ).scalar_one()
+    return found
+
+
+def chain(tx: Connection, site_name: str) -> tuple[int, str]:
+    """Sequence number and payload hash of a site's last contribution; (0, zeros) before the first."""
+    table = schema.contribution
+    query = select(table.c.seq, table.c.contribution_id).where(table.c.site == site_name)
+    row = tx.execute(query.order_by(table.c.seq.desc()).limit(1)).one_or_none()
+    return (0, ZEROS) if row is None else (row.seq, row.contribution_id)
+
+
+def exists(tx: Connection, contribution_id: str) -> bool:
+    """Whether there is a contribution of that id."""
+    return _any(tx, schema.contribution.c.contribution_id == contribution_id)
+
+
+def nonce_used(tx: Connection, nonce: str) -> bool:
+    """Whether a contribution holds this nonce."""
+    return _any(tx, schema.contribution.c.nonce == nonce)
+
+
+def weights_known(tx: Connection, sha256: str, tensor_digest: str) -> bool:
+    """Whether a contribution, in any state, has this file or these tensors."""
+    table = schema.contribution
+    return _any(tx, or_(table.c.sha256 == sha256, table.c.tensor_digest == tensor_digest))
+
+
+def _any(tx: Connection, condition: ColumnElement[bool]) -> bool:
+    return tx.execute(select(schema.contribution.c.contribution_id).where(condition).limit(1)).first() is not None

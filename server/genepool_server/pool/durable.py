@@ -1,0 +1,153 @@
+"""Writes that are durable when they return: each verb syncs the file and the folder that names it."""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from genepool_protocol.wire.errors import StorageError
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turns what the operating system refuses into our errors.
+
+    Raises:
+        StorageError: DISK_FULL or DISK_FAILED.
+    """
+    try:
+        yield
+    except OSError as exc:
+        if exc.errno in _NO_ROOM:
+            raise StorageError(
+                "DISK_FULL", f"there is no room to write {path.name}", "free some space, then try again"
+            ) from exc
+        raise StorageError(
+            "DISK_FAILED",
+            f"the disk refuses {path.name}: {exc.strerror}",
+            "look at the disk and its permissions, then try again",
+        ) from exc
+
+
+def mkdir(path: Path) -> None:
+    """A folder for this user only; one that exists is left as it is.
+
+    Raises:
+        StorageError: DISK_FULL or DISK_FAILED.
+    """
+    with translated(path):
+        with suppress(FileExistsError):
+            path.mkdir(0o700)
+        _sync_folder(path.parent)
+
+
+def create_exclusive(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """A new file with this content, or none.
+
+    Raises:
+        StorageError: DISK_FULL; DISK_FAILED, also when the file exists.
+    """
+    with translated(path):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        try:
+            _write_all(descriptor, data, 0)
+            os.fsync(descriptor)
+        except OSError:
+            path.unlink()
+            raise
+        finally:
+            os.close(descriptor)
+        _sync_folder(path.parent)
+
+
+def publish(source: Path, target: Path) -> None:
+    """Give a synced file its final name, over a file that has it; repeating it after it succeeded does nothing.
+
+    Raises:
+        StorageError: DISK_FULL or DISK_FAILED.
+    """
+    with translated(target):
+        try:
+            source.replace(target)
+        except FileNotFoundError:
+            if not target.exists():
+                raise
+        _sync_folder(target.parent)
+        if source.parent != target.parent:
+            _sync_folder(source.parent)
+
+
+def write(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """A file that has its old content or all of the new one, whenever this process ends.
+
+    Raises:
+        StorageError: DISK_FULL or DISK_FAILED.
+    """
+    new = path.with_name(f".{path.name}.new")
+    remove(new)
+    create_exclusive(new, data, mode)
+    publish(new, path)
+
+
+def append(path: Path, offset: int, data: bytes) -> None:
+    """Put bytes at the end of a file, which is made when it is not there. Durable only after `sync`.
+
+    Raises:
+        StorageError: DISK_FULL or DISK_FAILED; the file is as long as before.
+    """
+    with translated(path):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            _write_all(descriptor, data, offset)
+        except OSError:
+            os.ftruncate(descriptor, offset)
+            raise
+        finally:
+            os.close(descriptor)
+
+
+def sync(path: Path) -> None:
+    """Make a file's content and name durable.
+
+    Raises:
+        StorageError: DISK_FULL or DISK_FAILED.
+    """
+    with translated(path):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        _sync_folder(path.parent)
+
+
+def remove(path: Path) -> None:
+    """Take a file away; one that is not there is fine.
+
+    Raises:
+        StorageError: DISK_FULL or DISK_FAILED.
+    """
+    with translated(path):
+        try:
+            path.unlink()
+        except FileNotFoundError:
+            return
+        _sync_folder(path.parent)
+
+
+def _write_all(descriptor: int, data: bytes, offset: int) -> None:
+    rest = memoryview(data)
+    while rest:
+        count = os.pwrite(descriptor, rest, offset)
+        rest, offset = rest[count:], offset + count
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,183 @@
+"""fsck: everything that a pool's folder says, recomputed from bytes; it reads only, also beside a server.
+
+What the log holds is held against what was signed; rows and files against what the log holds. The state of a site or of
+a contribution is the operator's word and has no second source.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from genepool_protocol.trust import checkpoint as heads
+from genepool_protocol.trust import digest
+from genepool_protocol.trust.keys import LogVerifier, VerifyingKey
+from genepool_protocol.trust.merkle import Tree, leaf_hash
+from genepool_protocol.wire.errors import GenepoolError, StorageError
+from genepool_server.pool import contribution_rows, creation, log_rows, site_rows, sqlite
+from genepool_server.pool.blobs import FolderBlobs
+from genepool_server.pool.evidence import Position, check_row
+from genepool_server.pool.folder import PoolFolder
+from genepool_server.pool.head import Head, Published
+from genepool_server.pool.ledger import Ledger
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that contradicts itself.
+
+    Attributes:
+        where: the file or row.
+        reason: a key of the error table.
+        message: what is wrong with it.
+    """
+
+    where: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What an examination found.
+
+    Attributes:
+        problems: must be empty.
+        notes: left-overs that harm nothing, for instance bytes of a commit that was never repeated.
+        contributions: how many there are.
+        log_size: leaves of the log.
+    """
+
+    problems: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    contributions: int = 0
+    log_size: int = 0
+
+
+def fsck(folder: Path) -> list[Problem]:
+    """The problems of a pool's folder; see `examine`.
+
+    Raises:
+        NotFound: POOL_UNKNOWN.
+    """
+    return examine(folder).problems
+
+
+def examine(folder: Path) -> Report:
+    """Recompute a pool from its bytes.
+
+    Raises:
+        NotFound: POOL_UNKNOWN.
+    """
+    place = PoolFolder(folder)
+    place.require()
+    try:
+        published = Head(place.head).read()  # before the ledger, which may grow meanwhile
+        with Ledger.look(place.ledger) as ledger:
+            found = _read(ledger)
+    except StorageError as exc:
+        return Report([Problem(place.ledger.name, exc.reason, exc.message)])
+    problems = [*_settings(place, found), *_log_problems(found, published), *_row_problems(found)]
+    blobs = FolderBlobs(place.blobs)
+    problems += _blob_problems(blobs, found)
+    return Report(problems, _notes(blobs, found), len(found.rows), len(found.leaves))
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """The ledger at one moment."""
+
+    identity: site_rows.Identity
+    pages: list[str]
+    keys: list[Any]  # rows of the tables
+    leaves: list[Any]
+    checkpoints: dict[int, str]
+    rows: list[Any]
+
+    @property
+    def log(self) -> LogVerifier:
+        return LogVerifier.parse(self.identity.log_vkey)
+
+
+def _read(ledger: Ledger) -> _Found:
+    with ledger.read() as tx:
+        return _Found(
+            site_rows.identity(tx),
+            sqlite.problems(tx),
+            site_rows.raw_keys(tx),
+            log_rows.raw(tx),
+            log_rows.checkpoints(tx),
+            contribution_rows.raw(tx),
+        )
+
+
+def _settings(place: PoolFolder, found: _Found) -> Iterator[Problem]:
+    for page in found.pages:
+        yield Problem(place.ledger.name, "LEDGER_INCONSISTENT", page)
+    for part in (lambda: place.log_signer(found.identity), place.release_key):
+        try:
+            part()
+        except GenepoolError as exc:
+            yield Problem(place.keys.name, exc.reason, exc.message)
+    try:
+        creation.load_blueprints(place.blueprints)
+    except GenepoolError as exc:
+        yield Problem(place.blueprints.name, exc.reason, exc.message)
+    for row in found.keys:
+        try:
+            key = VerifyingKey.from_pem(row.pem)
+        except GenepoolError as exc:
+            yield Problem(f"key {row.keyid[:16]}", exc.reason, exc.message)
+        else:
+            if (key.keyid, key.hint, key.pem) != (row.keyid, row.hint, row.pem):
+                yield Problem(f"key {row.keyid[:16]}", "LEDGER_INCONSISTENT", "the row and its key disagree")
+
+
+def _log_problems(found: _Found, published: Published) -> Iterator[Problem]:
+    tree = Tree()
+    for index, row in enumerate(found.leaves):
+        if row.log_index != index or row.hash != leaf_hash(row.body):
+            yield Problem(f"leaf {row.log_index}", "LEDGER_INCONSISTENT", "its number or hash is not that of its bytes")
+        tree.append(leaf_hash(row.body))
+    if published.size > len(tree) or tree.root(published.size) != published.root:
+        message = f"{published.size} leaves were published, of which the ledger is no continuation"
+        yield Problem("log.size", "LEDGER_INCONSISTENT", message)
+    if sorted(found.checkpoints) != list(range(1, len(tree) + 1)):
+        yield Problem("checkpoint", "LEDGER_INCONSISTENT", "there is not one signed head for every size of the log")
+    for size, note in found.checkpoints.items():
+        try:
+            head = heads.verify(note, found.log)
+        except GenepoolError as exc:
+            yield Problem(f"checkpoint {size}", exc.reason, exc.message)
+        else:
+            if head.size != size or size > len(tree) or head.root != tree.root(size):
+                yield Problem(f"checkpoint {size}", "LEDGER_INCONSISTENT", "it is not the head of the leaves")
+
+
+def _row_problems(found: _Found) -> Iterator[Problem]:
+    position = Position(found.identity.origin, found.log, {row.keyid: (row.site, row.pem) for row in found.keys})
+    if len(found.rows) != len(found.leaves):
+        message = f"there are {len(found.rows)} contributions and {len(found.leaves)} leaves"
+        yield Problem("contribution", "LEDGER_INCONSISTENT", message)
+    for row in found.rows:
+        body = found.leaves[row.log_index].body if row.log_index < len(found.leaves) else b""
+        for reason, message in check_row(position, row, body):
+            yield Problem(f"contribution {row.contribution_id[:16]}", reason, message)
+
+
+def _blob_problems(blobs: FolderBlobs, found: _Found) -> Iterator[Problem]:
+    for row in found.rows:
+        where, path = f"blob {row.sha256[:16]}", blobs.path(row.sha256)
+        try:
+            size, sha256 = path.stat().st_size, digest.sha256_file(path)
+        except OSError as exc:
+            yield Problem(where, "BLOB_CORRUPT", f"it cannot be read: {exc.strerror}")
+        else:
+            if (size, sha256) != (row.size_bytes, row.sha256):
+                yield Problem(where, "BLOB_CORRUPT", "its bytes are not those of its digest")
+
+
+def _notes(blobs: FolderBlobs, found: _Found) -> list[str]:
+    known = {row.sha256 for row in found.rows}
+    orphans = sorted(set(blobs.digests()) - known)
+    return [f"blob {one[:16]} belongs to no contribution: a commit was cut short and not repeated" for one in orphans]

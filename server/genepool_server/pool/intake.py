@@ -1,0 +1,192 @@
+"""How a learngene enters the pool: statement, bytes, commit. The shell around the checks of `admission`.
+
+    durable in this order:  blob -> ledger transaction (contribution, leaf, signed head) -> lock store
+
+Whatever moment the process ends at, the next one finds an upload that can be committed again, or a contribution.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import Connection
+
+from genepool_protocol.learngene.manifest import parse_manifest
+from genepool_protocol.trust import receipt
+from genepool_protocol.wire.errors import GenepoolError, InvalidInput, NotFound, Refused
+from genepool_protocol.wire.limits import LIMITS
+from genepool_server.admission import architecture, content, nonces, state, statement
+from genepool_server.admission.architecture import Fitting
+from genepool_server.admission.content import Sound
+from genepool_server.admission.state import Current
+from genepool_server.admission.statement import Claim
+from genepool_server.pool import contribution_rows, decisions, durable, site_rows, sites
+from genepool_server.pool.answers import Begun, Committed, Nonce
+from genepool_server.pool.blobs import Blobs
+from genepool_server.pool.ledger import Ledger
+from genepool_server.pool.log import Log
+from genepool_server.pool.spool import Spool
+from genepool_server.pool.ticket import Ticket
+from genepool_server.pool.view import Contribution, ContributionState, LoadedBlueprint
+
+_log: Final = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """The way in. Thread-safe; made by the pool, which calls `recover` first.
+
+    Attributes:
+        ledger: sites, contributions.
+        log: where contributions are logged.
+        spool: unfinished uploads.
+        blobs: accepted weights.
+        blueprints: of which learngenes are taken.
+        nonce_key: authenticates nonces.
+        automatic: whether what passes every check becomes active at once.
+    """
+
+    ledger: Ledger
+    log: Log
+    spool: Spool
+    blobs: Blobs
+    blueprints: Sequence[LoadedBlueprint]
+    nonce_key: bytes
+    automatic: bool
+
+    def recover(self) -> None:
+        """Put right what a process left that ended inside `commit`.
+
+        Raises:
+            StorageError: DISK_FULL or DISK_FAILED.
+        """
+        for ticket in self.spool.tickets():
+            sha256 = parse_manifest(ticket.manifest).file.sha256
+            with self.ledger.read() as tx:
+                logged = contribution_rows.exists(tx, ticket.upload_id)
+                taken = contribution_rows.weights_known(tx, sha256, "")
+            if logged:
+                self.spool.discard(ticket.upload_id)
+            elif not taken and self.blobs.holds(sha256) and not self.spool.status(ticket.upload_id)[0]:
+                # its bytes were published, and then the transaction did not happen
+                self.spool.moved(ticket.upload_id, self.blobs.path(sha256))
+
+    def begin_nonce(self, site: str, now: datetime) -> Nonce:
+        """See `Pool.begin_nonce`."""
+        with self.ledger.read() as tx:
+            found = sites.known(tx, site)
+            statement.require_active(found.name, found.state)
+            seq, payload = contribution_rows.chain(tx, site)
+        expires = now.astimezone(UTC) + timedelta(seconds=LIMITS.nonce_seconds)
+        nonce = nonces.issue(self.nonce_key, site, expires)
+        return Nonce(nonce, expires.strftime("%Y-%m-%dT%H:%M:%SZ"), seq, payload, self.log.checkpoint)
+
+    def begin(self, bundle: bytes, manifest: bytes, now: datetime) -> Begun:
+        """See `Pool.begin`."""
+        with self.ledger.read() as tx:
+            claim = self._claim(tx, bundle, manifest)
+            size = claim.manifest.file.size
+            if contribution_rows.exists(tx, claim.contribution_id):  # 8
+                return Begun(claim.contribution_id, size, already_logged=True)
+            architecture.check(self._current(tx, claim, now), self.blueprints)
+        self._sweep(claim.site, now)
+        committed = self.spool.begin(Ticket(claim.contribution_id, claim.site, size, bundle, manifest))
+        return Begun(claim.contribution_id, committed, already_logged=False)
+
+    def status(self, upload_id: str) -> tuple[int, bool]:
+        """See `Pool.status`."""
+        try:
+            return self.spool.status(upload_id)
+        except NotFound:
+            found = self._logged(upload_id)
+            if found is None:
+                raise
+            return found.size_bytes, True
+
+    def commit(self, upload_id: str, now: datetime) -> Committed:
+        """See `Pool.commit`."""
+        found = self._logged(upload_id)  # 8
+        if found is None:
+            try:
+                with self.spool.complete(upload_id) as path:
+                    self._accept(upload_id, path, now)
+            except NotFound:
+                if self._logged(upload_id) is None:  # else another call was faster
+                    raise
+            found = self._logged(upload_id)
+        if found is None:
+            raise GenepoolError("INTERNAL", "a contribution is not there after it was committed")
+        self.log.publish()
+        self.spool.discard(upload_id)
+        return Committed(found.receipt, found.contribution_id, found.state)
+
+    def _accept(self, upload_id: str, path: Path, now: datetime) -> None:
+        ticket = self.spool.ticket(upload_id)
+        with self.ledger.read() as tx:
+            claim = self._claim(tx, ticket.bundle, ticket.manifest)
+            fitting = architecture.check(self._current(tx, claim, now), self.blueprints)
+        try:
+            sound = self._sound(fitting, path)
+            with self.log.transaction() as tx:
+                self._record(tx, sound, now)
+        except (InvalidInput, Refused) as exc:
+            if isinstance(exc, InvalidInput) or exc.reason == "DUPLICATE_WEIGHTS":
+                self.spool.discard(upload_id)  # these bytes can never become a contribution
+            raise
+
+    def _sound(self, fitting: Fitting, path: Path) -> Sound:
+        # an earlier commit may have published the bytes and failed after that
+        where = path if path.is_file() else self.blobs.path(fitting.claim.manifest.file.sha256)
+        with durable.translated(where):
+            return content.check(fitting, where)
+
+    def _record(self, tx: Connection, sound: Sound, now: datetime) -> None:
+        """Everything that makes a contribution, in one transaction; what can be refused is refused before it."""
+        claim = sound.claim
+        manifest = claim.manifest
+        self._current(tx, claim, now)  # no other contribution can come between this and the end of the transaction
+        if contribution_rows.weights_known(tx, manifest.file.sha256, manifest.file.tensor_digest):
+            raise content.duplicate()
+        self.blobs.publish(sound.path, manifest.file.sha256)
+        body = receipt.leaf(claim.verified)
+        entry = self.log.append(tx, body)
+        initial: ContributionState = "ACTIVE" if self.automatic else "QUARANTINED"
+        contribution_rows.add(
+            tx,
+            **contribution_rows.columns_of(manifest, claim.contribution_id, claim.verified.key.keyid),
+            state=initial,
+            note=decisions.PASSED if self.automatic else "",
+            log_index=entry.index,
+            manifest=claim.raw,
+            receipt=receipt.make(claim.bundle, body, entry.index, entry.proof, entry.head, self.log.key),
+        )
+
+    def _claim(self, tx: Connection, bundle: bytes, manifest: bytes) -> Claim:
+        return statement.check(bundle, manifest, partial(site_rows.signer, tx))
+
+    def _current(self, tx: Connection, claim: Claim, now: datetime) -> Current:
+        site = sites.known(tx, claim.site)
+        statement.require_active(site.name, site.state)
+        seq, payload = contribution_rows.chain(tx, claim.site)
+        used = contribution_rows.nonce_used(tx, claim.manifest.nonce)
+        standing = state.Standing(self.log.key.name, self.nonce_key, used, seq, payload, self.log.root)
+        return state.check(claim, standing, now)
+
+    def _sweep(self, site: str, now: datetime) -> None:
+        """Discard the site's uploads that could not begin any more, so that they do not fill its quota."""
+        for ticket in self.spool.tickets():
+            if ticket.site == site:
+                try:
+                    with self.ledger.read() as tx:
+                        self._current(tx, self._claim(tx, ticket.bundle, ticket.manifest), now)
+                except Refused as exc:
+                    _log.info("the upload %s can no longer be committed: %s", ticket.upload_id[:16], exc.reason)
+                    self.spool.discard(ticket.upload_id)
+
+    def _logged(self, contribution_id: str) -> Contribution | None:
+        with self.ledger.read() as tx:
+            return contribution_rows.contribution(tx, self.blobs.path, contribution_id)

@@ -1,0 +1,182 @@
+"""The log: leaves and signed heads in the ledger, the tree in memory, and what is published.
+
+A leaf becomes visible in three steps: the transaction that stores it with its contribution and the signed head of the
+grown tree; the lock store; this object's `size`. Nothing is answered from beyond `size`.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from genepool_protocol.trust import checkpoint as heads
+from genepool_protocol.trust.checkpoint import Checkpoint
+from genepool_protocol.trust.keys import LogSigner, LogVerifier
+from genepool_protocol.trust.merkle import Tree, leaf_hash
+from genepool_protocol.wire.errors import Refused, StorageError, VerificationError
+from genepool_protocol.wire.limits import LIMITS
+from genepool_server.pool import log_rows
+from genepool_server.pool.head import NOTHING, Head, Published
+from genepool_server.pool.ledger import Ledger
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """A leaf inside a transaction, with its proof under the head that the transaction stores."""
+
+    index: int
+    proof: list[bytes]
+    head: Checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class _Visible:
+    """What is published, replaced whole so that size and note always belong together."""
+
+    head: Published
+    note: str
+
+
+class Log:
+    """The one log of a pool, opened.
+
+    Args:
+        signer: signs the heads.
+        ledger: holds the leaves.
+        lock_store: says what was published.
+
+    Raises:
+        StorageError: LEDGER_INCONSISTENT, the ledger contradicts itself or is older than what was published.
+    """
+
+    def __init__(self, signer: LogSigner, ledger: Ledger, lock_store: Head) -> None:
+        self._signer = signer
+        self._ledger = ledger
+        self._lock_store = lock_store
+        with ledger.read() as tx:
+            self._tree = Tree(log_rows.leaf_hashes(tx))
+            last = log_rows.last_checkpoint(tx)
+        self._visible = _Visible(lock_store.read(), "")
+        self._check(last)
+        self._settle(last or "")
+
+    @property
+    def key(self) -> LogVerifier:
+        """The key that verifies its heads; its name is the log's origin."""
+        return self._signer.public
+
+    @property
+    def size(self) -> int:
+        """How many leaves are published."""
+        return self._visible.head.size
+
+    @property
+    def checkpoint(self) -> str:
+        """The signed head of the published tree, empty while that is."""
+        return self._visible.note
+
+    def root(self, size: int) -> bytes | None:
+        """Root of the tree when it had that size; None when it never had."""
+        return self._tree.root(size) if 0 <= size <= len(self._tree) else None
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """A write transaction that may append; what it appended is published when the block has ended.
+
+        Raises:
+            StorageError: DISK_FULL, DISK_FAILED or LEDGER_INCONSISTENT. When only the lock store failed, the leaves
+                are stored and `publish` makes up for it.
+        """
+        with self._ledger.writing:
+            before = len(self._tree)
+            try:
+                with self._ledger.write() as tx:
+                    yield tx
+            except BaseException:
+                self._tree.truncate(before)
+                raise
+            self.publish()
+
+    def append(self, tx: Connection, body: bytes) -> Appended:
+        """Store a leaf and the signed head of the tree that ends with it.
+
+        Args:
+            tx: of `transaction`.
+            body: the leaf.
+
+        Raises:
+            StorageError: LEDGER_INCONSISTENT, the ledger holds other leaves than this process knows.
+        """
+        one = leaf_hash(body)
+        index = self._tree.append(one)
+        head = heads.sign(index + 1, self._tree.root(), self._signer)
+        log_rows.add_leaf(tx, index, body, one)
+        log_rows.add_checkpoint(tx, head.size, head.note)
+        return Appended(index, self._tree.inclusion(index, head.size), head)
+
+    def publish(self) -> None:
+        """Make what is stored visible: needed again only after the lock store failed.
+
+        Raises:
+            StorageError: DISK_FULL, DISK_FAILED or LEDGER_INCONSISTENT.
+        """
+        with self._ledger.writing:
+            if self.size == len(self._tree):
+                return
+            with self._ledger.read() as tx:
+                last = log_rows.last_checkpoint(tx) or ""
+            self._settle(last)
+
+    def entries(self, start: int, count: int) -> list[bytes]:
+        """Published leaves from `start` on, at most `count` and at most LIMITS.log_entries.
+
+        Raises:
+            Refused: LOG_RANGE.
+        """
+        size = self.size
+        if not 0 <= start <= size or count < 1:
+            raise _range(f"leaves from {start} on, {count} of them, were asked for; the log has {size}")
+        with self._ledger.read() as tx:
+            return log_rows.leaves(tx, start, min(count, LIMITS.log_entries, size - start))
+
+    def consistency(self, old: int, new: int) -> list[bytes]:
+        """Proof that the tree of size `new` extends that of size `old`.
+
+        Raises:
+            Refused: LOG_RANGE.
+        """
+        size = self.size
+        if not 0 <= old <= new <= size:
+            raise _range(f"a proof from size {old} to size {new} was asked for; the log has {size} leaves")
+        return self._tree.consistency(old, new)
+
+    def _check(self, last: str | None) -> None:
+        size, published = len(self._tree), self._visible.head
+        if published.size > size or self._tree.root(published.size) != published.root:
+            raise _inconsistent(
+                f"the log was published with {published.size} leaves, and the ledger does not continue that log "
+                f"with its {size}: it looks like an older copy"
+            )
+        try:
+            head = None if last is None else heads.verify(last, self.key)
+        except VerificationError as exc:
+            raise _inconsistent("the ledger's last checkpoint is not signed by the log's key") from exc
+        if (NOTHING if head is None else Published(head.size, head.root)) != Published(size, self._tree.root()):
+            raise _inconsistent(f"the ledger's last checkpoint is not that of its {size} leaves")
+
+    def _settle(self, note: str) -> None:
+        new = Published(len(self._tree), self._tree.root())
+        if new != self._visible.head:
+            self._lock_store.advance(self._visible.head, new)
+        self._visible = _Visible(new, note)
+
+
+def _range(sentence: str) -> Refused:
+    return Refused("LOG_RANGE", sentence, "ask for a range inside the log; GetCheckpoint says how long it is")
+
+
+def _inconsistent(sentence: str) -> StorageError:
+    return StorageError(
+        "LEDGER_INCONSISTENT", sentence, "run genepool-server fsck and restore the ledger's latest copy"
+    )

@@ -1,0 +1,51 @@
+"""The ledger's rows of the log: one function per question, each inside the caller's transaction."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy import Connection, func, insert, select
+
+from genepool_server.pool import schema
+
+
+def leaf_hashes(tx: Connection) -> Iterator[bytes]:
+    """Hash of every leaf, oldest first."""
+    for row in tx.execute(select(schema.leaf.c.hash).order_by(schema.leaf.c.log_index)):
+        yield row.hash
+
+
+def raw(tx: Connection) -> list[Any]:
+    """Every leaf's row, oldest first."""
+    return list(tx.execute(select(schema.leaf).order_by(schema.leaf.c.log_index)))
+
+
+def leaves(tx: Connection, start: int, count: int) -> list[bytes]:
+    """Bodies of leaves [start, start + count)."""
+    index = schema.leaf.c.log_index
+    query = select(schema.leaf.c.body).where(index >= start, index < start + count).order_by(index)
+    return list(tx.execute(query).scalars())
+
+
+def add_leaf(tx: Connection, index: int, body: bytes, leaf_hash: bytes) -> None:
+    """A leaf; its index must be new."""
+    tx.execute(insert(schema.leaf).values(log_index=index, body=body, hash=leaf_hash))
+
+
+def add_checkpoint(tx: Connection, size: int, note: str) -> None:
+    """The signed head of that size; there is one for a size."""
+    tx.execute(insert(schema.checkpoint).values(size=size, note=note))
+
+
+def checkpoints(tx: Connection) -> dict[int, str]:
+    """Every signed head, by size."""
+    rows = tx.execute(select(schema.checkpoint).order_by(schema.checkpoint.c.size))
+    return {row.size: row.note for row in rows}
+
+
+def last_checkpoint(tx: Connection) -> str | None:
+    """The signed head of the largest size."""
+    size = select(func.max(schema.checkpoint.c.size)).scalar_subquery()
+    note: str | None = tx.execute(
+        select(schema.checkpoint.c.note).where(schema.checkpoint.c.size == size)
+    ).scalar_one_or_none()
+    return note

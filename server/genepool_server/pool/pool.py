@@ -1,0 +1,346 @@
+"""The pool: the one writer of a folder, and the only way to its sites, contributions and log.
+
+    sites:          INVITED -> PENDING -> ACTIVE <-> SUSPENDED, and from each of them -> REVOKED
+    contributions:  QUARANTINED -> ACTIVE | REJECTED
+
+Every method blocks, may be called from any thread, and has made durable what it answers.
+"""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+from typing import Literal, Self
+
+from genepool_protocol.trust.keys import LogVerifier, SigningKey
+from genepool_protocol.wire.errors import NotFound
+from genepool_server.pool import contribution_rows, creation, site_rows, sites
+from genepool_server.pool.answers import Begun, Committed, Nonce
+from genepool_server.pool.blobs import FolderBlobs
+from genepool_server.pool.decisions import decide
+from genepool_server.pool.folder import FolderLock, PoolFolder
+from genepool_server.pool.head import Head
+from genepool_server.pool.intake import Intake
+from genepool_server.pool.ledger import Ledger
+from genepool_server.pool.log import Log
+from genepool_server.pool.spool import Spool
+from genepool_server.pool.view import Contribution, LoadedBlueprint, Site
+
+__all__ = ["Begun", "Committed", "Nonce", "Pool"]
+
+
+class Pool:
+    """A pool that is open in this process; made by `open`. Implements `view.PoolView`.
+
+    Args:
+        folder: where it lies.
+        resources: what must be closed in the end, the folder's lock among it.
+        ledger: opened.
+        automatic: whether a contribution that passes every check becomes active at once.
+    """
+
+    def __init__(self, folder: PoolFolder, resources: ExitStack, ledger: Ledger, *, automatic: bool) -> None:
+        self._resources = resources
+        self._ledger = ledger
+        with ledger.read() as tx:
+            identity = site_rows.identity(tx)
+        self._blueprints = creation.load_blueprints(folder.blueprints)
+        self._blobs = FolderBlobs(folder.blobs)
+        self._log = Log(folder.log_signer(identity), ledger, Head(folder.head))
+        self._intake = Intake(
+            ledger=ledger,
+            log=self._log,
+            spool=Spool(folder.spool),
+            blobs=self._blobs,
+            blueprints=self._blueprints,
+            nonce_key=identity.nonce_key,
+            automatic=automatic,
+        )
+        self._intake.recover()
+        self._release_key = folder.release_key()
+
+    @classmethod
+    def create(cls, folder: Path, origin: str, blueprints: Sequence[Path]) -> None:
+        """Make an empty pool: keys, ledger, folders and copies of the blueprints. All or nothing, unless it is killed.
+
+        Args:
+            folder: exists, and holds nothing of a pool.
+            origin: name of the pool and its log, for instance "pool.example/log".
+            blueprints: folders with blueprint.json and seed.safetensors.
+
+        Raises:
+            InvalidInput: PATH_MISSING, PATH_NOT_EMPTY, NAME_INVALID (the origin), OPTION_INVALID (no blueprint, or two
+                of one name), FILE_MALFORMED, BLUEPRINT_MALFORMED, JSON_MALFORMED.
+            Refused: SEED_MISMATCH, a seed is not the one that its blueprint names.
+            StorageError: DISK_FULL or DISK_FAILED.
+        """
+        creation.create(PoolFolder(folder), origin, blueprints)
+
+    @classmethod
+    def open(cls, folder: Path, *, automatic: bool = True) -> Self:
+        """The pool in a folder, whatever moment its last process was killed at.
+
+        Args:
+            folder: made by `create`.
+            automatic: whether a contribution that passes every check becomes active at once, without an operator.
+
+        Raises:
+            NotFound: POOL_UNKNOWN.
+            Unavailable: FOLDER_IN_USE, another process has it open.
+            StorageError: LEDGER_VERSION; LEDGER_INCONSISTENT, for instance when an older ledger was restored;
+                BLOB_CORRUPT, a seed; DISK_FULL or DISK_FAILED.
+        """
+        place = PoolFolder(folder)
+        place.require()
+        with ExitStack() as undo:
+            undo.enter_context(FolderLock(place.lock))
+            ledger = undo.enter_context(Ledger.open(place.ledger))
+            pool = cls(place, undo, ledger, automatic=automatic)
+            pool._resources = undo.pop_all()
+            return pool
+
+    def close(self) -> None:
+        """Close the ledger and free the folder; a second call does nothing. Later calls of other methods fail."""
+        self._resources.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    @property
+    def origin(self) -> str:
+        """Name of the pool and its log."""
+        return self._log.key.name
+
+    @property
+    def log_key(self) -> LogVerifier:
+        """The key that verifies the log's checkpoints."""
+        return self._log.key
+
+    @property
+    def release_key(self) -> SigningKey:
+        """The key that signs descendants."""
+        return self._release_key
+
+    # -- sites ---------------------------------------------------------------------------------------------------------
+
+    def invite(self, site: str, now: datetime) -> tuple[str, str]:
+        """A fresh invitation, (invite id, secret in base64url); an earlier one that was not used is void.
+
+        Raises:
+            InvalidInput: NAME_INVALID.
+            Refused: SITE_EXISTS, it has enrolled already.
+        """
+        return sites.invite(self._ledger, site, now)
+
+    def sites(self) -> list[Site]:
+        """Every site, by name."""
+        with self._ledger.read() as tx:
+            return site_rows.sites(tx)
+
+    def site(self, name: str) -> Site:
+        """The site of that name.
+
+        Raises:
+            NotFound: SITE_UNKNOWN.
+        """
+        with self._ledger.read() as tx:
+            return sites.known(tx, name)
+
+    def enrol(self, site: str, invite_id: str, key_pem: str, mac: bytes) -> Site:
+        """Register a site's signing key under its invitation; the same call again gives the same answer.
+
+        Raises:
+            InvalidInput: KEY_MALFORMED.
+            VerificationError: INVITE_INVALID, the site or invitation is unknown or the MAC does not hold.
+            Refused: INVITE_USED (with another key), KEY_IN_USE.
+        """
+        return sites.enrol(self._ledger, site, invite_id, key_pem, mac)
+
+    def approve(self, site: str) -> Site:
+        """PENDING or SUSPENDED -> ACTIVE.
+
+        Raises:
+            NotFound: SITE_UNKNOWN.
+            Refused: STATE_TRANSITION.
+        """
+        return sites.move(self._ledger, site, "ACTIVE")
+
+    def suspend(self, site: str) -> Site:
+        """ACTIVE -> SUSPENDED.
+
+        Raises:
+            NotFound: SITE_UNKNOWN.
+            Refused: STATE_TRANSITION.
+        """
+        return sites.move(self._ledger, site, "SUSPENDED")
+
+    def revoke(self, site: str) -> Site:
+        """Any state but REVOKED -> REVOKED, for ever; what the site contributed before stays.
+
+        Raises:
+            NotFound: SITE_UNKNOWN.
+            Refused: STATE_TRANSITION.
+        """
+        return sites.move(self._ledger, site, "REVOKED")
+
+    # -- contributing (numbers of SPEC.md) -----------------------------------------------------------------------------
+
+    def begin_nonce(self, site: str, now: datetime) -> Nonce:
+        """A nonce for the site's next contribution, and where its chain stands. Writes nothing.
+
+        Raises:
+            NotFound: SITE_UNKNOWN.
+            Refused: SITE_NOT_ACTIVE or KEY_REVOKED.
+        """
+        return self._intake.begin_nonce(site, now)
+
+    def begin(self, bundle: bytes, manifest: bytes, now: datetime) -> Begun:
+        """Checks 3 to 12; a statement that passes them may upload its weights.
+
+        Raises:
+            InvalidInput: JSON_MALFORMED, BUNDLE_MALFORMED, STATEMENT_MALFORMED, MANIFEST_MALFORMED, DIGEST_MISMATCH,
+                ARCH_MISMATCH.
+            VerificationError: KEY_UNKNOWN, SIGNATURE_INVALID, LOG_FORK.
+            Refused: SITE_NOT_ACTIVE, KEY_REVOKED, AUDIENCE_MISMATCH, SITE_MISMATCH, MANIFEST_EXPIRED, NONCE_INVALID,
+                SEQ_GAP, SEQ_CONFLICT, PREV_MISMATCH.
+            NotFound: BLUEPRINT_UNKNOWN.
+            Unavailable: TOO_MANY_UPLOADS, SPOOL_FULL.
+            StorageError: DISK_FULL or DISK_FAILED.
+        """
+        return self._intake.begin(bundle, manifest, now)
+
+    def lease(self, upload_id: str) -> int:
+        """The right to write to an upload; it ends every earlier one.
+
+        Raises:
+            NotFound: UPLOAD_UNKNOWN.
+            StorageError: DISK_FULL or DISK_FAILED.
+        """
+        return self._intake.spool.lease(upload_id)
+
+    def append(self, upload_id: str, offset: int, data: bytes, lease: int) -> int:
+        """Check 13: take a chunk; answers how many bytes are durable, which grows every LIMITS.fsync_bytes.
+
+        Raises:
+            NotFound: UPLOAD_UNKNOWN.
+            Refused: OFFSET (with metadata committed_size), UPLOAD_SUPERSEDED.
+            InvalidInput: CHUNK_TOO_LARGE, the chunk is, or it ends after the size in the manifest.
+            StorageError: DISK_FULL or DISK_FAILED; nothing of the chunk was kept.
+        """
+        return self._intake.spool.append(upload_id, offset, data, lease)
+
+    def finish(self, upload_id: str, lease: int) -> int:
+        """Make everything durable and mark the upload as finished; answers its size.
+
+        Raises:
+            NotFound: UPLOAD_UNKNOWN.
+            Refused: UPLOAD_SUPERSEDED, UPLOAD_INCOMPLETE (with metadata committed_size).
+            StorageError: DISK_FULL or DISK_FAILED.
+        """
+        return self._intake.spool.finish(upload_id, lease)
+
+    def status(self, upload_id: str) -> tuple[int, bool]:
+        """How many bytes are durable, and whether the upload is finished.
+
+        Raises:
+            NotFound: UPLOAD_UNKNOWN.
+            StorageError: DISK_FULL or DISK_FAILED.
+        """
+        return self._intake.status(upload_id)
+
+    def commit(self, upload_id: str, now: datetime) -> Committed:
+        """Checks 3 to 12 again, 14 to 16 on the bytes, then the log entry. The same upload gives the same receipt.
+
+        Raises:
+            NotFound: UPLOAD_UNKNOWN, BLUEPRINT_UNKNOWN.
+            Refused: UPLOAD_INCOMPLETE, DUPLICATE_WEIGHTS, and what `begin` refuses.
+            InvalidInput: DIGEST_MISMATCH, SAFETENSORS_MALFORMED, ARCH_MISMATCH, NON_FINITE, NORM_BOUND: the bytes are
+                discarded, the statement may begin again.
+            VerificationError: as `begin`.
+            StorageError: DISK_FULL or DISK_FAILED: commit again.
+        """
+        return self._intake.commit(upload_id, now)
+
+    # -- what was contributed ------------------------------------------------------------------------------------------
+
+    def contributions(self) -> list[Contribution]:
+        """Every contribution, in the order of the log."""
+        with self._ledger.read() as tx:
+            return contribution_rows.contributions(tx, self._blobs.path, self._log.size)
+
+    def contribution(self, contribution_id: str) -> Contribution:
+        """The contribution, in whatever state it is.
+
+        Raises:
+            NotFound: CONTRIBUTION_UNKNOWN.
+        """
+        with self._ledger.read() as tx:
+            found = contribution_rows.contribution(tx, self._blobs.path, contribution_id)
+        if found is None or found.log_index >= self._log.size:
+            raise NotFound(
+                "CONTRIBUTION_UNKNOWN",
+                f"the pool holds no contribution {contribution_id[:64]!r}",
+                "list them with genepool-server contributions",
+            )
+        return found
+
+    def decide(self, contribution_id: str, state: Literal["ACTIVE", "REJECTED"], note: str) -> Contribution:
+        """The operator's word on a quarantined contribution.
+
+        Raises:
+            NotFound: CONTRIBUTION_UNKNOWN.
+            Refused: STATE_TRANSITION.
+        """
+        decide(self._ledger, self.contribution(contribution_id), state, note)
+        return self.contribution(contribution_id)
+
+    def active(self, name: str, licenses: tuple[str, ...]) -> list[Contribution]:
+        """Active contributions to a blueprint, sorted by id; empty `licenses` means all.
+
+        Raises:
+            NotFound: BLUEPRINT_UNKNOWN.
+        """
+        digest = self.blueprint(name).blueprint.sha256
+        with self._ledger.read() as tx:
+            return contribution_rows.active(tx, self._blobs.path, self._log.size, digest, licenses)
+
+    def blueprints(self) -> list[LoadedBlueprint]:
+        """Every blueprint, sorted by name."""
+        return list(self._blueprints)
+
+    def blueprint(self, name: str) -> LoadedBlueprint:
+        """The blueprint of that name.
+
+        Raises:
+            NotFound: BLUEPRINT_UNKNOWN.
+        """
+        for loaded in self._blueprints:
+            if loaded.blueprint.name == name:
+                return loaded
+        names = ", ".join(loaded.blueprint.name for loaded in self._blueprints)
+        raise NotFound("BLUEPRINT_UNKNOWN", f"the pool has no blueprint {name[:64]!r}", f"it has: {names}")
+
+    # -- the log -------------------------------------------------------------------------------------------------------
+
+    def checkpoint(self) -> str:
+        """The latest signed tree head, empty while the log is."""
+        return self._log.checkpoint
+
+    def entries(self, start: int, count: int) -> list[bytes]:
+        """Leaves from `start` on, at most `count` and at most LIMITS.log_entries.
+
+        Raises:
+            Refused: LOG_RANGE.
+        """
+        return self._log.entries(start, count)
+
+    def consistency(self, old: int, new: int) -> list[bytes]:
+        """Proof that the log's tree of size `new` extends that of size `old`.
+
+        Raises:
+            Refused: LOG_RANGE.
+        """
+        return self._log.consistency(old, new)

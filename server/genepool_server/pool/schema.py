@@ -1,0 +1,92 @@
+"""The ledger's tables. Nothing here is derivable only from here: fsck recomputes the rows from what was signed."""
+
+from typing import Final
+
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+VERSION: Final = 1
+"""Of these tables; kept in the database, raised with every change of them."""
+
+metadata: Final = MetaData()
+
+
+def _table(name: str, *items: Column[object] | CheckConstraint | UniqueConstraint) -> Table:
+    # STRICT: SQLite then keeps the types that are declared, as other databases do
+    return Table(name, metadata, *items, sqlite_strict=True)
+
+
+identity = _table(
+    "identity",
+    Column("id", Integer, CheckConstraint("id = 1"), primary_key=True),
+    Column("origin", Text, nullable=False),
+    Column("log_vkey", Text, nullable=False),
+    Column("nonce_key", LargeBinary, nullable=False),  # authenticates nonces, so that issuing one writes nothing
+)
+
+site = _table(
+    "site",
+    Column("name", Text, primary_key=True),
+    Column("state", Text, nullable=False),
+)
+
+invite = _table(
+    "invite",
+    Column("invite_id", Text, primary_key=True),
+    Column("site", Text, ForeignKey("site.name"), nullable=False, unique=True),
+    Column("created", Text, nullable=False),
+    Column("secret", Text),  # until it is used; HMAC needs the secret itself
+    Column("mac", LargeBinary),  # once it is used: what the same call again must show
+    Column("keyid", Text),
+)
+
+signing_key = _table(
+    "signing_key",
+    Column("keyid", Text, primary_key=True),
+    Column("hint", Text, nullable=False, unique=True),
+    Column("site", Text, ForeignKey("site.name"), nullable=False, index=True),
+    Column("pem", Text, nullable=False),
+)
+
+leaf = _table(
+    "leaf",
+    Column("log_index", Integer, primary_key=True, autoincrement=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+)
+
+checkpoint = _table(
+    "checkpoint",
+    Column("size", Integer, primary_key=True, autoincrement=False),  # so there is one root for a size
+    Column("note", Text, nullable=False),
+)
+
+contribution = _table(
+    "contribution",
+    Column("contribution_id", Text, primary_key=True),
+    Column("site", Text, ForeignKey("site.name"), nullable=False),
+    Column("seq", Integer, nullable=False),
+    Column("keyid", Text, ForeignKey("signing_key.keyid"), nullable=False),
+    Column("nonce", Text, nullable=False, unique=True),
+    Column("state", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("blueprint", Text, nullable=False, index=True),
+    Column("license", Text, nullable=False),
+    Column("images", Integer, nullable=False),
+    Column("sha256", Text, nullable=False, unique=True),
+    Column("tensor_digest", Text, nullable=False, unique=True),
+    Column("size_bytes", Integer, nullable=False),
+    Column("log_index", Integer, ForeignKey("leaf.log_index"), nullable=False, unique=True),
+    Column("manifest", LargeBinary, nullable=False),
+    Column("receipt", LargeBinary, nullable=False),
+    UniqueConstraint("site", "seq"),
+)

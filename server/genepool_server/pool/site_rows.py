@@ -1,0 +1,107 @@
+"""The ledger's rows of sites, invitations and keys: one function per question, each inside the caller's transaction."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, select, update
+
+from genepool_protocol.trust.keys import VerifyingKey
+from genepool_server.admission.statement import Signer
+from genepool_server.pool import schema
+from genepool_server.pool.view import Site, SiteState
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What the pool was made with."""
+
+    origin: str
+    log_vkey: str
+    nonce_key: bytes
+
+
+def identity(tx: Connection) -> Identity:
+    """Who this pool is."""
+    row = tx.execute(select(schema.identity)).one()
+    return Identity(row.origin, row.log_vkey, row.nonce_key)
+
+
+def put_identity(tx: Connection, pool: Identity) -> None:
+    """Say who this pool is, once."""
+    values = {"id": 1, "origin": pool.origin, "log_vkey": pool.log_vkey, "nonce_key": pool.nonce_key}
+    tx.execute(insert(schema.identity).values(**values))
+
+
+_SITES = (
+    select(schema.site.c.name, schema.site.c.state, schema.signing_key.c.keyid, schema.signing_key.c.pem)
+    .select_from(schema.site.outerjoin(schema.signing_key))
+    .order_by(schema.site.c.name)
+)
+
+
+def _site(row: Any) -> Site:
+    return Site(row.name, row.state, row.keyid or "", row.pem or "")
+
+
+def sites(tx: Connection) -> list[Site]:
+    """Every site, by name."""
+    return [_site(row) for row in tx.execute(_SITES)]
+
+
+def site(tx: Connection, name: str) -> Site | None:
+    """The site of that name."""
+    row = tx.execute(_SITES.where(schema.site.c.name == name)).one_or_none()
+    return None if row is None else _site(row)
+
+
+def add_site(tx: Connection, name: str, state: SiteState) -> None:
+    """A site that is not there yet."""
+    tx.execute(insert(schema.site).values(name=name, state=state))
+
+
+def set_site_state(tx: Connection, name: str, state: SiteState) -> None:
+    """The new state of a site."""
+    tx.execute(update(schema.site).where(schema.site.c.name == name).values(state=state))
+
+
+def invite(tx: Connection, site_name: str) -> Row[Any] | None:
+    """A site's invitation, with its secret until it is used."""
+    return tx.execute(select(schema.invite).where(schema.invite.c.site == site_name)).one_or_none()
+
+
+def put_invite(tx: Connection, site_name: str, invite_id: str, secret: str, created: str) -> None:
+    """A site's invitation, in place of an earlier one."""
+    tx.execute(schema.invite.delete().where(schema.invite.c.site == site_name))
+    values = {"invite_id": invite_id, "site": site_name, "secret": secret, "created": created}
+    tx.execute(insert(schema.invite).values(**values))
+
+
+def use_invite(tx: Connection, invite_id: str, mac: bytes, keyid: str) -> None:
+    """Forget an invitation's secret, and keep for which call it was used."""
+    table = schema.invite
+    tx.execute(update(table).where(table.c.invite_id == invite_id).values(secret=None, mac=mac, keyid=keyid))
+
+
+def add_key(tx: Connection, site_name: str, key: VerifyingKey) -> None:
+    """A site's signing key."""
+    values = {"keyid": key.keyid, "hint": key.hint, "site": site_name, "pem": key.pem}
+    tx.execute(insert(schema.signing_key).values(**values))
+
+
+def key_known(tx: Connection, keyid: str) -> bool:
+    """Whether any site has this key."""
+    return tx.execute(select(schema.signing_key.c.keyid).where(schema.signing_key.c.keyid == keyid)).first() is not None
+
+
+def raw_keys(tx: Connection) -> list[Any]:
+    """Every key's row."""
+    return list(tx.execute(select(schema.signing_key).order_by(schema.signing_key.c.keyid)))
+
+
+def signer(tx: Connection, keyid: str, hint: str) -> Signer | None:
+    """Whose key that is: by key id, by hint when there is no key id."""
+    keys, owner = schema.signing_key, schema.site
+    which = keys.c.keyid == keyid if keyid else keys.c.hint == hint
+    query = select(owner.c.name, owner.c.state, keys.c.pem).select_from(keys.join(owner)).where(which)
+    row = tx.execute(query).one_or_none()
+    return None if row is None else Signer(row.name, row.state, VerifyingKey.from_pem(row.pem))

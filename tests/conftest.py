@@ -1,0 +1,28 @@
+"""Settings of every test: one thread of arithmetic, nobody is called at home, laws have no deadline."""
+
+import os
+
+os.environ.update(
+    OMP_NUM_THREADS="1",
+    OMP_WAIT_POLICY="PASSIVE",
+    RAY_USAGE_STATS_ENABLED="0",
+    RAY_ENABLE_UV_RUN_RUNTIME_ENV="0",
+    RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0",
+    FLWR_TELEMETRY_ENABLED="0",
+    HF_HUB_OFFLINE="1",
+)
+
+from hypothesis import settings
+
+settings.register_profile("genepool", deadline=None)
+settings.load_profile("genepool")
+
+_FOREIGN = [
+    r"ignore:'click.utils.get_\w+' is deprecated:DeprecationWarning",  # typer imports what click 9 will drop
+]
+"""What other people's code warns of when it is imported; everything else is an error."""
+
+
+def pytest_configure(config):
+    for line in _FOREIGN:
+        config.addinivalue_line("filterwarnings", line)

@@ -1,0 +1,140 @@
+"""Checks 9 to 12: audience, chain, nonce, observed checkpoint, architecture."""
+
+import base64
+from datetime import timedelta
+
+import numpy as np
+import pytest
+
+from genepool_protocol.learngene.manifest import Observed, Privacy
+from genepool_protocol.wire.errors import GenepoolError
+from genepool_server.admission import nonces
+from tests.support import contributions as c
+
+
+def reason_of(world, packed, now=c.NOW):
+    with pytest.raises(GenepoolError) as caught:
+        world.pool.begin(packed.bundle, packed.manifest, now)
+    assert not list((world.scratch / "pool" / "spool").iterdir()), "nothing is stored before it was checked"
+    return caught.value.reason
+
+
+def test_what_is_signed_for_another_pool_is_refused(world):
+    assert reason_of(world, world.pack(pool="other.test/log")) == "AUDIENCE_MISMATCH"
+
+
+def test_a_site_cannot_contribute_in_another_sites_name(world):
+    other = c.join(world.pool, "site-b")
+    packed = other.sign(world.packed.manifest, world.weights)
+    assert reason_of(world, packed) == "SITE_MISMATCH"
+
+
+def test_a_manifest_expires(world):
+    packed = world.pack(not_after="2026-07-01T12:00:00Z")
+    assert reason_of(world, packed, c.NOW + timedelta(seconds=1)) == "MANIFEST_EXPIRED"
+    assert world.pool.begin(packed.bundle, packed.manifest, c.NOW).committed_size == 0
+
+
+def test_a_date_that_does_not_exist_is_refused(world):
+    assert reason_of(world, world.pack(not_after="2026-13-41T12:00:00Z")) == "MANIFEST_MALFORMED"
+
+
+def test_a_nonce_of_another_site_is_refused(world):
+    c.join(world.pool, "site-b")
+    nonce = world.pool.begin_nonce("site-b", c.NOW).nonce
+    assert reason_of(world, world.pack(nonce=nonce)) == "NONCE_INVALID"
+
+
+def test_a_nonce_that_was_made_up_is_refused(world):
+    assert reason_of(world, world.pack(nonce="A" * 43)) == "NONCE_INVALID"
+
+
+def test_a_nonce_expires(world):
+    packed = world.pack(not_after="2027-01-01T00:00:00Z")
+    assert reason_of(world, packed, c.NOW + timedelta(days=1, seconds=1)) == "NONCE_INVALID"
+
+
+def test_a_nonce_is_used_once(world):
+    nonce = world.pool.begin_nonce("site-a", c.NOW).nonce
+    packed = world.pack(nonce=nonce)
+    world.pool.commit(c.upload(world.pool, packed), c.NOW)
+    assert reason_of(world, world.pack(nonce=nonce)) == "NONCE_INVALID"
+
+
+def test_the_same_nonce_under_another_spelling_is_refused():
+    key = b"k" * 32
+    nonce = nonces.issue(key, "site-a", c.NOW + timedelta(hours=1))
+    nonces.check(key, "site-a", nonce, c.NOW)
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    respelled = nonce[:-1] + alphabet[alphabet.index(nonce[-1]) ^ 1]
+    assert base64.urlsafe_b64decode(respelled + "=") == base64.urlsafe_b64decode(nonce + "=")
+    with pytest.raises(GenepoolError) as caught:
+        nonces.check(key, "site-a", respelled, c.NOW)
+    assert caught.value.reason == "NONCE_INVALID"
+
+
+def test_a_gap_in_the_sequence_is_refused(world):
+    assert reason_of(world, world.pack(seq=3)) == "SEQ_GAP"
+
+
+def test_a_number_that_was_used_for_another_statement_is_refused(world):
+    world.pool.commit(c.upload(world.pool, world.packed), c.NOW)
+    assert reason_of(world, world.pack(seq=1)) == "SEQ_CONFLICT"
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_another_predecessor_is_refused(world, first):
+    if not first:
+        world.pool.commit(c.upload(world.pool, world.packed), c.NOW)
+    prev = "1" * 64 if first else "0" * 64
+    assert reason_of(world, world.pack(prev=prev)) == "PREV_MISMATCH"
+
+
+@pytest.mark.parametrize("observed", [
+    Observed(size=0, root="A" * 43 + "="),
+    Observed(size=1, root="A" * 43 + "="),
+    Observed(size=1, root=""),
+    Observed(size=2, root="A" * 43 + "="),
+])  # fmt: skip
+def test_a_site_that_saw_another_log_is_refused(world, observed):
+    world.pool.commit(c.upload(world.pool, world.packed), c.NOW)
+    assert reason_of(world, world.pack(observed=observed)) == "LOG_FORK"
+
+
+def test_an_older_head_of_this_log_is_fine(world):
+    world.pool.commit(c.upload(world.pool, world.packed), c.NOW)
+    weights = c.weights_of(world.blueprint, np.random.default_rng(2))
+    packed = world.site.pack(world.pool, weights, world.scratch, observed=Observed(size=0, root=""))
+    assert world.pool.begin(packed.bundle, packed.manifest, c.NOW).committed_size == 0
+
+
+def test_a_learngene_of_another_blueprint_is_refused(world):
+    assert reason_of(world, world.pack(blueprint="sha256:" + "1" * 64)) == "BLUEPRINT_UNKNOWN"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda refs: refs[:-1],
+        lambda refs: [*refs, refs[0].model_copy(update={"name": "extra"})],
+        lambda refs: [refs[1], refs[0], *refs[2:]],
+        lambda refs: [refs[0].model_copy(update={"name": "renamed"}), *refs[1:]],
+        lambda refs: [refs[0].model_copy(update={"shape": [*refs[0].shape[:-1], 99]}), *refs[1:]],
+        lambda refs: [refs[0].model_copy(update={"dtype": "F32"}), *refs[1:]],
+    ],
+    ids=["missing", "extra", "order", "name", "shape", "dtype"],
+)
+def test_tensors_that_are_not_the_blueprints_are_refused(world, change):
+    assert reason_of(world, world.pack(tensors=change(c.tensor_refs(world.weights)))) == "ARCH_MISMATCH"
+
+
+@pytest.mark.parametrize("size", [1, 1000, (64 << 20) + 8, 1 << 40])
+def test_a_size_that_the_tensors_cannot_have_is_refused(world, size):
+    file = c.file_ref(world.weights, world.scratch).model_copy(update={"size": size})
+    assert reason_of(world, world.pack(file=file)) == "ARCH_MISMATCH"
+
+
+def test_what_a_site_claims_about_its_privacy_is_kept_as_signed(world):
+    packed = world.pack(privacy=Privacy(key_clip="2", key_noise="1.5"))
+    done = world.pool.commit(c.upload(world.pool, packed), c.NOW)
+    assert world.pool.contribution(done.contribution_id).manifest == packed.manifest

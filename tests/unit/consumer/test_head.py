@@ -1,0 +1,49 @@
+"""The closed-form head of a descendant."""
+
+import numpy as np
+import pytest
+
+from genepool_client.consumer.head import fit_head
+from genepool_protocol.selection import scoring
+
+
+def clouds(each, classes, width, rng, *, spread=0.3, shift=0.0):
+    """Features around one random centre per class."""
+    centres = rng.standard_normal((classes, width))
+    labels = np.repeat(np.arange(classes), each)
+    features = centres[labels] + spread * rng.standard_normal((len(labels), width)) + shift
+    return features.astype(np.float32), labels, centres
+
+
+def test_a_head_solves_the_ridge_normal_equations():
+    features, labels, _ = clouds(6, 3, 5, np.random.default_rng(0))
+    head = fit_head(features, labels)
+    x = features.astype(np.float64) - features.mean(axis=0)
+    scale = np.sqrt((x**2).mean())
+    penalty = scoring.ridge_penalty(x / scale, labels)[0] * scale**2
+    y = np.eye(3)[labels]
+    weight = np.linalg.solve(x.T @ x + penalty * np.eye(5), x.T @ (y - y.mean(axis=0))).T
+    assert np.allclose(head.weight, weight, atol=1e-4)
+    assert np.allclose(head.bias, y.mean(axis=0) - weight @ features.mean(axis=0), atol=1e-4)
+    assert head.weight.dtype == head.bias.dtype == np.float32
+
+
+@pytest.mark.parametrize("each", [1, 5, 50])
+@pytest.mark.parametrize("width", [4, 128])
+def test_a_head_names_images_near_the_classes_it_saw(each, width):
+    rng = np.random.default_rng(each)
+    features, labels, centres = clouds(each, 3, width, rng, spread=0.1, shift=20.0)
+    head = fit_head(features, labels)
+    assert head.weight.shape == (3, width)
+    assert (((centres + 20.0) @ head.weight.T + head.bias).argmax(axis=1) == np.arange(3)).all()
+
+
+def test_the_scale_of_the_features_does_not_change_the_answer():
+    features, labels, _ = clouds(5, 4, 16, np.random.default_rng(3))
+    one, other = fit_head(features, labels), fit_head(1000 * features, labels)
+    assert np.allclose(features @ one.weight.T + one.bias, 1000 * features @ other.weight.T + other.bias, atol=1e-3)
+
+
+def test_features_that_say_nothing_give_the_shares_of_the_classes():
+    head = fit_head(np.ones((4, 3), dtype=np.float32), np.array([0, 1, 1, 1]))
+    assert np.allclose(np.ones(3) @ head.weight.T + head.bias, [0.25, 0.75])

@@ -1,0 +1,143 @@
+"""Blueprints: canonical, consistent, and budgets that are kept."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from genepool_protocol.learngene import descendant
+from genepool_protocol.learngene.blueprint import Blueprint, bundled_folder, parse_blueprint
+from genepool_protocol.learngene.size import Budget, Size, sizes
+from genepool_protocol.learngene.tensors import TensorFile
+from genepool_protocol.trust import digest, strict_json
+from genepool_protocol.wire.errors import GenepoolError, InvalidInput
+from tests.support.genes import tiny_blueprint, write_seed
+
+
+def reason_of(function, *args) -> str:
+    with pytest.raises(GenepoolError) as caught:
+        function(*args)
+    return caught.value.reason
+
+
+def changed(**changes) -> bytes:
+    return strict_json.canonical(json.loads(tiny_blueprint().canonical()) | changes)
+
+
+def test_a_blueprint_survives_its_bytes():
+    blueprint = tiny_blueprint()
+    assert parse_blueprint(blueprint.canonical()) == blueprint
+    assert blueprint.sha256 == digest.sha256_hex(blueprint.canonical())
+
+
+def test_only_canonical_bytes_are_a_blueprint():
+    assert reason_of(parse_blueprint, json.dumps(json.loads(tiny_blueprint().canonical())).encode()) == "JSON_MALFORMED"
+    assert reason_of(parse_blueprint, tiny_blueprint().canonical() + b"\n") == "JSON_MALFORMED"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"schema": "genepool.blueprint/v2"},
+        {"basis": "dct-v2"},
+        {"name": "Tiny"},
+        {"name": "-tiny"},
+        {"extra": 1},
+        {"image": 18},
+        {"image": "16"},
+        {"image": 4},
+        {"patch": 0},
+        {"head_dim": 4},
+        {"heads": 0},
+        {"depth": 6},
+        {"depths": [2, 2]},
+        {"depths": [0, 5]},
+        {"depths": [4, 5]},
+        {"depths": [1]},
+        {"depths": [1, 85]},
+        {"components": 4},
+        {"components": 0},
+        {"mean": ["0.5", "0.5"]},
+        {"std": ["0.5", "0", "0.5"]},
+        {"std": ["0.5", "-1", "0.5"]},
+        {"std": ["0.5", "half", "0.5"]},
+        {"norm_eps": "0"},
+        {"norm_eps": 1},
+        {"key": {"depth": 2, "heads": 3}},
+        {"key": {"depth": 6, "heads": 1}},
+        {"score": {"depth": 2, "heads": 3}},
+        {"score": {"depth": 2, "heads": 1, "more": 1}},
+        {"seed": {"components": 3, "sha256": "0" * 64, "size": 1}},
+        {"seed": {"components": 3, "sha256": "sha256:" + "0" * 64, "size": 0}},
+    ],
+)
+def test_a_blueprint_that_contradicts_itself_is_refused(change):
+    assert reason_of(parse_blueprint, changed(**change)) == "BLUEPRINT_MALFORMED"
+
+
+@pytest.mark.parametrize("size", [Size(0, 1), Size(6, 1), Size(1, 0), Size(1, 3)])
+def test_a_size_outside_is_refused(size):
+    blueprint = tiny_blueprint()
+    assert reason_of(blueprint.check, size) == "SIZE_OUTSIDE_BLUEPRINT"
+    assert reason_of(blueprint.resolve, Budget(size=size)) == "SIZE_OUTSIDE_BLUEPRINT"
+
+
+def test_a_size_inside_is_kept():
+    assert tiny_blueprint().resolve(Budget(size=Size(5, 2))) == Size(5, 2)
+
+
+@given(st.integers(0, 200_000))
+def test_a_budget_of_parameters_gets_the_largest_that_fits(most):
+    blueprint = tiny_blueprint()
+    fitting = [size for size in sizes((1, 5), 2) if blueprint.params(size) <= most]
+    if not fitting:
+        assert reason_of(blueprint.resolve, Budget(max_params=most)) == "BUDGET_TOO_SMALL"
+    else:
+        found = blueprint.resolve(Budget(max_params=most))
+        assert blueprint.params(found) == max(map(blueprint.params, fitting))
+
+
+@given(st.integers(0, 400_000))
+def test_a_budget_of_bytes_is_never_exceeded_and_nearly_used(most):
+    blueprint = tiny_blueprint()
+    fitting = [size for size in sizes((1, 5), 2) if descendant.total_bytes(blueprint, size) + 8192 <= most]
+    try:
+        found = blueprint.resolve(Budget(max_bytes=most))
+    except InvalidInput as exc:
+        assert exc.reason == "BUDGET_TOO_SMALL"
+        assert not fitting
+    else:
+        assert descendant.total_bytes(blueprint, found) <= most
+        assert blueprint.params(found) >= max(map(blueprint.params, fitting), default=0)
+
+
+def test_a_budget_of_bytes_holds_for_the_widest_and_deepest_family():
+    blueprint = tiny_blueprint(image=1024, patch=4, head_dim=256, heads=64, mlp_ratio=8, depths=[1, 84])
+    for size in (Size(1, 1), Size(84, 1), Size(84, 64), Size(1, 64)):
+        exact = descendant.total_bytes(blueprint, size)
+        assert exact <= blueprint.most_bytes(size) <= exact + 8192
+
+
+def test_what_ships_inside_the_package_is_whole():
+    folder = bundled_folder("nano-32")
+    blueprint = parse_blueprint((folder / "blueprint.json").read_bytes())
+    seed = folder / "seed.safetensors"
+    assert blueprint.name == "nano-32"
+    assert f"sha256:{digest.sha256_file(seed)}" == blueprint.seed.sha256
+    assert seed.stat().st_size == blueprint.seed.size
+    assert np.isfinite(TensorFile(seed).all()["norm.weight"]).all()
+
+
+def test_an_unknown_blueprint_is_answered_with_the_known_ones():
+    with pytest.raises(GenepoolError) as caught:
+        bundled_folder("../nano-32")
+    assert caught.value.reason == "BLUEPRINT_UNKNOWN"
+    assert "nano-32" in caught.value.fix
+
+
+def test_a_written_seed_is_named_by_its_blueprint(tmp_path):
+    blueprint = write_seed(tmp_path / "tiny", np.random.default_rng(0))
+    assert isinstance(blueprint, Blueprint)
+    assert parse_blueprint((tmp_path / "tiny" / "blueprint.json").read_bytes()) == blueprint

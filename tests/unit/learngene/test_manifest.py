@@ -1,0 +1,137 @@
+"""Manifests: what a site states, strictly."""
+
+import json
+
+import pytest
+
+from genepool_protocol.learngene.manifest import check_architecture, file_layout, parse_manifest
+from genepool_protocol.trust import strict_json
+from genepool_protocol.wire.errors import InvalidInput
+from tests.support.contributions import manifest_for
+from tests.support.genes import tiny_blueprint
+
+BLUEPRINT = tiny_blueprint()
+MANIFEST = manifest_for(BLUEPRINT)
+
+
+def refused(function, *args) -> str:
+    with pytest.raises(InvalidInput) as caught:
+        function(*args)
+    return caught.value.reason
+
+
+def changed(**changes) -> bytes:
+    return strict_json.canonical(json.loads(MANIFEST.canonical()) | changes)
+
+
+def inside(member: str, **changes) -> bytes:
+    return changed(**{member: json.loads(MANIFEST.canonical())[member] | changes})
+
+
+def test_a_manifest_survives_its_bytes():
+    assert parse_manifest(MANIFEST.canonical()) == MANIFEST
+    check_architecture(MANIFEST, BLUEPRINT)
+
+
+def test_only_canonical_bytes_are_a_manifest():
+    assert refused(parse_manifest, json.dumps(json.loads(MANIFEST.canonical()), indent=1).encode()) == "JSON_MALFORMED"
+
+
+def test_a_manifest_gives_no_image_away():
+    """Numbers, names and digests: no member holds free text beyond the software's name."""
+    assert set(json.loads(MANIFEST.canonical())) == {
+        "schema", "pool", "site", "seq", "prev", "nonce", "not_after", "observed", "blueprint", "basis", "file", "tensors",
+        "training", "privacy", "license",
+    }  # fmt: skip
+
+
+TENSOR = json.loads(MANIFEST.canonical())["tensors"][0]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        changed(schema="genepool.manifest/v2"),
+        changed(extra=1),
+        changed(pool="x" * 256),
+        changed(site="North"),
+        changed(site="-north"),
+        changed(site="n" * 64),
+        changed(seq=0),
+        changed(seq="1"),
+        changed(seq=True),
+        changed(prev="0" * 63),
+        changed(prev="A" * 64),
+        changed(nonce="n" * 42),
+        changed(nonce="+" * 43),
+        changed(not_after="2030-01-01"),
+        changed(not_after="2030-01-01T00:00:00+00:00"),
+        changed(not_after="2030-13-01T00:00:00Z"),
+        changed(not_after="2030-02-30T00:00:00Z"),
+        changed(not_after="2030-01-01T24:00:00Z"),
+        changed(blueprint="0" * 64),
+        changed(basis="dct-v2"),
+        changed(license="MIT OR Apache-2.0"),
+        changed(license=""),
+        changed(tensors=[]),
+        changed(tensors=[TENSOR] * 1025),
+        changed(tensors=[TENSOR | {"dtype": "BF16"}]),
+        changed(tensors=[TENSOR | {"name": "../x"}]),
+        changed(tensors=[TENSOR | {"shape": [0]}]),
+        changed(tensors=[TENSOR | {"shape": [1] * 5}]),
+        changed(tensors=[TENSOR | {"more": 1}]),
+        inside("observed", size=-1),
+        inside("observed", root="x"),
+        inside("observed", root="A" * 44),
+        inside("file", name="other.safetensors"),
+        inside("file", size=0),
+        inside("file", sha256="sha256:" + "0" * 64),
+        inside("training", images=-1),
+        inside("training", software="x" * 65),
+        inside("privacy", mechanism="magic"),
+        inside("privacy", key_noise=1),
+        inside("privacy", key_noise="1e+3"),
+    ],
+)
+def test_every_other_manifest_is_refused(raw):
+    assert refused(parse_manifest, raw) == "MANIFEST_MALFORMED"
+
+
+def test_a_refusal_names_the_member_and_not_its_value():
+    with pytest.raises(InvalidInput) as caught:
+        parse_manifest(changed(license="a secret text"))
+    assert "license" in caught.value.message
+    assert "secret" not in caught.value.message
+
+
+def test_a_learngene_file_is_the_gene_and_then_its_key():
+    layout = file_layout(BLUEPRINT)
+    assert list(layout)[0] == "patch_embed.proj.weight"
+    assert list(layout.items())[-2:] == [("key.mean", (16,)), ("key.std", (16,))]
+
+
+def tensors_changed(edit):
+    tensors = list(MANIFEST.tensors)
+    edit(tensors)
+    return MANIFEST.model_copy(update={"tensors": tensors})
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda t: t.pop(),
+        lambda t: t.pop(0),
+        lambda t: t.append(t[0].model_copy(update={"name": "more"})),
+        lambda t: t.reverse(),
+        lambda t: t.__setitem__(3, t[3].model_copy(update={"shape": [1]})),
+        lambda t: t.__setitem__(3, t[3].model_copy(update={"name": "renamed"})),
+        lambda t: t.__setitem__(3, t[3].model_copy(update={"dtype": "F32"})),
+    ],
+)
+def test_other_tensors_than_the_blueprints_are_refused(edit):
+    assert refused(check_architecture, tensors_changed(edit), BLUEPRINT) == "ARCH_MISMATCH"
+
+
+def test_a_manifest_of_another_blueprint_is_refused():
+    other = tiny_blueprint(name="other-16")
+    assert refused(check_architecture, MANIFEST, other) == "ARCH_MISMATCH"

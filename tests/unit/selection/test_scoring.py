@@ -1,0 +1,139 @@
+"""Stage B against slow references that share no code with it."""
+
+import numpy as np
+import pytest
+
+from genepool_protocol.selection import scoring
+
+
+def clouds(each, classes, width, seed, spread=1.0):
+    rng = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(classes), each)
+    centres = rng.standard_normal((classes, width))
+    x = centres[labels] + spread * rng.standard_normal((len(labels), width))
+    return x - x.mean(axis=0), labels
+
+
+def brute_force_ridge(x, y, penalty):
+    """Squared error of each image under a ridge that never saw it."""
+    errors = []
+    for out in range(len(x)):
+        keep = [i for i in range(len(x)) if i != out]
+        weight = np.linalg.solve(x[keep].T @ x[keep] + penalty * np.eye(x.shape[1]), x[keep].T @ y[keep])
+        errors.append(np.sum((y[out] - x[out] @ weight) ** 2))
+    return np.array(errors)
+
+
+@pytest.mark.parametrize(("each", "width"), [(4, 6), (3, 40)])
+def test_the_ridge_errors_are_those_of_leaving_each_image_out(each, width):
+    x, labels = clouds(each, 3, width, seed=1)
+    penalty, errors = scoring.ridge_penalty(x, labels)
+    y = np.eye(3)[labels]
+    assert np.allclose(errors, brute_force_ridge(x, y - y.mean(axis=0), penalty), atol=1e-6)
+
+
+def test_the_penalty_is_the_best_of_its_grid():
+    x, labels = clouds(5, 3, 10, seed=2)
+    _, errors = scoring.ridge_penalty(x, labels)
+    y = np.eye(3)[labels]
+    scale = np.mean(np.linalg.eigvalsh(x @ x.T).clip(0))
+    worst = [brute_force_ridge(x, y - y.mean(axis=0), scale * factor).mean() for factor in (1e-3, 1e-1, 1.0, 1e1, 1e2)]
+    assert errors.mean() <= min(worst) + 1e-9
+
+
+def test_knn_is_a_leave_one_out_vote_of_three_neighbours():
+    x, labels = clouds(6, 3, 4, seed=3)
+    right = 0
+    for i in range(len(x)):
+        cosine = [
+            (float(x[i] @ x[j] / np.linalg.norm(x[i]) / np.linalg.norm(x[j])), j) for j in range(len(x)) if j != i
+        ]
+        votes = np.zeros(3)
+        for similarity, j in sorted(cosine, reverse=True)[:3]:
+            votes[labels[j]] += 1 + similarity
+        right += votes.argmax() == labels[i]
+    assert scoring.knn(x, labels) == pytest.approx(right / len(x))
+
+
+def test_lda_is_accuracy_on_left_out_images():
+    x, labels = clouds(5, 3, 4, seed=4, spread=0.6)
+    right = 0
+    for out in range(len(x)):
+        keep = np.arange(len(x)) != out
+        means = np.stack([x[keep & (labels == c)].mean(axis=0) for c in range(3)])
+        residual = x[keep] - means[labels[keep]]
+        covariance = residual.T @ residual / keep.sum()
+        # oracle-approximating shrinkage, Chen et al. 2010, equation 23 as scikit-learn writes it
+        mu, alpha = np.trace(covariance) / 4, np.mean(covariance**2)
+        shrinkage = min(1.0, (alpha + mu**2) / ((keep.sum() + 1) * (alpha - mu**2 / 4)))
+        inverse = np.linalg.inv((1 - shrinkage) * covariance + shrinkage * mu * np.eye(4))
+        distances = [(x[out] - mean) @ inverse @ (x[out] - mean) for mean in means]
+        right += int(np.argmin(distances) == labels[out])
+    assert scoring.lda(x, labels) == pytest.approx(right / len(x))
+
+
+def test_logme_is_the_largest_evidence_over_both_precisions():
+    x, labels = clouds(8, 2, 5, seed=5)
+    n, width = x.shape
+
+    def evidence(y, alpha, beta):
+        a = alpha * np.eye(width) + beta * x.T @ x
+        m = beta * np.linalg.solve(a, x.T @ y)
+        value = width / 2 * np.log(alpha) + n / 2 * np.log(beta) - n / 2 * np.log(2 * np.pi)
+        value -= beta / 2 * np.sum((x @ m - y) ** 2) + alpha / 2 * m @ m + 0.5 * np.linalg.slogdet(a)[1]
+        return value / n
+
+    grid = np.logspace(-3, 3, 120)
+    best = [max(evidence((labels == c).astype(float), a, b) for a in grid for b in grid) for c in range(2)]
+    assert scoring.logme(x, labels) == pytest.approx(np.mean(best), abs=5e-3)
+
+
+def test_features_that_separate_better_score_better_in_everything():
+    close, labels = clouds(6, 4, 16, seed=6, spread=2.5)
+    apart, _ = clouds(6, 4, 16, seed=6, spread=0.3)
+    bad, good = scoring.score(close.astype(np.float32), labels), scoring.score(apart.astype(np.float32), labels)
+    assert good.knn > bad.knn
+    assert good.lda > bad.lda
+    assert good.logme > bad.logme
+    assert np.mean(good.errors) < np.mean(bad.errors)
+    assert len(good.errors) == len(labels)
+
+
+def test_scores_do_not_depend_on_scale_or_origin():
+    x, labels = clouds(5, 3, 8, seed=7)
+    one = scoring.score(x.astype(np.float32), labels)
+    other = scoring.score((4 * x + 2).astype(np.float32), labels)
+    assert (other.knn, other.lda) == (one.knn, one.lda)
+    assert other.logme == pytest.approx(one.logme, abs=1e-4)
+    assert np.allclose(other.errors, one.errors, atol=1e-4)
+
+
+def test_a_single_image_of_each_class_cannot_be_left_out():
+    x, labels = clouds(1, 5, 8, seed=8)
+    found = scoring.score(x.astype(np.float32), labels)
+    assert found.errors == ()
+    assert found.knn == found.lda == 0.0
+
+
+@pytest.mark.parametrize("value", [0.0, 3.0, np.nan, np.inf])
+def test_features_that_say_nothing_score_without_an_error(value):
+    labels = np.repeat([0, 1], 4)
+    found = scoring.score(np.full((8, 6), value, dtype=np.float32), labels)
+    assert np.isfinite([found.knn, found.lda, found.logme, *found.errors]).all()
+    x, _ = clouds(4, 2, 6, seed=9, spread=0.1)
+    assert scoring.score(x.astype(np.float32), labels).logme > found.logme
+
+
+def test_folds_leave_every_image_out_once_and_deal_classes_out_evenly():
+    labels = np.repeat(np.arange(4), 40)
+    found = scoring.folds(labels)
+    assert len(found) == 32
+    assert sorted(np.concatenate(found).tolist()) == list(range(160))
+    assert max(len(fold) for fold in found) == 5
+    assert [fold.tolist() for fold in scoring.folds(np.array([0, 1, 0]))] == [[0], [2], [1]]
+
+
+def test_ranks_average_over_columns_and_ties_share_their_mean():
+    assert scoring.ranks([[0.9, 0.5, 0.1], [0.1, 0.5, 0.9]]) == [2.0, 2.0, 2.0]
+    assert scoring.ranks([[1.0, 1.0, 0.0]]) == [1.5, 1.5, 3.0]
+    assert scoring.ranks([[0.30000000001, 0.3]]) == [1.5, 1.5]

@@ -1,0 +1,198 @@
+"""A site's two trainings: what they give back, and that being cut short changes nothing."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from genepool_client.site import ancestry, condense
+from genepool_client.site.images import image_set
+from genepool_client.site.train_loop import Recipe, scaled_steps
+from genepool_protocol.learngene import expansion
+from genepool_protocol.selection import net, task_key
+from genepool_protocol.wire.errors import Refused
+
+from tests.support.genes import seed_gene, tiny_blueprint
+
+RECIPE = Recipe(steps=60, batch=8, warmup=2)
+BLUEPRINT = tiny_blueprint()
+
+
+class CutShortError(Exception):
+    """Stands for a kill in the middle of a training."""
+
+
+def quiet(_done, _total, _note):
+    pass
+
+
+def cut_at(step):
+    def progress(done, _total, _note):
+        if done == step:
+            raise CutShortError
+
+    return progress
+
+
+@pytest.fixture
+def seed():
+    return seed_gene(BLUEPRINT, np.random.default_rng(0))
+
+
+@pytest.fixture
+def images():
+    """Two classes that differ in brightness, eleven images each, so that one of each is held out."""
+    rng = np.random.default_rng(1)
+    labels = np.repeat([0, 1], 11)
+    pixels = rng.integers(0, 80, (22, 16, 16, 3)) + 120 * labels[:, None, None, None]
+    return image_set(pixels.astype(np.uint8), labels, ["dark", "light"])
+
+
+def bytes_of(tensors):
+    return {name: np.asarray(tensor).tobytes() for name, tensor in tensors.items()}
+
+
+def trained(seed, images, folder, recipe=RECIPE):
+    folder.mkdir(exist_ok=True)
+    return ancestry.train_ancestry(BLUEPRINT, seed, images, folder, recipe=recipe, progress=quiet)
+
+
+@pytest.mark.parametrize("step", [3, 50, 57])
+def test_an_ancestry_model_that_was_cut_short_ends_with_the_same_bytes(seed, images, tmp_path, step):
+    whole = trained(seed, images, tmp_path / "whole")
+    (tmp_path / "cut").mkdir()
+    with pytest.raises(CutShortError):
+        ancestry.train_ancestry(BLUEPRINT, seed, images, tmp_path / "cut", recipe=RECIPE, progress=cut_at(step))
+    again = trained(seed, images, tmp_path / "cut")
+    assert again.steps == whole.steps == RECIPE.steps
+    assert bytes_of(again.weights) == bytes_of(whole.weights)
+
+
+def test_a_condensing_that_was_cut_short_ends_with_the_same_delta(seed, images, tmp_path):
+    weights = trained(seed, images, tmp_path).weights
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    whole.mkdir()
+    cut.mkdir()
+    first = condense.condense(BLUEPRINT, seed, images, weights, whole, recipe=RECIPE, progress=quiet)
+    with pytest.raises(CutShortError):
+        condense.condense(BLUEPRINT, seed, images, weights, cut, recipe=RECIPE, progress=cut_at(53))
+    again = condense.condense(BLUEPRINT, seed, images, weights, cut, recipe=RECIPE, progress=quiet)
+    assert bytes_of(again.delta) == bytes_of(first.delta)
+
+
+def test_a_finished_training_takes_no_more_steps(seed, images, tmp_path):
+    whole = trained(seed, images, tmp_path)
+    seen = []
+    again = ancestry.train_ancestry(
+        BLUEPRINT, seed, images, tmp_path, recipe=RECIPE, progress=lambda done, _total, _note: seen.append(done)
+    )
+    assert not seen
+    assert bytes_of(again.weights) == bytes_of(whole.weights)
+
+
+def test_another_rng_gives_another_model_and_the_same_one_the_same(seed, images, tmp_path):
+    short = replace(RECIPE, steps=3)
+    first = trained(seed, images, tmp_path / "a", short)
+    same = trained(seed, images, tmp_path / "b", short)
+    other = trained(seed, images, tmp_path / "c", replace(short, rng=1))
+    assert bytes_of(first.weights) == bytes_of(same.weights)
+    assert bytes_of(first.weights) != bytes_of(other.weights)
+
+
+@pytest.mark.parametrize("change", ["recipe", "images"])
+def test_a_checkpoint_of_something_else_is_refused(seed, images, tmp_path, change):
+    trained(seed, images, tmp_path)
+    recipe = replace(RECIPE, lr=1e-3) if change == "recipe" else RECIPE
+    if change == "images":
+        images = image_set(255 - images.pixels, images.labels, images.classes)
+    with pytest.raises(Refused) as refusal:
+        trained(seed, images, tmp_path, recipe)
+    assert refusal.value.reason == "DATA_CHANGED"
+
+
+def test_the_ancestry_model_learns_what_separates_its_classes(seed, images, tmp_path):
+    result = trained(seed, images, tmp_path, replace(RECIPE, steps=150, lr=2e-3, turns=1, patches=1.0))
+    assert result.accuracy == 1.0
+    assert result.weights["head.weight"].shape == (2, 16)
+
+
+def test_a_learngene_has_the_blueprints_layout_and_says_what_the_ancestry_model_says(seed, images, tmp_path):
+    recipe = replace(RECIPE, steps=150, lr=2e-3)
+    weights = trained(seed, images, tmp_path, recipe).weights
+    result = condense.condense(BLUEPRINT, seed, images, weights, tmp_path, recipe=recipe, progress=quiet)
+    layout = expansion.gene_layout(BLUEPRINT, BLUEPRINT.components)
+    assert {name: array.shape for name, array in result.delta.items()} == layout
+    assert all(array.dtype == np.float32 and np.isfinite(array).all() for array in result.delta.values())
+    assert result.agreement == 1.0
+
+
+def test_condensing_starts_at_the_least_squares_projection(seed, images, tmp_path):
+    weights = trained(seed, images, tmp_path).weights
+    start = condense.project_delta(BLUEPRINT, net.as_tensors(seed), weights)
+    again = expansion.expand(expansion.plan(BLUEPRINT, BLUEPRINT.reference, BLUEPRINT.components), start)
+    origin = expansion.expand(
+        expansion.plan(BLUEPRINT, BLUEPRINT.reference, BLUEPRINT.seed.components), net.as_tensors(seed)
+    )
+    rest = {name: weights[name] - origin[name] - again[name] for name in origin}
+    projected = expansion.project(BLUEPRINT, rest, BLUEPRINT.components)
+    assert max(float(tensor.abs().max()) for tensor in projected.values()) < 1e-5
+
+
+def test_a_strong_decay_keeps_the_learngene_near_the_seed(seed, images, tmp_path):
+    weights = trained(seed, images, tmp_path).weights
+    norms = []
+    for decay in (0.0, 100.0):
+        folder = tmp_path / str(decay)
+        folder.mkdir()
+        recipe = replace(RECIPE, decay=decay, lr=1e-3)
+        found = condense.condense(BLUEPRINT, seed, images, weights, folder, recipe=recipe, progress=quiet)
+        norms.append(sum(float(np.sum(array**2)) for array in found.delta.values()))
+    assert norms[1] < 0.5 * norms[0]
+
+
+def test_every_size_that_can_descend_is_trained():
+    rng = torch.Generator().manual_seed(0)
+    drawn = {size for _ in range(300) for size in condense.draw_sizes(BLUEPRINT, rng)}
+    assert {size.depth for size in drawn if size.heads == BLUEPRINT.heads} == {1, 2, 3, 4, 5}
+    assert {size.heads for size in drawn} == {1, 2}
+    for size in drawn:
+        BLUEPRINT.check(size)
+
+
+def test_a_published_key_is_noised_more_the_fewer_the_images():
+    exact = task_key.Key(np.full(500, 0.3, np.float32), np.full(500, 0.2, np.float32))
+    errors = []
+    for count in (10, 1000):
+        blurred = task_key.noised(exact, count, clip=4.0, sigma=1.0, rng=np.random.default_rng(3))
+        errors.append(float(np.std(blurred.mean - exact.mean)))
+        assert (blurred.std >= 0).all()
+    assert errors[0] == pytest.approx(0.8, rel=0.15)
+    assert errors[1] == pytest.approx(0.008, rel=0.15)
+
+
+def test_a_published_key_is_clipped_and_never_the_same_twice(seed, images, tmp_path):
+    exact = task_key.Key(np.full(8, 90.0, np.float32), np.full(8, 90.0, np.float32))
+    blurred = task_key.noised(exact, 10**6, clip=4.0, sigma=1.0, rng=np.random.default_rng(3))
+    assert blurred.mean == pytest.approx(4.0, abs=0.01)
+    weights = trained(seed, images, tmp_path).weights
+    keys = [
+        condense.condense(BLUEPRINT, seed, images, weights, tmp_path, recipe=RECIPE, progress=quiet).key for _ in "ab"
+    ]
+    assert not np.array_equal(keys[0].mean, keys[1].mean)
+
+
+def test_steps_grow_with_the_images_between_bounds():
+    steps = [scaled_steps(300, images) for images in (1, 100, 700, 2000, 50_000, 10**7)]
+    assert steps == sorted(steps)
+    assert steps[0] == steps[1] == 90
+    assert steps[2] == 300
+    assert 500 < steps[3] < 900
+    assert steps[-1] == 3600
+
+
+def test_classes_of_fewer_than_ten_images_give_none_away():
+    labels = np.array([0] * 9 + [1] * 20)
+    kept, held = ancestry.split(labels)
+    assert set(labels[held]) == {1}
+    assert len(held) == 2
+    assert sorted([*kept, *held]) == list(range(29))
