@@ -107,8 +107,10 @@ def _packages(roles: Sequence[Role]) -> Iterator[Finding]:
 
 def _version_problem(name: str, version: str) -> str:
     """What is wrong with a version, by what our own distribution asks for."""
-    from packaging.requirements import Requirement
-
+    try:
+        from packaging.requirements import Requirement
+    except ImportError:  # comes with every extra; without one, what is missing is said anyway
+        return ""
     for text in metadata.requires("genepool") or ():
         rule = Requirement(text)
         if rule.name == name and not rule.specifier.contains(version, prereleases=True):
@@ -181,9 +183,7 @@ def _pool(pool: str) -> Iterator[Finding]:
         with Connection(anchors, timeout=10.0) as connection:
             answer = connection.capabilities()
         names = ", ".join(sorted(info.name for info in answer.blueprints))
-        return (
-            f"{answer.active_contributions} active learngenes, blueprints {names}, software {answer.software_version}"
-        )
+        return f"{answer.active_contributions} active learngenes; {names}; version {answer.software_version}"
 
     yield _tried(f"pool {pool}", ask)
     yield _clock(anchors)

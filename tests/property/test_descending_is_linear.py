@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from genepool_protocol.learngene import algebra, descendant, expansion
 from genepool_protocol.learngene.blueprint import SeedRef, SizeRef
 from genepool_protocol.learngene.size import Size
 from genepool_protocol.selection import net
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from tests.support.genes import flat, random_gene, seed_gene, tiny_blueprint
 
 
@@ -96,7 +96,9 @@ def test_writing_into_a_buffer_gives_the_bytes_of_expanding_by_name(case):
     expected = expansion.expand(expansion.plan(blueprint, size, blueprint.seed.components), views)
     built = descendant.build(blueprint, size, seed, members)
     body = np.frombuffer(built[len(descendant.model_header(blueprint, size)) :], dtype=np.float32)
-    assert body[: blueprint.params(size)].tobytes() == b"".join(a.astype(np.float32).tobytes() for a in expected.values())
+    assert body[: blueprint.params(size)].tobytes() == b"".join(
+        a.astype(np.float32).tobytes() for a in expected.values()
+    )
     assert not body[blueprint.params(size) :].any()
     assert len(built) == descendant.total_bytes(blueprint, size)
 

@@ -45,7 +45,11 @@ HOSTILE: list[tuple[str, str, bytes]] = [
     ("HEADER_JSON", "nested deeply", file(b'{"a":' + b"[" * 5000 + b"]" * 5000 + b"}")),
     ("HEADER_JSON", "tensor twice", file(b'{"a":%b,"a":%b}' % ((json.dumps(GOOD).encode(),) * 2))),
     ("HEADER_JSON", "member twice", file(b'{"a":{"dtype":"F32","dtype":"F32","shape":[2],"data_offsets":[0,8]}}')),
-    ("HEADER_JSON", "metadata twice", file(b'{"__metadata__":{},"__metadata__":{},"a":%b}' % json.dumps(GOOD).encode())),
+    (
+        "HEADER_JSON",
+        "metadata twice",
+        file(b'{"__metadata__":{},"__metadata__":{},"a":%b}' % json.dumps(GOOD).encode()),
+    ),
     ("METADATA", "other metadata", file({"__metadata__": {"author": "x"}, **one()})),
     ("METADATA", "no text", file({"__metadata__": {"format": 1}, **one()})),
     ("METADATA", "array", file({"__metadata__": ["pt"], **one()})),
@@ -54,7 +58,10 @@ HOSTILE: list[tuple[str, str, bytes]] = [
     (
         "TENSOR_COUNT",
         "too many",
-        file({f"t{i}": {"dtype": "F16", "shape": [1], "data_offsets": [2 * i, 2 * i + 2]} for i in range(1025)}, bytes(2050)),
+        file(
+            {f"t{i}": {"dtype": "F16", "shape": [1], "data_offsets": [2 * i, 2 * i + 2]} for i in range(1025)},
+            bytes(2050),
+        ),
     ),
     ("TENSOR_NAME", "path", file({"../../etc/x": GOOD})),
     ("TENSOR_NAME", "empty", file({"": GOOD})),
@@ -90,7 +97,8 @@ HOSTILE: list[tuple[str, str, bytes]] = [
         "ALIGNMENT",
         "F32 behind half of one",
         file(
-            {"a": {"dtype": "F16", "shape": [1], "data_offsets": [0, 2]}, "b": GOOD | {"data_offsets": [2, 10]}}, bytes(10)
+            {"a": {"dtype": "F16", "shape": [1], "data_offsets": [0, 2]}, "b": GOOD | {"data_offsets": [2, 10]}},
+            bytes(10),
         ),
     ),
     ("HOLE_OR_OVERLAP", "hole at the start", file(one(data_offsets=[8, 16]), bytes(16))),

@@ -9,8 +9,6 @@ import typer
 from genepool_protocol import terminal
 from genepool_protocol.wire.errors import InvalidInput
 
-from genepool_client.consumer import shown
-
 if TYPE_CHECKING:
     from genepool_protocol.trust.anchors import Anchors
 
@@ -55,6 +53,8 @@ def select(
     as_json: terminal.JsonOption = False,
 ) -> None:
     """Which learngenes fit a task, and why."""
+    from genepool_client.consumer import shown
+
     with _pool(pool, blueprint, "selecting") as opened:
         answer = opened.select(support, _mode(remote), tuple(licenses or ()))
     terminal.answer(answer.as_json(), as_json=as_json, text=shown.candidates(answer))
@@ -78,7 +78,7 @@ def descend(
     as_json: terminal.JsonOption = False,
 ) -> None:
     """A Vision Transformer for a task, in the size you ask for: selected, downloaded and verified."""
-    from genepool_client.consumer import known_pools
+    from genepool_client.consumer import known_pools, shown
     from genepool_client.consumer.staging import check_free
 
     with _pool(pool, blueprint, "descending") as opened:
@@ -109,6 +109,8 @@ def verify(
     as_json: terminal.JsonOption = False,
 ) -> None:
     """Whether a folder is what the pool signed; offline, against pinned keys."""
+    from genepool_client.consumer import shown
+
     if rebuild and learngenes is None:
         raise InvalidInput("OPTION_INVALID", "--rebuild needs the learngenes", "give their folder with --learngenes")
     verified, anchors = _verified(folder, pool)
@@ -175,10 +177,6 @@ def finetune(
         f"{epochs} epochs on {tuned.trained} images"
     )
     terminal.answer(value, as_json=as_json, text=text if out is None else f"{text}\nwritten to {out}")
-
-
-def _note(remembered: bool) -> str:
-    return "" if remembered else "note: other keys are remembered for this address, so later commands need --pool FILE"
 
 
 def _mode(remote: bool) -> "Mode":

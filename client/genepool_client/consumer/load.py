@@ -79,7 +79,9 @@ def empty(blueprint: Blueprint, size: Size, classes: int, names: Sequence[str] =
         names: of the classes, when there are as many.
     """
     config = strict_json.loads(descendant.config_json(blueprint, size), max_bytes=1 << 16, what="config", floats=True)
-    pretrained: dict[str, Any] = {**config["pretrained_cfg"], "num_classes": classes}
+    stated = config["pretrained_cfg"].items()
+    pretrained: dict[str, Any] = {name: tuple(one) if isinstance(one, list) else one for name, one in stated}
+    pretrained["num_classes"] = classes
     if len(names) == classes and classes:
         pretrained["label_names"] = list(names)
     return timm.create_model(

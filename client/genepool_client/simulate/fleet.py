@@ -37,6 +37,7 @@ class Fleet:
             "OMP_NUM_THREADS": "1",
             "OMP_WAIT_POLICY": "PASSIVE",
             "RAY_memory_monitor_refresh_ms": "0",
+            "RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES": str(256 << 20),  # it holds invitations and receipts
             "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
             # flwr finds its helpers on PATH, and they must be those of this environment
             "PATH": f"{Path(script('flwr')).parent}{os.pathsep}{os.environ.get('PATH', '')}",
@@ -61,15 +62,14 @@ class Fleet:
         (self._cli / "config.toml").write_text(
             f'[superlink]\ndefault = "sim"\n\n[superlink.sim]\naddress = "127.0.0.1:{port}"\ninsecure = true\n'
         )
-        federation = (
-            f"num-supernodes={sites} client-resources-num-cpus=1 init-args-num-cpus={parallel} "
-            f"init-args-object-store-memory={256 << 20} init-args-include-dashboard=false"
-        )
+        federation = f"num-supernodes={sites} client-resources-num-cpus=1 init-args-num-cpus={parallel}"
         command = [script("flwr"), "run", str(fab), "sim", "--format", "json", "--federation-config", federation]
         if config:
             command += ["-c", " ".join(f"{key}={json.dumps(value)}" for key, value in config.items())]
         started = json.loads(run_json(command, env=self._cli_env, cwd=self._empty))
-        self._wait(str(started.get("run-id") or started["run_id"]), watch)
+        if not started.get("run-id"):
+            self._fail(f"Flower did not start the campaign: {started}")
+        self._wait(str(started["run-id"]), watch)
 
     @property
     def _cli_env(self) -> dict[str, str]:

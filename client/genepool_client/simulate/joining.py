@@ -1,7 +1,7 @@
 """The sites' half of a simulation: join the pool, and contribute when Flower invites them."""
 
 import importlib.util
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -40,10 +40,8 @@ def join(clock: Clock, pool: PoolProcess, sites: Sequence[SiteData], work: Path,
     return folders
 
 
-def contribute(
-    clock: Clock, pool: PoolProcess, folders: Sequence[Path], work: Path, parallel: int
-) -> Callable[[], None]:
-    """Flower invites every site once; each trains, condenses, signs and submits. Returns what ends Flower.
+def contribute(clock: Clock, pool: PoolProcess, folders: Sequence[Path], work: Path, parallel: int) -> None:
+    """Flower invites every site once; each trains, condenses, signs and submits.
 
     Raises:
         Unavailable: SIMULATION_FAILED, a site did not contribute.
@@ -62,16 +60,13 @@ def contribute(
         try:
             fleet.run(app_folder(), len(folders), parallel, {"min-nodes": len(folders)}, look)
             look()
-        except BaseException:
+        finally:
             fleet.stop()
-            raise
     late = [folder.name for folder in folders if steps_done(folder) < len(_TRACES)]
     if late:
-        fleet.stop()
         raise Unavailable(
             "SIMULATION_FAILED", f"{len(late)} sites did not contribute: {', '.join(late[:5])}", f"see {outcome}"
         )
-    return fleet.stop
 
 
 def app_folder() -> Path:

@@ -44,7 +44,7 @@ def play(options: Options, watch: Watch) -> report.Report:
         with clock.phase("pool server"):
             pool.start()
         folders = joining.join(clock, pool, scenario.sites, work, options.steps)
-        undo.callback(joining.contribute(clock, pool, folders, work, options.parallel))
+        joining.contribute(clock, pool, folders, work, options.parallel)
         entries = {entry["contribution_id"]: entry["site"] for entry in pool.operate("contributions")}
         anchors = read_anchors(pool.folder / "pool.json")
         with asking.Consumer(anchors, work, entries) as consumer:

@@ -1,6 +1,7 @@
 """What a simulation prints at its end: the table of the report, for a terminal."""
 
 from pathlib import Path
+from typing import Final
 
 from rich.console import Console
 from rich.table import Table
@@ -9,10 +10,15 @@ from genepool_client.simulate import results
 from genepool_client.simulate.experiment import CONTROLS, STARTS
 from genepool_client.simulate.report import Report, cell_text
 
+_WIDTH: Final = 140
+"""Columns of a file or pipe."""
+
 
 def show(report: Report, folder: Path) -> None:
     """Print which learngenes were chosen, the accuracies, the gains, and how verification went."""
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = _WIDTH
     chosen = Table(
         "task", "draw", "choice", "weights", box=None, pad_edge=False, title="What TALS chose", title_justify="left"
     )

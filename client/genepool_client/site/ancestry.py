@@ -16,7 +16,7 @@ from genepool_client.site.train_loop import Data, Params, Progress, Recipe, Trai
 
 CHECKPOINT: Final = "ancestry.pt"
 _HELD_OUT: Final = 10  # one image in ten of each class, never trained on
-_STEPS: Final = 320  # for 700 images
+_STEPS: Final = 280  # for 700 images
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,10 +74,10 @@ def enrol(
     as_json: JsonOption = False,
 ) -> None:
     """Register the signing key, or show the state once it is registered. The operator approves by the fingerprint."""
+    site = SiteFolder(folder)
     from genepool_client.site import enrolment
     from genepool_client.transport.channel import Connection
 
-    site = SiteFolder(folder)
     with site.locked(), Connection(site.config.anchors) as connection:
         connection.capabilities()
         if invite is not None:
@@ -101,9 +101,9 @@ def train(
     as_json: JsonOption = False,
 ) -> None:
     """Train the ancestry model on the site's images. It never leaves the folder."""
+    site = SiteFolder(folder)
     from genepool_client.site import steps as stages
 
-    site = SiteFolder(folder)
     with site.locked():
         settings = _settings(site, data, steps, device)
         if fresh:
@@ -128,9 +128,9 @@ def condense(
     as_json: JsonOption = False,
 ) -> None:
     """Condense the ancestry model into a learngene, with a noised key of the site's data."""
+    site = SiteFolder(folder)
     from genepool_client.site import steps as stages
 
-    site = SiteFolder(folder)
     with site.locked():
         settings = _settings(site, data, 0, device)
         if fresh:
@@ -148,10 +148,10 @@ def condense(
 @app.command()
 def submit(folder: Folder, *, as_json: JsonOption = False) -> None:
     """Sign the learngene and hand it to the pool; repeat it after any interruption."""
+    site = SiteFolder(folder)
     from genepool_client.site import submission
     from genepool_client.transport.channel import Connection
 
-    site = SiteFolder(folder)
     with site.locked(), Connection(site.config.anchors) as connection, terminal.progress("submitting") as report:
         connection.capabilities()
         done = submission.submit(site, connection, report)
@@ -169,10 +169,10 @@ def contribute(
     as_json: JsonOption = False,
 ) -> None:
     """Train, condense, sign and submit; goes on where it was interrupted."""
+    site = SiteFolder(folder)
     from genepool_client.site import contribution
     from genepool_client.site import steps as stages
 
-    site = SiteFolder(folder)
     with site.locked():
         settings = _settings(site, data, steps, device)
         if fresh:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import grpc
 import grpc.aio
-from grpc_health.v1 import health, health_pb2
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from genepool_protocol.v1 import (
@@ -141,7 +141,7 @@ class Front:
         contribute_pb2_grpc.add_ContributeServiceServicer_to_server(contribute, server)
         consume_pb2_grpc.add_SelectServiceServicer_to_server(SelectServicer(pool, serving), server)
         consume_pb2_grpc.add_DescendServiceServicer_to_server(DescendServicer(pool, serving, key, pool.origin), server)
-        health.health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection((*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
         for service in ("", *_SERVICES):
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)

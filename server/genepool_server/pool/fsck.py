@@ -13,7 +13,7 @@ from genepool_protocol.trust import checkpoint as heads
 from genepool_protocol.trust import digest
 from genepool_protocol.trust.keys import LogVerifier, VerifyingKey
 from genepool_protocol.trust.merkle import Tree, leaf_hash
-from genepool_protocol.wire.errors import GenepoolError, StorageError
+from genepool_protocol.wire.errors import GenepoolError
 from genepool_server.pool import contribution_rows, creation, log_rows, site_rows, sqlite
 from genepool_server.pool.blobs import FolderBlobs
 from genepool_server.pool.evidence import Position, check_row
@@ -75,7 +75,7 @@ def examine(folder: Path) -> Report:
         published = Head(place.head).read()  # before the ledger, which may grow meanwhile
         with Ledger.look(place.ledger) as ledger:
             found = _read(ledger)
-    except StorageError as exc:
+    except GenepoolError as exc:
         return Report([Problem(place.ledger.name, exc.reason, exc.message)])
     problems = [*_settings(place, found), *_log_problems(found, published), *_row_problems(found)]
     blobs = FolderBlobs(place.blobs)
@@ -88,21 +88,20 @@ class _Found:
     """The ledger at one moment."""
 
     identity: site_rows.Identity
+    log: LogVerifier
     pages: list[str]
     keys: list[Any]  # rows of the tables
     leaves: list[Any]
     checkpoints: dict[int, str]
     rows: list[Any]
 
-    @property
-    def log(self) -> LogVerifier:
-        return LogVerifier.parse(self.identity.log_vkey)
-
 
 def _read(ledger: Ledger) -> _Found:
     with ledger.read() as tx:
+        identity = site_rows.identity(tx)
         return _Found(
-            site_rows.identity(tx),
+            identity,
+            LogVerifier.parse(identity.log_vkey),
             sqlite.problems(tx),
             site_rows.raw_keys(tx),
             log_rows.raw(tx),

@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, insert, select, update
 
 from genepool_protocol.trust.keys import VerifyingKey
+from genepool_protocol.wire.errors import StorageError
 from genepool_server.admission.statement import Signer
 from genepool_server.pool import schema
 from genepool_server.pool.view import Site, SiteState
@@ -21,8 +22,14 @@ class Identity:
 
 
 def identity(tx: Connection) -> Identity:
-    """Who this pool is."""
-    row = tx.execute(select(schema.identity)).one()
+    """Who this pool is.
+
+    Raises:
+        StorageError: LEDGER_INCONSISTENT, it does not say.
+    """
+    row = tx.execute(select(schema.identity)).one_or_none()
+    if row is None:
+        raise StorageError("LEDGER_INCONSISTENT", "the ledger does not say whose it is", "restore it from the backup")
     return Identity(row.origin, row.log_vkey, row.nonce_key)
 
 

@@ -32,6 +32,7 @@ _SWITCHES: Final = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_AUTH_MODE": "token",
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "20",  # how long agents outlive a server that was killed
     "RAY_memory_monitor_refresh_ms": "0",  # it counts the page cache, where the learngenes are, as ours
     "OMP_WAIT_POLICY": "PASSIVE",
 }

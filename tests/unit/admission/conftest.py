@@ -1,5 +1,6 @@
 """A pool with one site that has packed its first contribution."""
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_server.pool.pool import Pool
-from tests.support import contributions as c
+from tests.support import sites as c
 
 
 @dataclass(frozen=True)
@@ -21,13 +22,21 @@ class World:
     scratch: Path
 
     def pack(self, **changes) -> c.Packed:
-        return self.site.pack(self.pool, self.weights, self.scratch, **changes)
+        return self.site.pack(self.pool, self.weights, **changes)
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("template")
+    with Pool.open(c.make_pool(folder)) as pool:
+        site = c.join(pool, "site-a")
+        weights = c.weights_of(pool.blueprint(c.BLUEPRINT).blueprint, np.random.default_rng(1))
+        return folder / "pool", site, weights, site.pack(pool, weights)
 
 
 @pytest.fixture
-def world(tmp_path):
-    with Pool.open(c.make_pool(tmp_path)) as pool:
-        site = c.join(pool, "site-a")
-        blueprint = pool.blueprint(c.BLUEPRINT).blueprint
-        weights = c.weights_of(blueprint, np.random.default_rng(1))
-        yield World(pool, site, blueprint, weights, site.pack(pool, weights, tmp_path), tmp_path)
+def world(template, tmp_path):
+    folder, site, weights, packed = template
+    shutil.copytree(folder, tmp_path / "pool")
+    with Pool.open(tmp_path / "pool") as pool:
+        yield World(pool, site, pool.blueprint(c.BLUEPRINT).blueprint, weights, packed, tmp_path)

@@ -8,7 +8,7 @@ import pytest
 from genepool_protocol.learngene import tensors
 from genepool_protocol.wire.errors import GenepoolError
 from genepool_server.admission import content
-from tests.support import contributions as c
+from tests.support import sites as c
 
 
 def reason_of(world, packed, sent=None):
@@ -24,7 +24,7 @@ def reason_of(world, packed, sent=None):
 
 
 def pack(world, weights, **changes):
-    return world.site.pack(world.pool, weights, world.scratch, **changes)
+    return world.site.pack(world.pool, weights, **changes)
 
 
 def changed(world, name, value):
@@ -121,14 +121,14 @@ def test_a_header_that_breaks_a_rule_is_refused_although_it_was_signed(world, ed
     head, data = header_of(world.weights)
     bad = with_header(edit(head), data)
     assert bad != world.weights
-    honest = c.file_ref(world.weights, world.scratch)
+    honest = c.file_ref(world.weights)
     file = honest.model_copy(update={"size": len(bad), "sha256": c.digest.sha256_hex(bad)})
     packed = pack(world, bad, file=file, tensors=c.tensor_refs(world.weights))
     assert reason_of(world, packed) == "SAFETENSORS_MALFORMED"
 
 
 def test_a_truncated_or_longer_file_is_refused_although_it_was_signed(world):
-    honest = c.file_ref(world.weights, world.scratch)
+    honest = c.file_ref(world.weights)
     for bad in (world.weights[:-8], world.weights + bytes(8)):
         file = honest.model_copy(update={"size": len(bad), "sha256": c.digest.sha256_hex(bad)})
         packed = pack(world, bad, file=file, tensors=c.tensor_refs(world.weights))
@@ -143,5 +143,5 @@ def test_a_file_with_other_tensors_than_its_manifest_says_is_refused(world):
 
 
 def test_a_wrong_tensor_digest_is_refused(world):
-    file = c.file_ref(world.weights, world.scratch).model_copy(update={"tensor_digest": "0" * 64})
+    file = c.file_ref(world.weights).model_copy(update={"tensor_digest": "0" * 64})
     assert reason_of(world, pack(world, world.weights, file=file)) == "DIGEST_MISMATCH"

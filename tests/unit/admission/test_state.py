@@ -9,7 +9,7 @@ import pytest
 from genepool_protocol.learngene.manifest import Observed, Privacy
 from genepool_protocol.wire.errors import GenepoolError
 from genepool_server.admission import nonces
-from tests.support import contributions as c
+from tests.support import sites as c
 
 
 def reason_of(world, packed, now=c.NOW):
@@ -104,7 +104,7 @@ def test_a_site_that_saw_another_log_is_refused(world, observed):
 def test_an_older_head_of_this_log_is_fine(world):
     world.pool.commit(c.upload(world.pool, world.packed), c.NOW)
     weights = c.weights_of(world.blueprint, np.random.default_rng(2))
-    packed = world.site.pack(world.pool, weights, world.scratch, observed=Observed(size=0, root=""))
+    packed = world.site.pack(world.pool, weights, observed=Observed(size=0, root=""))
     assert world.pool.begin(packed.bundle, packed.manifest, c.NOW).committed_size == 0
 
 
@@ -130,7 +130,7 @@ def test_tensors_that_are_not_the_blueprints_are_refused(world, change):
 
 @pytest.mark.parametrize("size", [1, 1000, (64 << 20) + 8, 1 << 40])
 def test_a_size_that_the_tensors_cannot_have_is_refused(world, size):
-    file = c.file_ref(world.weights, world.scratch).model_copy(update={"size": size})
+    file = c.file_ref(world.weights).model_copy(update={"size": size})
     assert reason_of(world, world.pack(file=file)) == "ARCH_MISMATCH"
 
 

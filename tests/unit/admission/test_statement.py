@@ -2,6 +2,7 @@
 
 import base64
 import json
+from types import SimpleNamespace
 
 import pytest
 import rfc8785
@@ -12,7 +13,14 @@ from genepool_protocol.trust.keys import SigningKey
 from genepool_protocol.trust.statement import model_statement
 from genepool_protocol.wire.errors import GenepoolError
 from genepool_server.admission import statement
-from tests.support import contributions as c
+from tests.support import sites as c
+
+
+@pytest.fixture
+def world(template):
+    """The signed artefact only: these checks need no pool."""
+    _, site, weights, packed = template
+    return SimpleNamespace(site=site, weights=weights, packed=packed)
 
 
 def finder(site, state="ACTIVE"):

@@ -3,10 +3,10 @@
 import json
 
 import pytest
-
 from genepool_protocol.learngene.manifest import check_architecture, file_layout, parse_manifest
 from genepool_protocol.trust import strict_json
 from genepool_protocol.wire.errors import InvalidInput
+
 from tests.support.contributions import manifest_for
 from tests.support.genes import tiny_blueprint
 
@@ -40,8 +40,8 @@ def test_only_canonical_bytes_are_a_manifest():
 def test_a_manifest_gives_no_image_away():
     """Numbers, names and digests: no member holds free text beyond the software's name."""
     assert set(json.loads(MANIFEST.canonical())) == {
-        "schema", "pool", "site", "seq", "prev", "nonce", "not_after", "observed", "blueprint", "basis", "file", "tensors",
-        "training", "privacy", "license",
+        "schema", "pool", "site", "seq", "prev", "nonce", "not_after", "observed", "blueprint", "basis", "file",
+        "tensors", "training", "privacy", "license",
     }  # fmt: skip
 
 
@@ -106,7 +106,7 @@ def test_a_refusal_names_the_member_and_not_its_value():
 
 def test_a_learngene_file_is_the_gene_and_then_its_key():
     layout = file_layout(BLUEPRINT)
-    assert list(layout)[0] == "patch_embed.proj.weight"
+    assert next(iter(layout)) == "patch_embed.proj.weight"
     assert list(layout.items())[-2:] == [("key.mean", (16,)), ("key.std", (16,))]
 
 

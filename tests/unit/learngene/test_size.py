@@ -1,11 +1,10 @@
 """Sizes and budgets as people write them."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from genepool_protocol.learngene.size import Budget, Size, parse_amount, sizes
 from genepool_protocol.wire.errors import InvalidInput
+from hypothesis import given
+from hypothesis import strategies as st
 
 
 def refused(function, *args, **options) -> None:
@@ -25,7 +24,9 @@ def test_a_size_survives_its_text(depth, heads):
     assert Size.parse(str(Size(depth, heads))) == Size(depth, heads)
 
 
-@pytest.mark.parametrize("text", ["", "6", "6,", ",2", "6,2,1", "0,2", "6,0", "00,1", "-6,2", "6x2", "6.0,2", "a,b", "10000,1"])
+@pytest.mark.parametrize(
+    "text", ["", "6", "6,", ",2", "6,2,1", "0,2", "6,0", "00,1", "-6,2", "6x2", "6.0,2", "a,b", "10000,1"]
+)
 def test_what_is_no_size_is_refused(text):
     refused(Size.parse, text)
 

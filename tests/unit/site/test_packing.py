@@ -1,4 +1,4 @@
-"""The artefact: what is signed is what lies there, the same input gives the same bytes, half precision has its limits."""
+"""The artefact: what is signed is what lies there, the same input gives the same bytes, half precision is finite."""
 
 from dataclasses import replace
 from datetime import UTC, datetime

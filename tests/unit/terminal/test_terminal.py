@@ -9,11 +9,10 @@ import time
 
 import pytest
 import typer
-
 from genepool_protocol import terminal
 from genepool_protocol.wire.errors import REASONS, InvalidInput, error
 
-APP = '''
+APP = """
 import sys, time
 import typer
 from genepool_protocol import terminal
@@ -32,7 +31,7 @@ def lines() -> None:
         print("line")
 
 terminal.run(app, "tool")
-'''
+"""
 
 
 def outcome(monkeypatch, command, *argv) -> int:
@@ -56,7 +55,9 @@ def raising(exc):
     return command
 
 
-@pytest.mark.parametrize("reason", ["OPTION_INVALID", "FILE_MISSING", "SIGNATURE_INVALID", "BUSY", "OFFSET", "INTERNAL"])
+@pytest.mark.parametrize(
+    "reason", ["OPTION_INVALID", "FILE_MISSING", "SIGNATURE_INVALID", "BUSY", "OFFSET", "INTERNAL"]
+)
 def test_an_error_of_ours_ends_with_its_classs_exit_code(monkeypatch, capsys, reason):
     code = outcome(monkeypatch, raising(error(reason, "it went wrong", "mend it")), "do")
     out, err = capsys.readouterr()
@@ -70,7 +71,11 @@ def test_with_json_the_error_is_one_value_on_standard_output(monkeypatch, capsys
         raise InvalidInput("NAME_INVALID", "bad name", "choose another")
 
     assert outcome(monkeypatch, command, "do", "--json") == 2
-    assert json.loads(capsys.readouterr().out) == {"error": "NAME_INVALID", "message": "bad name", "fix": "choose another"}
+    assert json.loads(capsys.readouterr().out) == {
+        "error": "NAME_INVALID",
+        "message": "bad name",
+        "fix": "choose another",
+    }
 
 
 @pytest.mark.parametrize("code", [0, 1, 7])
@@ -94,7 +99,9 @@ def test_wrong_usage_is_2(monkeypatch, capsys, argv):
     assert "o such" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("number", "reason"), [(28, "DISK_FULL"), (122, "DISK_FULL"), (5, "DISK_FAILED"), (30, "DISK_FAILED")])
+@pytest.mark.parametrize(
+    ("number", "reason"), [(28, "DISK_FULL"), (122, "DISK_FULL"), (5, "DISK_FAILED"), (30, "DISK_FAILED")]
+)
 def test_a_disk_that_cannot_take_it_is_an_error_of_ours(monkeypatch, capsys, number, reason):
     assert outcome(monkeypatch, raising(OSError(number, os.strerror(number), "/data/file")), "do") == 7
     err = capsys.readouterr().err

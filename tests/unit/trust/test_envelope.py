@@ -4,13 +4,12 @@ import base64
 import json
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from genepool_protocol.trust import envelope
 from genepool_protocol.trust.keys import SigningKey
 from genepool_protocol.wire.errors import InvalidInput, VerificationError
 from genepool_protocol.wire.limits import LIMITS
+from hypothesis import given
+from hypothesis import strategies as st
 
 KEY = SigningKey.generate()
 PAYLOAD = b'{"_type":"x"}'
@@ -31,7 +30,12 @@ def changed(edit) -> bytes:
 
 def test_a_bundle_comes_back_with_its_parts():
     bundle = envelope.parse(RAW)
-    assert (bundle.payload, bundle.keyid, bundle.hint, bundle.tlog) == (PAYLOAD, KEY.public.keyid, KEY.public.hint, None)
+    assert (bundle.payload, bundle.keyid, bundle.hint, bundle.tlog) == (
+        PAYLOAD,
+        KEY.public.keyid,
+        KEY.public.hint,
+        None,
+    )
     verified = envelope.verify(bundle, KEY.public)
     assert (verified.payload, verified.key, verified.signature) == (PAYLOAD, KEY.public, bundle.signature)
 
@@ -65,7 +69,9 @@ def test_another_payload_was_not_signed():
 
 def test_optional_members_may_be_absent():
     bundle = envelope.parse(
-        changed(lambda v: (v["verificationMaterial"].pop("tlogEntries"), v["dsseEnvelope"]["signatures"][0].pop("keyid")))
+        changed(
+            lambda v: (v["verificationMaterial"].pop("tlogEntries"), v["dsseEnvelope"]["signatures"][0].pop("keyid"))
+        )
     )
     assert (bundle.keyid, bundle.tlog) == ("", None)
 

@@ -7,7 +7,6 @@ import hmac
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, utils
-
 from genepool_protocol.trust.keys import LogSigner, LogVerifier, SigningKey, VerifyingKey
 from genepool_protocol.wire.errors import InvalidInput, VerificationError
 
@@ -51,7 +50,9 @@ def test_only_ed25519_signs_checkpoints(kind):
     assert reason_of(LogSigner.from_pem, "pool/log", private_pem(OTHER_KEYS[kind])) == "KEY_MALFORMED"
 
 
-@pytest.mark.parametrize("text", ["", "no key", "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", "\ud800"])
+@pytest.mark.parametrize(
+    "text", ["", "no key", "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", "\ud800"]
+)
 def test_what_is_no_key_is_refused(text):
     assert reason_of(VerifyingKey.from_pem, text) == "KEY_MALFORMED"
     assert reason_of(SigningKey.from_pem, text.encode(errors="replace")) == "KEY_MALFORMED"

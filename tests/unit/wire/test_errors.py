@@ -4,7 +4,6 @@ import pickle
 
 import grpc
 import pytest
-
 from genepool_protocol.wire import errors
 
 

@@ -4,7 +4,6 @@ from concurrent import futures
 
 import grpc
 import pytest
-
 from genepool_protocol.v1 import pool_pb2, pool_pb2_grpc
 from genepool_protocol.wire import errors, status
 
@@ -14,10 +13,10 @@ class Failing(pool_pb2_grpc.LogServiceServicer):
 
     failure: object = None
 
-    def GetCheckpoint(self, request, context):
+    def GetCheckpoint(self, request, context):  # noqa: N802
         context.abort_with_status(self.failure)
 
-    def GetEntries(self, request, context):
+    def GetEntries(self, request, context):  # noqa: N802
         return pool_pb2.GetEntriesResponse(leaves=[b"x" * (5 << 20)])
 
 

@@ -1,0 +1,64 @@
+"""Flower's own engine, a real pool, two simulated sites: invitations go out, receipts come back, weights never do."""
+
+import json
+
+import numpy as np
+import pytest
+
+from genepool_client.simulate.fleet import Fleet
+from genepool_client.site import outbox, steps
+from genepool_client.site.code import code_identity
+from genepool_protocol.wire.errors import GenepoolError
+from genepool_server.campaign import server_app
+from genepool_server.campaign.fab import app_folder
+from tests.integration.site.world import World
+from tests.support.images import write_classes
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    monkeypatch.setenv("GENEPOOL_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "world").mkdir()
+    made = World(tmp_path / "world")
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def fleet(world, tmp_path):
+    report = tmp_path / "campaign.json"
+    env = {server_app.ANCHORS: str(world.anchors), server_app.REPORT: str(report)}
+    made = Fleet(tmp_path / "flower", world.root, env)
+    yield made
+    made.stop()
+
+
+def test_two_sites_contribute_and_one_that_cannot_is_reported(world, fleet, tmp_path):
+    sites = []
+    for index in range(2):
+        data = write_classes(tmp_path / f"data-{index}", {"a": 12, "b": 12}, np.random.default_rng(index))
+        sites.append(world.site(f"site-00{index}", data=data))
+
+    watched = []
+    fleet.run(app_folder(), 2, 1, {"min-nodes": 2}, lambda: watched.append(1))
+    report = json.loads((tmp_path / "campaign.json").read_text())
+    assert (report["state"], report["accepted"], report["quorum"]) == ("completed", 2, 2)
+    assert {row["result"] for row in report["sites"]} == {"accepted"}
+    assert {row["claim"]["code"] for row in report["sites"]} == {code_identity()}
+    claimed = {row["claim"]["contribution_id"] for row in report["sites"]}
+    assert claimed == {steps.submitted(site).contribution_id for site in sites} == set(world.contributions())
+    assert watched
+
+    # again, with a site whose folder is gone: the other one answers the receipt that it has
+    (sites[1].path / "site.json").unlink()
+    with pytest.raises(GenepoolError) as caught:
+        fleet.run(app_folder(), 2, 1, {"min-nodes": 2}, lambda: None)
+    assert caught.value.reason == "SIMULATION_FAILED"
+    report = json.loads((tmp_path / "campaign.json").read_text())
+    assert (report["state"], report["accepted"]) == ("quorum missed", 1)
+    failed = next(row for row in report["sites"] if row["result"] == "failed")
+    assert (failed["reason"][:6], str(world.root) in failed["reason"]) == ("[1000]", False)
+    assert len(outbox.artefacts(sites[0])) == 1

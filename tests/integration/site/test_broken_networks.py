@@ -1,0 +1,119 @@
+"""Uploads that are cut, killed and outlived: what the pool has is not sent again, and the receipt is the same."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from genepool_client.site import outbox, submission
+from genepool_client.site.folder import SiteFolder
+from genepool_client.transport.channel import Connection
+from genepool_protocol.wire.errors import GenepoolError
+from tests.integration.site.proxy import Proxy
+from tests.integration.site.world import World, condensed, silent
+
+pytestmark = pytest.mark.slow
+
+BIG = {"head_dim": 64, "heads": 10, "mlp_ratio": 4}
+"""A learngene of some 20 MB."""
+MIB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def big(tmp_path_factory):
+    made = World(tmp_path_factory.mktemp("big"), **BIG)
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def proxy(big):
+    made = Proxy(("127.0.0.1", big.port))
+    yield made
+    made.close()
+
+
+def through(site: SiteFolder, proxy: Proxy) -> None:
+    anchors = site.config.anchors.model_dump(by_alias=True)
+    site.change(anchors={**anchors, "address": proxy.address})
+
+
+def submit(site: SiteFolder, progress=silent) -> submission.Submitted:
+    with Connection(site.config.anchors) as connection:
+        return submission.submit(site, connection, progress)
+
+
+def test_a_connection_that_is_cut_goes_on_where_it_was(big, proxy):
+    site = big.site("cut")
+    condensed(site, 1)
+    through(site, proxy)
+    proxy.cut_after = 12 * MIB
+    done = submit(site)
+    size = outbox.Artefact(site.outbox / "1").weights.stat().st_size
+    assert (done.size_bytes, proxy.cuts) == (size, 1)
+    assert proxy.sent < size + 12 * MIB - 6 * MIB  # at least 8 MiB were durable before the cut
+
+
+def test_a_client_that_is_killed_in_the_middle_ends_with_the_same_artefact(big, proxy):
+    site = big.site("killed")
+    condensed(site, 2)
+    through(site, proxy)
+    proxy.stall_after = 10 * MIB
+    code = (
+        "import sys; from pathlib import Path; from tests.integration.site import test_broken_networks as t; "
+        "t.submit(t.SiteFolder(Path(sys.argv[1])))"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, str(site.path)], env={**os.environ, "PYTHONPATH": str(Path.cwd())}
+    )
+    assert proxy.stalled.wait(60)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    before = outbox.Artefact(site.outbox / "1").contribution_id
+    first = proxy.sent
+    proxy.stall_after = None
+    done = submit(site)
+    assert done.contribution_id == before
+    assert proxy.sent - first < done.size_bytes - 6 * MIB
+    assert submit(site) == done
+
+
+def test_a_pool_that_is_killed_and_comes_back_gets_the_rest(big, proxy):
+    site = big.site("patient")
+    condensed(site, 3)
+    through(site, proxy)
+    events = []
+
+    def restart(done: int, total: int, _note: str) -> None:
+        if done > 10 * MIB and not events:
+            events.append(done)
+            big.kill()
+            big.start()
+
+    done = submit(site, restart)
+    assert events
+    assert outbox.Artefact(site.outbox / "1").received
+    assert big.contributions()[done.contribution_id].site == "patient"
+
+
+def test_a_pool_that_stays_away_is_said_so_and_nothing_is_lost(big, proxy, monkeypatch):
+    monkeypatch.setattr("genepool_client.transport.upload._WAIT", 1.0)
+    site = big.site("alone")
+    condensed(site, 4)
+    through(site, proxy)
+
+    def vanish(done: int, _total: int, _note: str) -> None:
+        if done > 4 * MIB:
+            proxy.close()
+
+    with pytest.raises(GenepoolError) as caught:
+        submit(site, vanish)
+    assert caught.value.reason in {"POOL_UNREACHABLE", "TOO_SLOW"}
+    artefact = outbox.Artefact(site.outbox / "1")
+    assert (artefact.signed, artefact.received) == (True, False)
+    through(site, Proxy(("127.0.0.1", big.port)))
+    assert submit(site).contribution_id == artefact.contribution_id

@@ -1,0 +1,319 @@
+"""A site and a real pool server: joining, contributing, repeating, and what is said when something is wrong."""
+
+import json
+import os
+import stat
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from flwr.app import ConfigRecord, Context, Message, RecordDict
+from flwr.supercore.task_identity import TaskIdentity
+
+from genepool_client.site import contribution, enrolment, guard, outbox, overview, packing, steps, submission
+from genepool_client.site.client_app import SIMULATION_ROOT, app
+from genepool_client.site.code import code_identity
+from genepool_client.site.folder import SiteFolder
+from genepool_client.site.steps import Settings
+from genepool_client.transport.channel import Connection
+from genepool_protocol import terminal
+from genepool_protocol.learngene.manifest import parse_manifest
+from genepool_protocol.trust.anchors import read_anchors
+from genepool_protocol.wire.errors import GenepoolError
+from genepool_server.campaign.claims import claim_of
+from genepool_server.campaign.confirm import PoolWitness
+from tests.integration.site.world import condensed, silent
+from tests.support.images import write_classes
+
+COUNTS = {"a": 12, "b": 12, "c": 12}
+
+
+@pytest.fixture
+def data(tmp_path):
+    return write_classes(tmp_path / "data", COUNTS, np.random.default_rng(0))
+
+
+def refused(call, *arguments, **options) -> GenepoolError:
+    with pytest.raises(GenepoolError) as caught:
+        call(*arguments, **options)
+    return caught.value
+
+
+def submit(site: SiteFolder) -> submission.Submitted:
+    with Connection(site.config.anchors) as connection:
+        return submission.submit(site, connection, silent)
+
+
+def test_the_whole_way_of_a_site(world, data):
+    site = world.site("whole-way", data=data, approve=False)
+    settings = Settings(device="cpu")
+    assert refused(contribution.contribute, site, settings, terminal.progress).reason == "SITE_NOT_ACTIVE"
+    world.approve("whole-way")
+
+    first = contribution.contribute(site, settings, terminal.progress)
+    assert (first.trained.images, first.trained.classes, first.trained.steps) == (36, 3, 2)
+    kept = outbox.Artefact(site.outbox / "1")
+    assert kept.verify(kept.receipt(), site.signing_key().public, site.config.anchors.log)
+    listed = world.contributions()[first.submitted.contribution_id]
+    assert (listed.site, listed.license) == ("whole-way", "CC-BY-4.0")
+    assert steps.submitted(site).contribution_id == first.submitted.contribution_id
+
+    again = contribution.contribute(site, settings, terminal.progress)
+    assert again.submitted.contribution_id == first.submitted.contribution_id
+    assert len(outbox.artefacts(site)) == 1
+
+    write_classes(data / "more", {"d": 12}, np.random.default_rng(1))
+    (data / "more" / "d").rename(data / "d")
+    (data / "more").rmdir()
+    second = contribution.contribute(site, settings, terminal.progress).submitted
+    manifest = parse_manifest(outbox.Artefact(site.outbox / "2").manifest())
+    assert (second.seq, manifest.prev) == (2, first.submitted.contribution_id)
+    assert manifest.observed.size > 0
+    shown = overview.overview(site)
+    assert (shown["state"], [row["seq"] for row in shown["contributions"]]) == ("ACTIVE", [1, 2])
+
+
+def test_only_the_signed_files_leave_and_no_key_is_readable(world, data):
+    site = world.site("tidy", data=data)
+    contribution.contribute(site, Settings(device="cpu"), terminal.progress)
+    names = {path.name for path in (site.outbox / "1").iterdir()}
+    assert names == {"learngene.safetensors", "manifest.json", "model.sig", "receipt.sig"}
+    assert stat.S_IMODE((site.path / "keys" / "signing.pem").stat().st_mode) == 0o600
+    assert not (site.path / "invite.json").exists()
+    assert not list(site.work.glob("*.pt"))
+
+
+@pytest.mark.parametrize("case", ["address", "ca", "pool", "data", "one-class", "licence", "invite", "not-empty"])
+def test_init_writes_nothing_when_anything_is_wrong(world, tmp_path, data, case):
+    folder, invite = tmp_path / "site", world.invited(f"wrong-{case}")
+    pool, given = str(world.anchors), str(data)
+    value = json.loads(invite.read_text())
+    other = read_anchors(world.anchors).model_dump(by_alias=True)
+    if case == "address":
+        pool = "127.0.0.1:1"
+    elif case == "ca":
+        value["anchors"]["ca_pem"] = make_ca()
+        pool = ""
+    elif case == "pool":
+        other["log_vkey"] = "pool.other/log+00000000+AAAA"
+        (tmp_path / "pool.json").write_text(json.dumps(other))
+        pool = str(tmp_path / "pool.json")
+    elif case == "data":
+        given = str(tmp_path / "nothing")
+    elif case == "one-class":
+        given = str(write_classes(tmp_path / "one", {"a": 2}, np.random.default_rng(0)))
+    elif case == "not-empty":
+        (folder / "something").mkdir(parents=True)
+    elif case == "invite":
+        value["secret"] = "short"
+    invite.write_text(json.dumps(value))
+    before = sorted(path for path in tmp_path.rglob("*"))
+    setup = enrolment.Setup(invite=invite, pool=pool, data=given, license="§" if case == "licence" else "MIT")
+    reason = {
+        "address": "POOL_UNREACHABLE",
+        "ca": "POOL_UNTRUSTED",
+        "pool": "KEY_UNKNOWN",
+        "data": "PATH_MISSING",
+        "one-class": "ONE_CLASS_ONLY",
+        "licence": "CONFIG_INVALID",
+        "invite": "FILE_MALFORMED",
+        "not-empty": "PATH_NOT_EMPTY",
+    }
+    assert refused(enrolment.init, folder, setup).reason == reason[case]
+    assert sorted(path for path in tmp_path.rglob("*")) == before
+
+
+def make_ca() -> str:
+    """Another authority's certificate, from openssl."""
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    command += ["-keyout", "/dev/null", "-days", "2", "-subj", "/CN=another"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def test_enrolling_is_idempotent_and_an_invitation_works_once(world, tmp_path):
+    invite = world.invited("once")
+    site = enrolment.init(tmp_path / "one", enrolment.Setup(invite=invite))
+    twin = enrolment.init(tmp_path / "two", enrolment.Setup(invite=invite))
+    with Connection(site.config.anchors) as connection:
+        first = enrolment.enrol(site, connection)
+        assert (first.state, first.keyid) == ("PENDING", site.signing_key().public.keyid)
+        assert enrolment.enrol(site, connection) == first
+        assert refused(enrolment.enrol, twin, connection).reason == "INVITE_USED"
+    world.approve("once")
+    with Connection(site.config.anchors) as connection:
+        assert enrolment.enrol(site, connection).state == "ACTIVE"
+    found = refused(enrolment.replace_invite, site, world.invited("someone-else"))
+    assert found.reason == "SITE_MISMATCH"
+
+
+def test_the_server_must_be_the_one_of_the_anchors(world):
+    anchors = read_anchors(world.anchors)
+    for change in ({"origin": "other/log"}, {"release_key_pem": key_pem()}):
+        with Connection(anchors.model_copy(update=change)) as connection:
+            assert refused(connection.capabilities).reason == "KEY_UNKNOWN"
+
+
+def key_pem() -> str:
+    from genepool_protocol.trust.keys import SigningKey
+
+    return SigningKey.generate().public.pem
+
+
+def test_a_step_says_which_one_comes_first(world, data, tmp_path):
+    site = world.site("hasty", data=data)
+    pictures = steps.images(site, Settings(), silent)
+    assert refused(submit, site).reason == "STEP_MISSING"
+    found = refused(steps.condense_learngene, site, pictures, Settings(), silent)
+    assert (found.reason, "genepool site train" in found.fix) == ("STEP_MISSING", True)
+    steps.train(site, pictures, Settings(device="cpu"), silent)
+    assert refused(submit, site).fix.startswith("first: genepool site condense")
+    other = steps.images(
+        site, Settings(data=str(write_classes(tmp_path / "x", COUNTS, np.random.default_rng(7)))), silent
+    )
+    assert refused(steps.condense_learngene, site, other, Settings(), silent).reason == "DATA_CHANGED"
+    with site.locked():
+        assert refused(SiteFolder(site.path).locked().__enter__).reason == "FOLDER_IN_USE"
+    assert refused(steps.resolve_device, "tpu").reason == "OPTION_INVALID"
+
+
+def test_an_ended_nonce_leads_to_a_fresh_signature_over_the_same_weights(world):
+    site = world.site("late")
+    condensed(site, 1)
+    record, gene = steps.condensed(site)
+    blueprint, _ = steps.family(site)
+    weights = packing.encode(blueprint, gene)
+    artefact = outbox.place(site, 1, weights, None)
+    stale = packing.Chain(
+        pool=site.config.anchors.origin,
+        site="late",
+        seq=1,
+        prev=packing.FIRST,
+        nonce="A" * 43,
+        not_after=submission._moment("2031-01-01T00:00:00Z"),
+        observed=None,
+    )
+    facts = submission.facts(site, record)
+    signed = packing.sign(blueprint, packing.describe(artefact.weights), stale, facts, site.signing_key())
+    outbox.seal(artefact, signed)
+    done = submit(site)
+    assert done.contribution_id != signed.contribution_id
+    assert (done.seq, artefact.weights.read_bytes()) == (1, weights)
+
+
+def test_an_artefact_whose_signature_was_not_written_yet_is_signed_again(world):
+    site = world.site("crashed")
+    condensed(site, 2)
+    record, gene = steps.condensed(site)
+    blueprint, _ = steps.family(site)
+    outbox.place(site, 1, packing.encode(blueprint, gene), None)
+    outbox.place(site, 5, b"unfinished", None)
+    assert record.steps == 1
+    assert submit(site).seq == 1
+    assert [one.seq for one in outbox.artefacts(site)] == [1]
+
+
+def test_a_lost_receipt_is_fetched_again(world):
+    site = world.site("forgetful")
+    condensed(site, 3)
+    first = submit(site)
+    kept = outbox.Artefact(site.outbox / "1")
+    receipt = kept.receipt()
+    (kept.path / outbox.RECEIPT_FILE).unlink()
+    assert submit(site) == first
+    assert kept.receipt() == receipt
+    # also when other weights come after it
+    (kept.path / outbox.RECEIPT_FILE).unlink()
+    condensed(site, 4)
+    assert submit(site).seq == 2
+    assert kept.received
+
+
+def test_what_was_changed_after_signing_is_not_sent(world):
+    site = world.site("changed")
+    condensed(site, 5)
+    submit(site)
+    kept = outbox.Artefact(site.outbox / "1")
+    (kept.path / outbox.RECEIPT_FILE).unlink()
+    (kept.path / "manifest.json").write_bytes(kept.manifest() + b" ")
+    assert refused(submit, site).reason == "BLOB_CORRUPT"
+
+
+def test_the_same_weights_by_another_site_are_refused_and_nothing_is_kept(world):
+    for name in ("original", "copycat"):
+        site = world.site(name)
+        condensed(site, 6)
+        if name == "original":
+            submit(site)
+    assert refused(submit, site).reason == "DUPLICATE_WEIGHTS"
+    assert not outbox.Artefact(site.outbox / "1").received
+
+
+def test_a_log_that_shows_another_face_is_caught(world):
+    from genepool_protocol.trust import checkpoint
+    from genepool_protocol.trust.keys import LogSigner
+
+    site = world.site("suspicious")
+    condensed(site, 7)
+    submit(site)
+    size = checkpoint.verify(site.checkpoint.read_text(), site.config.anchors.log).size
+    signer = LogSigner.from_pem(site.config.anchors.origin, (world.pool.folder / "keys" / "log.pem").read_bytes())
+    site.checkpoint.write_text(checkpoint.sign(size, b"\1" * 32, signer).note)
+    condensed(site, 8)
+    assert refused(submit, site).reason == "LOG_FORK"
+    assert len(list((site.path / "fork-evidence").iterdir())) == 2
+    assert [one.seq for one in outbox.artefacts(site)] == [1]
+
+
+def test_the_client_app_answers_a_receipt_that_the_pool_confirms(world, data, tmp_path, monkeypatch):
+    site = world.site("flower", data=data)
+    (tmp_path / "site-003").symlink_to(site.path)
+    monkeypatch.setenv(SIMULATION_ROOT, str(tmp_path))
+    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1
+    message = Message(RecordDict({"config": ConfigRecord()}), 7, "query.contribute")
+    context = Context(run_id=1, node_id=7, node_config={"partition-id": 3}, state=RecordDict(), run_config={})
+    reply = app(message, context)
+    assert not reply.has_error()
+    assert guard.violation(reply.content) is None
+    claim = claim_of(dict(reply.content["receipt"]))
+    assert (claim.code, claim.contribution_id) == (code_identity(), steps.submitted(site).contribution_id)
+    with PoolWitness(read_anchors(world.anchors)) as witness:
+        assert witness.confirm(claim) >= 0
+        false = {"contribution_id": "0" * 64}, {"sha256": "0" * 64}
+        reasons = [refused(witness.confirm, type(claim)(**{**as_dict(claim), **change})).reason for change in false]
+    assert reasons == ["CONTRIBUTION_UNKNOWN", "PROOF_INVALID"]
+
+
+def as_dict(claim) -> dict:
+    return {name: getattr(claim, name) for name in claim.__slots__}
+
+
+RUN = "from genepool_client.site.commands import app; from genepool_protocol import terminal; terminal.run(app, 'site')"
+
+
+def command(*arguments) -> tuple[int, dict, str]:
+    """Exit code, JSON answer and stderr of `genepool site ...` in a process of its own."""
+    words = [sys.executable, "-c", RUN, *map(str, arguments), "--json"]
+    done = subprocess.run(words, capture_output=True, text=True, env={**os.environ}, check=False)
+    return done.returncode, json.loads(done.stdout), done.stderr
+
+
+@pytest.mark.slow
+def test_the_commands_tell_the_same_story(world, data, tmp_path):
+    folder, invite = tmp_path / "site", world.invited("typed")
+    code, answer, _ = command("init", folder, "--pool", world.anchors, "--invite", invite, "--steps", 2)
+    assert (code, answer["site"]) == (0, "typed")
+    code, answer, _ = command("enrol", folder)
+    assert (code, answer["state"]) == (0, "PENDING")
+    world.approve("typed")
+    assert command("train", folder)[:2][1]["error"] == "OPTION_INVALID"
+    code, answer, text = command("train", folder, "--data", data, "--device", "cpu")
+    assert (code, answer["steps"], "training: " in text) == (0, 2, True)
+    code, answer, _ = command("condense", folder, "--device", "cpu")
+    assert (code, answer["ancestry"]["images"]) == (0, 36)
+    code, answer, _ = command("submit", folder)
+    assert code == 0
+    code, shown, _ = command("status", folder)
+    assert (shown["state"], shown["contributions"][0]["contribution_id"]) == ("ACTIVE", answer["contribution_id"])
+    assert command("status", tmp_path)[0] == 3
+    assert command("enrol", folder, "--invite", tmp_path / "none")[0] == 2

@@ -1,0 +1,107 @@
+"""A pool server process, and sites of it, for tests."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from genepool_client.simulate.pool_process import PoolProcess
+from genepool_client.simulate.processes import Child, run_json, script
+from genepool_client.site import enrolment, steps
+from genepool_client.site.folder import SiteFolder
+from genepool_client.site.steps import Condensed, Trained
+from genepool_client.transport.channel import Connection
+from genepool_client.transport.durable import write_atomic, write_json
+from genepool_protocol.learngene import tensors
+from genepool_protocol.learngene.manifest import file_layout
+from genepool_protocol.trust import digest
+from genepool_protocol.trust.anchors import Invite, read_anchors
+from genepool_server import operating
+from genepool_server.pool.view import Contribution
+from tests.support.genes import write_seed
+
+
+def silent(_done: int, _total: int, _note: str) -> None:
+    """Progress that nobody watches."""
+
+
+class World:
+    """A real `genepool-server` with a blueprint of the test's own; the pool's port stays the same when it restarts.
+
+    Args:
+        root: an empty folder.
+        blueprint: what `tiny_blueprint` is changed by.
+    """
+
+    def __init__(self, root: Path, **blueprint) -> None:
+        self.root, self.port = root, 0
+        write_seed(root / "blueprint", np.random.default_rng(0), **blueprint)
+        self._child: Child | None = None
+        made = ["init", str(root / "pool"), "--blueprint", str(root / "blueprint"), "--workers", "0"]
+        run_json([script("genepool-server"), *made], env={}, cwd=root)
+        self.pool = PoolProcess(root / "pool", root, "")
+
+    def start(self) -> None:
+        command = [script("genepool-server"), "serve", str(self.pool.folder), "--listen", f"127.0.0.1:{self.port}"]
+        log = self.root / f"pool-{len(list(self.root.glob('pool-*.log')))}.log"
+        self._child = Child("the pool server", command, log, env={}, cwd=self.root)
+        self._child.wait_for("serving ", 60)
+        self.port = int((self.pool.folder / "address").read_text().strip().rpartition(":")[2])
+
+    def kill(self) -> None:
+        """End the server without warning."""
+        self._child._process.kill()
+        self._child.wait(10)
+        self._child.stop()
+
+    def stop(self) -> None:
+        self._child.stop()
+
+    @property
+    def anchors(self) -> Path:
+        return self.pool.folder / "pool.json"
+
+    def invited(self, name: str) -> Path:
+        """An invitation's file; through the operator's socket, as the command does, but without its process."""
+        path = self.root / f"invite-{name}.json"
+        with operating.operate(self.pool.folder) as operator:
+            invite_id, secret = operator.invite(name, datetime.now(UTC))
+        invite = Invite(site=name, invite_id=invite_id, secret=secret, anchors=read_anchors(self.anchors))
+        write_json(path, invite.model_dump(by_alias=True))
+        return path
+
+    def approve(self, name: str) -> None:
+        with operating.operate(self.pool.folder) as operator:
+            operator.approve(name)
+
+    def contributions(self) -> dict[str, Contribution]:
+        with operating.operate(self.pool.folder) as operator:
+            return {one.contribution_id: one for one in operator.contributions()}
+
+    def site(self, name: str, *, data: Path | None = None, address: str = "", approve: bool = True) -> SiteFolder:
+        """An enrolled site in `root/name`."""
+        setup = enrolment.Setup(invite=self.invited(name), pool=address, data=str(data or ""), steps=2)
+        site = enrolment.init(self.root / name, setup)
+        with Connection(site.config.anchors) as connection:
+            enrolment.enrol(site, connection)
+        if approve:
+            self.approve(name)
+        return site
+
+
+def condensed(site: SiteFolder, rng: int) -> None:
+    """Put a learngene of random numbers where condensing leaves it: submitting does not care where it came from."""
+    blueprint, _ = steps.family(site)
+    generator = np.random.default_rng(rng)
+    gene = {
+        name: (0.01 * generator.standard_normal(shape)).astype(np.float32)
+        for name, shape in file_layout(blueprint).items()
+    }
+    gene["key.std"] = np.abs(gene["key.std"])
+    raw = tensors.encode(gene, "F32")
+    trained = Trained(
+        fingerprint="f", data="d", images=9, classes=3, steps=1, accuracy=None, sha256="0" * 64, size_bytes=1
+    )
+    record = Condensed(ancestry=trained, fingerprint="f", steps=1, agreement=0.5, sha256=digest.sha256_hex(raw))
+    write_atomic(site.work / "condensed.safetensors", raw)
+    write_json(site.work / "condensed.json", record.model_dump(by_alias=True))

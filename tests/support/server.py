@@ -1,0 +1,227 @@
+"""Real pool servers for tests: on a thread of the test's process, or in a process of their own.
+
+Both have the tiny blueprint, listen on loopback and serve without Ray unless they are told otherwise.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+from genepool_protocol.trust.anchors import Anchors, read_anchors
+from genepool_protocol.v1 import consume_pb2_grpc, contribute_pb2_grpc, pool_pb2_grpc
+from genepool_server import app, config
+from genepool_server.pool.pool import Pool
+
+from tests.support.genes import write_seed
+
+TIMEOUT = 20.0
+_READY = 120.0
+
+
+def new_pool(folder: Path, **changes: Any) -> Path:
+    """An initialised pool folder with the tiny blueprint; `changes` are settings (`serving` ones in a dict)."""
+    family = folder.parent / f"{folder.name}-blueprint" / "tiny-16"
+    write_seed(family, np.random.default_rng(0))
+    serving = {"workers": 0, "stall_seconds": 20.0} | changes.pop("serving", {})
+    values = {"listen": "127.0.0.1:0", "drain_seconds": 1.0, **changes, "serving": serving}
+    app.init(folder, config.parse(values, "the test"), [str(family)])
+    return folder
+
+
+@dataclass
+class Server:
+    """A server that answers; `pool` is the very object that it serves from."""
+
+    folder: Path
+    address: str
+    pool: Pool
+    serving: Any
+
+    @property
+    def anchors(self) -> Anchors:
+        return read_anchors(self.folder / "pool.json")
+
+    @contextmanager
+    def stubs(self) -> Iterator["Stubs"]:
+        with channel(self.anchors) as opened:
+            yield Stubs(opened)
+
+
+class Stubs:
+    """Raw stubs on one channel, without anything of our client."""
+
+    def __init__(self, opened: grpc.Channel) -> None:
+        self.channel = opened
+        self.pool = pool_pb2_grpc.PoolServiceStub(opened)
+        self.log = pool_pb2_grpc.LogServiceStub(opened)
+        self.enrolment = contribute_pb2_grpc.EnrolmentServiceStub(opened)
+        self.contribute = contribute_pb2_grpc.ContributeServiceStub(opened)
+        self.select = consume_pb2_grpc.SelectServiceStub(opened)
+        self.descend = consume_pb2_grpc.DescendServiceStub(opened)
+
+
+@contextmanager
+def channel(anchors: Anchors) -> Iterator[grpc.Channel]:
+    credentials = grpc.ssl_channel_credentials(root_certificates=anchors.ca_pem.encode())
+    with grpc.secure_channel(anchors.address, credentials) as opened:
+        yield opened
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[Server]:
+    """The pool in a folder (see `new_pool`), served from a thread until the block ends."""
+    ready: Future[app.Running] = Future()
+    loop, stop = asyncio.new_event_loop(), asyncio.Event()
+
+    def work() -> None:
+        asyncio.set_event_loop(loop)
+        try:
+            loop.run_until_complete(app.run(folder, config.load(folder), ready.set_result, stop))
+        except BaseException as exc:
+            if ready.done():
+                raise
+            ready.set_exception(exc)
+        finally:
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.close()
+
+    thread = threading.Thread(target=work, name="test-server")
+    thread.start()
+    try:
+        running = ready.result(_READY)
+        yield Server(folder, running.address, running.pool, running.serving)
+    finally:
+        if thread.is_alive():
+            loop.call_soon_threadsafe(stop.set)
+        thread.join(_READY)
+
+
+@contextmanager
+def pool_server(parent: Path, **changes: Any) -> Iterator[Server]:
+    """A fresh pool in `parent/pool`, served from a thread."""
+    with serving(new_pool(parent / "pool", **changes)) as server:
+        yield server
+
+
+# -- the installed command --------------------------------------------------------------------------------------------
+
+
+def command(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """`genepool-server ARGUMENTS`, ended."""
+    return subprocess.run(_command(*arguments), capture_output=True, text=True, timeout=120, cwd=cwd, check=False)
+
+
+def operate(folder: Path, verb: str, *arguments: str) -> Any:
+    """The JSON answer of an operator's command, which must succeed."""
+    done = command(verb, *arguments, "--dir", folder, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def _command(*arguments: str | Path) -> list[str]:
+    return [str(Path(sys.executable).parent / "genepool-server"), *map(str, arguments)]
+
+
+@dataclass
+class Process:
+    """`genepool-server serve` in a process group of its own."""
+
+    folder: Path
+    popen: subprocess.Popen[str]
+    log: Path
+
+    @property
+    def pid(self) -> int:
+        return self.popen.pid
+
+    @property
+    def address(self) -> str:
+        return (self.folder / "address").read_text().strip()
+
+    @property
+    def anchors(self) -> Anchors:
+        return read_anchors(self.folder / "pool.json")
+
+    def wait_ready(self) -> str:
+        """The line that says that it serves."""
+        assert self.popen.stdout is not None
+        line = self.popen.stdout.readline()
+        assert line, self.log.read_text()
+        return line
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Signal the process alone and wait for it."""
+        self.popen.send_signal(number)
+        return self.popen.wait(60)
+
+    def end_group(self, number: signal.Signals) -> int:
+        """Signal it and all its children, as a terminal does, and wait for it."""
+        os.killpg(self.popen.pid, number)
+        return self.popen.wait(60)
+
+    def leftovers(self) -> list[str]:
+        """Command lines of processes of its session that live on."""
+        return [line for pid, session, line in _processes() if session == self.pid and pid != self.pid]
+
+
+@contextmanager
+def server_process(folder: Path, *arguments: str, ready: bool = True) -> Iterator[Process]:
+    """`genepool-server serve FOLDER` as a process; nothing of it is left after the block."""
+    log = folder.parent / f"{folder.name}.log"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    with log.open("ab") as sink:
+        popen = subprocess.Popen(
+            _command("serve", folder, *arguments),
+            stdout=subprocess.PIPE,
+            stderr=sink,
+            text=True,
+            env=environment,
+            start_new_session=True,
+        )
+    process = Process(folder, popen, log)
+    try:
+        if ready:
+            process.wait_ready()
+        yield process
+    finally:
+        if popen.poll() is None:
+            process.end()
+        if process.leftovers():
+            os.killpg(popen.pid, signal.SIGKILL)
+        assert popen.stdout is not None
+        popen.stdout.close()
+
+
+def wait_until(condition: Any, seconds: float = 30.0) -> bool:
+    """Whether the condition came true in that time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def _processes() -> Iterator[tuple[int, int, str]]:
+    """(process id, session id, command line) of everything that runs, zombies aside."""
+    for entry in Path("/proc").iterdir():
+        try:
+            state, _, _, session = (entry / "stat").read_text().rsplit(")", 1)[1].split()[:4]
+            line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except (OSError, ValueError, IndexError):
+            continue
+        if entry.name.isdigit() and state != "Z":
+            yield int(entry.name), int(session), line

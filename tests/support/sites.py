@@ -1,0 +1,154 @@
+"""Sites that contribute random learngenes of a tiny blueprint straight to a pool."""
+
+import base64
+import tempfile
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+from genepool_protocol.learngene import manifest as manifests
+from genepool_protocol.learngene import tensors
+from genepool_protocol.learngene.blueprint import Blueprint
+from genepool_protocol.trust import checkpoint, digest, envelope
+from genepool_protocol.trust.anchors import enrolment_mac
+from genepool_protocol.trust.keys import SigningKey
+from genepool_protocol.trust.receipt import observed_root
+from genepool_protocol.trust.statement import model_statement
+from genepool_server.pool.pool import Committed, Pool
+
+from tests.support import genes
+from tests.support.contributions import manifest_for, tensor_digest
+
+ORIGIN = "pool.test/log"
+NOW = datetime(2026, 7, 1, 12, 0, tzinfo=UTC)
+BLUEPRINT = "tiny-16"
+_P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What a site sends: model.sig, manifest.json and learngene.safetensors."""
+
+    bundle: bytes
+    manifest: bytes
+    weights: bytes
+
+    @property
+    def upload_id(self) -> str:
+        """Names the upload and the contribution."""
+        return digest.sha256_hex(envelope.parse(self.bundle).payload)
+
+
+@dataclass(frozen=True)
+class Contributor:
+    """A site with its signing key."""
+
+    name: str
+    key: SigningKey = field(default_factory=SigningKey.generate)
+
+    def sign(self, manifest: bytes, weights: bytes, key: SigningKey | None = None) -> Packed:
+        """The signed artefact over these very bytes."""
+        digests = {
+            manifests.LEARNGENE_FILE: digest.sha256_hex(weights),
+            manifests.MANIFEST_FILE: digest.sha256_hex(manifest),
+        }
+        payload = model_statement(manifests.SUBJECT, digests, ignore=[manifests.BUNDLE_FILE])
+        return Packed(envelope.sign_statement(key or self.key, payload), manifest, weights)
+
+    def pack(self, pool: Pool, weights: bytes, /, **changes) -> Packed:
+        """The signed artefact of the site's next contribution; members of the manifest can be changed."""
+        nonce = pool.begin_nonce(self.name, NOW)
+        head = checkpoint.verify(nonce.checkpoint, pool.log_key) if nonce.checkpoint else None
+        size, root = observed_root(head)
+        values = {
+            "pool": pool.origin,
+            "site": self.name,
+            "seq": nonce.last_seq + 1,
+            "prev": nonce.last_payload_sha256,
+            "nonce": nonce.nonce,
+            "not_after": (NOW + timedelta(days=1)).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "observed": manifests.Observed(size=size, root=root),
+        } | changes
+        if "file" not in values:
+            values["file"] = file_ref(weights)
+        if "tensors" not in values:
+            values["tensors"] = tensor_refs(weights)
+        manifest = manifest_for(pool.blueprint(BLUEPRINT).blueprint).model_copy(update=values)
+        return self.sign(manifest.canonical(), weights)
+
+
+def file_ref(weights: bytes) -> manifests.FileRef:
+    """What a manifest says of a weights file."""
+    with tempfile.TemporaryDirectory() as folder:
+        tensors_sha256 = tensor_digest(weights, Path(folder))
+    return manifests.FileRef(size=len(weights), sha256=digest.sha256_hex(weights), tensor_digest=tensors_sha256)
+
+
+def tensor_refs(weights: bytes) -> list[manifests.TensorRef]:
+    """What a manifest says of the tensors of a file."""
+    header = tensors.parse_header(weights, len(weights))
+    return [
+        manifests.TensorRef(name=name, dtype=tensor.dtype, shape=list(tensor.shape))
+        for name, tensor in header.tensors.items()
+    ]
+
+
+def gene(blueprint: Blueprint, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Random tensors of a learngene file, float16."""
+    layout = manifests.file_layout(blueprint)
+    return {name: (0.05 * rng.standard_normal(shape)).astype(np.float16) for name, shape in layout.items()}
+
+
+def weights_of(blueprint: Blueprint, rng: np.random.Generator) -> bytes:
+    """A random learngene.safetensors."""
+    return tensors.encode(gene(blueprint, rng), "F16")
+
+
+def make_pool(folder: Path, **changes) -> Path:
+    """A fresh pool's folder with the tiny blueprint."""
+    genes.write_seed(folder / "blueprint", np.random.default_rng(0), **changes)
+    (folder / "pool").mkdir()
+    Pool.create(folder / "pool", ORIGIN, [folder / "blueprint"])
+    return folder / "pool"
+
+
+def enrol(pool: Pool, contributor: Contributor) -> None:
+    """Invite and enrol; the site is pending then."""
+    invite_id, secret = pool.invite(contributor.name, NOW)
+    key = contributor.key.public
+    pool.enrol(contributor.name, invite_id, key.pem, enrolment_mac(secret, key))
+
+
+def join(pool: Pool, name: str) -> Contributor:
+    """A site that may contribute."""
+    contributor = Contributor(name)
+    enrol(pool, contributor)
+    pool.approve(name)
+    return contributor
+
+
+def upload(pool: Pool, packed: Packed, *, chunk: int = 1 << 20, weights: bytes | None = None) -> str:
+    """Begin, send what is missing, finish; answers the upload id."""
+    begun = pool.begin(packed.bundle, packed.manifest, NOW)
+    lease = pool.lease(begun.upload_id)
+    data = packed.weights if weights is None else weights
+    for start in range(begun.committed_size, len(data), chunk):
+        pool.append(begun.upload_id, start, data[start : start + chunk], lease)
+    pool.finish(begun.upload_id, lease)
+    return begun.upload_id
+
+
+def contribute(pool: Pool, contributor: Contributor, rng: np.random.Generator) -> Committed:
+    """A whole contribution."""
+    packed = contributor.pack(pool, weights_of(pool.blueprint(BLUEPRINT).blueprint, rng))
+    return pool.commit(upload(pool, packed), NOW)
+
+
+def malleated(packed: Packed) -> Packed:
+    """The same statement under the other valid ECDSA signature, (r, n - s)."""
+    signature = envelope.parse(packed.bundle).signature
+    r, s = decode_dss_signature(signature)
+    old, new = (base64.b64encode(one) for one in (signature, encode_dss_signature(r, _P256_ORDER - s)))
+    return replace(packed, bundle=packed.bundle.replace(old, new))
