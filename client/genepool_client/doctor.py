@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
-from genepool_protocol import __version__, terminal
-from genepool_protocol.wire.errors import GenepoolError, InvalidInput
 
 from genepool_client.transport.environment import QUIET
+from genepool_protocol import __version__, terminal
+from genepool_protocol.wire.errors import GenepoolError, InvalidInput
 
 if TYPE_CHECKING:
     from genepool_protocol.trust.anchors import Anchors

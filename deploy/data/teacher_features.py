@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import timm
 import torch
+
 from genepool_protocol.selection import precision
 from genepool_server.bake import read_corpus
 

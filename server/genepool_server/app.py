@@ -20,6 +20,7 @@ from genepool_protocol.trust.keys import LogVerifier, VerifyingKey
 from genepool_protocol.wire.errors import InvalidInput
 from genepool_server.config import CONFIG_FILE, Address, ServerConfig
 from genepool_server.front import identity
+from genepool_server.front.listening import check_free
 from genepool_server.front.operator_socket import OperatorSocket
 from genepool_server.pool import durable
 from genepool_server.pool.pool import Pool
@@ -171,9 +172,6 @@ async def run(folder: Path, config: ServerConfig, ready: Callable[[Running], Non
         NotFound: POOL_UNKNOWN, FILE_MISSING.
         StorageError: what `Pool.open` finds; DISK_FULL or DISK_FAILED.
     """
-    from genepool_server.front.server import check_free  # with torch behind it: init and operator commands do without
-    from genepool_server.serving.service import Serving
-
     listen, loop = Address.parse(config.listen), asyncio.get_running_loop()
     check_free(listen)
     loop.set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="genepool-pool"))
@@ -183,6 +181,8 @@ async def run(folder: Path, config: ServerConfig, ready: Callable[[Running], Non
         _check_name(pool, config)
         # a thread that writes for a call that is over must be through before the pool closes
         undo.push_async_callback(loop.shutdown_default_executor)
+        from genepool_server.serving.service import Serving  # with torch behind it: what fails before need not wait
+
         front = _front(folder, config, listen)
         undo.push_async_callback(front.stop, 0)
         address = str(config.advertised(front.bound, socket.gethostname()))

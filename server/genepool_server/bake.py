@@ -16,13 +16,14 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
+
 from genepool_protocol.learngene import expansion, tensors
 from genepool_protocol.learngene.blueprint import Blueprint, bundled_folder, parse_blueprint
 from genepool_protocol.learngene.size import Size
 from genepool_protocol.selection import net, pixels, precision
 from genepool_protocol.trust import digest
 from genepool_protocol.wire.errors import InvalidInput, Refused
-from PIL import Image
 
 Gene = dict[str, torch.Tensor]
 Progress = Callable[[int, int, str], None]

@@ -5,6 +5,7 @@ import json
 
 import pytest
 from cryptography.hazmat.primitives import serialization
+
 from genepool_protocol.trust import checkpoint, merkle
 from genepool_protocol.trust.keys import LogVerifier
 from genepool_protocol.wire.errors import VerificationError

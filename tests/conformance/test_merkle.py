@@ -4,6 +4,7 @@ import base64
 import json
 
 import pytest
+
 from genepool_protocol.trust import merkle
 from genepool_protocol.wire.errors import VerificationError
 

@@ -1,4 +1,4 @@
-"""OpenSSF Model Signing v1.0: our bundles conform to the schemas, vectors are told apart, the tool takes our folders."""
+"""OpenSSF Model Signing v1.0: our bundles conform to the schemas, vectors are told apart, its tool takes our files."""
 
 import base64
 import json
@@ -9,10 +9,10 @@ import subprocess
 import numpy as np
 import pytest
 from cryptography import x509
+
 from genepool_protocol.trust import envelope, statement
 from genepool_protocol.trust.keys import SigningKey, VerifyingKey
 from genepool_protocol.wire.errors import GenepoolError, InvalidInput
-
 from tests.support.contributions import signed
 from tests.support.genes import tiny_blueprint
 from tests.support.log import Log

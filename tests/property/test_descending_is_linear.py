@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from genepool_protocol.learngene import algebra, descendant, expansion
 from genepool_protocol.learngene.blueprint import SeedRef, SizeRef
 from genepool_protocol.learngene.size import Size
 from genepool_protocol.selection import net
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from tests.support.genes import flat, random_gene, seed_gene, tiny_blueprint
 
 

@@ -6,11 +6,11 @@ import random
 import numpy as np
 import safetensors
 import safetensors.numpy
-from genepool_protocol.learngene import tensors
-from genepool_protocol.wire.errors import InvalidInput
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from genepool_protocol.learngene import tensors
+from genepool_protocol.wire.errors import InvalidInput
 from tests.support.hostile import HOSTILE
 
 SMALL = [raw for _, _, raw in HOSTILE if len(raw) < 2000]

@@ -3,10 +3,11 @@
 import hashlib
 
 import pytest
-from genepool_protocol.trust import merkle
-from genepool_protocol.wire.errors import VerificationError
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from genepool_protocol.trust import merkle
+from genepool_protocol.wire.errors import VerificationError
 
 MOST = 70
 

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
 from genepool_protocol.learngene import manifest as manifests
 from genepool_protocol.learngene import tensors
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.learngene.manifest import Manifest
 from genepool_protocol.trust import digest, envelope, statement
 from genepool_protocol.trust.keys import SigningKey
-
 from tests.support.genes import random_gene
 
 

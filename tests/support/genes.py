@@ -1,6 +1,7 @@
 """Small blueprints and random genes."""
 
 import numpy as np
+
 from genepool_protocol.learngene import algebra, expansion, tensors
 from genepool_protocol.learngene.blueprint import Blueprint, SeedRef, SizeRef
 from genepool_protocol.trust import digest

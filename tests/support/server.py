@@ -20,11 +20,11 @@ from typing import Any
 
 import grpc
 import numpy as np
+
 from genepool_protocol.trust.anchors import Anchors, read_anchors
 from genepool_protocol.v1 import consume_pb2_grpc, contribute_pb2_grpc, pool_pb2_grpc
 from genepool_server import app, config
 from genepool_server.pool.pool import Pool
-
 from tests.support.genes import write_seed
 
 TIMEOUT = 20.0

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+
 from genepool_protocol.learngene import manifest as manifests
 from genepool_protocol.learngene import tensors
 from genepool_protocol.learngene.blueprint import Blueprint
@@ -17,7 +18,6 @@ from genepool_protocol.trust.keys import SigningKey
 from genepool_protocol.trust.receipt import observed_root
 from genepool_protocol.trust.statement import model_statement
 from genepool_server.pool.pool import Committed, Pool
-
 from tests.support import genes
 from tests.support.contributions import manifest_for, tensor_digest
 
@@ -132,6 +132,8 @@ def join(pool: Pool, name: str) -> Contributor:
 def upload(pool: Pool, packed: Packed, *, chunk: int = 1 << 20, weights: bytes | None = None) -> str:
     """Begin, send what is missing, finish; answers the upload id."""
     begun = pool.begin(packed.bundle, packed.manifest, NOW)
+    if begun.already_logged:
+        return begun.upload_id
     lease = pool.lease(begun.upload_id)
     data = packed.weights if weights is None else weights
     for start in range(begun.committed_size, len(data), chunk):

@@ -50,7 +50,9 @@ def corpus(tmp_path_factory):
 def teacher(tmp_path_factory):
     path = tmp_path_factory.mktemp("teacher") / "features.npz"
     rng = np.random.default_rng(1)
-    views = {name: rng.standard_normal((len(CLASSES) * EACH, 12)).astype(np.float16) for name in ("features", "inverted")}
+    views = {
+        name: rng.standard_normal((len(CLASSES) * EACH, 12)).astype(np.float16) for name in ("features", "inverted")
+    }
     np.savez(path, **views)
     return path
 

@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
 from genepool_protocol import terminal
 from genepool_protocol.wire.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from genepool_protocol.trust.anchors import Anchors
-
     from genepool_client.consumer.pool import Pool
     from genepool_client.consumer.selection import Mode
     from genepool_client.consumer.verify import Descendant
+    from genepool_protocol.trust.anchors import Anchors
 
 PoolOption = Annotated[
     str, typer.Option("--pool", help="The operator's pool.json, or HOST:PORT of a pool that is remembered.")

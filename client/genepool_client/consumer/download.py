@@ -7,16 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
 
+from genepool_client.consumer.folder import SIGNATURE_FILE
+from genepool_client.consumer.staging import storage_errors
+from genepool_client.transport.channel import Connection
 from genepool_protocol.learngene import descendant
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.learngene.size import Budget, Size
 from genepool_protocol.selection.combination import Mixture
 from genepool_protocol.v1 import consume_pb2, types_pb2
 from genepool_protocol.wire.errors import GenepoolError, Refused, Unavailable, VerificationError
-
-from genepool_client.consumer.folder import SIGNATURE_FILE
-from genepool_client.consumer.staging import storage_errors
-from genepool_client.transport.channel import Connection
 
 Progress = Callable[[int, int, str], None]
 """Called with (bytes, bytes of the whole, note)."""

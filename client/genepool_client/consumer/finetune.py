@@ -7,20 +7,21 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from genepool_protocol.learngene.blueprint import Blueprint
-from genepool_protocol.learngene.descendant import weight_text
-from genepool_protocol.selection import net, pixels, precision
-from genepool_protocol.wire.errors import InvalidInput
 from timm.models.vision_transformer import VisionTransformer
 from timm.optim import create_optimizer_v2
 from timm.scheduler import CosineLRScheduler
 
 from genepool_client.consumer import head_file
 from genepool_client.consumer.head import Head, fit_head
-from genepool_client.consumer.load import empty, put_weights, read_weights, save
+from genepool_client.consumer.load import empty, put_weights, save
 from genepool_client.consumer.staging import Staging, check_free
 from genepool_client.consumer.verify import Descendant
+from genepool_client.consumer.weights import read_weights
 from genepool_client.site.images import ImageSet
+from genepool_protocol.learngene.blueprint import Blueprint
+from genepool_protocol.learngene.descendant import weight_text
+from genepool_protocol.selection import net, pixels, precision
+from genepool_protocol.wire.errors import InvalidInput
 
 Progress = Callable[[int, int, str], None]
 

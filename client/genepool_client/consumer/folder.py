@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO, Final
 
 import numpy as np
+
 from genepool_protocol.learngene import descendant, tensors
 from genepool_protocol.learngene.expansion import Layout
 from genepool_protocol.learngene.tensors import Header

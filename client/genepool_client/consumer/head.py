@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
 from genepool_protocol.selection import scoring
 
 Array = npt.NDArray[np.float32]

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+
+from genepool_client.consumer.folder import Scan, check_tensors, read_small, scan, tampered
+from genepool_client.consumer.head import Head
+from genepool_client.transport.durable import write_atomic
 from genepool_protocol.learngene import descendant, tensors
 from genepool_protocol.learngene.tensors import Header
 from genepool_protocol.trust import digest, strict_json
 from genepool_protocol.wire.errors import GenepoolError, InvalidInput
 from genepool_protocol.wire.limits import LIMITS
-
-from genepool_client.consumer.folder import Scan, check_tensors, read_small, scan, tampered
-from genepool_client.consumer.head import Head
-from genepool_client.transport.durable import write_atomic
 
 _CLASSES: Final = "classes.utf8"
 _NAMES_BYTES: Final = 1 << 20

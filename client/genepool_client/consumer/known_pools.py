@@ -5,11 +5,10 @@ import os
 import re
 from pathlib import Path
 
-from genepool_protocol.trust.anchors import Anchors, read_anchors
-from genepool_protocol.wire.errors import InvalidInput, VerificationError
-
 from genepool_client.transport.channel import check_address
 from genepool_client.transport.durable import write_atomic
+from genepool_protocol.trust.anchors import Anchors, read_anchors
+from genepool_protocol.wire.errors import InvalidInput, VerificationError
 
 
 def home() -> Path:

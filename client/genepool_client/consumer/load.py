@@ -11,18 +11,17 @@ from typing import Any
 import numpy as np
 import timm
 import torch
-from genepool_protocol.learngene import descendant, tensors
-from genepool_protocol.learngene.blueprint import Blueprint
-from genepool_protocol.learngene.size import Size
-from genepool_protocol.selection import net
-from genepool_protocol.trust import digest, strict_json
-from genepool_protocol.wire.errors import InvalidInput
 from timm.models.vision_transformer import VisionTransformer
 
 from genepool_client.consumer import head_file
-from genepool_client.consumer.folder import read_small, tampered
 from genepool_client.consumer.head import Head
 from genepool_client.consumer.verify import Descendant
+from genepool_client.consumer.weights import read_weights
+from genepool_protocol.learngene import descendant
+from genepool_protocol.learngene.blueprint import Blueprint
+from genepool_protocol.learngene.size import Size
+from genepool_protocol.trust import strict_json
+from genepool_protocol.wire.errors import InvalidInput
 
 
 def load(verified: Descendant, num_classes: int | None = None) -> VisionTransformer:
@@ -47,26 +46,6 @@ def load(verified: Descendant, num_classes: int | None = None) -> VisionTransfor
     put_weights(model, read_weights(verified), head)
     model.genepool = verified.lineage
     return model.eval()
-
-
-def read_weights(verified: Descendant) -> net.Weights:
-    """The tensors of model.safetensors by timm's names, without the zero head.
-
-    Raises:
-        VerificationError: FOLDER_TAMPERED, the bytes are not those that were verified.
-    """
-    layout = descendant.layout(verified.blueprint, verified.lineage.size)
-    path = verified.folder / descendant.MODEL_FILE
-    raw = read_small(path, descendant.total_bytes(verified.blueprint, verified.lineage.size))
-    if digest.sha256_hex(raw) != verified.lineage.model:
-        raise tampered(f"{path} changed after it was verified", "verify the folder again")
-    header = tensors.parse_header(raw, len(raw), max_size=len(raw))
-    values = np.frombuffer(raw, dtype="<f4", offset=header.length)
-    return {
-        name: torch.from_numpy(values[one.begin // 4 : one.end // 4].reshape(layout[name]).astype(np.float32))
-        for name, one in header.tensors.items()
-        if not name.startswith("head.")
-    }
 
 
 def empty(blueprint: Blueprint, size: Size, classes: int, names: Sequence[str] = ()) -> VisionTransformer:
@@ -119,3 +98,5 @@ def save(model: VisionTransformer, folder: Path, blueprint: Blueprint, size: Siz
     from timm.models import save_for_hf
 
     save_for_hf(model, str(folder), model_args=descendant.model_args(blueprint, size), safe_serialization=True)
+    # safetensors keeps what it writes to its owner; a model is for whoever may read the folder
+    (folder / descendant.MODEL_FILE).chmod(0o644)

@@ -10,12 +10,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from genepool_protocol.learngene.blueprint import Blueprint
-from genepool_protocol.learngene.size import Budget, Size, parse_amount
-from genepool_protocol.selection.combination import Mixture, mixture
-from genepool_protocol.trust.anchors import Anchors
-from genepool_protocol.wire.errors import InvalidInput, VerificationError
-
 from genepool_client.consumer import download, known_pools
 from genepool_client.consumer import support as supports
 from genepool_client.consumer.download import Wanted
@@ -24,6 +18,12 @@ from genepool_client.consumer.staging import Staging, check_free
 from genepool_client.consumer.support import Support
 from genepool_client.consumer.verify import Descendant, verify
 from genepool_client.transport.channel import Connection
+from genepool_protocol.learngene import descendant
+from genepool_protocol.learngene.blueprint import Blueprint
+from genepool_protocol.learngene.size import Budget, Size, parse_amount
+from genepool_protocol.selection.combination import Mixture, mixture
+from genepool_protocol.trust.anchors import Anchors
+from genepool_protocol.wire.errors import InvalidInput, VerificationError
 
 if TYPE_CHECKING:
     from timm.models.vision_transformer import VisionTransformer
@@ -259,7 +259,7 @@ class Pool:
             raise VerificationError(
                 "LINEAGE_INVALID", "the pool made the descendant from something else than it was asked for"
             )
-        wanted.check_size(lineage.size, (folder / "model.safetensors").stat().st_size)
+        wanted.check_size(lineage.size, (folder / descendant.MODEL_FILE).stat().st_size)
         return verified
 
     def _only_blueprint(self) -> str:
@@ -280,11 +280,10 @@ def _mixture(weights: WeightsLike) -> Mixture:
 
 
 def _write_head(verified: Descendant, support: Support) -> None:
-    from genepool_protocol.selection import net
-
     from genepool_client.consumer import head_file
     from genepool_client.consumer.head import fit_head
-    from genepool_client.consumer.load import read_weights
+    from genepool_client.consumer.weights import read_weights
+    from genepool_protocol.selection import net
 
     if support.labels is None:
         return

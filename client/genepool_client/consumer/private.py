@@ -14,6 +14,12 @@ from typing import Final
 
 import numpy as np
 import torch
+
+from genepool_client.consumer.request import Progress, explain_empty
+from genepool_client.consumer.selection import Selection
+from genepool_client.consumer.slices import Slices
+from genepool_client.consumer.support import Support
+from genepool_client.transport.channel import Connection
 from genepool_protocol.learngene import algebra, expansion
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.learngene.tensors import TensorFile
@@ -25,12 +31,6 @@ from genepool_protocol.selection.task_key import Key, task_key
 from genepool_protocol.trust import digest
 from genepool_protocol.v1 import consume_pb2, types_pb2
 from genepool_protocol.wire.errors import InvalidInput, Refused
-
-from genepool_client.consumer.request import Progress, explain_empty
-from genepool_client.consumer.selection import Selection
-from genepool_client.consumer.slices import Slices
-from genepool_client.consumer.support import Support
-from genepool_client.transport.channel import Connection
 
 _MOST_THREADS: Final = 8
 """Candidates that are scored at the same time."""

@@ -5,14 +5,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
+
+from genepool_client.consumer.pool import Pool, SupportLike
+from genepool_client.consumer.verify import Descendant
 from genepool_protocol.learngene import descendant, expansion
 from genepool_protocol.learngene.blueprint import bundled_folder
 from genepool_protocol.learngene.tensors import TensorFile
 from genepool_protocol.trust import digest
 from genepool_protocol.wire.errors import InvalidInput, NotFound, VerificationError
-
-from genepool_client.consumer.pool import Pool, SupportLike
-from genepool_client.consumer.verify import Descendant
 
 SEED_FILE = "seed.safetensors"
 

@@ -4,14 +4,13 @@ import contextlib
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from genepool_client.consumer.selection import Selection
+from genepool_client.consumer.support import Support
+from genepool_client.transport.channel import Connection
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.v1 import consume_pb2
 from genepool_protocol.wire.errors import GenepoolError, InvalidInput, Refused, Unavailable
 from genepool_protocol.wire.limits import LIMITS
-
-from genepool_client.consumer.selection import Selection
-from genepool_client.consumer.support import Support
-from genepool_client.transport.channel import Connection
 
 Progress = Callable[[str, int, int], None]
 """Called with (stage, done, total)."""

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from genepool_protocol import terminal
-from genepool_protocol.learngene import descendant
-from genepool_protocol.learngene.descendant import weight_text
 from rich.table import Table
 
 from genepool_client.consumer.selection import Selection
 from genepool_client.consumer.verify import Descendant
+from genepool_protocol import terminal
+from genepool_protocol.learngene import descendant
+from genepool_protocol.learngene.descendant import weight_text
 
 
 def candidates(answer: Selection) -> Table:

@@ -5,6 +5,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+
+from genepool_client.transport.channel import Connection
+from genepool_client.transport.durable import write_atomic
 from genepool_protocol.learngene import algebra, expansion
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.learngene.tensors import TensorFile
@@ -13,9 +16,6 @@ from genepool_protocol.trust import digest
 from genepool_protocol.v1 import consume_pb2
 from genepool_protocol.wire.errors import GenepoolError, InvalidInput, Unavailable
 from genepool_protocol.wire.limits import LIMITS
-
-from genepool_client.transport.channel import Connection
-from genepool_client.transport.durable import write_atomic
 
 
 class Slices:

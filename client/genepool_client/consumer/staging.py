@@ -16,9 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from genepool_protocol.wire.errors import GenepoolError, InvalidInput, StorageError, Unavailable
-
 from genepool_client.transport.durable import sync_folder, write_json
+from genepool_protocol.wire.errors import GenepoolError, InvalidInput, StorageError, Unavailable
 
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+
+from genepool_client.site import datasets, images
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.wire.errors import InvalidInput
 from genepool_protocol.wire.limits import LIMITS
-
-from genepool_client.site import datasets, images
 
 Pixels = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]

@@ -16,17 +16,6 @@ The caller decides whether it pinned the right anchors.
 from dataclasses import dataclass
 from pathlib import Path
 
-from genepool_protocol.learngene import descendant
-from genepool_protocol.learngene.blueprint import Blueprint, parse_blueprint
-from genepool_protocol.learngene.descendant import Lineage
-from genepool_protocol.trust import digest, envelope
-from genepool_protocol.trust.anchors import Anchors
-from genepool_protocol.trust.envelope import Bundle, Verified
-from genepool_protocol.trust.keys import VerifyingKey
-from genepool_protocol.trust.statement import ModelStatement, check_model_statement
-from genepool_protocol.wire.errors import InvalidInput, VerificationError
-from genepool_protocol.wire.limits import LIMITS
-
 from genepool_client.consumer import head_file
 from genepool_client.consumer.evidence import check_receipts
 from genepool_client.consumer.folder import (
@@ -38,6 +27,16 @@ from genepool_client.consumer.folder import (
     scan,
     tampered,
 )
+from genepool_protocol.learngene import descendant
+from genepool_protocol.learngene.blueprint import Blueprint, parse_blueprint
+from genepool_protocol.learngene.descendant import Lineage
+from genepool_protocol.trust import digest, envelope
+from genepool_protocol.trust.anchors import Anchors
+from genepool_protocol.trust.envelope import Bundle, Verified
+from genepool_protocol.trust.keys import VerifyingKey
+from genepool_protocol.trust.statement import ModelStatement, check_model_statement
+from genepool_protocol.wire.errors import InvalidInput, VerificationError
+from genepool_protocol.wire.limits import LIMITS
 
 _MAX_MILLI = 4000
 """The largest weight that a pool takes, in thousandths, of either sign."""
@@ -63,10 +62,10 @@ class Descendant:
 
     def __str__(self) -> str:
         count = len(self.lineage.dependencies)
-        parents = f"{count} learngene{'' if count == 1 else 's'}" if count else "the seed alone"
+        parents = f"{count} learngene{'' if count == 1 else 's'}, each signed by its site and held by the log"
         return (
-            f"verified: the descendant {self.lineage.size} of {self.blueprint.name} is what {self.lineage.origin} "
-            f"signed (key {self.keyid[:16]}), made from {parents}; each has its site's signature and is in the log"
+            f"verified: the descendant {self.lineage.size} of {self.blueprint.name} is what {self.lineage.origin} signed "
+            f"(key {self.keyid[:16]}), made from {parents if count else 'the seed alone'}"
         )
 
 

@@ -7,13 +7,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from genepool_protocol.learngene.blueprint import bundled_folder
-from genepool_protocol.learngene.descendant import MODEL_FILE
-from genepool_protocol.learngene.size import Size
-from genepool_protocol.selection.combination import Mixture
-from genepool_protocol.trust.anchors import Anchors
-from genepool_protocol.wire.errors import GenepoolError
-
 from genepool_client.consumer.pool import Pool
 from genepool_client.consumer.verify import verify
 from genepool_client.simulate import experiment, trial
@@ -22,6 +15,12 @@ from genepool_client.simulate.experiment import DESCENDANT, SCRATCH, SEED, Bench
 from genepool_client.simulate.report import SelectionReport, VerificationReport, WeightReport
 from genepool_client.simulate.watch import Clock
 from genepool_client.site.images import ImageSet
+from genepool_protocol.learngene.blueprint import bundled_folder
+from genepool_protocol.learngene.descendant import MODEL_FILE
+from genepool_protocol.learngene.size import Size
+from genepool_protocol.selection.combination import Mixture
+from genepool_protocol.trust.anchors import Anchors
+from genepool_protocol.wire.errors import GenepoolError
 
 _FLIPPED: Final = 100_000
 """Place of the byte that is flipped, modulo the file's length."""

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from genepool_protocol.learngene.size import Size
-from genepool_protocol.wire.errors import InvalidInput
-
 from genepool_client.simulate import partition
 from genepool_client.simulate.partition import Scenario
+from genepool_protocol.learngene.size import Size
+from genepool_protocol.wire.errors import InvalidInput
 
 _MARK: Final = ".genepool-simulation"
 """A report folder holds this file, so that only our own folders are ever cleared."""

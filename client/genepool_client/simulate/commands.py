@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
 from genepool_protocol import terminal
 from genepool_protocol.learngene.size import Size
 

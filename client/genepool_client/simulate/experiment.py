@@ -9,14 +9,14 @@ from typing import Final
 
 import numpy as np
 import torch
+
+from genepool_client.simulate import trial
 from genepool_protocol.learngene import algebra, expansion
 from genepool_protocol.learngene.blueprint import Blueprint, parse_blueprint
 from genepool_protocol.learngene.size import Size
 from genepool_protocol.learngene.tensors import TensorFile
 from genepool_protocol.selection import net
 from genepool_protocol.selection.combination import Mixture, mixture
-
-from genepool_client.simulate import trial
 
 SCRATCH: Final = "scratch"
 SEED: Final = "seed"

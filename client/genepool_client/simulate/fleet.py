@@ -7,10 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from genepool_protocol.wire.errors import Unavailable
-
 from genepool_client.simulate.processes import Child, free_port, run_json, script
 from genepool_client.transport.environment import QUIET
+from genepool_protocol.wire.errors import Unavailable
 
 _READY = 60.0  # seconds
 _POLL = 0.5  # seconds

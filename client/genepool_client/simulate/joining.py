@@ -5,8 +5,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from genepool_protocol.wire.errors import InvalidInput, Unavailable
-
 from genepool_client.simulate.fleet import Fleet
 from genepool_client.simulate.partition import SiteData
 from genepool_client.simulate.pool_process import PoolProcess
@@ -16,6 +14,7 @@ from genepool_client.site import enrolment, outbox, steps
 from genepool_client.site.folder import SiteFolder
 from genepool_client.site.outbox import Artefact
 from genepool_client.transport.channel import Connection
+from genepool_protocol.wire.errors import InvalidInput, Unavailable
 
 _TRACES: Final = ("work/ancestry.safetensors", "work/condensed.safetensors", "outbox/*/receipt.sig")
 """What a site's folder holds after each of its steps."""

@@ -8,6 +8,7 @@ from importlib import resources
 from pathlib import Path
 
 import numpy as np
+
 from genepool_protocol.wire.errors import InvalidInput
 
 _NAME = re.compile(r"[^a-z0-9]+")

@@ -9,11 +9,11 @@ import numpy as np
 mpl.use("Agg")  # before pyplot: there may be no screen
 
 import matplotlib.pyplot as plt
-from genepool_protocol.learngene.size import Size
 from matplotlib.figure import Figure
 
 from genepool_client.simulate.experiment import DESCENDANT, SCRATCH, SEED
 from genepool_client.simulate.results import Cell
+from genepool_protocol.learngene.size import Size
 
 _COLOURS = {SCRATCH: "#b8b8b8", SEED: "#6baed6", DESCENDANT: "#d95f02"}
 _DPI = 120

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from genepool_protocol.learngene.size import Size
 
 from genepool_client.simulate.experiment import CONTROLS, DESCENDANT, SCRATCH, SEED, STARTS, Row
+from genepool_protocol.learngene.size import Size
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,6 @@ from pathlib import Path
 from typing import Final
 
 import genepool_protocol
-from genepool_protocol.learngene.blueprint import bundled_folder, parse_blueprint
-from genepool_protocol.trust.anchors import read_anchors
-
 from genepool_client.simulate import asking, joining, report
 from genepool_client.simulate.asking import Answer
 from genepool_client.simulate.cast import Options, cast, prepare
@@ -17,6 +14,8 @@ from genepool_client.simulate.experiment import Row
 from genepool_client.simulate.pool_process import PoolProcess
 from genepool_client.simulate.watch import Clock, Watch
 from genepool_client.site.images import ImageSet, load_images
+from genepool_protocol.learngene.blueprint import bundled_folder, parse_blueprint
+from genepool_protocol.trust.anchors import read_anchors
 
 PICTURED: Final = 12
 """Sites whose images the report shows."""

@@ -7,12 +7,12 @@ from typing import Final
 import numpy as np
 import torch
 import torch.nn.functional as F
-from genepool_protocol.learngene import expansion
-from genepool_protocol.learngene.blueprint import Blueprint
-from genepool_protocol.selection import net, precision
 
 from genepool_client.site.images import ImageSet
 from genepool_client.site.train_loop import Data, Params, Progress, Recipe, Trainer, leaves, scaled_steps
+from genepool_protocol.learngene import expansion
+from genepool_protocol.learngene.blueprint import Blueprint
+from genepool_protocol.selection import net, precision
 
 CHECKPOINT: Final = "ancestry.pt"
 _HELD_OUT: Final = 10  # one image in ten of each class, never trained on
@@ -86,7 +86,7 @@ def train_ancestry(
     trainer = Trainer(params, origin, recipe, work / CHECKPOINT, fingerprint(blueprint, images, recipe))
 
     def loss_of(rng: torch.Generator) -> torch.Tensor:
-        batch = data.batch(recipe, classes, rng)
+        batch = data.batch(recipe, trainer.done, classes, rng)
         with precision.training(recipe.device):
             answer = logits(blueprint, params, batch.patches, batch.kept)
         return F.cross_entropy(answer.float(), batch.labels)

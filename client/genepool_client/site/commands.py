@@ -197,6 +197,31 @@ def status(folder: Folder, *, as_json: JsonOption = False) -> None:
         terminal.answer(value, as_json=False, text=rows)
 
 
+@app.command()
+def run(
+    folder: Folder,
+    *,
+    superlink: Annotated[str, typer.Option("--superlink", metavar="HOST:PORT", help="The campaign's SuperLink.")],
+    root_certificates: Annotated[
+        Path | None, typer.Option("--root-certificates", metavar="FILE", help="CA of the SuperLink; else no TLS.")
+    ] = None,
+    auth_key: Annotated[
+        Path | None, typer.Option("--auth-key", metavar="FILE", help="OpenSSH ECDSA key that the node registered.")
+    ] = None,
+    allow_fab: Annotated[
+        str, typer.Option("--allow-fab", metavar="sha256:HEX", help="An app bundle to accept from now on.")
+    ] = "",
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="For the node's own helpers.")] = 9094,
+) -> None:
+    """Answer a campaign's invitations: Flower's SuperNode with the site's egress guard around it, until interrupted."""
+    site = SiteFolder(folder)
+    from genepool_client.site import supernode
+
+    if allow_fab and allow_fab not in site.config.fabs:
+        site.change(fabs=[*site.config.fabs, allow_fab])
+    supernode.run(site, supernode.Link(superlink, root_certificates, auth_key, port))
+
+
 def _settings(site: SiteFolder, data: str, steps: int, device: str) -> "Settings":
     """The options, of which data and steps are remembered: the next step has to use the same ones."""
     from genepool_client.site import enrolment

@@ -12,14 +12,14 @@ from typing import Final
 import numpy as np
 import torch
 import torch.nn.functional as F
-from genepool_protocol.learngene import expansion
-from genepool_protocol.learngene.blueprint import Blueprint
-from genepool_protocol.learngene.size import Size
-from genepool_protocol.selection import net, pixels, precision, task_key
 
 from genepool_client.site.ancestry import fingerprint, logits, split
 from genepool_client.site.images import ImageSet
 from genepool_client.site.train_loop import Data, Params, Progress, Recipe, Trainer, leaves, scaled_steps
+from genepool_protocol.learngene import expansion
+from genepool_protocol.learngene.blueprint import Blueprint
+from genepool_protocol.learngene.size import Size
+from genepool_protocol.selection import net, pixels, precision, task_key
 
 CHECKPOINT: Final = "condense.pt"
 KEY_CLIP: Final = 4.0  # features come out of a layer norm
@@ -105,7 +105,7 @@ def condense(
     trainer = Trainer(params, anchor, recipe, work / CHECKPOINT, fingerprint(blueprint, images, recipe))
 
     def loss_of(rng: torch.Generator) -> torch.Tensor:
-        batch = data.batch(recipe, classes, rng)
+        batch = data.batch(recipe, trainer.done, classes, rng)
         with torch.no_grad(), precision.training(device):
             wanted = logits(blueprint, teacher, batch.patches, batch.kept).float().log_softmax(dim=1)
         total = torch.zeros((), device=device)

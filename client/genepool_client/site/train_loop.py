@@ -9,6 +9,7 @@ from typing import Final
 
 import numpy as np
 import torch
+
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.selection import net
 from genepool_protocol.selection import pixels as px
@@ -47,7 +48,8 @@ class Recipe:
         head_lr: highest learning rate of the head.
         decay: pull towards the start, per step and unit of learning rate.
         warmup: steps until the highest learning rates.
-        patches: share of an image's patches that a step looks at.
+        patches: share of an image's patches that a step looks at, until `whole`.
+        whole: share of the steps after which every patch is looked at.
         turns: 4 to name the quarter turn of an image together with its class, 1 to leave images upright. Naming turns
             keeps the features of a site with few classes from collapsing to those classes (Gidaris et al. 2019).
         rng: where all randomness starts.
@@ -61,6 +63,7 @@ class Recipe:
     decay: float = 0.05
     warmup: int = 10
     patches: float = 0.5
+    whole: float = 0.6
     turns: int = 4
     rng: int = 0
     device: str = "cpu"
@@ -97,14 +100,15 @@ class Data:
         weight = torch.bincount(named).to(torch.float32).rsqrt()[named]
         return cls(blueprint, px.to_images(blueprint, pixels).to(device), named.to(device), weight)
 
-    def batch(self, recipe: Recipe, classes: int, rng: torch.Generator) -> Batch:
-        """An augmented batch."""
+    def batch(self, recipe: Recipe, step: int, classes: int, rng: torch.Generator) -> Batch:
+        """The augmented batch of a step."""
         repeated = recipe.batch > len(self.weight)
         chosen = torch.multinomial(self.weight, recipe.batch, replacement=repeated, generator=rng)
         turns = torch.randint(recipe.turns, (recipe.batch,), generator=rng).to(self.labels.device)
         chosen = chosen.to(self.labels.device)
         images = px.augment(px.quarter_turns(self.images[chosen], turns), rng)
-        kept = net.draw_patches(recipe.batch, self.blueprint.tokens, recipe.patches, rng)
+        share = recipe.patches if step < recipe.whole * recipe.steps else 1.0
+        kept = net.draw_patches(recipe.batch, self.blueprint.tokens, share, rng)
         return Batch(
             px.to_patches(self.blueprint, images),
             None if kept is None else kept.to(self.labels.device),

@@ -151,6 +151,20 @@ def ridge_errors(x: Array, labels: Labels) -> Array:
     return ridge_penalty(x, labels)[1]
 
 
+def rank(scores: Sequence[Score], distances: Sequence[float]) -> list[float]:
+    """The place of every candidate: the mean of its ranks in each score and, weighing as much as those, in the key.
+
+    Args:
+        scores: of every candidate.
+        distances: of their keys from the task's.
+    """
+    nearness = [-distance for distance in distances]
+    columns = [[s.knn for s in scores], [s.lda for s in scores], [s.logme for s in scores]]
+    if scores and not scores[0].errors:
+        columns = []
+    return ranks([*columns, *[nearness] * max(1, len(columns))])
+
+
 def ranks(columns: Sequence[Sequence[float]]) -> list[float]:
     """Mean rank of every candidate over the columns (higher is better in each; 1 is best; ties share their mean)."""
     total = np.zeros(len(columns[0]))

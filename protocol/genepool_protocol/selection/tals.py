@@ -14,7 +14,7 @@ from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.selection import guard, net, scoring
 from genepool_protocol.selection.combination import Mixture, Proposer, averages, single
 from genepool_protocol.selection.pixels import Pixels, check_pixels
-from genepool_protocol.selection.retrieval import Member, retrieve
+from genepool_protocol.selection.retrieval import FAR, Member, retrieve
 from genepool_protocol.selection.scoring import Labels, Score
 from genepool_protocol.selection.task_key import Key
 from genepool_protocol.trust import digest
@@ -68,7 +68,7 @@ def check_support(blueprint: Blueprint, pixels: Pixels, labels: Sequence[int]) -
     """The labels as an array, or None for an unlabelled support set.
 
     Raises:
-        InvalidInput: SUPPORT_MALFORMED, SUPPORT_TOO_LARGE or SUPPORT_TOO_SMALL.
+        InvalidInput: SUPPORT_MALFORMED, SUPPORT_TOO_LARGE, SUPPORT_TOO_SMALL or ONE_CLASS_ONLY.
     """
     check_pixels(blueprint, pixels)
     if len(pixels) > LIMITS.support_images:
@@ -79,10 +79,10 @@ def check_support(blueprint: Blueprint, pixels: Pixels, labels: Sequence[int]) -
     classes = np.unique(array)
     if len(array) != len(pixels) or array.min() < 0 or array.max() >= LIMITS.support_classes:
         raise InvalidInput("SUPPORT_MALFORMED", "there must be one label per image, from 0 on")
+    if len(array) < 2:
+        raise InvalidInput("SUPPORT_TOO_SMALL", "a labelled support set needs two images or more, of different classes")
     if len(classes) < 2 or len(classes) != array.max() + 1:
         raise InvalidInput("ONE_CLASS_ONLY", "a labelled support set needs at least two classes, numbered without gaps")
-    if len(array) < 2 * len(classes):
-        raise InvalidInput("SUPPORT_TOO_SMALL", "a labelled support set needs at least two images a class on average")
     return array
 
 
@@ -115,30 +115,54 @@ def select(
     kept = retrieve(task, members, LIMITS.short_list)
     progress("retrieve", len(kept), len(members))
     shot = snapshot(member.contribution_id for member in members)
-    if not labelled:
-        candidates = tuple(Candidate(name, distance, rank=i + 1.0) for i, (name, distance) in enumerate(kept))
-        why = "its key is the nearest; without labels nothing could be scored"
-        return Selection("single", single(kept[0][0]), candidates, why, KERNEL, shot)
-    wanted = [(), *(single(name) for name, _ in kept)]
+    seed_score, candidates = None, [Candidate(name, distance, rank=i + 1.0) for i, (name, distance) in enumerate(kept)]
+    if labelled:
+        seed_score, candidates = _scored(kept, evaluate, progress)
+    if seed_score is None or not seed_score.errors:
+        choice, weights, why = _by_key(candidates[0], labelled=labelled)
+    else:
+        choice, weights, why = _guarded(seed_score, candidates, evaluate, propose, progress)
+    return Selection(choice, weights, tuple(candidates), why, KERNEL, shot)
+
+
+def _scored(kept: Sequence[tuple[str, float]], evaluate: Evaluate, progress: Progress) -> tuple[Score, list[Candidate]]:
+    """Stage B: the seed's score, and the candidates, best first."""
     scores: list[Score] = []
-    for result in evaluate(wanted):
+    for result in evaluate([(), *(single(name) for name, _ in kept)]):
         scores.append(result)
         progress("score", len(scores) - 1, len(kept))
-    seed_score, rest = scores[0], scores[1:]
-    rank = scoring.ranks(
-        [[s.knn for s in rest], [s.lda for s in rest], [s.logme for s in rest], [-distance for _, distance in kept]]
+    distances = [distance for _, distance in kept]
+    rank = scoring.rank(scores[1:], distances)
+    found = [Candidate(name, d, s, r) for (name, d), s, r in zip(kept, scores[1:], rank, strict=True)]
+    return scores[0], sorted(found, key=lambda c: (c.rank, round(c.key_distance, 6), c.contribution_id))
+
+
+def _by_key(nearest: Candidate, *, labelled: bool) -> tuple[str, Mixture, str]:
+    """The choice when nothing could be left out and scored."""
+    why = (
+        "with one image a class nothing can be left out and scored" if labelled else "without labels nothing is scored"
     )
-    found = [Candidate(name, d, s, r) for (name, d), s, r in zip(kept, rest, rank, strict=True)]
-    candidates = tuple(sorted(found, key=lambda c: (c.rank, c.key_distance, c.contribution_id)))
+    if nearest.key_distance > FAR:
+        return "seed", (), f"{why}, and no key is near (the nearest at {nearest.key_distance:.2f})"
+    return "single", single(nearest.contribution_id), f"its key is the nearest ({nearest.key_distance:.2f}); {why}"
+
+
+def _guarded(
+    seed_score: Score, candidates: Sequence[Candidate], evaluate: Evaluate, propose: Proposer, progress: Progress
+) -> tuple[str, Mixture, str]:
+    """Stages C and D."""
     best = candidates[0]
+    assert best.score is not None  # noqa: S101 - every kept member was scored
     proposals = propose([candidate.contribution_id for candidate in candidates])
     combined = list(evaluate(proposals)) if proposals else []
     progress("guard", len(proposals), len(proposals))
-    mixtures = [(), single(best.contribution_id), *proposals]
-    assert best.score is not None  # noqa: S101 - every kept member was scored
-    index, why = guard.choose([seed_score, best.score, *combined])
-    choice = ("seed", "single")[index] if index < 2 else "combination"
-    return Selection(choice, mixtures[index], candidates, why, KERNEL, shot)
+    near = best.key_distance <= FAR
+    index, why = guard.choose(seed_score, best.score, combined, near=near)
+    return (
+        ("seed", "single")[index] if index < 2 else "combination",
+        [(), single(best.contribution_id), *proposals][index],
+        why,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,10 +24,6 @@ class Key:
     mean: Vector
     std: Vector
 
-    def distance(self, other: "Key") -> float:
-        """Frechet distance of the two diagonal Gaussians (Dowson and Landau 1982), in feature units."""
-        return float(np.sqrt(np.sum((self.mean - other.mean) ** 2) + np.sum((self.std - other.std) ** 2)))
-
 
 def key_of(features: torch.Tensor) -> Key:
     """The exact key of features of shape (N, width); a single image has standard deviation 0."""

@@ -14,7 +14,7 @@ from grpc_status import rpc_status
 from genepool_protocol.wire.errors import REASONS, GenepoolError, InvalidInput, Unavailable, error
 from genepool_protocol.wire.versions import ERROR_DOMAIN
 
-_MAX_TEXT: Final = 1000
+_MAX_TEXT: Final = 500
 """Characters of a sentence: it travels twice in the trailers, which gRPC limits to 8 KiB."""
 
 

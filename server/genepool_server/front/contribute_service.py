@@ -64,21 +64,21 @@ class ContributeServicer(contribute_pb2_grpc.ContributeServiceServicer):
     ) -> pb.WriteResponse:
         """Chunks of one upload. A killed client looks like a clean end: an end without finish_write means nothing."""
         pace = Pace(self._stall_seconds)
-        upload_id, lease, committed = "", 0, 0
+        upload_id, lease = "", 0
         while (message := await _next(request_iterator, pace)) is not None:
             if not upload_id:
                 upload_id = message.upload_id
                 lease = await asyncio.to_thread(self._pool.lease, upload_id)
-                committed, _ = await asyncio.to_thread(self._pool.status, upload_id)
             elif message.upload_id not in ("", upload_id):
                 raise InvalidInput(
                     "OPTION_INVALID", "a stream writes to two uploads", "open one stream for each upload"
                 )
             pace.took(len(message.data))
             if message.data:
-                committed = await asyncio.to_thread(self._pool.append, upload_id, message.offset, message.data, lease)
+                await asyncio.to_thread(self._pool.append, upload_id, message.offset, message.data, lease)
             if message.finish_write:
                 return pb.WriteResponse(committed_size=await asyncio.to_thread(self._pool.finish, upload_id, lease))
+        committed, _ = await asyncio.to_thread(self._pool.status, upload_id)
         return pb.WriteResponse(committed_size=committed)
 
     async def QueryWriteStatus(  # noqa: N802

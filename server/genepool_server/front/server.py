@@ -1,7 +1,5 @@
 """The listener: one grpc.aio server over TLS with every service that is meant for the network."""
 
-import errno
-import socket
 from typing import Any, Final
 
 import grpc
@@ -17,7 +15,6 @@ from genepool_protocol.v1 import (
     pool_pb2,
     pool_pb2_grpc,
 )
-from genepool_protocol.wire.errors import InvalidInput, Unavailable
 from genepool_protocol.wire.limits import LIMITS
 from genepool_server.config import Address
 from genepool_server.front.contribute_service import ContributeServicer
@@ -25,6 +22,7 @@ from genepool_server.front.descend_service import DescendServicer
 from genepool_server.front.enrolment_service import EnrolmentServicer
 from genepool_server.front.identity import utc_now
 from genepool_server.front.interceptor import ErrorInterceptor
+from genepool_server.front.listening import taken
 from genepool_server.front.log_service import LogServicer
 from genepool_server.front.pool_service import PoolServicer
 from genepool_server.front.select_service import SelectServicer
@@ -52,51 +50,6 @@ _SERVICES: Final = tuple(
     for module in (pool_pb2, contribute_pb2, consume_pb2)
     for service in module.DESCRIPTOR.services_by_name.values()
 )
-
-
-def check_free(address: Address) -> None:
-    """Refuse an address that cannot be listened at, before anything is started.
-
-    Raises:
-        Unavailable: PORT_IN_USE.
-        InvalidInput: OPTION_INVALID, the host is unknown here, or this user may not take the port.
-    """
-    try:
-        found = socket.getaddrinfo(address.bare_host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except socket.gaierror as exc:
-        raise _cannot_listen(address, "the host is unknown") from exc
-    failures = [failure for family, kind, _, _, place in found if (failure := _probe(family, kind, place)) is not None]
-    if any(failure.errno == errno.EADDRINUSE for failure in failures):
-        raise _taken(address)
-    if len(failures) == len(found):
-        raise _cannot_listen(address, failures[0].strerror or "it is refused")
-
-
-def _probe(family: int, kind: int, place: Any) -> OSError | None:
-    try:
-        with socket.socket(family, kind) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            probe.bind(place)
-            probe.listen(1)
-    except OSError as exc:
-        return exc
-    return None
-
-
-def _taken(address: Address) -> Unavailable:
-    return Unavailable(
-        "PORT_IN_USE",
-        f"another program listens at {address}",
-        "stop it, or choose another port with --listen HOST:PORT",
-    )
-
-
-def _cannot_listen(address: Address, why: str) -> InvalidInput:
-    return InvalidInput(
-        "OPTION_INVALID", f"the server cannot listen at {address}: {why}", "choose another with --listen"
-    )
 
 
 class Front:
@@ -127,7 +80,7 @@ class Front:
         try:
             port = self._server.add_secure_port(str(address), credentials)
         except RuntimeError as exc:
-            raise _taken(address) from exc
+            raise taken(address) from exc
         self.bound = Address(address.host, port)
 
     async def start(self, pool: Pool, serving: Serving) -> None:

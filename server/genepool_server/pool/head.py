@@ -58,12 +58,12 @@ class Head:
         raise self._bad("is malformed")
 
     def advance(self, old: Published, new: Published) -> None:
-        """Compare and swap.
+        """Compare and swap; repeating it after it failed is fine.
 
         Raises:
-            StorageError: LEDGER_INCONSISTENT, the file does not say `old`; DISK_FULL or DISK_FAILED.
+            StorageError: LEDGER_INCONSISTENT, the file says neither `old` nor `new`; DISK_FULL or DISK_FAILED.
         """
-        if self.read() != old:
+        if self.read() not in (old,):  # new: it was replaced, and then the folder could not be synced
             raise self._bad("was changed by another process")
         durable.write(self._path, _encode(new))
 

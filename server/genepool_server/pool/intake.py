@@ -113,9 +113,10 @@ class Intake:
         if found is None:
             try:
                 with self.spool.complete(upload_id) as path:
-                    self._accept(upload_id, path, now)
+                    if self._logged(upload_id) is None:  # else another call was faster
+                        self._accept(upload_id, path, now)
             except NotFound:
-                if self._logged(upload_id) is None:  # else another call was faster
+                if self._logged(upload_id) is None:  # else it was so much faster that the upload is gone
                     raise
             found = self._logged(upload_id)
         if found is None:

@@ -39,6 +39,7 @@ def build_parts(
     *,
     out: algebra.Flat,
     gene: algebra.Flat,
+    part_bytes: int = PART_BYTES,
 ) -> Iterator[int]:
     """Write the data section of model.safetensors into `out`; yields how many bytes are final so far.
 
@@ -49,11 +50,12 @@ def build_parts(
         members: (weight in thousandths, delta), sorted by contribution id: the order is part of the bytes.
         out: float32, of `algebra.elements(descendant.layout(...))` values, written completely.
         gene: scratch of the seed's length.
+        part_bytes: see `parts`.
     """
     algebra.combine(seed, [(milli / 1000, delta) for milli, delta in members], out=gene)
     views = algebra.views(expansion.gene_layout(blueprint, blueprint.seed.components), gene)
     start = 0
-    for piece, count in parts(expansion.plan(blueprint, size, blueprint.seed.components)):
+    for piece, count in parts(expansion.plan(blueprint, size, blueprint.seed.components), part_bytes):
         algebra.expand_into(piece, views, out[start : start + count])
         start += count
         yield 4 * start

@@ -2,12 +2,11 @@
 
 import base64
 
-from genepool_protocol.trust.keys import SigningKey
-from genepool_protocol.trust.statement import model_statement
-
 import genepool_protocol
 from genepool_protocol.learngene import descendant
 from genepool_protocol.trust import digest, envelope
+from genepool_protocol.trust.keys import SigningKey
+from genepool_protocol.trust.statement import model_statement
 from genepool_server.serving.descent import Order
 
 SIGNATURE_FILE = "model.sig"

@@ -70,7 +70,7 @@ class Descent:
         self._slot = slot
         self._give_back = give_back
         self._ready = 0
-        self._failure: BaseException | None = None
+        self._failure: GenepoolError | None = None
         self._wake = asyncio.Event()
         self._digest = hashlib.sha256()
         self._whole = False
@@ -164,15 +164,16 @@ class Descent:
         return chunk
 
     async def _fill(self, dispatcher: Dispatcher) -> None:
+        failure = GenepoolError("INTERNAL", "a build ended before its last byte")
         try:
             async for ready in dispatcher.stream("build", self.order.build(self._slot)):
                 self._ready = max(self._ready, ready)  # a build that starts over repeats itself, with the same bytes
                 self._wake.set()
-            self._failure = GenepoolError("INTERNAL", "a build ended before its last byte")
         except GenepoolError as exc:
-            self._failure = exc
+            failure = exc
         except asyncio.CancelledError:
-            self._failure = drained()
+            failure = drained()
             raise
-        finally:
+        finally:  # whatever happened, nobody waits for bytes that do not come
+            self._failure = failure
             self._wake.set()

@@ -5,14 +5,18 @@
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+import logging
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal, Protocol
 
-from genepool_protocol.wire.errors import Unavailable
+from genepool_protocol.wire.errors import GenepoolError, Unavailable
 from genepool_server.serving.config import ServingConfig
 from genepool_server.serving.worker import Worker
+
+_log = logging.getLogger(__name__)
 
 Verb = Literal["task_key", "score", "build", "ping"]
 """A method of the worker."""
@@ -71,16 +75,21 @@ class InlineDispatcher:
 
     async def submit(self, verb: Verb, *args: Any) -> Any:
         """See `Dispatcher`."""
-        self._check()
         if verb == "ping":
+            self._check()
             return 0
-        return await asyncio.get_running_loop().run_in_executor(self._threads, getattr(self._worker, verb), *args)
+        given_up = threading.Event()
+        if verb == "score":
+            args = (*args, given_up.is_set)
+        try:
+            return await self._run(getattr(self._worker, verb), *args)
+        finally:
+            given_up.set()
 
     async def stream(self, verb: Verb, *args: Any) -> AsyncIterator[Any]:
         """See `Dispatcher`."""
-        self._check()
-        answers, end, loop = iter(getattr(self._worker, verb)(*args)), object(), asyncio.get_running_loop()
-        while (answer := await loop.run_in_executor(self._threads, next, answers, end)) is not end:
+        answers, end = iter(getattr(self._worker, verb)(*args)), object()
+        while (answer := await self._run(next, answers, end)) is not end:
             yield answer
 
     def resize(self, workers: int) -> None:
@@ -95,6 +104,21 @@ class InlineDispatcher:
         """See `Dispatcher`."""
         self._drained = True
         self._threads.shutdown(wait=True, cancel_futures=True)
+
+    async def _run(self, function: Callable[..., Any], *args: Any) -> Any:
+        self._check()
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, function, *args)
+        except GenepoolError:
+            raise
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._drained and task is not None and not task.cancelling():
+                raise drained() from None
+            raise
+        except Exception as exc:
+            _log.exception("a worker failed")
+            raise GenepoolError("INTERNAL", "the pool's worker failed", "the cause is in the server's log") from exc
 
     def _check(self) -> None:
         if self._drained:

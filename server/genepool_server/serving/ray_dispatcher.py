@@ -143,7 +143,7 @@ class RayDispatcher:
 
     @contextmanager
     def _seat(self) -> Iterator[_Seat]:
-        if self._drained:
+        if self._drained or not self._seats:
             raise drained()
         seat = min(self._seats, key=lambda candidate: candidate.busy)
         seat.busy += 1

@@ -43,7 +43,6 @@ class Members:
     """Contributions to a pool, made without training."""
 
     server: Server
-    scratch: Path
 
     def __post_init__(self):
         self.rng = np.random.default_rng(7)
@@ -55,14 +54,14 @@ class Members:
         if site not in self.joined:
             self.joined[site] = sites.join(pool, site)
         weights = sites.weights_of(pool.blueprint(TINY).blueprint, self.rng)
-        packed = self.joined[site].pack(pool, weights, self.scratch, license=license_)
+        packed = self.joined[site].pack(pool, weights, license=license_)
         return pool.commit(sites.upload(pool, packed), sites.NOW).contribution_id
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
     with serving(make_pool(tmp_path_factory.mktemp("pools") / "pool")) as running:
-        members = Members(running, tmp_path_factory.mktemp("scratch"))
+        members = Members(running)
         for site, license_ in (("north", "CC-BY-4.0"), ("south", "Apache-2.0")) * 2:
             members.add(site, license_)
         members.add("north")

@@ -26,7 +26,9 @@ def world(template):
 def finder(site, state="ACTIVE"):
     def find(keyid, hint):
         key = site.key.public
-        return statement.Signer(site.name, state, key) if keyid == key.keyid or (not keyid and hint == key.hint) else None
+        return (
+            statement.Signer(site.name, state, key) if keyid == key.keyid or (not keyid and hint == key.hint) else None
+        )
 
     return find
 

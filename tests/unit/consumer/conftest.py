@@ -1,6 +1,6 @@
 import pytest
-from genepool_protocol.learngene.size import Size
 
+from genepool_protocol.learngene.size import Size
 from tests.unit.consumer.forge import Forge
 
 

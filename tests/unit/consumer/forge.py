@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+
 from genepool_protocol.learngene import descendant, expansion, manifest, tensors
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.learngene.size import Size
@@ -20,7 +21,6 @@ from genepool_server.pool.view import Contribution
 from genepool_server.serving import attest
 from genepool_server.serving.descent import Order
 from genepool_server.serving.library import Family, FileRef
-
 from tests.support.genes import random_gene, write_seed
 from tests.support.log import Log
 
@@ -107,7 +107,8 @@ class Forge:
             site_key_pem=self.site_key.public.pem,
         )
 
-    def order(self, members: list[tuple[Contribution, int]], size: Size = Size(2, 2)) -> Order:
+    def order(self, members: list[tuple[Contribution, int]], size: Size | None = None) -> Order:
+        size = size or Size(2, 2)
         return Order(self.family, size, tuple(sorted(members, key=lambda pair: pair[0].contribution_id)))
 
     def model(self, order: Order) -> bytes:

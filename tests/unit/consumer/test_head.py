@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from genepool_client.consumer.head import fit_head
 from genepool_protocol.selection import scoring
 

@@ -4,17 +4,19 @@ import numpy as np
 import pytest
 import timm
 import torch
+from timm.data import resolve_model_data_config
+from timm.models.vision_transformer import VisionTransformer
+
 from genepool_client.consumer import head_file
 from genepool_client.consumer.head import Head
-from genepool_client.consumer.load import empty, load, put_weights, read_weights
+from genepool_client.consumer.load import empty, load, put_weights
 from genepool_client.consumer.verify import verify
+from genepool_client.consumer.weights import read_weights
 from genepool_protocol.learngene import descendant
 from genepool_protocol.learngene.size import Size
 from genepool_protocol.learngene.tensors import TensorFile
 from genepool_protocol.selection import net, pixels
 from genepool_protocol.wire.errors import GenepoolError
-from timm.data import resolve_model_data_config
-from timm.models.vision_transformer import VisionTransformer
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+
 from genepool_client.consumer import head_file
 from genepool_client.consumer.head import Head
 from genepool_client.consumer.verify import verify
@@ -13,7 +14,6 @@ from genepool_protocol.learngene import descendant, tensors
 from genepool_protocol.trust import strict_json
 from genepool_protocol.trust.keys import SigningKey
 from genepool_protocol.wire.errors import GenepoolError, VerificationError
-
 from tests.support.log import Log
 from tests.unit.consumer.forge import Forge
 
@@ -81,7 +81,7 @@ def _still_a_head(folder) -> bool:
     return True
 
 
-@pytest.mark.parametrize("name", (*descendant.SIGNED, "model.sig"))
+@pytest.mark.parametrize("name", [*descendant.SIGNED, "model.sig"])
 def test_a_missing_file_is_refused(forge, folder, name):
     (folder / name).unlink()
     assert refusal(folder, forge.anchors) == "FOLDER_TAMPERED"

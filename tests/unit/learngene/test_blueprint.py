@@ -4,15 +4,15 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from genepool_protocol.learngene import descendant
 from genepool_protocol.learngene.blueprint import Blueprint, bundled_folder, parse_blueprint
 from genepool_protocol.learngene.size import Budget, Size, sizes
 from genepool_protocol.learngene.tensors import TensorFile
 from genepool_protocol.trust import digest, strict_json
 from genepool_protocol.wire.errors import GenepoolError, InvalidInput
-from hypothesis import given
-from hypothesis import strategies as st
-
 from tests.support.genes import tiny_blueprint, write_seed
 
 

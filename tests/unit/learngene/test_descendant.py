@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import timm
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
 from genepool_protocol.learngene import algebra, descendant, tensors
 from genepool_protocol.learngene.size import Size
 from genepool_protocol.trust import strict_json
 from genepool_protocol.wire.errors import InvalidInput
-from hypothesis import given
-from hypothesis import strategies as st
-
 from tests.support.genes import flat, random_gene, seed_gene, tiny_blueprint
 
 BLUEPRINT = tiny_blueprint()

@@ -3,10 +3,10 @@
 import json
 
 import pytest
+
 from genepool_protocol.learngene.manifest import check_architecture, file_layout, parse_manifest
 from genepool_protocol.trust import strict_json
 from genepool_protocol.wire.errors import InvalidInput
-
 from tests.support.contributions import manifest_for
 from tests.support.genes import tiny_blueprint
 

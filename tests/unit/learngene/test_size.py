@@ -1,10 +1,11 @@
 """Sizes and budgets as people write them."""
 
 import pytest
-from genepool_protocol.learngene.size import Budget, Size, parse_amount, sizes
-from genepool_protocol.wire.errors import InvalidInput
 from hypothesis import given
 from hypothesis import strategies as st
+
+from genepool_protocol.learngene.size import Budget, Size, parse_amount, sizes
+from genepool_protocol.wire.errors import InvalidInput
 
 
 def refused(function, *args, **options) -> None:

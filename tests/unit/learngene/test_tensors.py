@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import safetensors
 import safetensors.numpy
+
 from genepool_protocol.learngene import tensors
 from genepool_protocol.wire.errors import InvalidInput
 from genepool_protocol.wire.limits import LIMITS
-
 from tests.support.hostile import HOSTILE
 
 

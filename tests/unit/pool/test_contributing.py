@@ -104,7 +104,7 @@ def test_another_site_cannot_contribute_the_same_weights(place, reorder):
     first = place.a.pack(place.pool, weights)
     place.pool.commit(c.upload(place.pool, first), c.NOW)
     if reorder:
-        weights = weights.replace(b'{"__metadata__":{"format":"pt"},', b'{' + b" " * 31)
+        weights = weights.replace(b'{"__metadata__":{"format":"pt"},', b"{" + b" " * 31)
         tensors.parse_header(weights, len(weights))
     copied = place.b.pack(place.pool, weights)
     upload_id = c.upload(place.pool, copied)

@@ -171,7 +171,11 @@ def test_left_overs_and_damaged_tickets_are_dropped_when_the_pool_opens(place, b
     spool = place.folder / "spool"
     for name in ("1" * 64 + ".part", "2" * 64 + ".done", f".{'3' * 64}.json.new"):
         (spool / name).write_bytes(b"left over")
-    for name, content in (("4" * 64, b"{}"), ("5" * 64, b"\xff"), ("6" * 64, (spool / f"{begun.id}.json").read_bytes())):
+    for name, content in (
+        ("4" * 64, b"{}"),
+        ("5" * 64, b"\xff"),
+        ("6" * 64, (spool / f"{begun.id}.json").read_bytes()),
+    ):
         (spool / f"{name}.json").write_bytes(content)
     pool = place.reopen()
     assert sorted(path.name for path in spool.iterdir()) == [f"{begun.id}.json", f"{begun.id}.part"]

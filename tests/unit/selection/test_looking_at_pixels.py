@@ -132,4 +132,19 @@ def test_retrieval_keeps_the_nearest_and_breaks_ties_by_id():
     task = key(0)
     assert [name for name, _ in retrieve(task, members, 3)] == ["d", "a", "b"]
     assert [name for name, _ in retrieve(task, members[::-1], 3)] == ["d", "a", "b"]
-    assert dict(retrieve(task, members, 4))["c"] == pytest.approx(6.0)
+    assert dict(retrieve(task, members, 4))["c"] == pytest.approx(3.0)
+
+
+def test_distances_are_in_units_of_what_varies_within_a_site():
+    def member(name, mean, std):
+        return Member(name, Key(np.array(mean, np.float32), np.array(std, np.float32)))
+
+    members = [member("a", [0, 10], [1, 10]), member("b", [3, 0], [1, 10]), member("c", [3, 0], [99, 1e9])]
+    found = dict(retrieve(Key(np.zeros(2, np.float32), np.zeros(2, np.float32)), members, 3))
+    assert found["a"] == pytest.approx(0.5**0.5)
+    assert found["b"] == found["c"] == pytest.approx(4.5**0.5)
+
+
+def test_a_feature_that_never_varies_divides_nothing_by_zero():
+    members = [Member("a", Key(np.ones(2, np.float32), np.zeros(2, np.float32)))]
+    assert np.isfinite(retrieve(Key(np.zeros(2, np.float32), np.zeros(2, np.float32)), members, 1)[0][1])

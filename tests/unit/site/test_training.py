@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+
 from genepool_client.site import ancestry, condense
 from genepool_client.site.images import image_set
 from genepool_client.site.train_loop import Recipe, scaled_steps
 from genepool_protocol.learngene import expansion
 from genepool_protocol.selection import net, task_key
 from genepool_protocol.wire.errors import Refused
-
 from tests.support.genes import seed_gene, tiny_blueprint
 
 RECIPE = Recipe(steps=60, batch=8, warmup=2)

@@ -9,6 +9,7 @@ import time
 
 import pytest
 import typer
+
 from genepool_protocol import terminal
 from genepool_protocol.wire.errors import REASONS, InvalidInput, error
 

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from genepool_protocol.trust.anchors import Anchors, Invite, read_anchors, read_invite
 from genepool_protocol.trust.digest import is_sha256_hex, sha256_file, sha256_hex
 from genepool_protocol.trust.keys import LogSigner, SigningKey

@@ -4,12 +4,13 @@ import base64
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from genepool_protocol.trust import envelope
 from genepool_protocol.trust.keys import SigningKey
 from genepool_protocol.wire.errors import InvalidInput, VerificationError
 from genepool_protocol.wire.limits import LIMITS
-from hypothesis import given
-from hypothesis import strategies as st
 
 KEY = SigningKey.generate()
 PAYLOAD = b'{"_type":"x"}'

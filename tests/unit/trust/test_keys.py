@@ -7,6 +7,7 @@ import hmac
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, utils
+
 from genepool_protocol.trust.keys import LogSigner, LogVerifier, SigningKey, VerifyingKey
 from genepool_protocol.wire.errors import InvalidInput, VerificationError
 

@@ -3,11 +3,12 @@
 import base64
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from genepool_protocol.trust import checkpoint, merkle, note
 from genepool_protocol.trust.keys import LogSigner, LogVerifier
 from genepool_protocol.wire.errors import VerificationError
-from hypothesis import given
-from hypothesis import strategies as st
 
 DASH = "\N{EM DASH}"
 SIGNER = LogSigner.generate("pool.local/log")

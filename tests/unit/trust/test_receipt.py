@@ -4,10 +4,10 @@ import base64
 import json
 
 import pytest
+
 from genepool_protocol.trust import checkpoint, envelope, merkle, receipt, statement
 from genepool_protocol.trust.keys import SigningKey
 from genepool_protocol.wire.errors import GenepoolError, InvalidInput
-
 from tests.support.log import Log
 
 KEY = SigningKey.generate()

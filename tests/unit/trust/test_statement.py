@@ -4,6 +4,7 @@ import hashlib
 import json
 
 import pytest
+
 from genepool_protocol.trust import envelope, statement, strict_json
 from genepool_protocol.trust.keys import SigningKey
 from genepool_protocol.wire.errors import InvalidInput

@@ -3,11 +3,12 @@
 import json
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
 from genepool_protocol.trust import strict_json
 from genepool_protocol.wire.errors import InvalidInput
 from genepool_protocol.wire.limits import LIMITS
-from hypothesis import example, given
-from hypothesis import strategies as st
 
 
 def refused(raw: bytes, **options) -> InvalidInput:

@@ -4,6 +4,7 @@ import pickle
 
 import grpc
 import pytest
+
 from genepool_protocol.wire import errors
 
 

@@ -4,6 +4,7 @@ from concurrent import futures
 
 import grpc
 import pytest
+
 from genepool_protocol.v1 import pool_pb2, pool_pb2_grpc
 from genepool_protocol.wire import errors, status
 

@@ -1,0 +1,272 @@
+"""Runs a contribution while a fault waits at the n-th step, for every n; one JSON line per fault on stdout.
+
+    python -m tests.fault.driver kill|ENOSPC|EIO contribute|create|open FOLDER
+
+A step is a call that changes the disk (os.mkdir, pwrite, fsync, replace, unlink) or a COMMIT of the ledger. `kill` ends a
+forked child by SIGKILL right before the step; the others let the step fail. This is a program of its own because it
+forks: the test process has threads.
+"""
+
+import errno
+import json
+import os
+import shutil
+import signal
+import sys
+import traceback
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from sqlalchemy import Engine, event
+
+from genepool_protocol.trust import envelope, receipt
+from genepool_protocol.wire.errors import GenepoolError
+from genepool_protocol.wire.limits import LIMITS
+from genepool_server.pool import spool
+from genepool_server.pool.fsck import examine
+from genepool_server.pool.pool import Pool
+from tests.support import sites as c
+
+STEPS = ("mkdir", "pwrite", "fsync", "replace", "unlink")
+CHUNK = 1500
+spool.LIMITS = replace(LIMITS, fsync_bytes=4000)  # so that an upload syncs in between
+
+
+@contextmanager
+def counted(act):
+    """Calls `act(number, name)` before every step; what it raises is what the step raises."""
+    number, real = 0, {name: getattr(os, name) for name in STEPS}
+    active = True
+
+    def step(name, call=None, args=()):
+        nonlocal number
+        number += 1
+        try:
+            act(number, name)
+        except OSError:
+            if name == "pwrite":
+                call(args[0], args[1][: len(args[1]) // 2], args[2])  # a full disk takes what fits
+            raise
+
+    def wrap(name):
+        def called(*args, **options):
+            step(name, real[name], args)
+            return real[name](*args, **options)
+
+        return called
+
+    def commits(_):
+        if active:
+            step("COMMIT")
+
+    event.listen(Engine, "commit", commits)
+    for name in STEPS:
+        setattr(os, name, wrap(name))
+    try:
+        yield
+    finally:
+        active = False
+        event.remove(Engine, "commit", commits)
+        for name, function in real.items():
+            setattr(os, name, function)
+
+
+class Story:
+    """A pool with one contribution, and a second one that is signed and not sent."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.template = folder / "template"
+        self.template.mkdir()
+        pool_folder = c.make_pool(self.template)
+        self.rng = np.random.default_rng(5)
+        with Pool.open(pool_folder) as pool:
+            self.site = c.join(pool, "site-a")
+            self.first = c.contribute(pool, self.site, self.rng)
+            self.packed = self.site.pack(pool, c.weights_of(pool.blueprint(c.BLUEPRINT).blueprint, self.rng))
+
+    def fresh(self):
+        """A copy of the pool."""
+        target = self.folder / "pool"
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(self.template / "pool", target)
+        return target
+
+    def play(self, pool):
+        """Send the second contribution, from wherever an earlier attempt ended."""
+        return pool.commit(c.upload(pool, self.packed, chunk=CHUNK), c.NOW)
+
+    def verdict(self, pool, folder, acknowledged):
+        """Play to the end and look at everything; an empty text is good."""
+        done = self.play(pool)
+        if acknowledged not in (None, done.receipt) or self.play_again(pool) != done:
+            return "another receipt for the same upload"
+        if pool.commit(self.first.contribution_id, c.NOW) != self.first:
+            return "an older receipt changed"
+        for answer in (self.first, done):
+            bundle = envelope.parse(answer.receipt)
+            receipt.verify(bundle, envelope.verify(bundle, self.site.key.public), pool.log_key)
+        if len(pool.contributions()) != 2 or len(pool.entries(0, 9)) != 2:
+            return "the log holds something twice, or not at all"
+        if list((folder / "spool").iterdir()):
+            return "something is left in the spool"
+        report = examine(folder)
+        return "" if not report.problems and not report.notes else str(report)
+
+    def play_again(self, pool):
+        begun = pool.begin(self.packed.bundle, self.packed.manifest, c.NOW)
+        return pool.commit(begun.upload_id, c.NOW) if begun.already_logged else None
+
+
+def child(function):
+    """Run in a fork; answers the exit status, negative for a signal."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            function()
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def killing_at(n, note):
+    def act(number, name):
+        if number == n:
+            note.write_text(name)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return act
+
+
+def kill_contribute(story, n):
+    folder, note, ack = story.fresh(), story.folder / "note", story.folder / "ack"
+    ack.unlink(missing_ok=True)
+
+    def run():
+        with Pool.open(folder) as pool, counted(killing_at(n, note)):
+            ack.write_bytes(story.play(pool).receipt)
+
+    status = child(run)
+    if status == 0:
+        return None
+    problems = examine(folder).problems
+    with Pool.open(folder) as pool:
+        verdict = story.verdict(pool, folder, ack.read_bytes() if ack.exists() else None)
+    return {"step": note.read_text(), "status": status, "verdict": verdict or "".join(map(str, problems))}
+
+
+def kill_open(story, n):
+    """Kill the recovery: of a process that was killed between the published blob and the COMMIT, and others."""
+    folder, note = story.fresh(), story.folder / "note"
+
+    def before():
+        with Pool.open(folder) as pool, counted(lambda _, name: os._exit(0) if name == "COMMIT" else None):
+            story.play(pool)
+
+    def run():
+        with counted(killing_at(n, note)), Pool.open(folder):
+            pass
+
+    child(before)
+    (folder / "spool" / ("1" * 64 + ".part")).write_bytes(b"left over")
+    status = child(run)
+    if status == 0:
+        return None
+    with Pool.open(folder) as pool:
+        return {"step": note.read_text(), "status": status, "verdict": story.verdict(pool, folder, None)}
+
+
+def kill_create(story, n):
+    folder, note = story.folder / "new", story.folder / "note"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+
+    def run():
+        with counted(killing_at(n, note)):
+            Pool.create(folder, c.ORIGIN, [story.template / "blueprint"])
+
+    status = child(run)
+    if status == 0:
+        return None
+    try:
+        with Pool.open(folder):
+            verdict = "".join(map(str, examine(folder).problems))
+    except GenepoolError as exc:
+        verdict = "" if exc.reason in ("POOL_UNKNOWN", "LEDGER_VERSION") else exc.reason
+    return {"step": note.read_text(), "status": status, "verdict": verdict}
+
+
+def failing_at(n, code, seen):
+    def act(number, name):
+        if number == n:
+            seen.append(name)
+            if name != "COMMIT":
+                raise OSError(code, os.strerror(code))
+
+    return act
+
+
+def fail_contribute(story, n, code):
+    """Let a step fail, then try again: in the same process, and for EIO in a new one too."""
+    for reopen in (False, True)[: 1 + (code == errno.EIO)]:
+        folder, seen, reason, verdict = story.fresh(), [], "", ""
+        with Pool.open(folder) as pool:
+            try:
+                with counted(failing_at(n, code, seen)):
+                    story.play(pool)
+            except GenepoolError as exc:
+                reason = exc.reason
+            if not seen:
+                return None
+            problems = examine(folder).problems
+            if not reopen:
+                verdict = judged(story, pool, folder)
+        if reopen:
+            with Pool.open(folder) as pool:
+                verdict = judged(story, pool, folder)
+        if verdict or problems:
+            break
+    return {"step": seen[0], "reason": reason, "verdict": verdict or "".join(map(str, problems))}
+
+
+def judged(story, pool, folder):
+    try:
+        return story.verdict(pool, folder, None)
+    except GenepoolError as exc:
+        return f"the retry failed: {exc.reason}"
+
+
+def fail_create(story, n, code):
+    folder, seen, reason = story.folder / "new", [], ""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        with counted(failing_at(n, code, seen)):
+            Pool.create(folder, c.ORIGIN, [story.template / "blueprint"])
+    except GenepoolError as exc:
+        reason = exc.reason
+        left = [path.name for path in folder.rglob("*") if path.is_file()]
+        return {"step": seen[0], "reason": reason, "verdict": f"left {left}" if left else ""}
+    return {"step": seen[0], "reason": "", "verdict": ""} if seen else None
+
+
+def main(mode, what, folder):
+    """Inject at every step until the story ends without a fault."""
+    story, n = Story(Path(folder)), 0
+    if mode == "kill":
+        run = {"contribute": kill_contribute, "create": kill_create, "open": kill_open}[what]
+    else:
+        action = {"contribute": fail_contribute, "create": fail_create}[what]
+        run = lambda story, n: action(story, n, getattr(errno, mode))  # noqa: E731
+    while (outcome := run(story, n := n + 1)) is not None:
+        print(json.dumps({"n": n, **outcome}), flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,37 @@
+"""A fault at every single step that changes the disk: nothing acknowledged is lost, nothing is there twice."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+NAMES = {"mkdir", "pwrite", "fsync", "replace", "unlink", "COMMIT"}
+
+
+def outcomes(*args):
+    """What the driver saw, fault by fault."""
+    command = [sys.executable, "-m", "tests.fault.driver", *map(str, args)]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert run.returncode == 0, run.stderr
+    return [json.loads(line) for line in run.stdout.splitlines()]
+
+
+@pytest.mark.parametrize(("what", "least"), [("contribute", 35), ("create", 12), ("open", 2)])
+def test_a_process_killed_at_any_step_leaves_a_pool_that_goes_on(fast_folder, what, least):
+    found = outcomes("kill", what, fast_folder)
+    assert [one for one in found if one["verdict"] or one["status"] != -9] == []
+    assert len(found) >= least
+    if what == "contribute":
+        assert {one["step"] for one in found} == NAMES
+
+
+@pytest.mark.parametrize(("code", "reason"), [("ENOSPC", "DISK_FULL"), ("EIO", "DISK_FAILED")])
+@pytest.mark.parametrize(("what", "least"), [("contribute", 35), ("create", 12)])
+def test_a_disk_that_fails_at_any_step_is_said_so_and_the_retry_works(fast_folder, code, reason, what, least):
+    found = outcomes(code, what, fast_folder)
+    assert [one for one in found if one["verdict"]] == []
+    assert [one for one in found if one["step"] != "COMMIT" and one["reason"] != reason] == []
+    assert len(found) >= least

@@ -1,0 +1,343 @@
+"""`genepool-server` as it is installed: what an operator types, with and without a running server."""
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import typer
+
+from genepool_protocol.trust.anchors import read_anchors, read_invite
+from genepool_protocol.wire.errors import GenepoolError, InvalidInput, NotFound
+from genepool_server import operating
+from genepool_server.pool.pool import Pool
+from tests.support import sites
+from tests.support.genes import write_seed
+from tests.support.server import command, new_pool, operate, serving
+
+
+def failure(done: subprocess.CompletedProcess[str]) -> tuple[int, str]:
+    """Exit code and reason of a command that failed in one sentence."""
+    assert "Traceback" not in done.stderr, done.stderr
+    line = done.stderr.strip().splitlines()[-1]
+    assert line.startswith("error ("), done.stderr
+    return done.returncode, line.removeprefix("error (").split(")")[0]
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    """A pool with two active sites, three contributions and one site that waits."""
+    folder = new_pool(tmp_path_factory.mktemp("template") / "pool", admission="manual")
+    rng = np.random.default_rng(3)
+    with Pool.open(folder, automatic=False) as pool:
+        north, south = sites.join(pool, "north"), sites.join(pool, "south")
+        for site in (north, south, north):
+            sites.contribute(pool, site, rng)
+        sites.enrol(pool, sites.Contributor("west"))
+    return folder
+
+
+@pytest.fixture
+def folder(template, tmp_path):
+    shutil.copytree(template, tmp_path / "pool")
+    return tmp_path / "pool"
+
+
+# -- help --------------------------------------------------------------------------------------------------------------
+
+
+def test_help_needs_none_of_the_heavy_libraries():
+    heavy = ("torch", "ray", "grpc", "numpy", "sqlalchemy", "cryptography", "pydantic")
+    code = f"import sys, genepool_server.cli; print([name for name in {heavy!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_command_is_there_with_one_sentence_and_json():
+    from genepool_server.cli import app
+
+    root = typer.main.get_command(app)
+    group = root.commands["blueprint"]
+    found = {**root.commands, **{f"blueprint {name}": one for name, one in group.commands.items()}}
+    del found["blueprint"]
+    assert set(found) == {
+        *(
+            "init",
+            "serve",
+            "invite",
+            "sites",
+            "approve",
+            "suspend",
+            "revoke",
+            "contributions",
+            "show",
+            "admit",
+            "reject",
+        ),
+        *("fsck", "log", "blueprint list", "blueprint show", "blueprint bake"),
+    }
+    for name, one in found.items():
+        assert one.help.strip().endswith("."), name
+        assert "\n" not in one.help.strip(), name
+        assert any("--json" in option.opts for option in one.params), name
+
+
+def test_the_root_help_documents_the_exit_codes():
+    done = command("-h")
+    assert done.returncode == 0
+    assert "Exit codes: 0 done" in done.stdout
+
+
+def test_a_command_that_does_not_exist_is_a_usage_error():
+    done = command("nonsense")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+# -- init --------------------------------------------------------------------------------------------------------------
+
+
+def test_init_makes_a_whole_pool_and_never_touches_an_existing_one(tmp_path):
+    done = command("init", "pool", "--name", "pool.test/log", "--workers", "0", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["name"] == "pool.test/log"
+    pool = tmp_path / "pool"
+    assert {path.name for path in pool.iterdir()} >= {
+        "genepool.toml",
+        "pool.json",
+        "keys",
+        "ledger.sqlite",
+        "blobs",
+        "spool",
+    }
+    assert sorted(path.name for path in (pool / "keys").iterdir()) == ["ca.crt", "ca.pem", "log.pem", "release.pem"]
+    assert (pool / "keys").stat().st_mode & 0o777 == 0o700
+    assert read_anchors(pool / "pool.json").address == "127.0.0.1:8470"
+    before = {path: path.read_bytes() for path in pool.rglob("*") if path.is_file()}
+    assert failure(command("init", "pool", cwd=tmp_path)) == (2, "PATH_NOT_EMPTY")
+    assert {path: path.read_bytes() for path in pool.rglob("*") if path.is_file()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["pool"]
+
+
+def test_init_fills_the_empty_folder_that_one_stands_in(tmp_path):
+    write_seed(tmp_path / "family", np.random.default_rng(0))
+    place = tmp_path / "pool"
+    place.mkdir()
+    identity = place.stat().st_ino
+    done = command("init", ".", "--blueprint", tmp_path / "family", cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert place.stat().st_ino == identity
+    assert command("sites", cwd=place).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("--blueprint", "nothing"), (3, "BLUEPRINT_UNKNOWN")),
+        (("--blueprint", "family"), (6, "SEED_MISMATCH")),
+        (("--name", "two words"), (2, "NAME_INVALID")),
+        (("--listen", "nowhere"), (2, "CONFIG_INVALID")),
+        (("--admission", "perhaps"), (2, "CONFIG_INVALID")),
+    ],
+)
+def test_an_init_that_is_refused_leaves_nothing(tmp_path, arguments, expected):
+    write_seed(tmp_path / "family", np.random.default_rng(0))
+    (tmp_path / "family" / "seed.safetensors").write_bytes(b"another seed")
+    assert failure(command("init", "pool", *arguments, cwd=tmp_path)) == expected
+    assert [path.name for path in tmp_path.iterdir()] == ["family"]
+
+
+def test_init_below_a_file_says_so(tmp_path):
+    (tmp_path / "file").write_text("")
+    assert failure(command("init", tmp_path / "file" / "pool"))[1] == "DISK_FAILED"
+    assert failure(command("init", tmp_path / "file"))[1] == "PATH_NOT_EMPTY"
+
+
+# -- operating ---------------------------------------------------------------------------------------------------------
+
+
+def story(folder) -> list:
+    """What an operator does in an ordinary week, and what comes of it."""
+    said = []
+    with operating.operate(folder) as operator:
+        said += [change("west").state for change in (operator.approve, operator.suspend, operator.revoke)]
+        said.append([len(part) for part in operator.invite("east", sites.NOW)])
+        said.append([(site.name, site.state, site.keyid, site.key_pem) for site in operator.sites()])
+        first, second, third = (one.contribution_id for one in operator.contributions())
+        said.append(operator.decide(first, "ACTIVE", "looks good").note)
+        said.append(operator.decide(second, "REJECTED", "").state)
+        said.append([(replace(one, path=one.path.relative_to(folder))) for one in operator.contributions()])
+        said += [operator.checkpoint(), list(operator.entries(1, 5))]
+        for refused in (
+            lambda: operator.approve("nobody"),
+            lambda: operator.approve("west"),
+            lambda: operator.invite("No Name", sites.NOW),
+            lambda: operator.decide(second, "ACTIVE", ""),
+            lambda: operator.decide("0" * 64, "ACTIVE", ""),
+            lambda: operator.entries(10, 1),
+        ):
+            with pytest.raises(GenepoolError) as caught:
+                refused()
+            said.append((caught.value.reason, caught.value.message, caught.value.fix))
+    return said
+
+
+def test_the_operator_gets_the_same_answers_with_and_without_a_running_server(template, tmp_path):
+    quiet, running = (tmp_path / name / "pool" for name in ("quiet", "running"))
+    for place in (quiet, running):
+        shutil.copytree(template, place)
+    without = story(quiet)
+    with serving(running):
+        assert story(running) == without
+    assert [reason for reason, _, _ in without[-6:]] == [
+        *("SITE_UNKNOWN", "STATE_TRANSITION", "NAME_INVALID"),
+        *("STATE_TRANSITION", "CONTRIBUTION_UNKNOWN", "LOG_RANGE"),
+    ]
+
+
+def test_the_commands_operate_a_running_server(folder):
+    with serving(folder):
+        assert operate(folder, "approve", "west")["state"] == "ACTIVE"
+        path = folder.parent / "invitation.json"
+        assert operate(folder, "invite", "east", "--out", str(path)) == {"site": "east", "file": str(path)}
+        invite = read_invite(path)
+        assert (invite.site, invite.anchors) == ("east", read_anchors(folder / "pool.json"))
+        assert path.stat().st_mode & 0o777 == 0o600
+        states = [(one["site"], one["state"]) for one in operate(folder, "sites")]
+        assert states == [("east", "INVITED"), ("north", "ACTIVE"), ("south", "ACTIVE"), ("west", "ACTIVE")]
+        rows = operate(folder, "contributions")
+        assert [(row["site"], row["state"]) for row in rows] == [
+            (site, "QUARANTINED") for site in ("north", "south", "north")
+        ]
+        first, second, third = (row["contribution_id"] for row in rows)
+        assert operate(folder, "admit", first[:20], "--note", "looks good")["state"] == "ACTIVE"
+        assert operate(folder, "reject", second)["state"] == "REJECTED"
+        shown = operate(folder, "show", first[:20])
+        assert (shown["contribution_id"], shown["state"], shown["note"]) == (first, "ACTIVE", "looks good")
+        assert shown["manifest"]["site"] == "north"
+        log = operate(folder, "log", "--last", "2")
+        assert [(one["index"], one["contribution_id"]) for one in log["entries"]] == [(1, second), (2, third)]
+        assert failure(command("admit", second, "--dir", folder)) == (6, "STATE_TRANSITION")
+
+
+def test_the_tables_are_for_people(folder):
+    contributions = command("contributions", "--dir", folder).stdout.splitlines()
+    assert contributions[0].split()[:3] == ["contribution", "id", "site"]
+    assert len(contributions) == 4
+    assert all(len(line.split()[0]) == 64 for line in contributions[1:])
+    identifier = contributions[1].split()[0]
+    assert f"contribution_id: {identifier}" in command("show", identifier[:12], "--dir", folder).stdout
+    assert "pool.local/log" in command("log", "--dir", folder).stdout
+
+
+def test_a_prefix_of_several_ids_is_refused(template):
+    with operating.operate(template) as operator:
+        ids = [one.contribution_id for one in operator.contributions()]
+
+        class Crowd:
+            """The same pool, as if ids were short."""
+
+            def contributions(self):
+                return [*operator.contributions(), *operator.contributions()]
+
+        assert operating.resolve(operator, ids[0][:30].upper()).contribution_id == ids[0]
+        with pytest.raises(InvalidInput) as several:
+            operating.resolve(Crowd(), ids[0][:4])
+        with pytest.raises(NotFound):
+            operating.resolve(operator, "")
+    assert several.value.reason == "OPTION_INVALID"
+
+
+def test_an_error_is_json_too(tmp_path):
+    done = command("sites", "--dir", tmp_path, "--json")
+    assert json.loads(done.stdout)["error"] == "POOL_UNKNOWN"
+    assert done.returncode == 3
+
+
+# -- fsck --------------------------------------------------------------------------------------------------------------
+
+
+def test_fsck_finds_nothing_in_a_sound_pool_and_a_flipped_byte_in_another(folder):
+    sound = command("fsck", folder, "--json")
+    assert sound.returncode == 0, sound.stderr
+    found = json.loads(sound.stdout)
+    assert (found["problems"], found["contributions"], found["log_size"]) == ([], 3, 3)
+    blob = next((folder / "blobs").glob("??/*"))
+    blob.write_bytes(blob.read_bytes()[:-1] + b"\xff")
+    broken = command("fsck", folder, "--json")
+    assert broken.returncode == 7
+    assert [problem["reason"] for problem in json.loads(broken.stdout)["problems"]] == ["BLOB_CORRUPT"]
+    assert "BLOB_CORRUPT" in command("fsck", folder).stdout
+
+
+# -- blueprints --------------------------------------------------------------------------------------------------------
+
+
+def test_blueprints_are_the_bundled_ones_and_a_pools_own(folder):
+    rows = json.loads(command("blueprint", "list", "--dir", folder, "--json").stdout)
+    assert [(row["name"], row["where"]) for row in rows] == [("nano-32", "bundled"), ("tiny-16", str(folder))]
+    shown = json.loads(command("blueprint", "show", "tiny-16", "--dir", folder, "--json").stdout)
+    assert (shown["image"], shown["schema"]) == (16, "genepool.blueprint/v1")
+    assert failure(command("blueprint", "show", "tiny-16")) == (3, "BLUEPRINT_UNKNOWN")
+
+
+def test_baking_from_an_empty_corpus_is_refused(tmp_path):
+    (tmp_path / "corpus").mkdir()
+    done = command("blueprint", "bake", "nano-32", "--corpus", "corpus", "--out", "out", "--steps", "1", cwd=tmp_path)
+    assert failure(done) == (2, "FOLDER_EMPTY")
+
+
+# -- serve, refused ----------------------------------------------------------------------------------------------------
+
+
+def test_a_port_in_use_is_said_at_once_and_leaves_the_folder_free(folder):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen(1)
+        port = taken.getsockname()[1]
+        assert failure(command("serve", folder, "--listen", f"127.0.0.1:{port}")) == (5, "PORT_IN_USE")
+    assert not (folder / "address").exists()
+    assert not (folder / "operator.json").exists()
+    with Pool.open(folder):
+        pass
+
+
+def test_a_second_server_on_a_folder_is_refused_and_the_first_goes_on(folder):
+    with serving(folder):
+        assert failure(command("serve", folder)) == (5, "FOLDER_IN_USE")
+        assert (folder / "address").is_file()
+        assert operate(folder, "sites")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("--listen", "127.0.0.1"), (2, "CONFIG_INVALID")),
+        (("--listen", "203.0.113.1:0"), (2, "OPTION_INVALID")),
+        (("--workers", "-1"), (2, "CONFIG_INVALID")),
+    ],
+)
+def test_options_that_cannot_be_are_refused(folder, arguments, expected):
+    assert failure(command("serve", folder, *arguments)) == expected
+
+
+def test_settings_that_are_wrong_are_named(folder, tmp_path):
+    settings = folder / "genepool.toml"
+    settings.write_text(settings.read_text().replace("pool.local/log", "another/log"))
+    assert failure(command("serve", folder)) == (2, "CONFIG_INVALID")
+    settings.write_text("workers = 1\n")
+    done = command("serve", folder)
+    assert failure(done) == (2, "CONFIG_INVALID")
+    assert "workers" in done.stderr
+    assert failure(command("serve", tmp_path / "nowhere")) == (3, "POOL_UNKNOWN")
+
+
+def test_an_advertisement_of_a_server_that_died_does_not_keep_the_operator_out(folder):
+    (folder / "operator.json").write_text('{"socket": "/nowhere/socket", "pid": 1}')
+    assert operate(folder, "sites")
+    (folder / "operator.json").write_text("half a fi")
+    assert operate(folder, "sites")

@@ -1,0 +1,114 @@
+"""A site that speaks the wire with raw stubs: nothing of our client between the test and the server."""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+
+from genepool_protocol.learngene import manifest as manifests
+from genepool_protocol.learngene.blueprint import Blueprint
+from genepool_protocol.trust import checkpoint
+from genepool_protocol.trust.anchors import enrolment_mac
+from genepool_protocol.trust.receipt import observed_root
+from genepool_protocol.v1 import contribute_pb2 as pb
+from genepool_protocol.wire.errors import GenepoolError
+from genepool_protocol.wire.status import from_rpc_error
+from tests.support.contributions import manifest_for
+from tests.support.server import TIMEOUT, Server, Stubs
+from tests.support.sites import Contributor, Packed, file_ref, tensor_refs, weights_of
+
+
+def refused(call: Any, *arguments: Any, **options: Any) -> GenepoolError:
+    """The error that a call is refused with."""
+
+    def play() -> None:
+        answer = call(*arguments, timeout=TIMEOUT, **options)
+        if hasattr(answer, "__next__"):
+            list(answer)
+
+    with pytest.raises(grpc.RpcError) as caught:
+        play()
+    return from_rpc_error(caught.value, "the test's server")
+
+
+class WireSite:
+    """One site: joins through the operator's command and the wire, contributes random learngenes."""
+
+    def __init__(self, server: Server, stubs: Stubs, name: str) -> None:
+        self.server, self.stubs, self.name = server, stubs, name
+        self.contributor = Contributor(name)
+
+    @property
+    def blueprint(self) -> Blueprint:
+        return self.server.pool.blueprint("tiny-16").blueprint
+
+    def enrol_request(self) -> pb.EnrolRequest:
+        invite_id, secret = self.server.pool.invite(self.name, datetime.now(UTC))
+        key = self.contributor.key.public
+        mac = enrolment_mac(secret, key)
+        return pb.EnrolRequest(site=self.name, invite_id=invite_id, signing_key_pem=key.pem, mac=mac)
+
+    def join(self) -> "WireSite":
+        answer = self.stubs.enrolment.Enrol(self.enrol_request(), timeout=TIMEOUT)
+        assert answer.state == pb.SITE_STATE_PENDING
+        assert answer.keyid == self.contributor.key.public.keyid
+        self.server.pool.approve(self.name)
+        return self
+
+    def pack(self, weights: bytes, **changes: Any) -> Packed:
+        nonce = self.stubs.contribute.BeginNonce(pb.BeginNonceRequest(site=self.name), timeout=TIMEOUT)
+        head = checkpoint.verify(nonce.checkpoint, self.server.anchors.log) if nonce.checkpoint else None
+        size, root = observed_root(head)
+        values = {
+            "pool": self.server.anchors.origin,
+            "site": self.name,
+            "seq": nonce.last_seq + 1,
+            "prev": nonce.last_payload_sha256,
+            "nonce": nonce.nonce,
+            "not_after": (datetime.now(UTC) + timedelta(days=1)).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "observed": manifests.Observed(size=size, root=root),
+            "file": file_ref(weights),
+            "tensors": tensor_refs(weights),
+        }
+        made = manifest_for(self.blueprint).model_copy(update=values | changes)
+        return self.contributor.sign(made.canonical(), weights)
+
+    def random(self, rng: np.random.Generator, **changes: Any) -> Packed:
+        return self.pack(weights_of(self.blueprint, rng), **changes)
+
+    def begin(self, packed: Packed) -> pb.BeginResponse:
+        request = pb.BeginRequest(bundle=packed.bundle, manifest=packed.manifest)
+        return self.stubs.contribute.Begin(request, timeout=TIMEOUT)
+
+    def write(self, messages: Sequence[pb.WriteRequest]) -> int:
+        return self.stubs.contribute.Write(iter(messages), timeout=TIMEOUT).committed_size
+
+    def status(self, upload_id: str) -> pb.QueryWriteStatusResponse:
+        return self.stubs.contribute.QueryWriteStatus(pb.QueryWriteStatusRequest(upload_id=upload_id), timeout=TIMEOUT)
+
+    def commit(self, upload_id: str) -> pb.CommitResponse:
+        return self.stubs.contribute.Commit(pb.CommitRequest(upload_id=upload_id), timeout=TIMEOUT)
+
+    def refused_commit(self, upload_id: str) -> str:
+        return refused(self.stubs.contribute.Commit, pb.CommitRequest(upload_id=upload_id)).reason
+
+    def contribute(self, rng: np.random.Generator) -> pb.CommitResponse:
+        packed = self.random(rng)
+        begun = self.begin(packed)
+        self.write(list(chunks(begun.upload_id, packed.weights)))
+        return self.commit(begun.upload_id)
+
+
+def chunks(
+    upload_id: str, weights: bytes, start: int = 0, *, size: int = 4096, finish: bool = True
+) -> Iterator[pb.WriteRequest]:
+    """The messages of an upload from `start` on."""
+    for offset in range(start, len(weights), size):
+        data = weights[offset : offset + size]
+        last = finish and offset + len(data) == len(weights)
+        yield pb.WriteRequest(
+            upload_id="" if offset > start else upload_id, offset=offset, data=data, finish_write=last
+        )

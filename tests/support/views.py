@@ -1,0 +1,99 @@
+"""A pool's read side in memory, over real files: real seeds, real signed contributions, a real log."""
+
+from pathlib import Path
+
+import numpy as np
+
+from genepool_protocol.learngene.blueprint import Blueprint
+from genepool_protocol.trust import digest
+from genepool_protocol.trust.keys import SigningKey
+from genepool_protocol.wire.errors import NotFound
+from genepool_server.pool.view import Contribution, ContributionState, LoadedBlueprint
+from tests.support.contributions import signed
+from tests.support.genes import write_seed
+from tests.support.log import Log
+
+
+class MemoryView:
+    """See `genepool_server.pool.view.PoolView`.
+
+    Args:
+        folder: where seeds and learngenes go.
+        blueprints: what each blueprint changes of the tiny one.
+    """
+
+    def __init__(self, folder: Path, *blueprints: dict) -> None:
+        self.folder = folder
+        self.log = Log()
+        self._rng = np.random.default_rng(5)
+        self._keys: dict[str, SigningKey] = {}
+        self._blueprints: dict[str, LoadedBlueprint] = {}
+        self._contributions: dict[str, Contribution] = {}
+        for changes in blueprints or ({},):
+            name = changes.get("name", "tiny-16")
+            blueprint = write_seed(folder / name, self._rng, **changes)
+            self._blueprints[name] = LoadedBlueprint(blueprint, folder / name / "seed.safetensors")
+
+    def blueprints(self) -> list[LoadedBlueprint]:
+        return [loaded for _, loaded in sorted(self._blueprints.items())]
+
+    def blueprint(self, name: str) -> LoadedBlueprint:
+        if name not in self._blueprints:
+            raise NotFound("BLUEPRINT_UNKNOWN", f"there is no blueprint {name!r}")
+        return self._blueprints[name]
+
+    def contribution(self, contribution_id: str) -> Contribution:
+        if contribution_id not in self._contributions:
+            raise NotFound("CONTRIBUTION_UNKNOWN", f"there is no contribution {contribution_id[:16]!r}")
+        return self._contributions[contribution_id]
+
+    def active(self, name: str, licenses: tuple[str, ...]) -> list[Contribution]:
+        wanted = self.blueprint(name).blueprint.sha256
+        return [
+            found
+            for _, found in sorted(self._contributions.items())
+            if found.state == "ACTIVE"
+            and found.blueprint_sha256 == wanted
+            and (not licenses or found.license in licenses)
+        ]
+
+    @property
+    def only(self) -> Blueprint:
+        """The blueprint, when there is one."""
+        (loaded,) = self._blueprints.values()
+        return loaded.blueprint
+
+    def add(
+        self,
+        site: str = "north",
+        *,
+        name: str = "tiny-16",
+        licence: str = "CC-BY-4.0",
+        state: ContributionState = "ACTIVE",
+        scale: float = 0.2,
+    ) -> Contribution:
+        """One more contribution: signed, logged, on disk."""
+        blueprint = self.blueprint(name).blueprint
+        key = self._keys.setdefault(site, SigningKey.generate())
+        made = signed(blueprint, key, self._rng, self.folder, scale=scale, site=site, license=licence)
+        index, receipt = self.log.append(made.bundle, key)
+        path = self.folder / "blobs" / digest.sha256_hex(made.learngene)
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(made.learngene)
+        found = Contribution(
+            contribution_id=made.contribution_id,
+            site=site,
+            state=state,
+            license=licence,
+            blueprint_sha256=blueprint.sha256,
+            sha256=path.name,
+            size_bytes=len(made.learngene),
+            images=100,
+            log_index=index,
+            path=path,
+            manifest=made.manifest,
+            receipt=receipt,
+            site_key_pem=key.public.pem,
+        )
+        self._contributions[found.contribution_id] = found
+        return found

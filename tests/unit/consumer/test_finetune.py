@@ -1,0 +1,66 @@
+"""Fine-tuning: fair splits, training that learns, a folder that stock timm loads."""
+
+import json
+
+import numpy as np
+import pytest
+import timm
+
+from genepool_client.consumer import finetune
+from genepool_client.consumer.verify import verify
+from genepool_client.site.images import load_images
+from genepool_protocol.wire.errors import GenepoolError
+from tests.support.images import write_classes
+
+
+@pytest.mark.parametrize(("count", "held"), [(2, 1), (4, 1), (5, 1), (10, 2), (23, 4)])
+def test_a_fifth_of_each_class_is_held_out(count, held):
+    labels = np.repeat([0, 1, 2], count)
+    trained, kept = finetune.split(labels, rng=0)
+    assert sorted([*trained, *kept]) == list(range(len(labels)))
+    assert [int((labels[kept] == label).sum()) for label in range(3)] == [held] * 3
+
+
+def test_a_class_of_one_image_is_trained_on():
+    trained, kept = finetune.split(np.array([0, 0, 0, 1]), 0)
+    assert 3 in trained
+    assert len(kept) == 1
+
+
+def test_nothing_to_measure_on_is_refused():
+    with pytest.raises(GenepoolError) as caught:
+        finetune.split(np.array([0, 1, 2]), 0)
+    assert caught.value.reason == "SUPPORT_TOO_SMALL"
+
+
+@pytest.fixture
+def images(tmp_path):
+    folder = write_classes(tmp_path / "data", {"a": 10, "b": 10}, np.random.default_rng(4))
+    return load_images(folder, 16)
+
+
+def test_training_is_repeatable_and_the_folder_credits_the_sites(forge, folder, images, tmp_path):
+    verified = verify(folder, forge.anchors)
+    recipe, seen = finetune.Recipe(epochs=2, batch=8), []
+    first = finetune.finetune(verified, images, recipe, lambda *progress: seen.append(progress))
+    again = finetune.finetune(verified, images, recipe, lambda *_: None)
+    assert [done for done, _, _ in seen] == [1, 2, 3, 4]
+    for name, tensor in first.model.state_dict().items():
+        assert tensor.equal(again.model.state_dict()[name]), name
+    assert (first.trained, first.held, first.classes) == (16, 4, ("a", "b"))
+    out = finetune.write(first, verified, tmp_path / "tuned")
+    card = (out / "README.md").read_text()
+    assert "site-a" in card
+    assert "Apache-2.0" in card
+    assert json.loads((out / "config.json").read_text())["pretrained_cfg"]["label_names"] == ["a", "b"]
+    stock = timm.create_model(f"local-dir:{out}", pretrained=True)
+    assert stock.state_dict()["head.weight"].equal(first.model.state_dict()["head.weight"])
+
+
+def test_a_folder_that_exists_is_not_overwritten(forge, folder, images, tmp_path):
+    verified = verify(folder, forge.anchors)
+    tuned = finetune.finetune(verified, images, finetune.Recipe(epochs=1), lambda *_: None)
+    with pytest.raises(GenepoolError) as caught:
+        finetune.write(tuned, verified, folder)
+    assert caught.value.reason == "PATH_NOT_EMPTY"
+    verify(folder, forge.anchors)

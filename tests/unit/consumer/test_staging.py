@@ -1,0 +1,87 @@
+"""A folder appears whole, or not at all; what was downloaded waits for the next try."""
+
+import errno
+import os
+
+import pytest
+
+from genepool_client.consumer.staging import Staging, storage_errors
+from genepool_protocol.wire.errors import GenepoolError, Unavailable, VerificationError
+
+
+def reason(call, *arguments) -> str:
+    with pytest.raises(GenepoolError) as caught:
+        call(*arguments)
+    return caught.value.reason
+
+
+def break_off(out, failure) -> None:
+    """Fail in the middle of a download."""
+    with Staging(out, {"a": 1}) as staging:
+        (staging.folder / "file").write_bytes(b"x")
+        raise failure
+
+
+def names(folder) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_published_folder_is_all_that_is_left(tmp_path):
+    with Staging(tmp_path / "deep" / "out", {"a": 1}) as staging:
+        (staging.folder / "file").write_bytes(b"x")
+        assert not staging.out.exists()
+        staging.publish()
+    assert names(tmp_path / "deep") == ["out"]
+    assert names(tmp_path / "deep" / "out") == ["file"]
+
+
+@pytest.mark.parametrize("failure", [Unavailable("POOL_UNREACHABLE", "gone"), KeyboardInterrupt()])
+def test_a_broken_connection_keeps_the_parts(tmp_path, failure):
+    with pytest.raises(type(failure)):
+        break_off(tmp_path / "out", failure)
+    assert names(tmp_path) == [".out.part"]
+    with Staging(tmp_path / "out", {"a": 1}) as staging:
+        assert names(staging.folder) == ["file"]
+    with Staging(tmp_path / "out", {"a": 2}) as staging:
+        assert names(staging.folder) == []
+
+
+@pytest.mark.parametrize("failure", [VerificationError("FOLDER_TAMPERED", "no"), ValueError("a defect")])
+def test_everything_else_removes_them(tmp_path, failure):
+    with pytest.raises(type(failure)):
+        break_off(tmp_path / "out", failure)
+    assert names(tmp_path) == []
+
+
+def test_a_name_that_is_taken_meanwhile_is_not_overwritten(tmp_path):
+    with Staging(tmp_path / "out", {}) as staging:
+        (tmp_path / "out").write_text("somebody else's")
+        assert reason(staging.publish) == "PATH_NOT_EMPTY"
+    assert (tmp_path / "out").read_text() == "somebody else's"
+
+
+def test_a_link_in_place_of_the_folder_is_refused(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "elsewhere")
+    assert reason(Staging, tmp_path / "out", {}) == "PATH_NOT_EMPTY"
+
+
+def test_only_one_works_on_a_folder(tmp_path):
+    with Staging(tmp_path / "out", {}):
+        assert reason(Staging, tmp_path / "out", {}) == "FOLDER_IN_USE"
+    with Staging(tmp_path / "out", {}) as staging:
+        staging.publish()
+
+
+def test_a_parent_that_is_a_file_is_an_error_of_the_disk(tmp_path):
+    (tmp_path / "file").write_text("")
+    assert reason(Staging, tmp_path / "file" / "out", {}) == "DISK_FAILED"
+
+
+@pytest.mark.parametrize(("number", "expected"), [(errno.ENOSPC, "DISK_FULL"), (errno.EIO, "DISK_FAILED")])
+def test_errors_of_the_disk_are_ours(tmp_path, number, expected):
+    def fail():
+        with storage_errors(tmp_path):
+            raise OSError(number, os.strerror(number))
+
+    assert reason(fail) == expected

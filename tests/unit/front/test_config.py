@@ -1,0 +1,111 @@
+"""genepool.toml: what people write, and what they hear when it is wrong."""
+
+import tomllib
+
+import pytest
+
+from genepool_protocol.wire.errors import GenepoolError, InvalidInput, NotFound
+from genepool_server.config import CONFIG_FILE, Address, ServerConfig, load, parse
+
+
+def reason_of(action) -> GenepoolError:
+    with pytest.raises(GenepoolError) as caught:
+        action()
+    return caught.value
+
+
+def test_the_file_says_the_defaults_with_a_comment_for_every_key(tmp_path):
+    text = ServerConfig().to_toml()
+    (tmp_path / CONFIG_FILE).write_text(text)
+    assert load(tmp_path) == ServerConfig()
+    lines = text.splitlines()
+    keys = [index for index, line in enumerate(lines) if line and not line.startswith("#")]
+    assert keys
+    assert all(lines[index - 1].startswith("#") for index in keys)
+
+
+def test_what_was_changed_comes_back():
+    config = parse(
+        {"name": 'a "b" \\ ü/log', "advertise": "pool.example", "serving": {"workers": 0, "stall_seconds": 5}},
+        "the test",
+    )
+    assert parse(tomllib.loads(config.to_toml()), "the test") == config
+
+
+def test_a_missing_line_has_its_default(tmp_path):
+    (tmp_path / CONFIG_FILE).write_text('admission = "manual"\n[serving]\nslots = 3\n')
+    config = load(tmp_path)
+    assert (config.admission, config.serving.slots, config.serving.workers) == ("manual", 3, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("nonsense = 1", "nonsense"),
+        ("[serving]\nworker = 1", "serving.worker"),
+        ("[serving]\nworkers = -1", "serving.workers"),
+        ("[serving]\nworkers = '2'", "serving.workers"),
+        ("[serving]\nworkers = true", "serving.workers"),
+        ("[serving]\nobject_store_mib = 1", "serving.object_store_mib"),
+        ("admission = 'perhaps'", "admission"),
+        ("listen = '8470'", "listen"),
+        ("listen = 'host:99999'", "listen"),
+        ("listen = 'http://host:1'", "listen"),
+        ("advertise = 'two words'", "advertise"),
+        ("name = ''", "name"),
+        ("name = ", "TOML"),
+        ("drain_seconds = -1.0", "drain_seconds"),
+    ],
+)
+def test_a_wrong_line_is_named(tmp_path, text, named):
+    (tmp_path / CONFIG_FILE).write_text(text)
+    error = reason_of(lambda: load(tmp_path))
+    assert isinstance(error, InvalidInput)
+    assert error.reason == "CONFIG_INVALID"
+    assert named in error.message
+    assert CONFIG_FILE in error.message
+
+
+def test_a_file_that_is_not_text_is_refused(tmp_path):
+    (tmp_path / CONFIG_FILE).write_bytes(b"\xff\xfe")
+    assert reason_of(lambda: load(tmp_path)).reason == "CONFIG_INVALID"
+
+
+def test_a_folder_without_settings_is_no_pool(tmp_path):
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        error = reason_of(lambda folder=folder: load(folder))
+        assert isinstance(error, NotFound)
+        assert error.reason == "POOL_UNKNOWN"
+
+
+@pytest.mark.parametrize("text", ["127.0.0.1:0", "pool.example:8470", "[::1]:8470", "localhost:65535"])
+def test_addresses_are_read_and_written(text):
+    assert str(Address.parse(text)) == text
+
+
+@pytest.mark.parametrize("text", ["", ":1", "host", "host:", "host:1x", "host:65536", "::1:8470", "a b:1", "host:-1"])
+def test_what_is_no_address_is_refused(text):
+    assert reason_of(lambda: Address.parse(text)).reason == "OPTION_INVALID"
+
+
+@pytest.mark.parametrize(
+    ("listen", "advertise", "clients"),
+    [
+        ("127.0.0.1:0", "", "127.0.0.1:5000"),
+        ("0.0.0.0:0", "", "machine:5000"),
+        ("[::]:0", "", "machine:5000"),
+        ("0.0.0.0:0", "pool.example", "pool.example:5000"),
+        ("0.0.0.0:0", "pool.example:443", "pool.example:443"),
+    ],
+)
+def test_clients_are_told_an_address_that_they_can_reach(listen, advertise, clients):
+    config = parse({"listen": listen, "advertise": advertise}, "the test")
+    bound = Address(Address.parse(listen).host, 5000)
+    assert str(config.advertised(bound, "machine")) == clients
+
+
+def test_serving_gets_its_units():
+    serving = parse({"serving": {"object_store_mib": 100, "temp_dir": "short"}}, "the test").serving.config()
+    assert serving.object_store_bytes == 100 << 20
+    assert str(serving.temp_dir) == "short"
+    assert ServerConfig().serving.config().temp_dir is None

@@ -1,0 +1,208 @@
+"""TALS as a whole: what is chosen, what is refused, and that the answer depends on nothing but the input."""
+
+import numpy as np
+import pytest
+
+from genepool_protocol.learngene import expansion
+from genepool_protocol.selection import combination, guard, net, scoring, tals
+from genepool_protocol.selection.retrieval import FAR, Member
+from genepool_protocol.selection.scoring import Score
+from genepool_protocol.selection.task_key import Key
+from genepool_protocol.wire.errors import InvalidInput, Refused
+from tests.support.genes import random_gene, seed_gene, tiny_blueprint
+
+BLUEPRINT = tiny_blueprint()
+
+
+def key(value, std=1.0):
+    return Key(np.full(4, value, np.float32), np.full(4, std, np.float32))
+
+
+def member(name, value):
+    return Member(name, key(value))
+
+
+def score(error, *, quality=0.5, images=10, wobble=0.0):
+    """A score whose left-out errors lie around `error`."""
+    errors = tuple(error + wobble * (-1) ** i for i in range(images))
+    return Score(quality, quality, quality, errors)
+
+
+def scripted(table, asked=None):
+    def evaluate(mixtures):
+        for mixture in mixtures:
+            if asked is not None:
+                asked.append(mixture)
+            yield table[mixture]
+
+    return evaluate
+
+
+def singles(**scores):
+    return {combination.single(name): value for name, value in scores.items()}
+
+
+def NONE(_ranked):  # noqa: N802
+    return []
+
+
+def test_an_empty_pool_is_refused():
+    with pytest.raises(Refused) as refusal:
+        tals.select(key(0), [], scripted({}), labelled=True)
+    assert refusal.value.reason == "POOL_EMPTY"
+
+
+def test_without_labels_the_nearest_key_is_taken_and_nothing_is_scored():
+    asked = []
+    found = tals.select(key(0), [member("b", 0.5), member("a", 0.2)], scripted({}, asked), labelled=False)
+    assert (found.choice, found.weights) == ("single", (("a", 1000),))
+    assert not asked
+    assert [c.score for c in found.candidates] == [None, None]
+    assert "without labels" in found.reason
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_a_task_that_is_like_no_site_gets_the_seed_when_nothing_can_be_scored(labelled):
+    lone = Score(0.0, 0.0, -1.0, ())
+    table = {(): lone} | singles(a=lone)
+    found = tals.select(key(0), [member("a", FAR + 1)], scripted(table), labelled=labelled)
+    assert (found.choice, found.weights) == ("seed", ())
+
+
+def test_one_image_a_class_is_chosen_for_by_key_whatever_the_evidence_says():
+    table = {(): Score(0, 0, 0.0, ())} | singles(a=Score(0, 0, -9.0, ()), b=Score(0, 0, 9.0, ()))
+    found = tals.select(key(0), [member("b", 0.5), member("a", 0.2)], scripted(table), labelled=True)
+    assert found.weights == (("a", 1000),)
+    assert "one image a class" in found.reason
+
+
+def test_a_near_learngene_is_taken_unless_the_seed_is_clearly_better():
+    for seed_error, wobble, choice in ((1.0, 0.5, "single"), (0.2, 0.01, "seed")):
+        table = {(): score(seed_error, wobble=wobble)} | singles(a=score(0.9))
+        found = tals.select(key(0), [member("a", 0.2)], scripted(table), labelled=True, propose=NONE)
+        assert found.choice == choice
+
+
+def test_a_far_learngene_must_be_clearly_better_than_the_seed():
+    for error, wobble, choice in ((0.9, 0.8, "seed"), (0.2, 0.01, "single")):
+        table = {(): score(1.0)} | singles(a=score(error, wobble=wobble))
+        found = tals.select(key(0), [member("a", FAR + 1)], scripted(table), labelled=True, propose=NONE)
+        assert found.choice == choice
+
+
+def test_a_combination_must_clearly_beat_the_single_learngene():
+    pair = combination.mixture({"a": 500, "b": 500})
+    for error, choice in ((0.89, "combination"), (0.9, "single")):
+        table = {(): score(1.0), pair: score(error)} | singles(a=score(0.9), b=score(0.95, quality=0.4))
+        found = tals.select(key(0), [member("a", 0.2), member("b", 0.3)], scripted(table), labelled=True)
+        assert found.choice == choice
+    assert found.weights == (("a", 1000),)
+
+
+def test_scores_can_overrule_a_slightly_nearer_key_and_not_a_single_score():
+    members = [member("a", 0.3), member("b", 0.31), member("c", 0.9)]
+    good, bad = score(0.5, quality=0.9), score(0.8, quality=0.2)
+    table = {(): score(1.0)} | singles(a=bad, b=good, c=good)
+    found = tals.select(key(0), members, scripted(table), labelled=True, propose=NONE)
+    assert found.weights == (("b", 1000),)
+
+
+def test_the_order_of_the_members_does_not_matter_and_ties_go_by_id():
+    members = [member(name, 0.4) for name in "cab"]
+    table = {(): score(1.0)} | singles(a=score(0.5), b=score(0.5), c=score(0.5))
+    answers = [
+        tals.select(key(0), order, scripted(table), labelled=True, propose=NONE) for order in (members, members[::-1])
+    ]
+    assert answers[0] == answers[1]
+    assert answers[0].weights == (("a", 1000),)
+    assert [c.contribution_id for c in answers[0].candidates] == ["a", "b", "c"]
+    assert answers[0].snapshot == tals.snapshot("bca")
+
+
+def test_progress_is_told_stage_by_stage():
+    told = []
+    table = {(): score(1.0)} | singles(a=score(0.5))
+    tals.select(
+        key(0), [member("a", 0.1)], scripted(table), labelled=True, progress=lambda *update: told.append(update)
+    )
+    assert told == [("retrieve", 1, 1), ("score", 0, 1), ("score", 1, 1), ("guard", 0, 0)]
+
+
+def test_the_guard_measures_gains_on_the_same_images():
+    mean, error = guard.gain(Score(0, 0, 0, (0.1, 0.3)), Score(0, 0, 0, (0.4, 0.8)))
+    assert mean == pytest.approx(0.4)
+    assert error == pytest.approx(0.1)
+
+
+def test_proposals_are_means_of_the_best_in_canonical_order():
+    assert combination.averages(["b", "a", "c", "d"]) == [
+        (("a", 500), ("b", 500)),
+        (("a", 333), ("b", 333), ("c", 333)),
+    ]
+    assert combination.averages(["b"]) == []
+    assert combination.mixture({"b": 1, "a": 0}) == (("b", 1),)
+
+
+PIXELS = np.zeros((4, 16, 16, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("labels", "reason"),
+    [
+        ([0, 0, 0, 0], "ONE_CLASS_ONLY"),
+        ([0, 2, 0, 2], "ONE_CLASS_ONLY"),
+        ([0, 1], "SUPPORT_MALFORMED"),
+        ([-1, 0, 1, 0], "SUPPORT_MALFORMED"),
+        ([0, 1, 2, 10**6], "SUPPORT_MALFORMED"),
+    ],
+)
+def test_labels_that_cannot_be_used_are_refused(labels, reason):
+    with pytest.raises(InvalidInput) as refusal:
+        tals.check_support(BLUEPRINT, PIXELS, labels)
+    assert refusal.value.reason == reason
+
+
+def test_a_single_labelled_image_is_too_few_and_too_many_are_refused():
+    with pytest.raises(InvalidInput) as few:
+        tals.check_support(BLUEPRINT, PIXELS[:1], [0])
+    with pytest.raises(InvalidInput) as many:
+        tals.check_support(BLUEPRINT, np.zeros((1025, 16, 16, 3), np.uint8), [])
+    assert (few.value.reason, many.value.reason) == ("SUPPORT_TOO_SMALL", "SUPPORT_TOO_LARGE")
+
+
+def test_two_classes_of_one_image_are_a_support_set_and_no_labels_are_one_too():
+    assert tals.check_support(BLUEPRINT, PIXELS[:2], [1, 0]).tolist() == [1, 0]
+    assert tals.check_support(BLUEPRINT, PIXELS, []) is None
+
+
+@pytest.fixture(scope="module")
+def pool():
+    rng = np.random.default_rng(0)
+    seed = net.as_tensors(seed_gene(BLUEPRINT, rng))
+    deltas = {name: random_gene(BLUEPRINT, BLUEPRINT.components, rng, np.float16) for name in "ab"}
+    return seed, deltas
+
+
+def test_thin_slices_score_as_whole_learngenes_do(pool):
+    seed, deltas = pool
+    rng = np.random.default_rng(1)
+    images, labels = rng.integers(0, 256, (8, 16, 16, 3)).astype(np.uint8), np.repeat([0, 1], 4)
+    scorer = tals.Scorer(BLUEPRINT, seed, images, labels)
+    whole = scorer([(400, net.as_tensors(deltas["a"])), (600, net.as_tensors(deltas["b"]))])
+    thin = scorer([(w, net.as_tensors(tals.thin(BLUEPRINT, deltas[n]))) for n, w in (("a", 400), ("b", 600))])
+    assert thin == whole
+    assert scorer([]) != whole
+
+
+def test_a_mixture_scores_as_the_descendant_of_the_combined_gene(pool):
+    seed, deltas = pool
+    rng = np.random.default_rng(2)
+    images, labels = rng.integers(0, 256, (8, 16, 16, 3)).astype(np.uint8), np.repeat([0, 1], 4)
+    delta = net.as_tensors(deltas["a"])
+    gene = {name: tensor + delta[name] if name in delta else tensor for name, tensor in seed.items()}
+    size = BLUEPRINT.score.size()
+    weights = expansion.expand(expansion.plan(BLUEPRINT, size, BLUEPRINT.seed.components), gene)
+    wanted = scoring.score(net.embed(BLUEPRINT, size, weights, images).numpy(), labels)
+    found = tals.Scorer(BLUEPRINT, seed, images, labels)([(1000, delta)])
+    assert np.allclose(found.errors, wanted.errors, atol=1e-4)
+    assert found.logme == pytest.approx(wanted.logme, abs=1e-3)

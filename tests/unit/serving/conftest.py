@@ -1,0 +1,31 @@
+"""Small pools for serving."""
+
+import numpy as np
+import pytest
+
+from genepool_server.serving import orders
+from genepool_server.serving.library import Family
+from tests.support.views import MemoryView
+
+
+@pytest.fixture
+def view(tmp_path) -> MemoryView:
+    """Three contributions of three sites."""
+    view = MemoryView(tmp_path)
+    for site in ("north", "south", "west"):
+        view.add(site)
+    return view
+
+
+@pytest.fixture
+def family(view) -> Family:
+    return orders.family(view.blueprint("tiny-16"))
+
+
+@pytest.fixture
+def support():
+    """Twelve images of three classes that differ in brightness."""
+    rng = np.random.default_rng(3)
+    labels = np.arange(12) % 3
+    pixels = rng.integers(0, 100, (12, 16, 16, 3)) + 70 * labels[:, None, None, None]
+    return pixels.astype(np.uint8), labels

@@ -1,0 +1,133 @@
+"""Mapped learngenes: what the ledger names, or nothing."""
+
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from genepool_protocol.learngene import expansion
+from genepool_protocol.learngene.manifest import file_layout
+from genepool_protocol.wire.errors import StorageError
+from genepool_server.serving import orders
+from genepool_server.serving.keys import KeyTable
+from genepool_server.serving.library import FileRef, Library
+
+
+def corrupt(function, *args) -> None:
+    with pytest.raises(StorageError) as caught:
+        function(*args)
+    assert caught.value.reason == "BLOB_CORRUPT"
+    assert "fsck" in caught.value.fix
+
+
+@pytest.fixture
+def table(view, tmp_path):
+    with closing(KeyTable(view.only, tmp_path)) as table:
+        yield table
+
+
+def refs(view) -> list[FileRef]:
+    return [orders.file_of(found) for found in view.active("tiny-16", ())]
+
+
+def test_a_file_is_mapped_once_and_the_longest_unused_goes_first(view):
+    library = Library(2)
+    a, b, c = refs(view)
+    first = library.open(a)
+    assert library.open(a) is first
+    library.open(b)
+    library.open(a)
+    library.open(c)
+    assert len(library) == 2
+    assert library.open(a) is first
+
+
+def test_the_flat_view_is_the_gene_in_the_files_own_numbers(view):
+    layout = expansion.gene_layout(view.only, view.only.components)
+    flat = Library(4).flat(refs(view)[0], layout)
+    assert flat.dtype == np.float16
+    assert flat.size == sum(np.prod(shape) for shape in layout.values())
+    assert not flat.flags.writeable
+
+
+def test_a_changed_byte_is_found_before_the_file_is_used(view):
+    ref = refs(view)[0]
+    raw = bytearray(Path(ref.path).read_bytes())
+    raw[-1] ^= 1
+    (view.folder / "changed").write_bytes(raw)
+    corrupt(Library(4).open, FileRef(str(view.folder / "changed"), ref.sha256))
+
+
+def test_a_missing_or_foreign_file_is_corrupt(view):
+    a, b, _ = refs(view)
+    corrupt(Library(4).open, FileRef(str(view.folder / "none"), a.sha256))
+    corrupt(Library(4).open, FileRef(b.path, a.sha256))
+    (view.folder / "text").write_text("hello, this is no tensor file")
+    corrupt(Library(4).open, FileRef(str(view.folder / "text"), a.sha256))
+
+
+def test_other_tensors_than_the_blueprints_are_corrupt(view):
+    layout = expansion.gene_layout(view.only, 3)
+    corrupt(Library(4).flat, refs(view)[0], layout)
+
+
+def test_many_threads_open_the_same_files(view):
+    library, found = Library(2), []
+
+    def work() -> None:
+        for _ in range(50):
+            found.extend(library.open(ref).array("key.mean")[0] for ref in refs(view))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 4 * 50 * 3
+    assert len(set(found)) == 3
+
+
+def test_keys_are_those_of_the_files(view, table):
+    library = Library(4)
+    for ref, key in zip(refs(view), table.keys(refs(view)), strict=True):
+        file = library.open(ref)
+        assert np.array_equal(key.mean, file.array("key.mean").astype(np.float32))
+        assert np.array_equal(key.std, file.array("key.std").astype(np.float32))
+
+
+def test_a_key_is_read_once_and_survives_its_file(view, table):
+    wanted = refs(view)
+    before = [key.mean.copy() for key in table.keys(wanted)]
+    for ref in wanted:
+        (view.folder / "blobs" / ref.sha256).unlink()
+    again = [key.mean for key in table.keys(wanted)]
+    assert all(np.array_equal(a, b) for a, b in zip(before, again, strict=True))
+
+
+def test_a_table_grows_block_by_block(view, table, monkeypatch):
+    monkeypatch.setattr("genepool_server.serving.keys._ROWS", 2)
+    for _ in range(4):
+        view.add("east")
+    assert len({key.mean.tobytes() for key in table.keys(refs(view))}) == 7
+    assert [k.mean.tobytes() for k in table.keys(refs(view))] == [table.keys([r])[0].mean.tobytes() for r in refs(view)]
+
+
+def test_a_file_without_its_key_is_corrupt_and_leaves_no_row(view, table):
+    corrupt(table.keys, [FileRef(str(view.folder / "none"), "0" * 64)])
+    corrupt(table.keys, [FileRef(str(view.blueprint("tiny-16").seed_path), "0" * 64)])
+    assert len(table.keys(refs(view))) == 3
+
+
+def test_a_table_leaves_no_file_behind(view, tmp_path):
+    folder = tmp_path / "keys"
+    folder.mkdir()
+    table = KeyTable(view.only, folder)
+    table.keys(refs(view))
+    assert list(folder.iterdir()) == []
+    table.close()
+
+
+def test_a_learngene_file_has_its_key_at_the_end(view):
+    assert list(Library(4).open(refs(view)[0]).header.layout) == list(file_layout(view.only))
