@@ -2,8 +2,8 @@
 
     python -m tests.fault.driver kill|ENOSPC|EIO contribute|create|open FOLDER
 
-A step is a call that changes the disk (os.mkdir, pwrite, fsync, replace, unlink) or a COMMIT of the ledger. `kill` ends a
-forked child by SIGKILL right before the step; the others let the step fail. This is a program of its own because it
+A step is a call that changes the disk (os.mkdir, pwrite, fsync, replace, unlink) or a COMMIT of the ledger. `kill` ends
+a forked child by SIGKILL right before the step; the others let the step fail. This is a program of its own because it
 forks: the test process has threads.
 """
 
@@ -30,7 +30,7 @@ from genepool_server.pool.pool import Pool
 from tests.support import sites as c
 
 STEPS = ("mkdir", "pwrite", "fsync", "replace", "unlink")
-CHUNK = 1500
+CHUNK = 3000
 spool.LIMITS = replace(LIMITS, fsync_bytes=4000)  # so that an upload syncs in between
 
 

@@ -12,7 +12,7 @@ from genepool_server.pool.pool import Pool
 from tests.support import sites as c
 
 ROOT = Path(__file__).parents[2]
-ROUNDS = 6
+ROUNDS = 4
 
 
 def test_nothing_acknowledged_is_lost_when_the_process_is_killed_again_and_again(fast_folder):

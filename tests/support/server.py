@@ -11,9 +11,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,8 @@ class Server:
     address: str
     pool: Pool
     serving: Any
+    stop: Callable[[], Any] = lambda: None
+    """Asks the server to go down; the end of the block waits for it."""
 
     @property
     def anchors(self) -> Anchors:
@@ -102,9 +104,11 @@ def serving(folder: Path) -> Iterator[Server]:
     thread.start()
     try:
         running = ready.result(_READY)
-        yield Server(folder, running.address, running.pool, running.serving)
+        yield Server(
+            folder, running.address, running.pool, running.serving, lambda: loop.call_soon_threadsafe(stop.set)
+        )
     finally:
-        if thread.is_alive():
+        with suppress(RuntimeError):  # it has ended by itself
             loop.call_soon_threadsafe(stop.set)
         thread.join(_READY)
 

@@ -64,7 +64,7 @@ class Descendant:
         count = len(self.lineage.dependencies)
         parents = f"{count} learngene{'' if count == 1 else 's'}, each signed by its site and held by the log"
         return (
-            f"verified: the descendant {self.lineage.size} of {self.blueprint.name} is what {self.lineage.origin} signed "
+            f"verified: descendant {self.lineage.size} of {self.blueprint.name} is what {self.lineage.origin} signed "
             f"(key {self.keyid[:16]}), made from {parents if count else 'the seed alone'}"
         )
 

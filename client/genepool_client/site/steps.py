@@ -1,6 +1,6 @@
 """The steps at home: images -> ancestry model -> condensed learngene, each with its result as files in work/.
 
-A step that is finished for the same images, blueprint and recipe is not repeated; one that was interrupted goes on.
+A step that is finished for the same images and blueprint is not repeated; one that was interrupted goes on.
 
     work/ancestry.safetensors, ancestry.json      the trained ancestry model
     work/condensed.safetensors, condensed.json    the learngene and its key, in full precision
@@ -53,7 +53,7 @@ class Trained(Document):
     """work/ancestry.json."""
 
     schema_: Literal["genepool.ancestry/v1"] = Field(default="genepool.ancestry/v1", alias="schema")
-    fingerprint: str  # of blueprint, images and recipe
+    blueprint: str  # hex SHA-256
     data: str  # digest of the images
     images: int
     classes: int
@@ -68,7 +68,6 @@ class Condensed(Document):
 
     schema_: Literal["genepool.condensed/v1"] = Field(default="genepool.condensed/v1", alias="schema")
     ancestry: Trained
-    fingerprint: str
     steps: int
     agreement: float | None  # with the ancestry model
     sha256: str  # of condensed.safetensors
@@ -147,15 +146,17 @@ def train(site: SiteFolder, pictures: ImageSet, settings: Settings, progress: Pr
     """
     blueprint, seed = family(site)
     recipe, _ = recipes(site, len(pictures.labels), settings)
-    wanted = ancestry.fingerprint(blueprint, pictures, recipe)
     done = _finished(site.work / "ancestry", Trained)
-    if done is not None and done.fingerprint == wanted:
+    # an update of genepool may bring another recipe; what was finished under the old one stays finished
+    asked = settings.steps or site.config.steps
+    same = done is not None and (done.blueprint, done.data) == (blueprint.sha256, pictures.digest)
+    if done is not None and same and asked in {0, done.steps}:
         return done
     gene = TensorFile(seed).all()
     result = ancestry.train_ancestry(blueprint, gene, pictures, site.work, recipe=recipe, progress=progress)
     raw = encode({name: tensor.numpy() for name, tensor in result.weights.items()}, "F32")
     record = Trained(
-        fingerprint=wanted,
+        blueprint=blueprint.sha256,
         data=pictures.digest,
         images=len(pictures.labels),
         classes=len(pictures.classes),
@@ -188,9 +189,8 @@ def condense_learngene(site: SiteFolder, pictures: ImageSet, settings: Settings,
         )
     blueprint, seed = family(site)
     _, recipe = recipes(site, len(pictures.labels), settings)
-    wanted = ancestry.fingerprint(blueprint, pictures, recipe)
     done = _finished(site.work / "condensed", Condensed)
-    if done is not None and done.fingerprint == wanted and done.ancestry == trained:
+    if done is not None and done.ancestry == trained:
         return done
     gene, weights = TensorFile(seed).all(), net.as_tensors(TensorFile(site.work / "ancestry.safetensors").all())
     result = condense.condense(blueprint, gene, pictures, weights, site.work, recipe=recipe, progress=progress)
@@ -198,7 +198,6 @@ def condense_learngene(site: SiteFolder, pictures: ImageSet, settings: Settings,
     raw = encode({name: tensors[name] for name in documents.file_layout(blueprint)}, "F32")
     record = Condensed(
         ancestry=trained,
-        fingerprint=wanted,
         steps=result.steps,
         agreement=None if math.isnan(result.agreement) else result.agreement,
         sha256=digest.sha256_hex(raw),

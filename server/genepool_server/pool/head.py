@@ -63,7 +63,7 @@ class Head:
         Raises:
             StorageError: LEDGER_INCONSISTENT, the file says neither `old` nor `new`; DISK_FULL or DISK_FAILED.
         """
-        if self.read() not in (old,):  # new: it was replaced, and then the folder could not be synced
+        if self.read() not in (old, new):  # new: it was replaced, and then the folder could not be synced
             raise self._bad("was changed by another process")
         durable.write(self._path, _encode(new))
 

@@ -1,4 +1,4 @@
-"""`genepool site run` against a real SuperLink: a receipt comes out, another app's code never runs, a leak never leaves."""
+"""`genepool site run` against a real SuperLink: a receipt comes out, foreign code never runs, a leak never leaves."""
 
 import json
 import sys

@@ -167,7 +167,7 @@ def story(folder) -> list:
         said += [change("west").state for change in (operator.approve, operator.suspend, operator.revoke)]
         said.append([len(part) for part in operator.invite("east", sites.NOW)])
         said.append([(site.name, site.state, site.keyid, site.key_pem) for site in operator.sites()])
-        first, second, third = (one.contribution_id for one in operator.contributions())
+        first, second, _third = (one.contribution_id for one in operator.contributions())
         said.append(operator.decide(first, "ACTIVE", "looks good").note)
         said.append(operator.decide(second, "REJECTED", "").state)
         said.append([(replace(one, path=one.path.relative_to(folder))) for one in operator.contributions()])

@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +12,8 @@ from genepool_protocol.wire.errors import Unavailable
 
 PARENT = """
 import subprocess, sys, time
-inner = subprocess.Popen([sys.executable, "-c", "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('in', flush=True); time.sleep(600)"])
+stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('in', flush=True); time.sleep(99)"
+inner = subprocess.Popen([sys.executable, "-c", stubborn])
 print("inner", inner.pid, flush=True)
 time.sleep(600)
 """
@@ -22,8 +24,7 @@ def alive(pid):
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    with open(f"/proc/{pid}/stat") as file:
-        return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
 
 
 def test_stopping_a_child_ends_its_children_too(tmp_path, monkeypatch):

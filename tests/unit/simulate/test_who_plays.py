@@ -35,7 +35,7 @@ def test_the_sample_pack_gives_six_domains_and_tasks_that_no_site_has_seen(tmp_p
     assert len(scenario.tasks) == 6
     seen = {(site.name, name) for site in scenario.sites for name in names(site.folder)}
     for task in scenario.tasks:
-        assert not {name for name in names(task)} & {name for _, name in seen}
+        assert not set(names(task)) & {name for _, name in seen}
 
 
 def test_more_sites_than_domains_share_the_images_without_overlap(tmp_path):

@@ -1,4 +1,4 @@
-"""The SuperNode's guard: it judges the very objects that would be uploaded, and it starts only where it was verified."""
+"""The SuperNode's guard: it judges the very objects that would be uploaded, and starts only where it was verified."""
 
 from types import ModuleType, SimpleNamespace
 

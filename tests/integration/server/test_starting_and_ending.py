@@ -1,0 +1,204 @@
+"""A server's life: ready, drained, interrupted, killed; nothing of it is left, and nothing that it promised is lost."""
+
+import queue
+import signal
+from pathlib import Path
+
+import grpc
+import pytest
+
+from genepool_protocol.trust.anchors import read_anchors
+from genepool_protocol.v1 import contribute_pb2 as pb
+from genepool_protocol.v1 import pool_pb2
+from genepool_server.serving.owned import sweep
+from tests.integration.server.test_consuming_over_the_wire import descend, select, support
+from tests.integration.server.wire import WireSite, chunks
+from tests.support.server import (
+    TIMEOUT,
+    Server,
+    Stubs,
+    channel,
+    command,
+    new_pool,
+    operate,
+    pool_server,
+    server_process,
+    serving,
+    wait_until,
+)
+
+ENDINGS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
+
+
+def capabilities(anchors) -> pool_pb2.GetCapabilitiesResponse:
+    with channel(anchors) as opened:
+        request = pool_pb2.GetCapabilitiesRequest(api_version="1.0")
+        return Stubs(opened).pool.GetCapabilities(request, timeout=TIMEOUT, wait_for_ready=True)
+
+
+def advertised(folder: Path) -> set[str]:
+    return {"address", "operator.json"} & {path.name for path in folder.iterdir()}
+
+
+class Trickle:
+    """An upload that waits for the test before every message."""
+
+    def __init__(self, stubs: Stubs) -> None:
+        self._parts: queue.Queue = queue.Queue()
+        self.call = stubs.contribute.Write.future(iter(self._parts.get, None), timeout=TIMEOUT)
+
+    def send(self, *parts: pb.WriteRequest | None) -> None:
+        for part in parts:
+            self._parts.put(part)
+
+
+# -- in this process ---------------------------------------------------------------------------------------------------
+
+
+def test_a_call_that_runs_when_the_server_goes_down_gets_its_seconds(tmp_path, rng):
+    with pool_server(tmp_path, drain_seconds=15.0) as server, channel(server.anchors) as opened:
+        stubs = Stubs(opened)
+        site = WireSite(server, stubs, "north").join()
+        packed = site.random(rng)
+        parts = list(chunks(site.begin(packed).upload_id, packed.weights))
+        upload = Trickle(stubs)
+        upload.send(parts[0])
+        part = server.folder / "spool" / f"{packed.upload_id}.part"
+        assert wait_until(lambda: part.is_file() and part.stat().st_size == len(parts[0].data))
+        server.stop()
+        assert wait_until(lambda: not advertised(server.folder) - {"operator.json"})
+        with channel(server.anchors) as late, pytest.raises(grpc.RpcError):
+            Stubs(late).pool.GetBlueprint(pool_pb2.GetBlueprintRequest(name="x"), timeout=2.0).next()
+        upload.send(*parts[1:], None)
+        assert upload.call.result().committed_size == len(packed.weights)
+    with serving(server.folder) as again, again.stubs() as stubs:
+        assert WireSite(again, stubs, "north").commit(packed.upload_id).state == pb.CONTRIBUTION_STATE_ACTIVE
+
+
+def test_the_anchors_tell_the_address_of_the_running_server(tmp_path):
+    folder = new_pool(tmp_path / "pool", advertise="localhost")
+    before = read_anchors(folder / "pool.json")
+    with serving(folder) as server:
+        anchors = read_anchors(folder / "pool.json")
+        assert anchors.address == server.address == (folder / "address").read_text().strip()
+        assert anchors.address.startswith("localhost:")
+        assert anchors.model_copy(update={"address": before.address}) == before
+        assert capabilities(anchors).origin == anchors.origin
+    assert advertised(folder) == set()
+
+
+# -- a process ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return new_pool(tmp_path_factory.mktemp("home") / "pool")
+
+
+@pytest.mark.parametrize("number", ENDINGS, ids=[one.name for one in ENDINGS])
+def test_a_signal_ends_the_server_and_everything_of_it(home, number):
+    with server_process(home) as process:
+        assert capabilities(process.anchors).origin == "pool.local/log"
+        assert advertised(home) == {"address", "operator.json"}
+        assert process.end_group(number) == 0
+        assert process.leftovers() == []
+    assert advertised(home) == set()
+    assert sorted(path.name for path in (home / "keys").iterdir())[-2:] == ["tls.crt", "tls.pem"]
+
+
+def test_the_ready_line_names_the_address_and_can_be_json(home):
+    with server_process(home, "--json", ready=False) as process:
+        line = process.wait_ready()
+        assert f'"address": "{process.address}"' in line
+
+
+def test_a_killed_server_starts_again_and_an_upload_goes_on(tmp_path, rng):
+    folder = new_pool(tmp_path / "pool")
+    with server_process(folder) as process, channel(process.anchors) as opened:
+        site = WireSite(RemoteServer(folder, process.anchors), Stubs(opened), "north").join()
+        packed = site.random(rng)
+        upload = Trickle(site.stubs)
+        parts = list(chunks(site.begin(packed).upload_id, packed.weights))
+        upload.send(*parts[:2])
+        assert wait_until(lambda: site.status(packed.upload_id).committed_size == 2 * 4096)
+        assert process.end(signal.SIGKILL) == -signal.SIGKILL
+        upload.send(None)
+        with pytest.raises(grpc.RpcError):
+            upload.call.result()
+    assert advertised(folder) == {"address", "operator.json"}
+    assert [one["state"] for one in operate(folder, "sites")] == ["ACTIVE"]
+    with server_process(folder) as process, channel(process.anchors) as opened:
+        site = WireSite(RemoteServer(folder, process.anchors), Stubs(opened), "north")
+        assert site.status(packed.upload_id).committed_size == 2 * 4096
+        site.write(list(chunks(packed.upload_id, packed.weights, 2 * 4096)))
+        assert site.commit(packed.upload_id).state == pb.CONTRIBUTION_STATE_ACTIVE
+        process.end(signal.SIGKILL)
+    assert command("fsck", folder).returncode == 0
+
+
+class RemoteServer(Server):
+    """A server in another process, operated through its command line."""
+
+    def __init__(self, folder: Path, anchors) -> None:
+        super().__init__(folder, anchors.address, RemotePool(folder), None)
+
+
+class RemotePool:
+    """What `WireSite` needs of a pool, through the operator's door."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def invite(self, site, now):
+        from genepool_server.operating import operate as operated
+
+        with operated(self._folder) as operator:
+            return operator.invite(site, now)
+
+    def approve(self, site):
+        from genepool_server.operating import operate as operated
+
+        with operated(self._folder) as operator:
+            return operator.approve(site)
+
+    def blueprint(self, name):
+        from genepool_server.pool.creation import load_blueprint
+
+        return load_blueprint(self._folder / "blueprints" / name)
+
+
+# -- with Ray ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_ray_workers_serve_and_end_with_their_server(tmp_path, rng):
+    folder = new_pool(tmp_path / "pool", serving={"workers": 1})
+    with server_process(folder) as process, channel(process.anchors) as opened:
+        stubs = Stubs(opened)
+        site = WireSite(RemoteServer(folder, process.anchors), stubs, "north").join()
+        for _ in range(2):
+            site.contribute(rng)
+        progress, selection = select(stubs, *support(rng))
+        assert progress
+        assert len(selection.candidates) == 2
+        header, raw, files = descend(stubs, selection.weights, max_params=10**6)
+        assert header.total_bytes == len(raw)
+        assert "model.sig" in files
+        assert len(process.leftovers()) > 3  # Ray's processes
+        assert process.end_group(signal.SIGINT) == 0
+        assert process.leftovers() == []
+
+
+@pytest.mark.slow
+def test_ray_ends_when_its_server_is_killed_or_asked_twice(tmp_path):
+    folder = new_pool(tmp_path / "pool", serving={"workers": 1})
+    with server_process(folder) as process:
+        assert process.end(signal.SIGKILL) == -signal.SIGKILL
+        assert wait_until(lambda: not process.leftovers(), 60)
+    with server_process(folder) as process:
+        process.popen.send_signal(signal.SIGINT)
+        assert wait_until(lambda: "SIGINT: going down" in process.log.read_text())
+        assert process.end(signal.SIGINT) in (0, 130)
+        assert wait_until(lambda: not process.leftovers(), 60)
+    for parent, prefix in ((Path("/dev/shm"), "genepool-slots-"), (Path("/tmp"), "gp-ray-"), (Path("/tmp"), "gp-op-")):
+        sweep(parent, prefix)
