@@ -86,21 +86,50 @@ def test_the_round_trip_gives_the_trained_nets_forward(number):
 
 @settings(max_examples=30, deadline=None)
 @given(cases())
-def test_writing_into_a_buffer_gives_the_bytes_of_expanding_by_name(case):
+def test_the_bytes_of_a_descendant_are_those_of_the_specification(case):
+    """SPEC.md section 8: D(G0), and then each term of D(sum of weight * delta), product and sum rounded one by one."""
     blueprint, size, weights, number = case
     rng = np.random.default_rng(number)
-    seed = flat(blueprint, random_gene(blueprint, blueprint.seed.components, rng))
-    members = [(round(w * 1000), flat(blueprint, random_gene(blueprint, blueprint.components, rng))) for w in weights]
-    gene = algebra.combine(seed, [(milli / 1000, delta) for milli, delta in members])
-    views = algebra.views(expansion.gene_layout(blueprint, blueprint.seed.components), gene)
-    expected = expansion.expand(expansion.plan(blueprint, size, blueprint.seed.components), views)
-    built = descendant.build(blueprint, size, seed, members)
+    seed = random_gene(blueprint, blueprint.seed.components, rng)
+    deltas = [random_gene(blueprint, blueprint.components, rng, np.float16) for _ in weights]
+    total = {name: np.zeros_like(array, dtype=np.float32) for name, array in deltas[0].items()}
+    for weight, delta in zip(weights, deltas, strict=True):
+        for name, array in delta.items():
+            total[name] = total[name] + np.float32(round(weight * 1000) / 1000) * array.astype(np.float32)
+    expected = expansion.expand(expansion.plan(blueprint, size, blueprint.seed.components), seed)
+    for target in expansion.plan(blueprint, size, blueprint.components).targets:
+        for source, coefficient in target.terms:
+            expected[target.name] = expected[target.name] + np.float32(coefficient) * target.cut(total[source])
+    members = [
+        (round(w * 1000), flat(blueprint, delta).astype(np.float16)) for w, delta in zip(weights, deltas, strict=True)
+    ]
+    built = descendant.build(blueprint, size, flat(blueprint, seed), members)
     body = np.frombuffer(built[len(descendant.model_header(blueprint, size)) :], dtype=np.float32)
-    assert body[: blueprint.params(size)].tobytes() == b"".join(
-        a.astype(np.float32).tobytes() for a in expected.values()
-    )
+    assert body[: blueprint.params(size)].tobytes() == b"".join(array.tobytes() for array in expected.values())
     assert not body[blueprint.params(size) :].any()
     assert len(built) == descendant.total_bytes(blueprint, size)
+
+
+@settings(max_examples=30, deadline=None)
+@given(cases())
+def test_writing_into_a_buffer_gives_the_bytes_of_expanding_by_name(case):
+    blueprint, size, _, number = case
+    gene = random_gene(blueprint, blueprint.seed.components, np.random.default_rng(number))
+    plan = expansion.plan(blueprint, size, blueprint.seed.components)
+    expected = b"".join(array.tobytes() for array in expansion.expand(plan, gene).values())
+    out = np.full(blueprint.params(size), np.nan, np.float32)
+    algebra.expand_into(plan, gene, out)
+    assert out.tobytes() == expected
+
+
+def test_every_finite_float16_is_widened_and_weighed_exactly():
+    every = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    every = every[np.isfinite(every)]
+    for weight in (1.0, -1.0, 0.333, -0.001, 4.0, 1e-3, 1.999):
+        out = np.zeros(every.size, np.float32)
+        algebra.accumulate(out, [(weight, every)])
+        expected = np.float32(0) + np.float32(weight) * every.astype(np.float32)
+        assert out.tobytes() == expected.tobytes()
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genepool_protocol.learngene import descendant
+from genepool_protocol.learngene import algebra, descendant, expansion
 from genepool_protocol.learngene.blueprint import SeedRef
 from genepool_protocol.learngene.size import Size
 from genepool_server.serving import assembly
@@ -30,12 +30,15 @@ def test_parts_make_the_same_bytes(case, dtype):
         (milli, flat(blueprint, random_gene(blueprint, blueprint.components, rng)).astype(dtype)) for milli in weights
     ]
     expected = descendant.build(blueprint, size, seed, members)[len(descendant.model_header(blueprint, size)) :]
-    out = np.full(len(expected) // 4, np.nan, np.float32)
-    reached = 0
-    for ready in assembly.build_parts(
-        blueprint, size, seed, members, out=out, gene=np.full_like(seed, np.nan), part_bytes=part_bytes
-    ):
-        assert ready > reached
-        assert out[: ready // 4].tobytes() == expected[:ready]
-        reached = ready
-    assert reached == len(expected)
+    base = assembly.Base(blueprint, size, seed)
+    scratch = np.full(algebra.elements(expansion.gene_layout(blueprint, blueprint.components)), np.nan, np.float32)
+    for _ in ("the first time", "from what is kept"):
+        out = np.full(len(expected) // 4, np.nan, np.float32)
+        reached = 0
+        for ready in assembly.build_parts(
+            blueprint, base, size, members, out=out, scratch=scratch, part_bytes=part_bytes
+        ):
+            assert ready > reached
+            assert out[: ready // 4].tobytes() == expected[:ready]
+            reached = ready
+        assert reached == len(expected)

@@ -100,6 +100,10 @@ def serving(folder: Path) -> Iterator[Server]:
             loop.run_until_complete(loop.shutdown_asyncgens())
             loop.close()
 
+    def end() -> None:
+        with suppress(RuntimeError):  # it has ended by itself
+            loop.call_soon_threadsafe(stop.set)
+
     thread = threading.Thread(target=work, name="test-server")
     thread.start()
     try:

@@ -24,8 +24,7 @@ class AncestryResult:
     """A trained ancestry model.
 
     Attributes:
-        weights: by timm's names, and `head.weight`, `head.bias` over `turns * classes` outputs; they never leave the
-            site.
+        weights: by timm's names, with the head; they never leave the site.
         steps: training steps taken.
         accuracy: on the images that were held out.
     """
@@ -78,15 +77,14 @@ def train_ancestry(
     size, classes = blueprint.reference, len(images.classes)
     origin = expansion.expand(expansion.plan(blueprint, size, blueprint.seed.components), net.as_tensors(seed))
     origin = {name: tensor.to(recipe.device) for name, tensor in origin.items()}
-    outputs = classes * recipe.turns
-    head = {"head.weight": torch.zeros(outputs, blueprint.width(size.heads)), "head.bias": torch.zeros(outputs)}
+    head = {"head.weight": torch.zeros(classes, blueprint.width(size.heads)), "head.bias": torch.zeros(classes)}
     params = leaves({**origin, **head}, recipe.device)
     trained, held = split(images.labels)
     data = Data.of(blueprint, images.pixels[trained], images.labels[trained], recipe.device)
     trainer = Trainer(params, origin, recipe, work / CHECKPOINT, fingerprint(blueprint, images, recipe))
 
     def loss_of(rng: torch.Generator) -> torch.Tensor:
-        batch = data.batch(recipe, trainer.done, classes, rng)
+        batch = data.batch(recipe, trainer.done, rng)
         with precision.training(recipe.device):
             answer = logits(blueprint, params, batch.patches, batch.kept)
         return F.cross_entropy(answer.float(), batch.labels)
@@ -99,16 +97,15 @@ def train_ancestry(
 def logits(
     blueprint: Blueprint, weights: net.Weights, patches: torch.Tensor, kept: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """The ancestry model's answer, shape (N, turns * classes)."""
+    """The ancestry model's answer, shape (N, classes)."""
     found = net.features(blueprint, blueprint.reference, weights, patches, kept)
     return F.linear(found, weights["head.weight"], weights["head.bias"])
 
 
 def accuracy(blueprint: Blueprint, weights: net.Weights, images: ImageSet, which: np.ndarray) -> float:
-    """Share of the chosen images that the model names rightly, upright; NaN when there are none."""
+    """Share of the chosen images that the model names rightly; NaN when there are none."""
     if not len(which):
         return float("nan")
-    classes = len(images.classes)
     found = net.embed(blueprint, blueprint.reference, weights, images.pixels[which])
-    answer = F.linear(found, weights["head.weight"][:classes], weights["head.bias"][:classes]).argmax(dim=1).numpy()
+    answer = F.linear(found, weights["head.weight"], weights["head.bias"]).argmax(dim=1).numpy()
     return float((answer == images.labels[which]).mean())

@@ -50,21 +50,18 @@ class Recipe:
         warmup: steps until the highest learning rates.
         patches: share of an image's patches that a step looks at, until `whole`.
         whole: share of the steps after which every patch is looked at.
-        turns: 4 to name the quarter turn of an image together with its class, 1 to leave images upright. Naming turns
-            keeps the features of a site with few classes from collapsing to those classes (Gidaris et al. 2019).
         rng: where all randomness starts.
         device: a torch device.
     """
 
     steps: int
     batch: int = 32
-    lr: float = 5e-4
+    lr: float = 1.5e-3
     head_lr: float = 5e-3
     decay: float = 0.05
     warmup: int = 10
     patches: float = 0.5
     whole: float = 0.6
-    turns: int = 4
     rng: int = 0
     device: str = "cpu"
 
@@ -76,7 +73,7 @@ class Batch:
     Attributes:
         patches: shape (N, tokens, 3 * patch * patch).
         kept: the patches to look at, shape (N, K), or None for all.
-        labels: shape (N,); the label of class c after t quarter turns is t * classes + c.
+        labels: shape (N,).
     """
 
     patches: torch.Tensor
@@ -100,19 +97,18 @@ class Data:
         weight = torch.bincount(named).to(torch.float32).rsqrt()[named]
         return cls(blueprint, px.to_images(blueprint, pixels).to(device), named.to(device), weight)
 
-    def batch(self, recipe: Recipe, step: int, classes: int, rng: torch.Generator) -> Batch:
+    def batch(self, recipe: Recipe, step: int, rng: torch.Generator) -> Batch:
         """The augmented batch of a step."""
         repeated = recipe.batch > len(self.weight)
         chosen = torch.multinomial(self.weight, recipe.batch, replacement=repeated, generator=rng)
-        turns = torch.randint(recipe.turns, (recipe.batch,), generator=rng).to(self.labels.device)
         chosen = chosen.to(self.labels.device)
-        images = px.augment(px.quarter_turns(self.images[chosen], turns), rng)
+        images = px.augment(self.images[chosen], rng)
         share = recipe.patches if step < recipe.whole * recipe.steps else 1.0
         kept = net.draw_patches(recipe.batch, self.blueprint.tokens, share, rng)
         return Batch(
             px.to_patches(self.blueprint, images),
             None if kept is None else kept.to(self.labels.device),
-            self.labels[chosen] + classes * turns,
+            self.labels[chosen],
         )
 
 

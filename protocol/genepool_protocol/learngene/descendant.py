@@ -58,6 +58,9 @@ def build_into(
 ) -> None:
     """Write the data section of model.safetensors into `out`, of `algebra.elements(layout(...))` values.
 
+    D(G0) + D(sum of weight * delta), which is what SPEC.md section 8 fixes to the bit: the first part is the same for
+    all descendants of a size, and the second one is short.
+
     Args:
         blueprint: the family.
         size: the descendant's size.
@@ -65,11 +68,14 @@ def build_into(
         members: (weight in thousandths, delta), sorted by contribution id: the order is part of the bytes.
         out: float32, written completely.
     """
-    gene = algebra.combine(seed, [(milli / 1000, delta) for milli, delta in members])
-    views = algebra.views(expansion.gene_layout(blueprint, blueprint.seed.components), gene)
-    body = blueprint.params(size)
-    algebra.expand_into(expansion.plan(blueprint, size, blueprint.seed.components), views, out[:body])
-    out[body:] = 0.0
+    body = out[: blueprint.params(size)]
+    whole = expansion.gene_layout(blueprint, blueprint.seed.components)
+    algebra.expand_into(expansion.plan(blueprint, size, blueprint.seed.components), algebra.views(whole, seed), body)
+    if members:
+        layout = expansion.gene_layout(blueprint, blueprint.components)
+        delta = algebra.combined(layout, members, np.empty(algebra.elements(layout), dtype=np.float32))
+        algebra.expand_into(expansion.plan(blueprint, size, blueprint.components), delta, body, add=True)
+    out[body.size :] = 0.0
 
 
 def build(blueprint: Blueprint, size: Size, seed: algebra.Flat, members: Sequence[tuple[int, algebra.Stored]]) -> bytes:

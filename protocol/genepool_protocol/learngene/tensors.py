@@ -171,8 +171,8 @@ class TensorFile:
             with path.open("rb") as file:
                 size = os.fstat(file.fileno()).st_size
                 self.header = parse_header(file.read(8 + LIMITS.header_bytes), size, max_size)
-                # np.memmap keeps its own descriptor of the very file that was checked
-                self._bytes = np.memmap(file, dtype=np.uint8, mode="r")
+                # maps the very file that was checked; a plain view of it, because slicing np.memmap is slow
+                self._bytes = np.asarray(np.memmap(file, dtype=np.uint8, mode="r"))
         except OSError as exc:
             raise InvalidInput("FILE_MALFORMED", f"{path} cannot be read: {exc.strerror}") from exc
 

@@ -61,12 +61,3 @@ def augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     moved = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
     contrast, brightness = uniform(0.75, 1.25).to(images.device), uniform(-0.2, 0.2).to(images.device)
     return moved * contrast.view(n, 1, 1, 1) + brightness.view(n, 1, 1, 1)
-
-
-def quarter_turns(images: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
-    """Square images of shape (N, 3, S, S), each turned by its number of quarter turns (0 to 3), shape (N,)."""
-    out = images.clone()
-    for turn in range(1, 4):
-        which = turns == turn
-        out[which] = torch.rot90(images[which], turn, (2, 3))
-    return out

@@ -39,11 +39,14 @@ class FolderBlobs:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._durable: set[Path] = set()
 
     def publish(self, source: Path, sha256: str) -> None:
         """See `Blobs.publish`."""
         target = self.path(sha256)
-        durable.mkdir(target.parent)  # also when it exists: an earlier process may have ended before the sync
+        if target.parent not in self._durable:
+            durable.mkdir(target.parent)  # also when it exists: an earlier process may have ended before the sync
+            self._durable.add(target.parent)
         durable.publish(source, target)
 
     def path(self, sha256: str) -> Path:

@@ -1,4 +1,7 @@
-"""Writes that are durable when they return: each verb syncs the file and the folder that names it."""
+"""Writes that are durable when they return: each verb syncs the file and the folder that names it, and no more.
+
+A sync costs milliseconds, and a contribution waits for each of them.
+"""
 
 import errno
 import os
@@ -51,20 +54,14 @@ def create_exclusive(path: Path, data: bytes, mode: int = 0o600) -> None:
         StorageError: DISK_FULL; DISK_FAILED, also when the file exists.
     """
     with translated(path):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        try:
-            _write_all(descriptor, data, 0)
-            os.fsync(descriptor)
-        except OSError:
-            path.unlink()
-            raise
-        finally:
-            os.close(descriptor)
+        _create(path, data, mode)
         _sync_folder(path.parent)
 
 
 def publish(source: Path, target: Path) -> None:
     """Give a synced file its final name, over a file that has it; repeating it after it succeeded does nothing.
+
+    After a power failure a source in another folder may be there as well: whoever owns that folder must cope.
 
     Raises:
         StorageError: DISK_FULL or DISK_FAILED.
@@ -76,8 +73,6 @@ def publish(source: Path, target: Path) -> None:
             if not target.exists():
                 raise
         _sync_folder(target.parent)
-        if source.parent != target.parent:
-            _sync_folder(source.parent)
 
 
 def write(path: Path, data: bytes, mode: int = 0o600) -> None:
@@ -88,7 +83,8 @@ def write(path: Path, data: bytes, mode: int = 0o600) -> None:
     """
     new = path.with_name(f".{path.name}.new")
     remove(new)
-    create_exclusive(new, data, mode)
+    with translated(path):
+        _create(new, data, mode)
     publish(new, path)
 
 
@@ -109,33 +105,47 @@ def append(path: Path, offset: int, data: bytes) -> None:
             os.close(descriptor)
 
 
+def flush(path: Path) -> None:
+    """Make a file's content durable: for one whose name is durable already, or is about to be published.
+
+    Raises:
+        StorageError: DISK_FULL or DISK_FAILED.
+    """
+    with translated(path):
+        _fsync(path, os.O_RDONLY)
+
+
 def sync(path: Path) -> None:
     """Make a file's content and name durable.
 
     Raises:
         StorageError: DISK_FULL or DISK_FAILED.
     """
+    flush(path)
     with translated(path):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
         _sync_folder(path.parent)
 
 
 def remove(path: Path) -> None:
-    """Take a file away; one that is not there is fine.
+    """Take a file away that nobody will miss; one that is not there is fine. After a power failure it may come back.
 
     Raises:
         StorageError: DISK_FULL or DISK_FAILED.
     """
     with translated(path):
-        try:
-            path.unlink()
-        except FileNotFoundError:
-            return
-        _sync_folder(path.parent)
+        path.unlink(missing_ok=True)
+
+
+def _create(path: Path, data: bytes, mode: int) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        _write_all(descriptor, data, 0)
+        os.fsync(descriptor)
+    except OSError:
+        path.unlink()
+        raise
+    finally:
+        os.close(descriptor)
 
 
 def _write_all(descriptor: int, data: bytes, offset: int) -> None:
@@ -146,7 +156,11 @@ def _write_all(descriptor: int, data: bytes, offset: int) -> None:
 
 
 def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    _fsync(path, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _fsync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
     try:
         os.fsync(descriptor)
     finally:

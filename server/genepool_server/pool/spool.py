@@ -10,7 +10,7 @@ Three files in one folder, of which the name tells how far an upload is; nothing
 import logging
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -142,7 +142,8 @@ class Spool:
             StorageError: DISK_FULL or DISK_FAILED.
         """
         with self._turn(upload_id, lease) as upload:
-            _sync(upload)
+            whole = upload.written == upload.ticket.size  # then its name becomes durable when it is published
+            _sync(upload, durable.flush if whole else durable.sync)
             if upload.durable != upload.ticket.size:
                 raise _incomplete(upload)
             if not upload.finished:
@@ -236,10 +237,10 @@ class Spool:
             raise Unavailable("SPOOL_FULL", "the pool has no room for this upload now", "try again later")
 
 
-def _sync(upload: _Upload) -> None:
+def _sync(upload: _Upload, how: Callable[[Path], None] = durable.sync) -> None:
     if upload.durable != upload.written:
         try:
-            durable.sync(upload.path)
+            how(upload.path)
         except StorageError:
             # a second sync may succeed without having written what the first one lost: it must be sent again
             upload.written = upload.durable

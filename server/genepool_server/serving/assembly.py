@@ -8,6 +8,8 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+import numpy as np
+
 from genepool_protocol.learngene import algebra, expansion
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.learngene.expansion import Plan, Target
@@ -31,33 +33,60 @@ def parts(the_plan: Plan, part_bytes: int = PART_BYTES) -> Iterator[tuple[Plan, 
         yield Plan(the_plan.size, tuple(targets)), count
 
 
+class Base:
+    """D(G0) of one size, kept after its first use: the part of a descendant that does not depend on learngenes."""
+
+    def __init__(self, blueprint: Blueprint, size: Size, seed: algebra.Flat) -> None:
+        self._seed = algebra.views(expansion.gene_layout(blueprint, blueprint.seed.components), seed)
+        self._plan = expansion.plan(blueprint, size, blueprint.seed.components)
+        self._whole: algebra.Flat | None = None
+
+    @property
+    def values(self) -> int:
+        """How many values it has."""
+        return sum(math.prod(target.shape) for target in self._plan.targets)
+
+    def pieces(self, out: algebra.Flat, part_bytes: int) -> Iterator[algebra.Flat]:
+        """Write it into `out`, part after part; yields the part that was written."""
+        whole, start = self._whole, 0
+        fresh = np.empty(self.values, dtype=np.float32) if whole is None else whole
+        for piece, count in parts(self._plan, part_bytes):
+            if whole is None:
+                algebra.expand_into(piece, self._seed, fresh[start : start + count])
+            np.copyto(out[start : start + count], fresh[start : start + count])
+            yield out[start : start + count]
+            start += count
+        self._whole = fresh
+
+
 def build_parts(
     blueprint: Blueprint,
+    base: Base,
     size: Size,
-    seed: algebra.Flat,
     members: Sequence[tuple[int, algebra.Stored]],
     *,
     out: algebra.Flat,
-    gene: algebra.Flat,
+    scratch: algebra.Flat,
     part_bytes: int = PART_BYTES,
 ) -> Iterator[int]:
     """Write the data section of model.safetensors into `out`; yields how many bytes are final so far.
 
     Args:
         blueprint: the family.
+        base: of the same blueprint and size.
         size: the descendant's size.
-        seed: the seed gene, float32, in canonical order.
         members: (weight in thousandths, delta), sorted by contribution id: the order is part of the bytes.
         out: float32, of `algebra.elements(descendant.layout(...))` values, written completely.
-        gene: scratch of the seed's length.
+        scratch: of a learngene's length.
         part_bytes: see `parts`.
     """
-    algebra.combine(seed, [(milli / 1000, delta) for milli, delta in members], out=gene)
-    views = algebra.views(expansion.gene_layout(blueprint, blueprint.seed.components), gene)
-    start = 0
-    for piece, count in parts(expansion.plan(blueprint, size, blueprint.seed.components), part_bytes):
-        algebra.expand_into(piece, views, out[start : start + count])
-        start += count
-        yield 4 * start
-    out[start:] = 0.0
+    delta = algebra.combined(expansion.gene_layout(blueprint, blueprint.components), members, scratch)
+    pieces = parts(expansion.plan(blueprint, size, blueprint.components), part_bytes)
+    done = 0
+    for part, (piece, _) in zip(base.pieces(out, part_bytes), pieces, strict=True):
+        if members:
+            algebra.expand_into(piece, delta, part, add=True)
+        done += part.size
+        yield 4 * done
+    out[done:] = 0.0
     yield 4 * out.size

@@ -10,6 +10,7 @@ import os
 import secrets
 import tempfile
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,9 +34,12 @@ _SWITCHES: Final = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_AUTH_MODE": "token",
     "RAY_gcs_rpc_server_reconnect_timeout_s": "20",  # how long agents outlive a server that was killed
+    "RAY_worker_niceness": "0",  # selecting and building is what this machine is for
     "RAY_memory_monitor_refresh_ms": "0",  # it counts the page cache, where the learngenes are, as ours
     "OMP_WAIT_POLICY": "PASSIVE",
 }
+
+_PATIENCE: Final = 5.0  # seconds that Ray's processes get to end by themselves
 
 _TOKEN: Final = secrets.token_hex(32)
 """One per process: Ray reads it once."""
@@ -145,10 +149,41 @@ def _shutdown() -> None:
     import ray
 
     with _quiet():
+        node: Any = getattr(ray._private.worker, "_global_node", None)  # noqa: SLF001
+        started = _processes(node)
         ray.shutdown()
-        processes: Any = getattr(ray._private.worker, "_global_node", None)  # noqa: SLF001
-        if processes is not None:
-            processes.kill_all_processes(check_alive=False, allow_graceful=False)
+        if node is not None:
+            node.kill_all_processes(check_alive=False, allow_graceful=False)
+        _wait_for_the_end(started)
+
+
+def _processes(node: Any) -> list[Any]:
+    """What Ray started, workers too: they notice the end of their parent only a while after it."""
+    import psutil  # type: ignore[import-untyped] # Ray brings it
+
+    found = []
+    for info in (info for infos in (node.all_processes.values() if node is not None else ()) for info in infos):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process = psutil.Process(info.process.pid)
+            found += [process, *process.children(recursive=True)]
+    return found
+
+
+def _wait_for_the_end(processes: list[Any]) -> None:
+    import psutil
+
+    def lives(process: Any) -> bool:
+        try:
+            return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+        except psutil.NoSuchProcess:
+            return False
+
+    deadline = time.monotonic() + _PATIENCE
+    while any(map(lives, processes)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    for process in filter(lives, processes):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 @contextlib.contextmanager

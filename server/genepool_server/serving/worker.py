@@ -27,6 +27,9 @@ from genepool_server.serving.thin import thin
 _SEEDS: Final = 4
 """Blueprints whose seed a worker keeps widened to float32."""
 
+_BASE_BYTES: Final = 256 << 20
+"""Bytes of seeds descended to the sizes that were asked for last, kept by a worker."""
+
 
 @dataclass(frozen=True, slots=True)
 class Support:
@@ -74,6 +77,7 @@ class Worker:
     def __init__(self, mapped: int) -> None:
         self._library = Library(mapped)
         self._seeds: dict[str, _Seed] = {}
+        self._bases: dict[tuple[str, Size], assembly.Base] = {}
         self._scratch: list[algebra.Flat] = []
         self._slots: dict[str, np.ndarray] = {}
         self._lock = threading.Lock()
@@ -118,12 +122,13 @@ class Worker:
             StorageError: BLOB_CORRUPT.
         """
         blueprint = order.family.blueprint
-        seed = self._seed(order.family).flat
+        base = self._base(order.family, order.size)
         members = [(milli, self._delta(order.family, ref)) for ref, milli in order.members]
         count = algebra.elements(descendant.layout(blueprint, order.size))
         out = self._slot(order.slot, order.slot_bytes)[:count]
-        with self._borrowed(seed.size) as gene:
-            yield from assembly.build_parts(blueprint, order.size, seed, members, out=out, gene=gene)
+        length = algebra.elements(expansion.gene_layout(blueprint, blueprint.components))
+        with self._borrowed(length) as scratch:
+            yield from assembly.build_parts(blueprint, base, order.size, members, out=out, scratch=scratch)
 
     def _seed(self, family: Family) -> _Seed:
         with self._lock:
@@ -134,6 +139,15 @@ class Worker:
                     self._seeds.pop(next(iter(self._seeds)))
                 self._seeds[family.seed.sha256] = _Seed(flat, net.as_tensors(algebra.views(layout, flat)))
             return self._seeds[family.seed.sha256]
+
+    def _base(self, family: Family, size: Size) -> assembly.Base:
+        seed, name = self._seed(family).flat, (family.seed.sha256, size)
+        with self._lock:
+            base = self._bases.pop(name, None) or assembly.Base(family.blueprint, size, seed)
+            self._bases[name] = base  # the last one is the one that was used last
+            while 4 * sum(kept.values for kept in self._bases.values()) > _BASE_BYTES:
+                self._bases.pop(next(iter(self._bases)))
+            return base
 
     def _delta(self, family: Family, ref: FileRef) -> algebra.Stored:
         return self._library.flat(ref, expansion.gene_layout(family.blueprint, family.blueprint.components))

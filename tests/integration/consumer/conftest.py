@@ -7,7 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from genepool_client.consumer import support
 from genepool_client.consumer.pool import Pool
+from genepool_client.consumer.private import seed_tensors
+from genepool_protocol.learngene import tensors
+from genepool_protocol.selection.task_key import Key, task_key
 from genepool_server import app, config
 from tests.support import images, sites
 from tests.support.genes import write_seed
@@ -43,28 +47,31 @@ class Members:
     """Contributions to a pool, made without training."""
 
     server: Server
+    task: Key
 
     def __post_init__(self):
         self.rng = np.random.default_rng(7)
         self.joined = {}
 
-    def add(self, site: str, license_: str = "CC-BY-4.0") -> str:
-        """The id of a new active contribution."""
+    def add(self, site: str, license_: str = "CC-BY-4.0", distance: float = 0.5) -> str:
+        """The id of a new active contribution, whose key lies so far from the task's."""
         pool = self.server.pool
         if site not in self.joined:
             self.joined[site] = sites.join(pool, site)
-        weights = sites.weights_of(pool.blueprint(TINY).blueprint, self.rng)
+        gene = sites.gene(pool.blueprint(TINY).blueprint, self.rng)
+        gene["key.mean"], gene["key.std"] = self.task.mean + distance, np.ones_like(self.task.std)
+        weights = tensors.encode(gene, "F16")
         packed = self.joined[site].pack(pool, weights, license=license_)
         return pool.commit(sites.upload(pool, packed), sites.NOW).contribution_id
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory):
+def server(tmp_path_factory, task):
     with serving(make_pool(tmp_path_factory.mktemp("pools") / "pool")) as running:
-        members = Members(running)
-        for site, license_ in (("north", "CC-BY-4.0"), ("south", "Apache-2.0")) * 2:
-            members.add(site, license_)
-        members.add("north")
+        members = Members(running, task)
+        for index, (site, license_) in enumerate((("north", "CC-BY-4.0"), ("south", "Apache-2.0")) * 2):
+            members.add(site, license_, 0.2 * (index + 1))
+        members.add("north", distance=1.0)
         yield running
 
 
@@ -86,6 +93,15 @@ def pictures(tmp_path_factory):
     """A labelled support set: three classes of five images."""
     folder = tmp_path_factory.mktemp("support") / "labelled"
     return images.write_classes(folder, {"a": 5, "b": 5, "c": 5}, np.random.default_rng(1))
+
+
+@pytest.fixture(scope="session")
+def task(pictures, tmp_path_factory):
+    """The key of the support set under the seed that `make_pool` makes."""
+    folder = tmp_path_factory.mktemp("family")
+    blueprint = write_seed(folder, np.random.default_rng(0))
+    seed = seed_tensors(blueprint, folder / "seed.safetensors")
+    return task_key(blueprint, seed, support.load(pictures, blueprint).pixels)
 
 
 @pytest.fixture(scope="session")

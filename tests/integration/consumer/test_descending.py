@@ -112,9 +112,9 @@ def test_what_cannot_be_is_refused_and_leaves_nothing(pool, out, options, expect
     assert leftovers(out) == []
 
 
-def test_a_learngene_that_was_not_admitted_is_refused(tmp_path, out):
+def test_a_learngene_that_was_not_admitted_is_refused(tmp_path, out, task):
     with serving(make_pool(tmp_path / "pool", admission="manual")) as server:
-        name = Members(server).add("north")
+        name = Members(server, task).add("north")
         with Pool(server.address, server.anchors, blueprint=TINY) as pool:
             assert reason(pool.descend, weights={name: 1000}, out=out) == "CONTRIBUTION_NOT_ACTIVE"
             assert leftovers(out) == []

@@ -1,5 +1,6 @@
 """Selection at home and at the pool: the same answer, and refusals that say what to do."""
 
+import json
 import shutil
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from genepool_client.consumer.pool import Pool
 from genepool_client.transport.channel import default_cache
 from genepool_protocol.selection import guard
+from genepool_protocol.selection.retrieval import FAR
 from genepool_protocol.wire.errors import GenepoolError
 from tests.integration.consumer.conftest import TINY, Members, make_pool
 from tests.support.images import write_classes
@@ -48,7 +50,12 @@ def test_an_unlabelled_set_gets_the_nearest_learngene(pool, loose_pictures):
 @pytest.fixture
 def bold(monkeypatch):
     """A guard that takes the last mixture: random learngenes rarely beat the seed."""
-    monkeypatch.setattr(guard, "choose", lambda scores: (len(scores) - 1, "it was told to"))
+
+    def last(_seed, _single, combinations, *, near):
+        assert near
+        return 1 + len(combinations), "it was told to"
+
+    monkeypatch.setattr(guard, "choose", last)
 
 
 @pytest.mark.usefixtures("bold")
@@ -60,9 +67,20 @@ def test_both_modes_agree_on_a_combination(pool, pictures):
 
 
 def test_one_image_a_class_can_be_selected_for(pool, tmp_path):
-    support = write_classes(tmp_path / "few", {"a": 1, "b": 1}, np.random.default_rng(0))
+    support = write_classes(tmp_path / "few", {"a": 1, "b": 1, "c": 1}, np.random.default_rng(0))
     home, away = pool.select(support, mode="private"), pool.select(support, mode="remote")
+    assert home.choice == "single"
     assert as_value(home) == as_value(away)
+    assert "NaN" not in json.dumps(home.as_json())
+
+
+def test_a_task_that_is_like_no_site_gets_the_seed(pool):
+    rng = np.random.default_rng(3)
+    far = rng.integers(0, 256, (6, 16, 16, 3), dtype=np.uint8)
+    assert pool.select(far).candidates[0].key_distance > FAR
+    home, away = pool.select(far, mode="private"), pool.select(far, mode="remote")
+    assert home.weights == away.weights == ()
+    assert "the seed alone" in str(home)
 
 
 def test_a_license_filter_leaves_only_such_learngenes(pool, pictures):
@@ -103,9 +121,9 @@ def test_thin_slices_are_fetched_once_and_mended_when_they_are_damaged(pool, pic
     assert len(sorted((default_cache() / "thin").rglob("*.safetensors"))) == 5
 
 
-def test_a_new_learngene_takes_part_at_once(tmp_path, pictures):
+def test_a_new_learngene_takes_part_at_once(tmp_path, pictures, task):
     with serving(make_pool(tmp_path / "growing")) as server:
-        members = Members(server)
+        members = Members(server, task)
         with Pool(server.address, server.anchors, blueprint=TINY) as pool:
             for count in (1, 2):
                 members.add("later")

@@ -10,6 +10,10 @@ import pytest
 from genepool_protocol.trust.anchors import read_anchors
 from genepool_protocol.v1 import contribute_pb2 as pb
 from genepool_protocol.v1 import pool_pb2
+from genepool_server.front import operator_socket
+from genepool_server.operating import operate as operated
+from genepool_server.pool.creation import load_blueprint
+from genepool_server.serving import runtime, slots
 from genepool_server.serving.owned import sweep
 from tests.integration.server.test_consuming_over_the_wire import descend, select, support
 from tests.integration.server.wire import WireSite, chunks
@@ -150,20 +154,14 @@ class RemotePool:
         self._folder = folder
 
     def invite(self, site, now):
-        from genepool_server.operating import operate as operated
-
         with operated(self._folder) as operator:
             return operator.invite(site, now)
 
     def approve(self, site):
-        from genepool_server.operating import operate as operated
-
         with operated(self._folder) as operator:
             return operator.approve(site)
 
     def blueprint(self, name):
-        from genepool_server.pool.creation import load_blueprint
-
         return load_blueprint(self._folder / "blueprints" / name)
 
 
@@ -200,5 +198,6 @@ def test_ray_ends_when_its_server_is_killed_or_asked_twice(tmp_path):
         assert wait_until(lambda: "SIGINT: going down" in process.log.read_text())
         assert process.end(signal.SIGINT) in (0, 130)
         assert wait_until(lambda: not process.leftovers(), 60)
-    for parent, prefix in ((Path("/dev/shm"), "genepool-slots-"), (Path("/tmp"), "gp-ray-"), (Path("/tmp"), "gp-op-")):
-        sweep(parent, prefix)
+    for prefix in (slots.PREFIX, runtime.PREFIX, operator_socket.PREFIX):  # what nobody could take away any more
+        for parent in (slots.SHARED_MEMORY, Path(tempfile.gettempdir())):
+            sweep(parent, prefix)

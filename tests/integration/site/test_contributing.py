@@ -61,7 +61,10 @@ def test_the_whole_way_of_a_site(world, data):
 
     again = contribution.contribute(site, settings, terminal.progress)
     assert again.submitted.contribution_id == first.submitted.contribution_id
+    site.change(steps=0)  # also under another recipe, what is finished stays finished
+    assert contribution.contribute(site, settings, terminal.progress).submitted == first.submitted
     assert len(outbox.artefacts(site)) == 1
+    site.change(steps=2)
 
     write_classes(data / "more", {"d": 12}, np.random.default_rng(1))
     (data / "more" / "d").rename(data / "d")

@@ -62,13 +62,6 @@ def test_augmentation_repeats_with_its_generator_and_keeps_the_shape():
     assert first.shape == images.shape
 
 
-def test_each_image_is_turned_by_its_own_number_of_quarter_turns():
-    images = pixels.to_images(BLUEPRINT, some_pixels(4))
-    turned = pixels.quarter_turns(images, torch.arange(4))
-    for index in range(4):
-        assert torch.equal(turned[index], torch.rot90(images[index], index, (1, 2)))
-
-
 def test_looking_at_every_patch_is_looking_at_the_image(weights):
     patches = pixels.to_patches(BLUEPRINT, pixels.to_images(BLUEPRINT, some_pixels(3)))
     whole = net.features(BLUEPRINT, BLUEPRINT.reference, weights, patches)

@@ -111,7 +111,7 @@ def test_a_checkpoint_of_something_else_is_refused(seed, images, tmp_path, chang
 
 
 def test_the_ancestry_model_learns_what_separates_its_classes(seed, images, tmp_path):
-    result = trained(seed, images, tmp_path, replace(RECIPE, steps=150, lr=2e-3, turns=1, patches=1.0))
+    result = trained(seed, images, tmp_path, replace(RECIPE, steps=150, lr=2e-3, patches=1.0))
     assert result.accuracy == 1.0
     assert result.weights["head.weight"].shape == (2, 16)
 
