@@ -2,6 +2,7 @@
 
 import queue
 import signal
+import tempfile
 from pathlib import Path
 
 import grpc

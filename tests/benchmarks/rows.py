@@ -1,0 +1,212 @@
+"""What is measured, one function a row."""
+
+import hashlib
+import os
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from genepool_protocol.learngene import algebra, descendant, expansion, manifest
+from genepool_protocol.learngene.blueprint import Blueprint, SeedRef, SizeRef, bundled_folder, parse_blueprint
+from genepool_protocol.learngene.size import Size
+from genepool_protocol.learngene.tensors import TensorFile
+from genepool_protocol.selection import net, tals, task_key
+from genepool_protocol.selection.retrieval import Member
+from genepool_server.pool.pool import Pool
+from tests.benchmarks.timing import Row, paired
+from tests.support import sites
+from tests.support.genes import tiny_blueprint
+
+MEMBERS = 8
+
+
+def _small(quick: bool, full: int, little: int) -> int:
+    return little if quick else full
+
+
+def _wide(quick: bool) -> Blueprint:
+    """A blueprint whose reference net has the size of a ViT-S: 12 layers, 6 heads of 64."""
+    heads = _small(quick, 6, 2)
+    return tiny_blueprint(
+        name="bench",
+        image=32,
+        head_dim=64,
+        heads=heads,
+        mlp_ratio=4,
+        depth=12,
+        depths=[2, 12],
+        components=3,
+        key=SizeRef(depth=2, heads=1),
+        score=SizeRef(depth=2, heads=1),
+        seed=SeedRef(sha256="sha256:" + "0" * 64, size=1, components=12),
+    )
+
+
+def combining(quick: bool) -> Row:
+    """G0 + eight learngenes of ViT-S size, against moving as many bytes."""
+    count = _small(quick, 22_000_000, 1_000_000)
+    rng = np.random.default_rng(0)
+    seed, out = rng.standard_normal(count, dtype=np.float32), np.empty(count, np.float32)
+    members = [(0.125, rng.standard_normal(count, dtype=np.float32)) for _ in range(MEMBERS)]
+
+    def floor() -> None:
+        for source in (seed, *(delta for _, delta in members)):
+            np.copyto(out, source)
+
+    ours, copied = paired(_small(quick, 7, 2), lambda: algebra.combine(seed, members, out), floor)
+    detail = f"{1e3 * ours:.1f} ms, {1e3 * copied:.1f} ms to copy as many bytes"
+    return Row(f"combine k={MEMBERS}, {count / 1e6:.0f}M values", ours / copied, 1.3, detail)
+
+
+def descending(quick: bool) -> Row:
+    """A whole model.safetensors of ViT-S size from eight float16 learngenes, against writing its bytes once."""
+    blueprint, rng = _wide(quick), np.random.default_rng(0)
+    size = blueprint.reference
+    whole = algebra.elements(expansion.gene_layout(blueprint, blueprint.seed.components))
+    part = algebra.elements(expansion.gene_layout(blueprint, blueprint.components))
+    seed = rng.standard_normal(whole, dtype=np.float32)
+    members = [(125, rng.standard_normal(part, dtype=np.float32).astype(np.float16)) for _ in range(MEMBERS)]
+    out = np.empty(algebra.elements(descendant.layout(blueprint, size)), np.float32)
+    source = np.ones_like(out)
+    ours, copied = paired(
+        _small(quick, 5, 2),
+        lambda: descendant.build_into(blueprint, size, seed, members, out),
+        lambda: np.copyto(out, source),
+    )
+    detail = f"{1e3 * ours:.0f} ms for {out.nbytes / 1e6:.0f} MB, {1e3 * copied:.1f} ms to copy them"
+    return Row("descend, cold, one thread", ours / copied, None, detail)
+
+
+def scoring(quick: bool) -> list[Row]:
+    """Images x models a second of our forward, against timm's net and against the matrix products alone."""
+    import timm
+
+    torch.set_num_threads(1)
+    blueprint = parse_blueprint((bundled_folder("nano-32") / "blueprint.json").read_bytes())
+    size, count = blueprint.reference, _small(quick, 64, 8)
+    plan = expansion.plan(blueprint, size, blueprint.seed.components)
+    seed = net.as_tensors(TensorFile(bundled_folder("nano-32") / "seed.safetensors").all())
+    weights = expansion.expand(plan, seed)
+    pixels = np.random.default_rng(0).integers(0, 256, (count, blueprint.image, blueprint.image, 3), dtype=np.uint8)
+    model = timm.create_model(
+        descendant.TIMM_ARCHITECTURE, num_classes=0, **descendant.model_args(blueprint, size)
+    ).eval()
+    images = net.to_images(blueprint, pixels)
+
+    @torch.inference_mode()
+    def peer() -> torch.Tensor:
+        model.load_state_dict(weights, strict=True)
+        return model(images)
+
+    width, rows = blueprint.width(size.heads), count * blueprint.tokens
+    matrices = [(width, 3 * width), (width, width), (width, 4 * width), (4 * width, width)]
+
+    @contextmanager
+    def floor(dtype: torch.dtype) -> Iterator[Callable[[], None]]:
+        inputs = [torch.randn(rows, a).to(dtype) for a, _ in matrices]
+        rights = [torch.randn(a, b).to(dtype) for a, b in matrices]
+
+        @torch.inference_mode()
+        def run() -> None:
+            for _ in range(size.depth):
+                for left, right in zip(inputs, rights, strict=True):
+                    left @ right
+
+        yield run
+
+    with floor(torch.float32) as single, floor(torch.bfloat16) as half:
+        ours, timms, gemm, gemm16 = paired(
+            _small(quick, 5, 2), lambda: net.embed(blueprint, size, weights, pixels), peer, single, half
+        )
+    speed = f"{count / ours:.0f} images x models/s"
+    return [
+        Row("scoring against its bf16 products", ours / gemm16, 1.4, f"{speed}; products alone {count / gemm16:.0f}/s"),
+        Row("scoring against its fp32 products", ours / gemm, None, f"products alone {count / gemm:.0f}/s"),
+        Row("scoring, times a timm loop", timms / ours, 4.0, f"timm {count / timms:.0f}/s", higher=True),
+    ]
+
+
+def selecting(quick: bool) -> Row:
+    """TALS over a pool, 64 labelled images of eight classes, one thread."""
+    torch.set_num_threads(1)
+    blueprint = parse_blueprint((bundled_folder("nano-32") / "blueprint.json").read_bytes())
+    rng, pool = np.random.default_rng(0), _small(quick, 1000, 6)
+    seed = net.as_tensors(TensorFile(bundled_folder("nano-32") / "seed.safetensors").all())
+    pixels = rng.integers(0, 256, (_small(quick, 64, 16), 32, 32, 3), dtype=np.uint8)
+    labels = np.arange(len(pixels)) % 8
+    width = blueprint.width(blueprint.key.heads)
+    members = [
+        Member(f"{index:064x}", task_key.Key(*rng.standard_normal((2, width)).astype(np.float32)))
+        for index in range(pool)
+    ]
+    layout = expansion.gene_layout(blueprint, blueprint.components)
+    delta = {
+        name: torch.from_numpy(0.01 * rng.standard_normal(shape, dtype=np.float32)) for name, shape in layout.items()
+    }
+    scorer = tals.Scorer(blueprint, seed, pixels, labels)
+
+    def run() -> tals.Selection:
+        task = task_key.task_key(blueprint, seed, pixels)
+        return tals.select(
+            task, members, lambda mixtures: [scorer([(m, delta) for _, m in mix]) for mix in mixtures], labelled=True
+        )
+
+    (seconds,) = paired(1, run)
+    return Row(
+        f"TALS over {pool} learngenes, {len(pixels)} images, one core", seconds, 2.0, "target: two cores", unit="s"
+    )
+
+
+def accepting(quick: bool) -> Row:
+    """One contribution from Begin to its receipt, against hashing, writing, syncing and committing as many bytes."""
+    rng = np.random.default_rng(0)
+    changes = {} if quick else {"head_dim": 64, "heads": 6, "mlp_ratio": 4, "components": 3, "image": 32}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with Pool.open(sites.make_pool(folder, **changes)) as pool:
+            site = sites.join(pool, "bench")
+            blueprint = pool.blueprints()[0].blueprint
+            raw = [sites.weights_of(blueprint, rng) for _ in range(_small(quick, 6, 2))]
+            ledger = sqlite3.connect(folder / "floor.sqlite", isolation_level=None)
+            ledger.execute("PRAGMA journal_mode=WAL")
+            ledger.execute("PRAGMA synchronous=FULL")
+            ledger.execute("CREATE TABLE t (x TEXT)")
+            best = [float("inf")] * 2
+            for weights in raw:
+                ours, floor = paired(
+                    1,
+                    lambda weights=weights: pool.commit(sites.upload(pool, site.pack(pool, weights)), sites.NOW),
+                    lambda weights=weights: _floor(folder, ledger, weights),
+                )
+                best = [min(best[0], ours), min(best[1], floor)]
+            ledger.close()
+    detail = f"{1e3 * best[0]:.0f} ms for {len(raw[0]) / 1e6:.1f} MB, floor {1e3 * best[1]:.0f} ms"
+    return Row("accept one contribution", best[0] / best[1], 1.5, detail)
+
+
+def _floor(folder: Path, ledger: sqlite3.Connection, weights: bytes) -> None:
+    digest = hashlib.sha256(weights).hexdigest()
+    with (folder / "part").open("wb") as file:
+        file.write(weights)
+        file.flush()
+        os.fsync(file.fileno())
+    (folder / "part").replace(folder / digest)
+    ledger.execute("INSERT INTO t VALUES (?)", (f"{digest} {datetime.now(UTC)}",))
+
+
+def sizes(_quick: bool) -> Row:
+    """A learngene's bytes against its ancestry model's."""
+    blueprint = parse_blueprint((bundled_folder("nano-32") / "blueprint.json").read_bytes())
+    learngene = 2 * algebra.elements(manifest.file_layout(blueprint))
+    ancestry = 4 * blueprint.params(Size(blueprint.depth, blueprint.heads))
+    detail = f"{learngene:,} and {ancestry:,} bytes, headers aside"
+    return Row("learngene / ancestry model, bytes", learngene / ancestry, 1 / 8, detail)
+
+
+ROWS = (combining, descending, scoring, selecting, accepting, sizes)
