@@ -158,9 +158,16 @@ async def _until_signal(folder: Path, config: ServerConfig, ready: Callable[[Run
         _log.info("%s: going down; once more ends everything at once", number.name)
         stop.set()
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, asked, number)
-    await run(folder, config, ready, stop)
+    def listen() -> None:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, asked, number)
+
+    def began(running: Running) -> None:
+        listen()  # again: Ray puts a handler of its own before ours that prints a stack
+        ready(running)
+
+    listen()
+    await run(folder, config, began, stop)
 
 
 async def run(folder: Path, config: ServerConfig, ready: Callable[[Running], None], stop: asyncio.Event) -> None:

@@ -108,12 +108,9 @@ def serving(folder: Path) -> Iterator[Server]:
     thread.start()
     try:
         running = ready.result(_READY)
-        yield Server(
-            folder, running.address, running.pool, running.serving, lambda: loop.call_soon_threadsafe(stop.set)
-        )
+        yield Server(folder, running.address, running.pool, running.serving, end)
     finally:
-        with suppress(RuntimeError):  # it has ended by itself
-            loop.call_soon_threadsafe(stop.set)
+        end()
         thread.join(_READY)
 
 

@@ -58,7 +58,7 @@ class Campaign:
         home.mkdir()
         child = Child(name, command, self.root / f"{name}.log", env={**self.env, "FLWR_HOME": str(home)}, cwd=home)
         self.children.append(child)
-        child.wait_for(ready, 60)
+        child.wait_for(ready, 180)
         return child
 
     def node(self, name: str, site, digest: str) -> None:
@@ -72,7 +72,7 @@ class Campaign:
     def run(self, app) -> dict:
         started = self.flwr("run", str(app), "it", "-c", "min-nodes=1")
         run_id = str(started.get("run-id") or started["run_id"])
-        for _ in range(60):
+        for _ in range(180):
             if self.flwr("ls", "it", "--run-id", run_id)["runs"][0]["status"].startswith("finished"):
                 return json.loads(self.report.read_text())
             time.sleep(1)

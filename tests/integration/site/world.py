@@ -45,7 +45,7 @@ class World:
         command = [script("genepool-server"), "serve", str(self.pool.folder), "--listen", f"127.0.0.1:{self.port}"]
         log = self.root / f"pool-{len(list(self.root.glob('pool-*.log')))}.log"
         self._child = Child("the pool server", command, log, env={}, cwd=self.root)
-        self._child.wait_for("serving ", 60)
+        self._child.wait_for("serving ", 180)
         self.port = int((self.pool.folder / "address").read_text().strip().rpartition(":")[2])
 
     def kill(self) -> None:
