@@ -193,6 +193,8 @@ async def run(folder: Path, config: ServerConfig, ready: Callable[[Running], Non
         front = _front(folder, config, listen)
         undo.push_async_callback(front.stop, 0)
         address = str(config.advertised(front.bound, socket.gethostname()))
+        if listen.everywhere and not config.advertise:
+            _log.warning("clients are told %s; if they cannot reach that, set advertise in %s", address, CONFIG_FILE)
         _tell_clients(folder, pool, Address.parse(address))
         parent = Path(config.serving.temp_dir or tempfile.gettempdir())
         door = OperatorSocket(folder, parent, pool, config.serving.stall_seconds)

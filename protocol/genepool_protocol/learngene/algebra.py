@@ -139,7 +139,7 @@ def _expand(target: Target, gene: Gene, out: Flat, scratch: Flat, *, add: bool) 
             part = block[group, row : row + step]
             term = scratch[: part.size].reshape(part.shape)
             for index, (source, coefficient) in enumerate(sources):
-                piece = source[(group, slice(row, row + len(part)), *inner)]
+                piece = source[group][row : row + len(part)][(slice(None), *inner)]
                 if index or add:
                     np.multiply(piece, coefficient, out=term)
                     np.add(part, term, out=part)

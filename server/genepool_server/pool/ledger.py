@@ -8,8 +8,9 @@ from typing import Self, TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from genepool_protocol.wire.errors import GenepoolError, StorageError
+from genepool_protocol.wire.errors import GenepoolError, StorageError, Unavailable
 from genepool_server.pool import schema, site_rows, sqlite
 from genepool_server.pool.site_rows import Identity
 
@@ -99,6 +100,7 @@ class Ledger:
 
         Raises:
             StorageError: LEDGER_INCONSISTENT, DISK_FULL or DISK_FAILED.
+            Unavailable: BUSY.
         """
         with self._translated(), self._readers.begin() as tx:
             yield tx
@@ -123,6 +125,8 @@ class Ledger:
             yield
         except DBAPIError as exc:
             raise sqlite.meaning(exc, self._path) from exc
+        except PoolTimeoutError as exc:
+            raise Unavailable("BUSY", "too many calls read the ledger at once", "try again in a minute") from exc
 
 
 def _checked(ledger: _L) -> _L:

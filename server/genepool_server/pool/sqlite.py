@@ -16,6 +16,11 @@ from genepool_protocol.wire.errors import GenepoolError, StorageError, Unavailab
 from genepool_server.pool.durable import translated
 
 _READERS: Final = 8
+"""Transactions that read at the same time."""
+
+_WAIT: Final = 10.0
+"""Seconds that one more waits for its turn."""
+
 _BUSY_MS: Final = 5000
 _COMMON: Final = ("foreign_keys=ON", f"busy_timeout={_BUSY_MS}")
 _WRITER: Final = (*_COMMON, "journal_mode=WAL", "synchronous=FULL", "secure_delete=ON")
@@ -49,7 +54,9 @@ def onlookers(path: Path) -> Engine:
 
 def _engine(path: Path, mode: str, pragmas: tuple[str, ...], begin: str, size: int) -> Engine:
     url = f"sqlite:///file:{_quoted(path)}?mode={mode}&uri=true"
-    engine = create_engine(url, pool_size=size, max_overflow=0, connect_args={"check_same_thread": False})
+    engine = create_engine(
+        url, pool_size=size, max_overflow=0, pool_timeout=_WAIT, connect_args={"check_same_thread": False}
+    )
 
     def connected(connection: Any, _: object) -> None:
         connection.isolation_level = None  # the driver would begin transactions late, and only for changes
