@@ -16,26 +16,47 @@ def limits_table() -> str:
     source = Path(limits.__file__).read_text(encoding="utf-8")
     units = dict(re.findall(r"^    (\w+): int = .*?# (.*)$", source, re.MULTILINE))
     rows = [
-        f"| {field.name} | {getattr(limits.LIMITS, field.name):,} | {units[field.name]} |"
+        f"| `{field.name}` | {getattr(limits.LIMITS, field.name):,} | {units[field.name]} |"
         for field in dataclasses.fields(limits.Limits)
     ]
     return "\n".join(["| limit | value | unit |", "|---|---|---|", *rows])
 
 
-def errors_table() -> str:
-    """Every reason with its class, exit code and gRPC code."""
+def meanings(page: str) -> dict[str, str]:
+    """What the page says of each reason: the one column that a person writes."""
+    return dict(re.findall(r"^\| `([A-Z_0-9]+)` \|(?:[^|]*\|){3} ([^|\n]*?) \|$", page, re.MULTILINE))
+
+
+def errors_table(page: str) -> str:
+    """Every reason with its class, gRPC status, exit code and meaning, in the order of the code."""
+    said = meanings(page)
     rows = [
-        f"| `{name}` | {row.kind.__name__} | {row.kind.exit_code} | {row.code} |"
-        for name, row in sorted(REASONS.items())
+        f"| `{name}` | {row.kind.__name__} | {row.code} | {row.kind.exit_code} | {said.get(name, '')} |"
+        for name, row in REASONS.items()
     ]
-    return "\n".join(["| reason | class | exit code | gRPC code |", "|---|---|---|---|", *rows])
+    return "\n".join(["| reason | class | status | exit | meaning |", "|---|---|---|---|---|", *rows])
 
 
 def filled(page: str) -> str:
     """The page with its tables as the code has them."""
-    for name, table in (("limits", limits_table()), ("errors", errors_table())):
-        page = re.sub(rf"(<!-- {name} -->\n).*?(<!-- end -->)", rf"\g<1>{table}\n\g<2>", page, count=1, flags=re.DOTALL)
+    for name, table in (("limits", limits_table()), ("errors", errors_table(page))):
+        start, end = page.index(f"<!-- {name} -->\n") + len(f"<!-- {name} -->\n"), page.index("<!-- end -->")
+        while end < start:
+            end = page.index("<!-- end -->", end + 1)
+        page = f"{page[:start]}{table}\n{page[end:]}"
     return page
+
+
+def section(number: int) -> str:
+    """The text of a section."""
+    page = PAGE.read_text(encoding="utf-8")
+    return page.split(f"\n## {number}. ")[1].split("\n## ")[0]
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of every table row of a text, headings among them."""
+    found = re.findall(r"^\| (.*) \|$", text, re.MULTILINE)
+    return [[cell.strip() for cell in row.split(" | ")] for row in found]
 
 
 if __name__ == "__main__":
