@@ -118,7 +118,7 @@ def test_a_descendant_is_verified_loads_in_stock_timm_and_is_refused_when_a_byte
     with torch.inference_mode():
         assert model(torch.zeros(1, 3, 32, 32)).shape == (1, 3)
     tuned = run("genepool", "finetune", out, "--data", support, "--epochs", 1, "--out", home / "tuned", "--json")
-    assert tuned["epochs"] == 1
+    assert 0 <= tuned["after"] <= 1
     raw = bytearray((out / "model.safetensors").read_bytes())
     raw[-10_000] ^= 1
     (out / "model.safetensors").write_bytes(raw)
