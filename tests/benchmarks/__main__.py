@@ -8,13 +8,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from tests.benchmarks.memory import memory
 from tests.benchmarks.rows import ROWS
+from tests.benchmarks.streaming import streaming
 
 
 def measure(quick: bool) -> list:
     """All rows, in order."""
     rows = []
-    for function in ROWS:
+    for function in (*ROWS, streaming, memory):
         found = function(quick)
         rows += found if isinstance(found, list) else [found]
     return rows

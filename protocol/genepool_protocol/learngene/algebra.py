@@ -56,13 +56,17 @@ def accumulate(out: Flat, members: Sequence[tuple[float, Stored]]) -> None:
     scratch = np.empty(min(_BLOCK, out.size), dtype=np.float32)
     longest = max((vector.size for _, vector in members), default=0)
     for start in range(0, longest, _BLOCK):
-        for weight, vector in members:
-            part = vector[start : start + _BLOCK]
-            if part.size:
-                term = scratch[: part.size]
-                _times(part, np.float32(weight), term)
-                block = out[start : start + part.size]
-                np.add(block, term, out=block)
+        _accumulate(out, members, start, scratch)
+
+
+def _accumulate(out: Flat, members: Sequence[tuple[float, Stored]], start: int, scratch: Flat) -> None:
+    for weight, vector in members:
+        part = vector[start : start + _BLOCK]
+        if part.size:
+            term = scratch[: part.size]
+            _times(part, np.float32(weight), term)
+            block = out[start : start + part.size]
+            np.add(block, term, out=block)
 
 
 def _times(part: Stored, weight: np.float32, out: Flat) -> None:
@@ -90,8 +94,10 @@ def combine(seed: Flat, members: Sequence[tuple[float, Stored]], out: Flat | Non
         out: a buffer to reuse, of the seed's length.
     """
     total = np.empty_like(seed) if out is None else out
-    np.copyto(total, seed)
-    accumulate(total, members)
+    scratch = np.empty(min(_BLOCK, seed.size), dtype=np.float32)
+    for start in range(0, seed.size, _BLOCK):
+        np.copyto(total[start : start + _BLOCK], seed[start : start + _BLOCK])
+        _accumulate(total, members, start, scratch)  # while the block is in the cache
     return total
 
 

@@ -3,7 +3,8 @@
 The distance is between mean features, each in units of how much it varies within a site: the median of the members'
 standard deviations, so that no single member can stretch the scale. A support set has too few images for its own
 deviations to count. On the sample pack this finds the site of the task's kind in 88 % of the support sets of five
-images and in all of 25; the Frechet distance of the two Gaussians in 76 and 79 %.
+images and in all of 25; the Frechet distance of the two Gaussians, at the same key size, in 83 and 91 %. Distance and
+key size were chosen among seven and four on that very pack, so expect less elsewhere.
 """
 
 from collections.abc import Sequence

@@ -25,6 +25,9 @@ shorter than the seed; one that is longer drowns every other member of a combina
 MAX_VALUE: Final = 1e3
 """Largest absolute value. Trained weights are below 100; a single huge one can hide in a modest norm of many."""
 
+_F16_INFINITY: Final = 0x7C00
+"""Bits of a float16 from which on it is infinite or not a number."""
+
 _BLOCK: Final = 64 << 10
 """Elements that are looked at together: they fit into a core's cache."""
 
@@ -110,10 +113,10 @@ def _seed_norm(path: Path, names: tuple[str, ...]) -> float:
 
 def _norm(name: str, array: npt.NDArray[Any]) -> float:
     flat, total = array.reshape(-1), 0.0
-    with np.errstate(all="ignore"):  # a signalling NaN warns when it is widened
+    with np.errstate(all="ignore"):  # a signalling NaN may warn
         for start in range(0, flat.size, _BLOCK):
-            block = flat[start : start + _BLOCK].astype(np.float32)
-            largest = float(max(block.max(), -block.min()))  # NaN when there is one
+            block = _magnitudes(flat[start : start + _BLOCK])
+            largest = float(block.max())  # NaN when there is one
             if not np.isfinite(largest):
                 raise InvalidInput("NON_FINITE", f"the tensor {name} holds a value that is not finite", "train again")
             if largest > MAX_VALUE:
@@ -124,6 +127,18 @@ def _norm(name: str, array: npt.NDArray[Any]) -> float:
                 )
             total += float(np.dot(block, block))
     return float(total**0.5)
+
+
+def _magnitudes(values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Absolute values as float32; for float16 by its bits, which is several times as fast as numpy's conversion."""
+    if values.dtype != np.float16:
+        return np.absolute(values.astype(np.float32))
+    bits = values.view(np.uint16) & np.uint16(0x7FFF)
+    if bits.max() >= _F16_INFINITY:
+        return np.absolute(values.astype(np.float32))
+    # exponent and mantissa at their places in a float32, whose exponent is biased by 112 more
+    wide = (bits.astype(np.uint32) << np.uint32(13)).view(np.float32)
+    return np.multiply(wide, np.float32(2.0**112), out=wide)
 
 
 def duplicate() -> Refused:

@@ -4,7 +4,6 @@ import logging
 import sys
 import time
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -35,20 +34,20 @@ def init(
 ) -> None:
     """Make a pool in a new or empty folder: keys, ledger, blobs, seed and settings."""
     from genepool_server import app, config
+    from genepool_server.pool.folder import PoolFolder
 
     given: dict[str, Any] = {"name": name, "listen": listen, "advertise": advertise, "admission": admission}
     values = {key: value for key, value in given.items() if value is not None}
     if workers is not None:
         values["serving"] = {"workers": workers}
     settings = config.parse(values, "the options")
-    names = blueprint or ["nano-32"]
-    anchors = app.init(folder, settings, names)
+    anchors = app.init(folder, settings, blueprint or ["nano-32"])
     answer = {
         "folder": str(folder),
         "anchors": str(folder / app.ANCHORS_FILE),
         "settings": str(folder / config.CONFIG_FILE),
         "name": anchors.origin,
-        "blueprints": ", ".join(Path(one).name for one in names),
+        "blueprints": ", ".join(sorted(path.name for path in PoolFolder(folder).blueprints.iterdir())),
     }
     terminal.answer(answer, as_json=as_json)
 

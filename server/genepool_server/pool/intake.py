@@ -93,7 +93,7 @@ class Intake:
             if contribution_rows.exists(tx, claim.contribution_id):  # 8
                 return Begun(claim.contribution_id, size, already_logged=True)
             architecture.check(self._current(tx, claim, now), self.blueprints)
-        self._sweep(claim.site, now)
+        self._sweep(claim, now)
         committed = self.spool.begin(Ticket(claim.contribution_id, claim.site, size, bundle, manifest))
         return Begun(claim.contribution_id, committed, already_logged=False)
 
@@ -177,10 +177,10 @@ class Intake:
         standing = state.Standing(self.log.key.name, self.nonce_key, used, seq, payload, self.log.root)
         return state.check(claim, standing, now)
 
-    def _sweep(self, site: str, now: datetime) -> None:
-        """Discard the site's uploads that could not begin any more, so that they do not fill its quota."""
+    def _sweep(self, claim: Claim, now: datetime) -> None:
+        """Discard the site's other uploads that could not begin any more, so that they do not fill its quota."""
         for ticket in self.spool.tickets():
-            if ticket.site == site:
+            if ticket.site == claim.site and ticket.upload_id != claim.contribution_id:
                 try:
                     with self.ledger.read() as tx:
                         self._current(tx, self._claim(tx, ticket.bundle, ticket.manifest), now)

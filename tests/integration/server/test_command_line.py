@@ -104,7 +104,8 @@ def test_a_command_that_does_not_exist_is_a_usage_error():
 def test_init_makes_a_whole_pool_and_never_touches_an_existing_one(tmp_path):
     done = command("init", "pool", "--name", "pool.test/log", "--workers", "0", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["name"] == "pool.test/log"
+    answer = json.loads(done.stdout)
+    assert (answer["name"], answer["blueprints"]) == ("pool.test/log", "nano-32")
     pool = tmp_path / "pool"
     assert {path.name for path in pool.iterdir()} >= {
         "genepool.toml",

@@ -84,6 +84,15 @@ def test_the_norm_bound_is_where_it_is_said_to_be(world):
             assert allowed
 
 
+def test_every_float16_has_the_magnitude_that_numpy_gives_it():
+    values = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    finite = values[np.isfinite(values)]
+    assert np.array_equal(content._magnitudes(finite), np.abs(finite.astype(np.float32)))
+    with np.errstate(all="ignore"):
+        for value in values[~np.isfinite(values)]:
+            assert not np.isfinite(content._magnitudes(np.array([1, value], dtype=np.float16)).max())
+
+
 def test_denormals_and_negative_zero_are_fine(world):
     gene = c.gene(world.blueprint, np.random.default_rng(1))
     gene["norm.bias"][:2] = [np.float16(6e-8), np.float16(-0.0)]
