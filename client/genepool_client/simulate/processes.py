@@ -1,5 +1,6 @@
 """Child processes that never outlive us: each in its own session, logged to a file, stopped with all its children."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -10,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+import psutil
 
 from genepool_protocol.wire.errors import InvalidInput, Unavailable
 
@@ -94,7 +97,10 @@ class Child:
             return None
 
     def stop(self) -> None:
-        """Ask it to end, wait, then kill its whole group; returns when nothing of it is left."""
+        """Ask it to end, wait, then kill its whole group and all descendants; returns when nothing of it is left."""
+        family = _descendants(
+            self._process.pid
+        )  # now: who loses a parent is nobody's child, and some lead own sessions
         if self.returncode is None:
             self._process.terminate()
             self.wait(_GRACE)
@@ -104,6 +110,9 @@ class Child:
             time.sleep(0.1)
         self._signal_group(signal.SIGKILL)
         self._process.wait()
+        for process in [*family, *(inner for one in family for inner in _descendants(one.pid))]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()  # psutil compares start times: a reused number is not hit
 
     def _signal_group(self, number: signal.Signals) -> None:
         try:
@@ -126,6 +135,13 @@ class Child:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+
+def _descendants(pid: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
 
 
 def run_json(command: Sequence[str], *, env: Mapping[str, str], cwd: Path, seconds: float = 120.0) -> str:

@@ -159,7 +159,7 @@ def _shutdown() -> None:
 
 def _processes(node: Any) -> list[Any]:
     """What Ray started, workers too: they notice the end of their parent only a while after it."""
-    import psutil  # type: ignore[import-untyped] # Ray brings it
+    import psutil  # Ray brings it
 
     found = []
     for info in (info for infos in (node.all_processes.values() if node is not None else ()) for info in infos):
