@@ -20,7 +20,7 @@ from genepool_client.consumer.weights import read_weights
 from genepool_client.site.images import ImageSet
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.learngene.descendant import weight_text
-from genepool_protocol.selection import net, pixels, precision
+from genepool_protocol.selection import net, pixels
 from genepool_protocol.wire.errors import InvalidInput
 
 Progress = Callable[[int, int, str], None]
@@ -38,7 +38,7 @@ class Recipe:
 
     epochs: int = 10
     batch: int = 32
-    lr: float = 3e-4
+    lr: float = 1e-3
     decay: float = 0.05
     smoothing: float = 0.05
     rng: int = 0
@@ -161,9 +161,8 @@ def _train(
 
 
 def _step(model: VisionTransformer, optimizer: Any, batch: torch.Tensor, labels: torch.Tensor, recipe: Recipe) -> float:
-    with precision.training(recipe.device):
-        answer = model(batch.to(recipe.device))
-    loss = torch.nn.functional.cross_entropy(answer.float(), labels.to(recipe.device), label_smoothing=recipe.smoothing)
+    answer = model(batch.to(recipe.device))
+    loss = torch.nn.functional.cross_entropy(answer, labels.to(recipe.device), label_smoothing=recipe.smoothing)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
