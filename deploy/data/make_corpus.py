@@ -47,6 +47,11 @@ def _textures(work: Path) -> Iterator[Picture]:
         yield from sources.patches(work, PHOTOS, wanted=wanted)
 
 
+def _scenery(work: Path) -> Iterator[Picture]:
+    for wanted in (12, 48, 120):
+        yield from sources.scenery(work, wanted=wanted)
+
+
 RECIPES = {
     "emoji": Recipe(sources.emoji, 2.0, 110),
     "clipart": Recipe(lambda work: sources.clipart(work, CLIPART), 2.0, 70),
@@ -56,6 +61,7 @@ RECIPES = {
     "greek": Recipe(lambda work: sources.letters(work, fonts.GREEK_CYRILLIC, GREEK, most=4), 3.0, 60),
     "cyrillic": Recipe(lambda work: sources.letters(work, fonts.GREEK_CYRILLIC, CYRILLIC, most=4), 3.0, 60),
     "photos": Recipe(_textures, 2.0, 200),
+    "scenery": Recipe(_scenery, 2.0, 64),
 }
 
 

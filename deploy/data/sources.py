@@ -26,6 +26,10 @@ from PIL import Image
 CLOTHES = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle-boot")
 ANIMALS = ("bear", "bird", "cat", "cow", "dog", "elephant", "giraffe", "horse", "sheep", "zebra")
 EMOJI_VERSION = "16.0.0"
+BACKGROUNDS = fonts.words("""
+gnome-backgrounds lomiri-wallpapers-16.04 lomiri-wallpapers-20.04 mate-backgrounds plasma-workspace-wallpapers
+ukui-wallpapers
+""")
 FREEDOOM_WAD = "usr/share/games/doom/freedoom2.wad"
 
 
@@ -141,12 +145,37 @@ def patches(work: Path, names: Sequence[str], *, wanted: int) -> Iterator[Pictur
     """Yield the squares of the finest grid that cuts a photo into at least so many; the group is the grid's row."""
     files = photos(work)
     for name in names:
-        image = Image.open(files[name]).convert("RGB")
-        side = max(s for s in range(8, min(image.size) + 1) if (image.width // s) * (image.height // s) >= wanted)
-        for row in range(image.height // side):
-            for column in range(image.width // side):
-                box = (column * side, row * side, (column + 1) * side, (row + 1) * side)
-                yield Picture(name, f"row{row}", square(image.crop(box)))
+        yield from _grid(name, Image.open(files[name]).convert("RGB"), wanted)
+
+
+def scenery(work: Path, *, wanted: int) -> Iterator[Picture]:
+    """Yield squares of desktop backgrounds (photos and paintings), as `patches` cuts them; a class is a background."""
+    for name, file in sorted(_backgrounds(work).items()):
+        image = Image.open(file).convert("RGB")
+        image.thumbnail((1920, 1920))
+        yield from _grid(name, image, wanted)
+
+
+def _backgrounds(work: Path) -> dict[str, Path]:
+    """The largest file of each background, by name."""
+    found: dict[str, Path] = {}
+    for package in BACKGROUNDS:
+        for file in sorted((fetch.apt(work, package) / "usr/share").rglob("*")):
+            inner = file.parts[file.parts.index("share") + 2 :]
+            if file.suffix in {".jpg", ".png", ".webp"} and not file.is_symlink() and file.stem != "screenshot":
+                name = re.sub(r"\W+", "-", inner[0].split(".")[0] if "contents" in inner else file.stem).lower()
+                if name not in found or file.stat().st_size > found[name].stat().st_size:
+                    found[name] = file
+    return found
+
+
+def _grid(label: str, image: Image.Image, wanted: int) -> Iterator[Picture]:
+    """The squares of the finest grid that cuts the picture into at least so many; the group is the grid's row."""
+    side = max(s for s in range(8, min(image.size) + 1) if (image.width // s) * (image.height // s) >= wanted)
+    for row in range(image.height // side):
+        for column in range(image.width // side):
+            box = (column * side, row * side, (column + 1) * side, (row + 1) * side)
+            yield Picture(label, f"row{row}", square(image.crop(box)))
 
 
 def fashion(work: Path) -> Iterator[Picture]:

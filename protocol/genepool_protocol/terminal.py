@@ -67,7 +67,7 @@ def run(app: typer.Typer, name: str) -> NoReturn:
         exc.show()  # type: ignore[attr-defined]
         raise SystemExit(2) from None
     if code == _INTERRUPTED:
-        _say("interrupted; what was finished is kept, run the same command again to continue")
+        _say("interrupted")
     raise SystemExit(code if isinstance(code, int) else 0)
 
 

@@ -14,6 +14,8 @@ from genepool_protocol.learngene.tensors import TensorFile
 from genepool_protocol.trust import digest
 from genepool_protocol.wire.errors import InvalidInput, NotFound, Refused
 from genepool_server import bake
+from genepool_server.bake import layers
+from genepool_server.bake.corpus import whiten
 from tests.support.genes import tiny_blueprint
 
 BLUEPRINT = tiny_blueprint()
@@ -120,7 +122,7 @@ def test_a_checkpoint_of_another_recipe_is_refused(corpus, tmp_path):
 
 
 def test_baking_from_classes_alone_learns_to_name_them(corpus):
-    oven = bake.Oven(BLUEPRINT, bake.read_corpus(corpus, 16), bake.Recipe(steps=200, batch=16, lr=3e-3, inverted=0.0))
+    oven = bake.Oven(BLUEPRINT, bake.read_corpus(corpus, 16), bake.Recipe(steps=200, batch=16, inverted=0.0))
     oven.bake(lambda _done, _total, _note: None)
     assert oven.held_out(BLUEPRINT.reference)["accuracy"] == 1.0
 
@@ -131,23 +133,25 @@ def test_held_out_images_are_of_every_class_and_never_trained_on(corpus):
     assert oven.corpus.labels[oven.held].tolist() == [0, 1, 2]
 
 
+@pytest.mark.parametrize("components", [3, 2])
 @pytest.mark.parametrize("size", [Size(3, 2), Size(1, 1), Size(2, 1), Size(5, 2)])
-def test_the_stacked_expansion_equals_the_plan(size):
-    gene = bake.fresh_gene(BLUEPRINT, torch.Generator().manual_seed(0))
-    stacked = bake.stack(BLUEPRINT, gene)
-    ours = bake.expand_stacked(BLUEPRINT, size, stacked)
-    plan = expansion.expand(expansion.plan(BLUEPRINT, size, BLUEPRINT.seed.components), gene)
-    assert {name: tensor.shape for name, tensor in ours.items()} == {n: t.shape for n, t in plan.items()}
+def test_what_is_trained_at_a_size_is_what_the_gene_expands_to(size, components):
+    seed = BLUEPRINT.seed.model_copy(update={"components": components})
+    blueprint = BLUEPRINT.model_copy(update={"seed": seed})
+    net = {
+        name: tensor + 0.01 * torch.randn(tensor.shape, generator=torch.Generator().manual_seed(len(name)))
+        for name, tensor in layers.fresh(blueprint, torch.Generator().manual_seed(0)).items()
+    }
+    ours = layers.at_size(blueprint, size, net)
+    plan = expansion.expand(expansion.plan(blueprint, size, components), layers.gene(blueprint, net))
+    assert set(ours) == set(plan)
     assert all(torch.allclose(ours[name], plan[name], atol=1e-6) for name in plan)
-    back = bake.unstack(BLUEPRINT, stacked)
-    assert list(back) == list(gene)
-    assert all(torch.equal(back[name], gene[name]) for name in gene)
 
 
 def test_whitening_evens_out_the_axes_without_forgetting_their_order():
     rng = np.random.default_rng(2)
     features = rng.standard_normal((500, 6)) * [100, 10, 1, 1, 1, 1]
-    white = bake.whiten(features.astype(np.float32), keep=3)
+    white = whiten(features.astype(np.float32), keep=3)
     assert white.shape == (500, 3)
     assert np.mean(white**2) == pytest.approx(1.0, rel=1e-3)
     spread = white.std(axis=0)

@@ -12,7 +12,7 @@ from timm.optim import create_optimizer_v2
 from timm.scheduler import CosineLRScheduler
 
 from genepool_client.consumer import head_file
-from genepool_client.consumer.head import Head, fit_head
+from genepool_client.consumer.head import fit_head
 from genepool_client.consumer.load import empty, put_weights, save
 from genepool_client.consumer.staging import Staging, check_free
 from genepool_client.consumer.verify import Descendant
@@ -24,9 +24,6 @@ from genepool_protocol.selection import net, pixels
 from genepool_protocol.wire.errors import InvalidInput
 
 Progress = Callable[[int, int, str], None]
-
-SHARPNESS: Final = 8.0
-"""The ridge head answers one-hot targets; times this it is a softmax head that training can start from."""
 
 _HELD_OUT: Final = 5
 """One image in five of each class is held out."""
@@ -111,7 +108,7 @@ def finetune(verified: Descendant, images: ImageSet, recipe: Recipe, progress: P
         found = net.embed(blueprint, size, body, images.pixels[trained])
         head = fit_head(found.numpy(), images.labels[trained])
     model = empty(blueprint, size, len(classes), classes)
-    put_weights(model, body, Head(head.weight * np.float32(SHARPNESS), head.bias * np.float32(SHARPNESS)))
+    put_weights(model, body, head)
     model.to(recipe.device)
     before = accuracy(model, blueprint, images, held, recipe.device)
     _train(model, blueprint, images, trained, recipe, progress)

@@ -136,5 +136,7 @@ def run(jobs: Sequence[Job], bench: Bench, processes: int, progress: Callable[[i
                 progress(len(rows), len(jobs), f"{row.task} {row.size} {row.start}")
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():  # a measurement takes many seconds: do not wait for it
+                process.terminate()
             raise
     return [rows[i] for i in range(len(jobs))]

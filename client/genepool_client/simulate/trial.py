@@ -12,13 +12,10 @@ from genepool_client.consumer.head import fit_head
 from genepool_protocol.learngene import algebra, descendant, expansion
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.learngene.size import Size
-from genepool_protocol.selection import net, pixels
+from genepool_protocol.selection import net, pixels, precision
 
 Deltas = Mapping[str, algebra.Stored]
 """Flat learngenes by contribution id."""
-
-SHARPNESS = 8.0
-"""The ridge head answers one-hot targets; times this it is a softmax head that training can start from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +85,8 @@ def measure(
     found = net.embed(blueprint, size, weights, episode.support)
     head = fit_head(found.numpy(), episode.support_labels)
     params = {name: tensor.clone() for name, tensor in weights.items()}
-    params["head.weight"] = torch.from_numpy(head.weight) * SHARPNESS
-    params["head.bias"] = torch.from_numpy(head.bias) * SHARPNESS
+    params["head.weight"] = torch.from_numpy(head.weight)
+    params["head.bias"] = torch.from_numpy(head.bias)
     before = _accuracy(blueprint, size, params, episode)
     if steps == 0:
         return Outcome(before, None)
@@ -110,7 +107,9 @@ def _train(
     for _ in range(steps):
         chosen = torch.randperm(len(images), generator=rng)[:batch]
         patches = pixels.to_patches(blueprint, pixels.augment(images[chosen], rng))
-        answer = F.linear(net.features(blueprint, size, params, patches), params["head.weight"], params["head.bias"])
+        with precision.training("cpu"):
+            found = net.features(blueprint, size, params, patches)
+        answer = F.linear(found.float(), params["head.weight"], params["head.bias"])
         optimizer.zero_grad(set_to_none=True)
         F.cross_entropy(answer, labels[chosen], label_smoothing=0.05).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(params.values(), 1.0)

@@ -5,10 +5,11 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
+from timm.optim.muon import Muon
 
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.selection import net
@@ -44,8 +45,9 @@ class Recipe:
     Attributes:
         steps: training steps.
         batch: images a step.
-        lr: highest learning rate of the weights.
-        head_lr: highest learning rate of the head.
+        lr: highest learning rate of matrices (Muon, in AdamW's units).
+        plain_lr: highest learning rate of vectors and the stem (AdamW).
+        head_lr: highest learning rate of the head (AdamW).
         decay: pull towards the start, per step and unit of learning rate.
         warmup: steps until the highest learning rates.
         patches: share of an image's patches that a step looks at, until `whole`.
@@ -56,7 +58,8 @@ class Recipe:
 
     steps: int
     batch: int = 32
-    lr: float = 1.5e-3
+    lr: float = 2e-3
+    plain_lr: float = 1e-3
     head_lr: float = 5e-3
     decay: float = 0.05
     warmup: int = 10
@@ -113,7 +116,7 @@ class Data:
 
 
 class Trainer:
-    """Trains named tensors with AdamW, pulling each towards where it started.
+    """Trains named tensors with Muon and, where there is no matrix, AdamW, pulling each towards where it started.
 
     Args:
         params: leaf tensors that require gradients.
@@ -130,13 +133,8 @@ class Trainer:
         self.params, self.start, self.recipe = params, start, recipe
         self.checkpoint, self.fingerprint = checkpoint, fingerprint
         self.rng = torch.Generator().manual_seed(recipe.rng)
-        body = [tensor for name, tensor in params.items() if name in start]
-        free = [tensor for name, tensor in params.items() if name not in start]
-        self.optimizer = torch.optim.AdamW(
-            [{"params": body, "lr": recipe.lr}, {"params": free, "lr": recipe.head_lr}],
-            betas=(0.9, 0.98),
-            weight_decay=0.0,
-        )
+        self.optimizer = Muon(_groups(params, start, recipe), weight_decay=0.0, nesterov=True, betas=(0.9, 0.98))
+        self._rates = [float(group["lr"]) for group in self.optimizer.param_groups]
         self.done = self._resume()
 
     def run(self, loss_of: Callable[[torch.Generator], torch.Tensor], progress: Progress, label: str) -> None:
@@ -144,7 +142,7 @@ class Trainer:
         average = float("nan")
         for step in range(self.done, self.recipe.steps):
             scale = self._scale(step)
-            for group, lr in zip(self.optimizer.param_groups, (self.recipe.lr, self.recipe.head_lr), strict=True):
+            for group, lr in zip(self.optimizer.param_groups, self._rates, strict=True):
                 group["lr"] = lr * scale
             loss = loss_of(self.rng)
             self.optimizer.zero_grad(set_to_none=True)
@@ -200,6 +198,17 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.rng.set_state(state["rng"].cpu())
         return int(state["done"])
+
+
+def _groups(params: Params, start: Params, recipe: Recipe) -> list[dict[str, Any]]:
+    """Matrices inside blocks are Muon's; the stem, vectors and heads AdamW's."""
+    inside = [name for name, tensor in params.items() if name.startswith(("blocks.", "a")) and tensor.dim() > 1]
+    plain = [name for name in params if name in start and name not in inside]
+    heads = [name for name in params if name not in start]
+    return [
+        {"params": [params[name] for name in names], "lr": lr, "use_fallback": names is not inside}
+        for names, lr in ((inside, recipe.lr), (plain, recipe.plain_lr), (heads, recipe.head_lr))
+    ]
 
 
 def leaves(tensors: Mapping[str, torch.Tensor], device: str) -> Params:

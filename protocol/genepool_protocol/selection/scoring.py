@@ -1,6 +1,6 @@
 """Stage B: how well features separate a small support set, without training anything.
 
-Leave-one-out k-nearest neighbours, leave-one-out linear discriminant analysis with shrinkage, and LogME. No single
+Leave-one-out k-nearest neighbours, the regularised discriminant on left-out images, and LogME. No single
 score wins everywhere, so the ranks are averaged (see `ranks`). Ties and rounding are the same on every machine: scores
 are rounded before they are compared.
 """
@@ -11,11 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from genepool_protocol.selection import discriminant
+
 Array = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
 
 _NEIGHBOURS = 3
-_MAX_FOLDS = 32  # leave-one-out up to so many images, then folds
 _PLACES = 6
 _TINY = 1e-12
 
@@ -26,10 +27,10 @@ class Score:
 
     Attributes:
         knn: leave-one-out accuracy of cosine nearest neighbours.
-        lda: accuracy of shrinkage LDA on left-out images.
+        lda: accuracy of the closed-form head (`discriminant`) on left-out images.
         logme: log maximum evidence (You et al. 2021), per image and class.
-        errors: squared error of the ridge head on each image when it is left out, shape (N,); the guard compares these.
-            Empty when nothing can be left out (see `can_leave_out`): then knn and lda are 0 and say nothing.
+        errors: squared error of that head's probabilities on each left-out image, shape (N,); the guard compares these.
+            Empty when nothing can be left out (see `discriminant.can_leave_out`): knn and lda are 0 then and say nothing.
     """
 
     knn: float
@@ -47,15 +48,12 @@ def score(features: npt.NDArray[np.float32], labels: Labels) -> Score:
     x = x - x.mean(axis=0) if np.isfinite(x).all() else np.zeros_like(x)
     x /= np.sqrt((x**2).mean()) + _TINY
     evidence = round(logme(x, labels), _PLACES)
-    if not can_leave_out(labels):
+    if not discriminant.can_leave_out(labels):
         return Score(0.0, 0.0, evidence, ())
-    errors = tuple(np.round(ridge_errors(x, labels), _PLACES).tolist())
-    return Score(round(knn(x, labels), _PLACES), round(lda(x, labels), _PLACES), evidence, errors)
-
-
-def can_leave_out(labels: Labels) -> bool:
-    """Whether leaving images out says anything: a class of a single image is gone when that is left out."""
-    return len(labels) >= 2 * len(np.unique(labels))
+    logits = np.round(discriminant.left_out(x, labels), _PLACES)
+    right = float(np.mean(logits.argmax(axis=1) == labels))
+    errors = tuple(np.round(discriminant.errors(logits, labels), _PLACES).tolist())
+    return Score(round(knn(x, labels), _PLACES), round(right, _PLACES), evidence, errors)
 
 
 def knn(x: Array, labels: Labels) -> float:
@@ -71,39 +69,6 @@ def knn(x: Array, labels: Labels) -> float:
         index = nearest[:, column]
         np.add.at(votes, (rows, labels[index]), 1.0 + similarity[rows, index])
     return float(np.mean(votes.argmax(axis=1) == labels))
-
-
-def folds(labels: Labels) -> list[npt.NDArray[np.int64]]:
-    """Which images are left out together: one by one for small sets, else folds that deal every class out evenly."""
-    count = min(len(labels), _MAX_FOLDS)
-    order = np.argsort(labels, kind="stable")
-    return [np.sort(order[start::count]) for start in range(count)]
-
-
-def lda(x: Array, labels: Labels) -> float:
-    """Accuracy on left-out images of linear discriminant analysis with oracle-approximating shrinkage (Chen 2010)."""
-    right = 0
-    for out in folds(labels):
-        keep = np.setdiff1d(np.arange(len(x)), out)
-        classes = np.unique(labels[keep])
-        means = np.stack([x[keep][labels[keep] == c].mean(axis=0) for c in classes])
-        residual = x[keep] - means[np.searchsorted(classes, labels[keep])]
-        weights = np.linalg.solve(_shrunk(residual), means.T)  # (width, classes)
-        logits = x[out] @ weights - 0.5 * np.sum(means.T * weights, axis=0)
-        right += int((classes[np.round(logits, _PLACES).argmax(axis=1)] == labels[out]).sum())
-    return right / len(x)
-
-
-def _shrunk(residual: Array) -> Array:
-    n, width = residual.shape
-    covariance = residual.T @ residual / n
-    mu = np.trace(covariance) / width
-    alpha = np.mean(covariance**2)
-    denominator = (n + 1.0) * (alpha - mu**2 / width)
-    shrinkage = 1.0 if denominator <= 0 else min(1.0, (alpha + mu**2) / denominator)
-    shrunk: Array = (1.0 - shrinkage) * covariance
-    shrunk.flat[:: width + 1] += shrinkage * mu + 1e-9
-    return shrunk
 
 
 def logme(x: Array, labels: Labels) -> float:
@@ -127,28 +92,6 @@ def logme(x: Array, labels: Labels) -> float:
         evidence -= 0.5 * (np.log(alpha + beta * sigma).sum() + (width - len(sigma)) * np.log(alpha))
         total += float(evidence - beta / 2 * res2 - alpha / 2 * m2) / n
     return total / classes
-
-
-def ridge_penalty(x: Array, labels: Labels) -> tuple[float, Array]:
-    """The ridge penalty with the smallest leave-one-out error, and that error per image, in closed form."""
-    y = np.eye(labels.max() + 1)[labels]
-    y = y - y.mean(axis=0)
-    values, vectors = np.linalg.eigh(x @ x.T)
-    best: tuple[float, Array] | None = None
-    for penalty in (np.mean(np.maximum(values, 0)) + _TINY) * np.logspace(-3, 2, 11):
-        shrink = np.maximum(values, 0) / (np.maximum(values, 0) + penalty)
-        hat = (vectors * shrink) @ vectors.T
-        left_out = (y - hat @ y) / np.maximum(1.0 - np.diag(hat), 1e-6)[:, None]
-        errors = np.sum(left_out**2, axis=1)
-        if best is None or errors.mean() < best[1].mean() - 1e-9:
-            best = (float(penalty), errors)
-    assert best is not None  # noqa: S101 - the loop ran
-    return best
-
-
-def ridge_errors(x: Array, labels: Labels) -> Array:
-    """Squared error of the ridge head on each image when it is left out."""
-    return ridge_penalty(x, labels)[1]
 
 
 def rank(scores: Sequence[Score], distances: Sequence[float]) -> list[float]:

@@ -14,33 +14,6 @@ def clouds(each, classes, width, seed, spread=1.0):
     return x - x.mean(axis=0), labels
 
 
-def brute_force_ridge(x, y, penalty):
-    """Squared error of each image under a ridge that never saw it."""
-    errors = []
-    for out in range(len(x)):
-        keep = [i for i in range(len(x)) if i != out]
-        weight = np.linalg.solve(x[keep].T @ x[keep] + penalty * np.eye(x.shape[1]), x[keep].T @ y[keep])
-        errors.append(np.sum((y[out] - x[out] @ weight) ** 2))
-    return np.array(errors)
-
-
-@pytest.mark.parametrize(("each", "width"), [(4, 6), (3, 40)])
-def test_the_ridge_errors_are_those_of_leaving_each_image_out(each, width):
-    x, labels = clouds(each, 3, width, seed=1)
-    penalty, errors = scoring.ridge_penalty(x, labels)
-    y = np.eye(3)[labels]
-    assert np.allclose(errors, brute_force_ridge(x, y - y.mean(axis=0), penalty), atol=1e-6)
-
-
-def test_the_penalty_is_the_best_of_its_grid():
-    x, labels = clouds(5, 3, 10, seed=2)
-    _, errors = scoring.ridge_penalty(x, labels)
-    y = np.eye(3)[labels]
-    scale = np.mean(np.linalg.eigvalsh(x @ x.T).clip(0))
-    worst = [brute_force_ridge(x, y - y.mean(axis=0), scale * factor).mean() for factor in (1e-3, 1e-1, 1.0, 1e1, 1e2)]
-    assert errors.mean() <= min(worst) + 1e-9
-
-
 def test_knn_is_a_leave_one_out_vote_of_three_neighbours():
     x, labels = clouds(6, 3, 4, seed=3)
     right = 0
@@ -53,23 +26,6 @@ def test_knn_is_a_leave_one_out_vote_of_three_neighbours():
             votes[labels[j]] += 1 + similarity
         right += votes.argmax() == labels[i]
     assert scoring.knn(x, labels) == pytest.approx(right / len(x))
-
-
-def test_lda_is_accuracy_on_left_out_images():
-    x, labels = clouds(5, 3, 4, seed=4, spread=0.6)
-    right = 0
-    for out in range(len(x)):
-        keep = np.arange(len(x)) != out
-        means = np.stack([x[keep & (labels == c)].mean(axis=0) for c in range(3)])
-        residual = x[keep] - means[labels[keep]]
-        covariance = residual.T @ residual / keep.sum()
-        # oracle-approximating shrinkage, Chen et al. 2010, equation 23 as scikit-learn writes it
-        mu, alpha = np.trace(covariance) / 4, np.mean(covariance**2)
-        shrinkage = min(1.0, (alpha + mu**2) / ((keep.sum() + 1) * (alpha - mu**2 / 4)))
-        inverse = np.linalg.inv((1 - shrinkage) * covariance + shrinkage * mu * np.eye(4))
-        distances = [(x[out] - mean) @ inverse @ (x[out] - mean) for mean in means]
-        right += int(np.argmin(distances) == labels[out])
-    assert scoring.lda(x, labels) == pytest.approx(right / len(x))
 
 
 def test_logme_is_the_largest_evidence_over_both_precisions():

@@ -1,0 +1,72 @@
+"""The closed-form head against a slow reference that shares no code with it."""
+
+import numpy as np
+import pytest
+
+from genepool_protocol.selection import discriminant
+from tests.unit.selection.test_scoring import clouds
+
+
+def posterior_logits(x, labels, query):
+    """Minus half the Mahalanobis distance to each class mean; the covariance has a prior of `width` round images."""
+    width, classes = x.shape[1], np.unique(labels)
+    means = np.stack([x[labels == c].mean(axis=0) for c in classes])
+    scatter = sum(np.outer(a - means[c], a - means[c]) for a, c in zip(x, labels, strict=True))
+    spare = len(x) - len(classes)
+    variance = np.trace(scatter) / (spare * width)
+    inverse = np.linalg.inv((scatter + width * variance * np.eye(width)) / (spare + width))
+    return np.array([[-0.5 * (q - m) @ inverse @ (q - m) for m in means] for q in query])
+
+
+@pytest.mark.parametrize(("each", "width"), [(5, 4), (3, 40), (30, 6)])
+def test_left_out_logits_are_those_of_a_head_that_never_saw_the_image(each, width):
+    x, labels = clouds(each, 3, width, seed=1)
+    found = discriminant.left_out(x, labels)
+    found -= found.mean(axis=1, keepdims=True)
+    for out in discriminant.folds(labels):
+        keep = np.setdiff1d(np.arange(len(x)), out)
+        wanted = posterior_logits(x[keep], labels[keep], x[out])
+        assert np.allclose(found[out], wanted - wanted.mean(axis=1, keepdims=True), atol=1e-8)
+
+
+def test_a_fitted_head_orders_classes_as_the_reference_does():
+    x, labels = clouds(5, 4, 10, seed=2, spread=1.5)
+    query, _ = clouds(20, 4, 10, seed=3)
+    wanted = posterior_logits(x, labels, query)
+    assert (discriminant.fit(x, labels)(query).argmax(axis=1) == wanted.argmax(axis=1)).all()
+
+
+def test_with_one_image_a_class_the_nearest_image_decides():
+    x, labels = clouds(1, 5, 8, seed=4)
+    query = np.random.default_rng(5).standard_normal((50, 8))
+    nearest = ((query[:, None] - x[None]) ** 2).sum(axis=2).argmin(axis=1)
+    assert (discriminant.fit(x, labels)(query).argmax(axis=1) == nearest).all()
+
+
+def test_with_very_many_images_it_is_fishers_discriminant():
+    rng = np.random.default_rng(6)
+    mixing = rng.standard_normal((6, 6))
+    labels = np.repeat([0, 1, 2], 2000)
+    centres = rng.standard_normal((3, 6))
+    x = centres[labels] + rng.standard_normal((6000, 6)) @ mixing
+    residual = x - np.stack([x[labels == c].mean(axis=0) for c in range(3)])[labels]
+    inverse = np.linalg.inv(residual.T @ residual / 6000)
+    means = np.stack([x[labels == c].mean(axis=0) for c in range(3)])
+    fisher = (x @ inverse @ means.T - 0.5 * np.sum(means @ inverse * means, axis=1)).argmax(axis=1)
+    assert (discriminant.fit(x, labels)(x).argmax(axis=1) == fisher).mean() > 0.99
+
+
+def test_errors_are_those_of_probabilities_and_sharpness_is_chosen_for_them():
+    labels = np.array([0, 1, 0, 1])
+    right = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
+    assert discriminant.errors(right, labels).max() < 1e-3  # always right: very sure
+    wrong = 1.0 - right
+    assert np.allclose(discriminant.errors(wrong, labels), 0.5, atol=0.01)  # always wrong: not sure at all
+
+
+def test_a_class_that_loses_its_only_image_is_named_for_nobody():
+    x, labels = clouds(4, 3, 6, seed=7)
+    x, labels = x[:9], labels[:9]  # one image of the last class
+    logits = discriminant.left_out(x, labels)
+    assert np.isfinite(logits).all()
+    assert logits[8].argmax() != 2
