@@ -30,7 +30,7 @@ class Score:
         lda: accuracy of the closed-form head (`discriminant`) on left-out images.
         logme: log maximum evidence (You et al. 2021), per image and class.
         errors: squared error of that head's probabilities on each left-out image, shape (N,); the guard compares these.
-            Empty when nothing can be left out (see `discriminant.can_leave_out`): knn and lda are 0 then and say nothing.
+            Empty when nothing can be left out (see `discriminant.can_leave_out`): knn and lda then are 0.
     """
 
     knn: float

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from genepool_protocol.selection import scoring
+from genepool_protocol.selection import discriminant, scoring
 
 
 def clouds(each, classes, width, seed, spread=1.0):
@@ -82,11 +82,11 @@ def test_features_that_say_nothing_score_without_an_error(value):
 
 def test_folds_leave_every_image_out_once_and_deal_classes_out_evenly():
     labels = np.repeat(np.arange(4), 40)
-    found = scoring.folds(labels)
+    found = discriminant.folds(labels)
     assert len(found) == 32
     assert sorted(np.concatenate(found).tolist()) == list(range(160))
     assert max(len(fold) for fold in found) == 5
-    assert [fold.tolist() for fold in scoring.folds(np.array([0, 1, 0]))] == [[0], [2], [1]]
+    assert [fold.tolist() for fold in discriminant.folds(np.array([0, 1, 0]))] == [[0], [2], [1]]
 
 
 def test_ranks_average_over_columns_and_ties_share_their_mean():
