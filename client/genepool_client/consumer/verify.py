@@ -38,9 +38,6 @@ from genepool_protocol.trust.statement import ModelStatement, check_model_statem
 from genepool_protocol.wire.errors import InvalidInput, VerificationError
 from genepool_protocol.wire.limits import LIMITS
 
-_MAX_MILLI = 4000
-"""The largest weight that a pool takes, in thousandths, of either sign."""
-
 
 @dataclass(frozen=True, slots=True)
 class Descendant:
@@ -160,7 +157,9 @@ def _check_lineage(small: dict[str, bytes], model: Scan, anchors: Anchors) -> tu
         "it names another blueprint": lineage.blueprint == blueprint.sha256,
         "it names another seed than the blueprint": f"sha256:{lineage.seed}" == blueprint.seed.sha256,
         "its learngenes are not sorted, or too many": names == sorted(set(names)) and len(names) <= LIMITS.members,
-        "a weight is zero or too large": all(0 < abs(item.milli) <= _MAX_MILLI for item in lineage.dependencies),
+        "a weight is zero or too large": all(
+            0 < abs(item.milli) <= LIMITS.weight_milli for item in lineage.dependencies
+        ),
         "config.json describes another net": (
             small[descendant.CONFIG_FILE] == descendant.config_json(blueprint, lineage.size)
         ),

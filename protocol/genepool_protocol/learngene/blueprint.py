@@ -55,7 +55,7 @@ class Blueprint(Document):
     depth: Annotated[int, Field(ge=1, le=256)]  # of an ancestry model: the reference depth
     depths: Annotated[list[int], Field(min_length=2, max_length=2)]  # of descendants, inclusive
     components: Annotated[int, Field(ge=1, le=16)]  # of a learngene
-    norm_eps: Decimal = "1e-6"
+    norm_eps: Literal["1e-6"] = "1e-6"  # what timm builds: a descendant's config.json cannot state another
     mean: Annotated[list[Decimal], Field(min_length=3, max_length=3)]  # of pixels in 0..1
     std: Annotated[list[Decimal], Field(min_length=3, max_length=3)]
     key: SizeRef  # the size under which keys are computed
@@ -73,7 +73,7 @@ class Blueprint(Document):
             (self.components > self.seed.components, "a learngene has more components than the seed"),
             (any(ref.heads > self.heads for ref in inner), "key or score is wider than the model"),
             (any(not low <= ref.depth <= high for ref in inner), "the depth of key or score lies outside depths"),
-            (any(float(value) <= 0 for value in (*self.std, self.norm_eps)), "std or norm_eps is not positive"),
+            (any(float(value) <= 0 for value in self.std), "std is not positive"),
         ]
         for bad, why in problems:
             if bad:

@@ -15,9 +15,6 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
 
-_MAX_FOLDS: Final = 32
-"""Images are left out one by one up to so many, then in folds."""
-
 _SHARPNESS: Final = np.logspace(-3, 1, 17)
 _MARGIN: Final = 4.0
 """By how much the right class leads on the fitted images when nothing can be left out to tell how sure to be."""
@@ -42,7 +39,7 @@ class Discriminant:
 
 def fit(x: Array, labels: Labels) -> Discriminant:
     """The head for features of shape (N, width) and classes 0..C-1, as sure of itself as left-out images allow."""
-    raw = _fit(x, labels, int(labels.max()) + 1)
+    raw = _fit(x, labels)
     if can_leave_out(labels):
         sharpness = _sharpness(left_out(x, labels), labels)
     else:
@@ -59,20 +56,35 @@ def can_leave_out(labels: Labels) -> bool:
     return len(labels) >= 2 * len(np.unique(labels))
 
 
-def folds(labels: Labels) -> list[Labels]:
-    """Which images are left out together: one by one for small sets, else folds that deal every class out evenly."""
-    count = min(len(labels), _MAX_FOLDS)
-    order = np.argsort(labels, kind="stable")
-    return [np.sort(order[start::count]) for start in range(count)]
-
-
 def left_out(x: Array, labels: Labels) -> Array:
-    """The logits of every image under a head that never saw it, shape (N, classes)."""
-    classes = int(labels.max()) + 1
-    logits = np.empty((len(x), classes))
-    for out in folds(labels):
-        keep = np.setdiff1d(np.arange(len(x)), out)
-        logits[out] = _fit(x[keep], labels[keep], classes)(x[out])
+    """The logits of every image under a head that never saw it, shape (N, classes).
+
+    In closed form: leaving an image out moves its class's mean and takes a rank-one part off the covariance
+    (Sherman and Morrison 1950). Only the scale of the prior is that of all images.
+    """
+    found = _moments(x, labels)
+    inverse = np.linalg.inv(found.scatter)
+    residual, seen = found.residual, x - found.centre
+    count = found.counts[labels].astype(np.float64)
+    alone = count < 2
+    part = np.where(alone, 0.0, count / np.maximum(count - 1, 1))
+    along = residual @ inverse  # (N, width)
+    part = part / (1.0 - part * np.sum(along * residual, axis=1))
+    means = found.means - found.centre
+    own = means[labels] - residual / np.maximum(count - 1, 1)[:, None]
+
+    shift = part * np.sum(along * seen, axis=1)
+
+    flat = means @ inverse
+    drawn = along @ means.T
+    logits = seen @ flat.T - 0.5 * np.sum(flat * means, axis=1)
+    logits += shift[:, None] * drawn - 0.5 * part[:, None] * drawn**2
+    mine, drawn_own = own @ inverse, np.sum(along * own, axis=1)
+    logits[np.arange(len(x)), labels] = (
+        np.sum(mine * seen, axis=1) - 0.5 * np.sum(mine * own, axis=1) + shift * drawn_own - 0.5 * part * drawn_own**2
+    )
+    logits *= found.strength - 1
+    logits[alone, labels[alone]] = _GONE
     return logits
 
 
@@ -81,24 +93,37 @@ def errors(logits: Array, labels: Labels) -> Array:
     return _brier(logits * _sharpness(logits, labels), labels)
 
 
-def _fit(x: Array, labels: Labels, classes: int) -> Discriminant:
+@dataclass(frozen=True, slots=True)
+class _Moments:
+    """Means (classes, width), what is left of each image, its scatter with the prior, and that many images' worth."""
+
+    counts: Labels
+    means: Array
+    centre: Array
+    residual: Array
+    scatter: Array
+    strength: int
+
+
+def _moments(x: Array, labels: Labels) -> _Moments:
     n, width = x.shape
-    counts = np.bincount(labels, minlength=classes)
-    present = np.flatnonzero(counts)
-    means = np.stack([x[labels == c].mean(axis=0) for c in present])
+    counts = np.bincount(labels)
+    means = np.stack([x[labels == c].mean(axis=0) for c in range(len(counts))])
     centre = means.mean(axis=0)
-    residual = x - means[np.searchsorted(present, labels)]
-    spare = n - len(present)
+    residual = x - means[labels]
+    spare = n - len(counts)
     scatter = residual.T @ residual
     # one image a class shows no spread within it: then how much features vary at all is the only scale there is
     variation = np.trace(scatter) / spare if spare else np.sum((x - centre) ** 2) / n
     scatter.flat[:: width + 1] += variation + _TINY  # `width` times the mean variance: so many images of a round cloud
-    shifted = means - centre
-    directions = np.linalg.solve(scatter / (spare + width), shifted.T).T
-    weight, bias = np.zeros((classes, width)), np.full(classes, _GONE)
-    weight[present] = directions
-    bias[present] = -directions @ centre - 0.5 * np.sum(shifted * directions, axis=1)
-    return Discriminant(weight, bias)
+    return _Moments(counts, means, centre, residual, scatter, spare + width)
+
+
+def _fit(x: Array, labels: Labels) -> Discriminant:
+    found = _moments(x, labels)
+    shifted = found.means - found.centre
+    weight = np.linalg.solve(found.scatter, shifted.T).T * found.strength
+    return Discriminant(weight, -weight @ found.centre - 0.5 * np.sum(shifted * weight, axis=1))
 
 
 def _sharpness(logits: Array, labels: Labels) -> float:

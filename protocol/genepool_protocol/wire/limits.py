@@ -19,6 +19,7 @@ class Limits:
     support_images: int = 1024  # images of a support set
     support_classes: int = 256  # classes of a support set
     members: int = 64  # learngenes in one combination
+    weight_milli: int = 4000  # thousandths: the largest weight of a learngene, of either sign
     short_list: int = 64  # learngenes that stage A of TALS keeps
     open_uploads: int = 4  # unfinished uploads of one site
     nonce_seconds: int = 24 * 3600  # seconds that a nonce can be used

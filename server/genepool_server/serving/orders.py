@@ -1,7 +1,6 @@
 """What a consumer asks to be built, checked against the pool: pure decisions on the read side's values."""
 
 from collections.abc import Sequence
-from typing import Final
 
 from genepool_protocol.learngene.size import Budget
 from genepool_protocol.wire.errors import InvalidInput, Refused
@@ -9,9 +8,6 @@ from genepool_protocol.wire.limits import LIMITS
 from genepool_server.pool.view import Contribution, LoadedBlueprint, PoolView
 from genepool_server.serving.descent import Order
 from genepool_server.serving.library import Family, FileRef
-
-MAX_MILLI: Final = 4000
-"""The largest weight, in thousandths, of either sign."""
 
 
 def family(loaded: LoadedBlueprint) -> Family:
@@ -37,9 +33,9 @@ def check_weights(weights: Sequence[tuple[str, int]]) -> None:
     if names != sorted(set(names)):
         raise _malformed("the weights are not sorted by contribution id, or name one twice")
     for name, milli in weights:
-        if not 0 < abs(milli) <= MAX_MILLI:
+        if not 0 < abs(milli) <= LIMITS.weight_milli:
             raise _malformed(
-                f"the weight of {name[:16]} is {milli} thousandths, it must be nonzero and at most {MAX_MILLI}"
+                f"the weight of {name[:16]} is {milli} thousandths, it must be nonzero, at most {LIMITS.weight_milli}"
             )
 
 

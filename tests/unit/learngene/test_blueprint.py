@@ -63,7 +63,7 @@ def test_only_canonical_bytes_are_a_blueprint():
         {"std": ["0.5", "0", "0.5"]},
         {"std": ["0.5", "-1", "0.5"]},
         {"std": ["0.5", "half", "0.5"]},
-        {"norm_eps": "0"},
+        {"norm_eps": "1e-5"},
         {"norm_eps": 1},
         {"key": {"depth": 2, "heads": 3}},
         {"key": {"depth": 6, "heads": 1}},

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from genepool_protocol.selection import discriminant, scoring
+from genepool_protocol.selection import scoring
 
 
 def clouds(each, classes, width, seed, spread=1.0):
@@ -78,15 +78,6 @@ def test_features_that_say_nothing_score_without_an_error(value):
     assert np.isfinite([found.knn, found.lda, found.logme, *found.errors]).all()
     x, _ = clouds(4, 2, 6, seed=9, spread=0.1)
     assert scoring.score(x.astype(np.float32), labels).logme > found.logme
-
-
-def test_folds_leave_every_image_out_once_and_deal_classes_out_evenly():
-    labels = np.repeat(np.arange(4), 40)
-    found = discriminant.folds(labels)
-    assert len(found) == 32
-    assert sorted(np.concatenate(found).tolist()) == list(range(160))
-    assert max(len(fold) for fold in found) == 5
-    assert [fold.tolist() for fold in discriminant.folds(np.array([0, 1, 0]))] == [[0], [2], [1]]
 
 
 def test_ranks_average_over_columns_and_ties_share_their_mean():
