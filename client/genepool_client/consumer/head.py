@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from genepool_protocol.selection import discriminant
 
@@ -30,5 +31,6 @@ def fit_head(features: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -
         features: shape (N, width), of at least one image per class.
         labels: classes 0..C-1, shape (N,).
     """
-    found = discriminant.fit(np.asarray(features, dtype=np.float64), labels)
-    return Head(found.weight.astype(np.float32), found.bias.astype(np.float32))
+    x = torch.from_numpy(np.asarray(features, dtype=np.float64))
+    found = discriminant.fit(x, torch.from_numpy(np.asarray(labels, dtype=np.int64)))
+    return Head(found.weight.numpy().astype(np.float32), found.bias.numpy().astype(np.float32))

@@ -9,14 +9,10 @@ posterior): from one image a class (nearest mean) to thousands (Fisher's discrim
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
-import numpy.typing as npt
+import torch
 
-Array = npt.NDArray[np.float64]
-Labels = npt.NDArray[np.int64]
-
-_SHARPNESS: Final = np.logspace(-3, 1, 17)
-_MARGIN: Final = 4.0
+_SHARPNESS: Final = torch.logspace(-3, 1, 17, dtype=torch.float64)
+_LEAD: Final = 4.0
 """By how much the right class leads on the fitted images when nothing can be left out to tell how sure to be."""
 
 _GONE: Final = -1e4
@@ -29,110 +25,101 @@ _TINY: Final = 1e-12
 class Discriminant:
     """Logits are `x @ weight.T + bias`; float64 of shape (classes, width) and (classes,)."""
 
-    weight: Array
-    bias: Array
+    weight: torch.Tensor
+    bias: torch.Tensor
 
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Logits, shape (N, classes)."""
-        return np.asarray(x @ self.weight.T + self.bias)
+        return x @ self.weight.T + self.bias
 
 
-def fit(x: Array, labels: Labels) -> Discriminant:
+def fit(x: torch.Tensor, labels: torch.Tensor) -> Discriminant:
     """The head for features of shape (N, width) and classes 0..C-1, as sure of itself as left-out images allow."""
     raw = _fit(x, labels)
     if can_leave_out(labels):
-        sharpness = _sharpness(left_out(x, labels), labels)
+        scale = sharpness(left_out(x, labels), labels)
     else:
-        logits = raw(x)
-        own = logits[np.arange(len(x)), labels].copy()
-        logits[np.arange(len(x)), labels] = -np.inf
-        margin = float(np.mean(own - logits.max(axis=1)))
-        sharpness = _MARGIN / margin if margin > _TINY else 0.0
-    return Discriminant(raw.weight * sharpness, raw.bias * sharpness)
+        lead = _lead(raw(x), labels)
+        scale = _LEAD / lead if lead > _TINY else 0.0
+    return Discriminant(raw.weight * scale, raw.bias * scale)
 
 
-def can_leave_out(labels: Labels) -> bool:
+def can_leave_out(labels: torch.Tensor) -> bool:
     """Whether leaving images out says anything: a class of a single image is gone when that is left out."""
-    return len(labels) >= 2 * len(np.unique(labels))
+    return len(labels) >= 2 * len(labels.unique())
 
 
-def left_out(x: Array, labels: Labels) -> Array:
-    """The logits of every image under a head that never saw it, shape (N, classes).
+def left_out(x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The logits of every image under a head that never saw it, shape (N, classes); differentiable.
 
     In closed form: leaving an image out moves its class's mean and takes a rank-one part off the covariance
     (Sherman and Morrison 1950). Only the scale of the prior is that of all images.
     """
     found = _moments(x, labels)
-    inverse = np.linalg.inv(found.scatter)
-    residual, seen = found.residual, x - found.centre
-    count = found.counts[labels].astype(np.float64)
-    alone = count < 2
-    part = np.where(alone, 0.0, count / np.maximum(count - 1, 1))
-    along = residual @ inverse  # (N, width)
-    part = part / (1.0 - part * np.sum(along * residual, axis=1))
-    means = found.means - found.centre
-    own = means[labels] - residual / np.maximum(count - 1, 1)[:, None]
+    inverse = torch.linalg.inv(found.scatter)
+    residual, seen, means = found.residual, x - found.centre, found.means - found.centre
+    count = found.counts[labels].to(x.dtype)
+    part = torch.where(count < 2, 0.0, count / (count - 1).clamp_min(1))
+    along = residual @ inverse
+    part = part / (1.0 - part * (along * residual).sum(dim=1))
+    shift = part * (along * seen).sum(dim=1)
 
-    shift = part * np.sum(along * seen, axis=1)
-
-    flat = means @ inverse
-    drawn = along @ means.T
-    logits = seen @ flat.T - 0.5 * np.sum(flat * means, axis=1)
-    logits += shift[:, None] * drawn - 0.5 * part[:, None] * drawn**2
-    mine, drawn_own = own @ inverse, np.sum(along * own, axis=1)
-    logits[np.arange(len(x)), labels] = (
-        np.sum(mine * seen, axis=1) - 0.5 * np.sum(mine * own, axis=1) + shift * drawn_own - 0.5 * part * drawn_own**2
-    )
-    logits *= found.strength - 1
-    logits[alone, labels[alone]] = _GONE
-    return logits
+    flat, drawn = means @ inverse, along @ means.T
+    logits = seen @ flat.T - 0.5 * (flat * means).sum(dim=1)
+    logits = logits + shift[:, None] * drawn - 0.5 * part[:, None] * drawn**2
+    own = means[labels] - residual / (count - 1).clamp_min(1)[:, None]
+    mine, drawn = own @ inverse, (along * own).sum(dim=1)
+    right = ((seen - 0.5 * own) * mine).sum(dim=1) + shift * drawn - 0.5 * part * drawn**2
+    right = torch.where(count < 2, _GONE, right)
+    return logits.scatter(1, labels[:, None], right[:, None]) * (found.strength - 1)
 
 
-def errors(logits: Array, labels: Labels) -> Array:
-    """Squared error of the class probabilities of each image (Brier 1950), from 0 to 2, at the best sharpness."""
-    return _brier(logits * _sharpness(logits, labels), labels)
+def errors(logits: torch.Tensor, labels: torch.Tensor, scale: float) -> torch.Tensor:
+    """Squared error of the class probabilities of each image (Brier 1950), from 0 to 2."""
+    wanted = torch.nn.functional.one_hot(labels, logits.shape[1])
+    return ((logits * scale).softmax(dim=1) - wanted).square().sum(dim=1)
+
+
+def sharpness(logits: torch.Tensor, labels: torch.Tensor) -> float:
+    """What logits are to be multiplied by for the smallest mean error."""
+    losses = torch.stack([errors(logits, labels, float(scale)).mean() for scale in _SHARPNESS])
+    return float(_SHARPNESS[int(losses.round(decimals=9).argmin())])
 
 
 @dataclass(frozen=True, slots=True)
 class _Moments:
-    """Means (classes, width), what is left of each image, its scatter with the prior, and that many images' worth."""
+    """Class means, what is left of each image, its scatter with the prior, and how many images that is worth."""
 
-    counts: Labels
-    means: Array
-    centre: Array
-    residual: Array
-    scatter: Array
+    counts: torch.Tensor  # (classes,)
+    means: torch.Tensor  # (classes, width)
+    centre: torch.Tensor  # (width,)
+    residual: torch.Tensor  # (N, width)
+    scatter: torch.Tensor  # (width, width)
     strength: int
 
 
-def _moments(x: Array, labels: Labels) -> _Moments:
+def _moments(x: torch.Tensor, labels: torch.Tensor) -> _Moments:
     n, width = x.shape
-    counts = np.bincount(labels)
-    means = np.stack([x[labels == c].mean(axis=0) for c in range(len(counts))])
-    centre = means.mean(axis=0)
+    counts = labels.bincount()
+    means = x.new_zeros(len(counts), width).index_add(0, labels, x) / counts[:, None]
+    centre = means.mean(dim=0)
     residual = x - means[labels]
     spare = n - len(counts)
-    scatter = residual.T @ residual
     # one image a class shows no spread within it: then how much features vary at all is the only scale there is
-    variation = np.trace(scatter) / spare if spare else np.sum((x - centre) ** 2) / n
-    scatter.flat[:: width + 1] += variation + _TINY  # `width` times the mean variance: so many images of a round cloud
+    variation = residual.square().sum() / spare if spare else (x - centre).square().sum() / n
+    # `width` times the mean variance: as many images of a round cloud
+    scatter = residual.T @ residual + (variation + _TINY) * torch.eye(width, dtype=x.dtype)
     return _Moments(counts, means, centre, residual, scatter, spare + width)
 
 
-def _fit(x: Array, labels: Labels) -> Discriminant:
+def _fit(x: torch.Tensor, labels: torch.Tensor) -> Discriminant:
     found = _moments(x, labels)
     shifted = found.means - found.centre
-    weight = np.linalg.solve(found.scatter, shifted.T).T * found.strength
-    return Discriminant(weight, -weight @ found.centre - 0.5 * np.sum(shifted * weight, axis=1))
+    weight = torch.linalg.solve(found.scatter, shifted.T).T * found.strength
+    return Discriminant(weight, -weight @ found.centre - 0.5 * (shifted * weight).sum(dim=1))
 
 
-def _sharpness(logits: Array, labels: Labels) -> float:
-    losses = [float(_brier(logits * sharpness, labels).mean()) for sharpness in _SHARPNESS]
-    return float(_SHARPNESS[int(np.argmin(np.round(losses, 9)))])
-
-
-def _brier(logits: Array, labels: Labels) -> Array:
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probabilities = shifted / shifted.sum(axis=1, keepdims=True)
-    probabilities[np.arange(len(labels)), labels] -= 1.0
-    return np.asarray((probabilities**2).sum(axis=1))
+def _lead(logits: torch.Tensor, labels: torch.Tensor) -> float:
+    own = logits.gather(1, labels[:, None])
+    others = logits.scatter(1, labels[:, None], -torch.inf)
+    return float((own[:, 0] - others.max(dim=1).values).mean())

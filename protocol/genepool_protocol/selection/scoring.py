@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from genepool_protocol.selection import discriminant
 
@@ -48,11 +49,13 @@ def score(features: npt.NDArray[np.float32], labels: Labels) -> Score:
     x = x - x.mean(axis=0) if np.isfinite(x).all() else np.zeros_like(x)
     x /= np.sqrt((x**2).mean()) + _TINY
     evidence = round(logme(x, labels), _PLACES)
-    if not discriminant.can_leave_out(labels):
+    named = torch.from_numpy(labels)
+    if not discriminant.can_leave_out(named):
         return Score(0.0, 0.0, evidence, ())
-    logits = np.round(discriminant.left_out(x, labels), _PLACES)
-    right = float(np.mean(logits.argmax(axis=1) == labels))
-    errors = tuple(np.round(discriminant.errors(logits, labels), _PLACES).tolist())
+    logits = discriminant.left_out(torch.from_numpy(x), named).round(decimals=_PLACES)
+    right = float((logits.argmax(dim=1) == named).double().mean())
+    scale = discriminant.sharpness(logits, named)
+    errors = tuple(np.round(discriminant.errors(logits, named, scale).numpy(), _PLACES).tolist())
     return Score(round(knn(x, labels), _PLACES), round(right, _PLACES), evidence, errors)
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from genepool_client.consumer.head import fit_head
 from genepool_protocol.selection import discriminant
@@ -17,9 +18,12 @@ def clouds(each, classes, width, rng, *, spread=0.3, shift=0.0):
 
 def test_the_head_is_the_discriminant_that_tals_scores_with():
     features, labels, _ = clouds(6, 3, 5, np.random.default_rng(0))
-    head, found = fit_head(features, labels), discriminant.fit(features.astype(np.float64), labels)
-    assert np.array_equal(head.weight, found.weight.astype(np.float32))
-    assert np.array_equal(head.bias, found.bias.astype(np.float32))
+    head, found = (
+        fit_head(features, labels),
+        discriminant.fit(torch.from_numpy(features).double(), torch.from_numpy(labels)),
+    )
+    assert np.array_equal(head.weight, found.weight.float().numpy())
+    assert np.array_equal(head.bias, found.bias.float().numpy())
     assert head.weight.dtype == head.bias.dtype == np.float32
 
 
