@@ -6,11 +6,11 @@ pool's workers (float32, one thread a candidate), so both give the same weights.
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 import torch
@@ -31,6 +31,9 @@ from genepool_protocol.selection.task_key import Key, task_key
 from genepool_protocol.trust import digest
 from genepool_protocol.v1 import consume_pb2, types_pb2
 from genepool_protocol.wire.errors import InvalidInput, Refused
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 _MOST_THREADS: Final = 8
 """Candidates that are scored at the same time."""
@@ -66,13 +69,9 @@ def select(
         task = task_key(blueprint, gene, support.pixels)
         slices = Slices(connection, blueprint)
 
-        def evaluate(mixtures: Sequence[Mixture]) -> Iterator[Score]:
-            names = {name for mixture in mixtures for name, _ in mixture}
-            slices.ensure(names, lambda done, total: progress("fetch", done, total))
-            return _scores(blueprint, gene, support, slices, mixtures)
-
+        evaluator = _Home(blueprint, gene, support, slices, progress)
         try:
-            answer = tals.select(task, members, evaluate, labelled=support.labels is not None, progress=progress)
+            answer = tals.select(task, members, evaluator, labelled=support.labels is not None, progress=progress)
         except Refused as exc:
             raise explain_empty(exc, licenses) from exc
     return Selection.of_tals(blueprint.name, answer, entries)
@@ -131,19 +130,43 @@ def _key(blueprint: Blueprint, answer: consume_pb2.ListKeysResponse) -> Key:
     return Key(mean, std)
 
 
-def _scores(
-    blueprint: Blueprint, gene: net.Weights, support: Support, slices: Slices, mixtures: Sequence[Mixture]
-) -> Iterator[Score]:
-    if support.labels is None:
-        raise InvalidInput("SUPPORT_MALFORMED", "an unlabelled support set cannot be scored", "give labels")
-    scorer = tals.Scorer(blueprint, gene, support.pixels, support.labels)
+class _Home:
+    """The `Evaluator` at home: fetches the thin slices that it needs and computes on this machine's threads."""
 
-    def score(mixture: Mixture) -> Score:
-        return scorer([(milli, slices[name]) for name, milli in mixture])
+    def __init__(
+        self, blueprint: Blueprint, gene: net.Weights, support: Support, slices: Slices, progress: Progress
+    ) -> None:
+        self._blueprint, self._gene, self._support = blueprint, gene, support
+        self._slices, self._progress = slices, progress
 
-    with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1), thread_name_prefix="genepool-tals") as threads:
-        try:
-            yield from threads.map(score, mixtures)
-        except BaseException:
-            threads.shutdown(wait=False, cancel_futures=True)
-            raise
+    def scores(self, mixtures: Sequence[Mixture]) -> Iterator[Score]:
+        """The score of each mixture, in order."""
+        self._fetch({name for mixture in mixtures for name, _ in mixture})
+        scorer = self._scorer()
+        return self._spread(lambda mixture: scorer.score(self._members(mixture)), mixtures)
+
+    def slopes(self, mixture: Mixture, ids: Sequence[str]) -> list[float]:
+        """The slopes at the mixture along each learngene, in order."""
+        self._fetch({*ids, *(name for name, _ in mixture)})
+        gradient = self._scorer().gradient(self._members(mixture))
+        return list(self._spread(lambda name: tals.slope(gradient, self._slices[name]), ids))
+
+    def _fetch(self, names: set[str]) -> None:
+        self._slices.ensure(names, lambda done, total: self._progress("fetch", done, total))
+
+    def _members(self, mixture: Mixture) -> list[tuple[int, net.Weights]]:
+        return [(milli, self._slices[name]) for name, milli in mixture]
+
+    def _scorer(self) -> tals.Scorer:
+        if self._support.labels is None:
+            raise InvalidInput("SUPPORT_MALFORMED", "an unlabelled support set cannot be scored", "give labels")
+        return tals.Scorer(self._blueprint, self._gene, self._support.pixels, self._support.labels)
+
+    @staticmethod
+    def _spread(function: Callable[[_Item], _Result], items: Sequence[_Item]) -> Iterator[_Result]:
+        with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1), thread_name_prefix="genepool-tals") as threads:
+            try:
+                yield from threads.map(function, items)
+            except BaseException:
+                threads.shutdown(wait=False, cancel_futures=True)
+                raise

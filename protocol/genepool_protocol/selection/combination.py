@@ -1,21 +1,45 @@
-"""Stage C: from ranked learngenes to mixtures that the guard may choose from.
+"""Stage C: mixtures of several learngenes that the guard may choose from.
 
-A proposer maps the ranking to mixtures, simplest first. `averages` is the one that exists: the mean of the first few.
-A Frank-Wolfe search over the whole pool takes the same place.
+Two come from what stages A and B know: the mean of the best few, and a mixture by nearness of keys. The third is
+searched for: a Frank-Wolfe walk over all candidates (Jaggi 2013; for merging models: Chen et al., ICCV 2025). Each step
+asks for the slope of the left-out error along every learngene, which is one backward pass and an inner product per
+learngene because descending is linear, and goes towards the steepest one as far as the error says.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
+from typing import Final, Protocol
+
+import numpy as np
+
+from genepool_protocol.selection import guard
+from genepool_protocol.selection.scoring import Score
 
 Mixture = tuple[tuple[str, int], ...]
 """(contribution id, weight in thousandths), sorted by id; the empty mixture is the seed."""
 
-Proposer = Callable[[Sequence[str]], list[Mixture]]
-"""From contribution ids, best first, to mixtures of more than one member, simplest first."""
+_WHOLE: Final = 1000
+_STRIDES: Final = (500, 250, 125)
+"""Shares of the way to a learngene, in thousandths, that one step may go."""
+
+_MOST_STEPS: Final = 8
+_PLACES: Final = 9
+
+
+class Evaluator(Protocol):
+    """What TALS asks of whoever holds the learngenes and the support set."""
+
+    def scores(self, mixtures: Sequence[Mixture]) -> Iterable[Score]:
+        """The score of each mixture, in order."""
+        ...
+
+    def slopes(self, mixture: Mixture, ids: Sequence[str]) -> Sequence[float]:
+        """The slope of the mean left-out error at the mixture along each learngene; negative: more of it helps."""
+        ...
 
 
 def single(contribution_id: str) -> Mixture:
     """One learngene with weight one."""
-    return ((contribution_id, 1000),)
+    return ((contribution_id, _WHOLE),)
 
 
 def mixture(weights: dict[str, int]) -> Mixture:
@@ -25,4 +49,52 @@ def mixture(weights: dict[str, int]) -> Mixture:
 
 def averages(ranked: Sequence[str]) -> list[Mixture]:
     """The means of the best two and of the best three."""
-    return [mixture(dict.fromkeys(ranked[:k], 1000 // k)) for k in (2, 3) if k <= len(ranked)]
+    return [mixture(dict.fromkeys(ranked[:k], _WHOLE // k)) for k in (2, 3) if k <= len(ranked)]
+
+
+def by_nearness(distances: Sequence[tuple[str, float]], most: int = 3) -> list[Mixture]:
+    """A mixture of the nearest few, a learngene's weight halving with every tenth that its key is farther."""
+    nearest = sorted(distances, key=lambda pair: (round(pair[1], 6), pair[0]))[:most]
+    if len(nearest) < 2:
+        return []
+    raw = np.array([2.0 ** (-10 * (distance - nearest[0][1])) for _, distance in nearest])
+    shares = np.floor(_WHOLE * raw / raw.sum()).astype(int).tolist()
+    found = mixture(dict(zip((name for name, _ in nearest), shares, strict=True)))
+    return [found] if len(found) > 1 else []
+
+
+def walk(evaluator: Evaluator, ids: Sequence[str], start: Mixture, score: Score) -> list[tuple[Mixture, Score]]:
+    """Frank-Wolfe from a mixture: where every step that helps by more than a standard error leads.
+
+    Args:
+        evaluator: scores and slopes.
+        ids: which learngenes may come in.
+        start: for instance the seed, or the best single learngene.
+        score: of the start.
+
+    Returns:
+        The mixtures after each step, with their scores; empty when no step helps.
+    """
+    path: list[tuple[Mixture, Score]] = []
+    for _ in range(_MOST_STEPS):
+        slopes = np.round(evaluator.slopes(start, ids), _PLACES)
+        steepest = min(range(len(ids)), key=lambda index: (slopes[index], ids[index]))
+        if slopes[steepest] >= 0:
+            break
+        ways = [way for way in (_towards(start, ids[steepest], stride) for stride in _STRIDES) if way != start]
+        found = list(zip(ways, evaluator.scores(ways), strict=True))
+        if not found:
+            break
+        best, its = min(found, key=lambda pair: round(float(np.mean(pair[1].errors)), _PLACES))
+        mean, error = guard.gain(its, score)
+        if mean <= error:
+            break
+        path.append((best, its))
+        start, score = best, its
+    return path
+
+
+def _towards(start: Mixture, name: str, stride: int) -> Mixture:
+    weights = {other: milli * (_WHOLE - stride) // _WHOLE for other, milli in start}
+    weights[name] = weights.get(name, 0) + stride
+    return mixture(weights)

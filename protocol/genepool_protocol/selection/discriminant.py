@@ -46,7 +46,7 @@ def fit(x: torch.Tensor, labels: torch.Tensor) -> Discriminant:
 
 def can_leave_out(labels: torch.Tensor) -> bool:
     """Whether leaving images out says anything: a class of a single image is gone when that is left out."""
-    return len(labels) >= 2 * len(labels.unique())
+    return len(labels) >= 2 * int(labels.bincount().count_nonzero())
 
 
 def left_out(x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -71,18 +71,20 @@ def left_out(x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     mine, drawn = own @ inverse, (along * own).sum(dim=1)
     right = ((seen - 0.5 * own) * mine).sum(dim=1) + shift * drawn - 0.5 * part * drawn**2
     right = torch.where(count < 2, _GONE, right)
-    return logits.scatter(1, labels[:, None], right[:, None]) * (found.strength - 1)
+    logits = logits.scatter(1, labels[:, None], right[:, None])
+    return logits.mul(found.strength - 1)
 
 
 def errors(logits: torch.Tensor, labels: torch.Tensor, scale: float) -> torch.Tensor:
     """Squared error of the class probabilities of each image (Brier 1950), from 0 to 2."""
     wanted = torch.nn.functional.one_hot(labels, logits.shape[1])
-    return ((logits * scale).softmax(dim=1) - wanted).square().sum(dim=1)
+    difference: torch.Tensor = (logits * scale).softmax(dim=1) - wanted
+    return difference.square().sum(dim=1)
 
 
 def sharpness(logits: torch.Tensor, labels: torch.Tensor) -> float:
     """What logits are to be multiplied by for the smallest mean error."""
-    losses = torch.stack([errors(logits, labels, float(scale)).mean() for scale in _SHARPNESS])
+    losses: torch.Tensor = torch.stack([errors(logits, labels, float(scale)).mean() for scale in _SHARPNESS])
     return float(_SHARPNESS[int(losses.round(decimals=9).argmin())])
 
 

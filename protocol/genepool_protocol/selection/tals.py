@@ -1,19 +1,21 @@
 """TALS, the Task-Adaptive Learngene Selector: support set + pool -> sparse weights, with reasons.
 
-Stages: A retrieves by key, B scores and ranks, C proposes combinations, D guards. The same function runs on the pool's
-actors and at home; only `Evaluate`, which turns mixtures into scores, is handed in.
+Stages: A retrieves by key, B scores and ranks, C searches for combinations, D guards. The same function runs on the
+pool's actors and at home; only the `Evaluator`, which turns mixtures into scores and slopes, is handed in.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
+import torch
 
 from genepool_protocol.learngene import expansion
 from genepool_protocol.learngene.blueprint import Blueprint
-from genepool_protocol.selection import guard, net, scoring
-from genepool_protocol.selection.combination import Mixture, Proposer, averages, single
-from genepool_protocol.selection.pixels import Pixels, check_pixels
+from genepool_protocol.selection import combination, discriminant, guard, net, scoring
+from genepool_protocol.selection.combination import Evaluator, Mixture, single
+from genepool_protocol.selection.pixels import Pixels, check_pixels, to_images, to_patches
 from genepool_protocol.selection.retrieval import FAR, Member, retrieve
 from genepool_protocol.selection.scoring import Labels, Score
 from genepool_protocol.selection.task_key import Key
@@ -24,8 +26,10 @@ from genepool_protocol.wire.limits import LIMITS
 KERNEL = "torch-fp32-v1"
 """Names the arithmetic of scoring; part of every answer, because another kernel may order near ties differently."""
 
-Evaluate = Callable[[Sequence[Mixture]], Iterable[Score]]
 Progress = Callable[[str, int, int], None]
+
+_BATCH: Final = 64
+"""Images that one backward pass looks at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +93,9 @@ def check_support(blueprint: Blueprint, pixels: Pixels, labels: Sequence[int]) -
 def select(
     task: Key,
     members: Sequence[Member],
-    evaluate: Evaluate,
+    evaluator: Evaluator,
     *,
     labelled: bool,
-    propose: Proposer = averages,
     progress: Progress = lambda _stage, _done, _total: None,
 ) -> Selection:
     """Choose a sparse combination of learngenes for a task.
@@ -100,9 +103,8 @@ def select(
     Args:
         task: the support set's key.
         members: the pool's active contributions.
-        evaluate: scores mixtures on the support set, in order; only called for labelled sets.
+        evaluator: scores mixtures on the support set; only asked for labelled sets.
         labelled: whether the support set has labels.
-        propose: stage C.
         progress: called with (stage, done, total).
 
     Raises:
@@ -117,18 +119,20 @@ def select(
     shot = snapshot(member.contribution_id for member in members)
     seed_score, candidates = None, [Candidate(name, distance, rank=i + 1.0) for i, (name, distance) in enumerate(kept)]
     if labelled:
-        seed_score, candidates = _scored(kept, evaluate, progress)
+        seed_score, candidates = _scored(kept, evaluator, progress)
     if seed_score is None or not seed_score.errors:
         choice, weights, why = _by_key(candidates[0], labelled=labelled)
     else:
-        choice, weights, why = _guarded(seed_score, candidates, evaluate, propose, progress)
+        choice, weights, why = _guarded(seed_score, candidates, evaluator, progress)
     return Selection(choice, weights, tuple(candidates), why, KERNEL, shot)
 
 
-def _scored(kept: Sequence[tuple[str, float]], evaluate: Evaluate, progress: Progress) -> tuple[Score, list[Candidate]]:
+def _scored(
+    kept: Sequence[tuple[str, float]], evaluator: Evaluator, progress: Progress
+) -> tuple[Score, list[Candidate]]:
     """Stage B: the seed's score, and the candidates, best first."""
     scores: list[Score] = []
-    for result in evaluate([(), *(single(name) for name, _ in kept)]):
+    for result in evaluator.scores([(), *(single(name) for name, _ in kept)]):
         scores.append(result)
         progress("score", len(scores) - 1, len(kept))
     distances = [distance for _, distance in kept]
@@ -148,21 +152,23 @@ def _by_key(nearest: Candidate, *, labelled: bool) -> tuple[str, Mixture, str]:
 
 
 def _guarded(
-    seed_score: Score, candidates: Sequence[Candidate], evaluate: Evaluate, propose: Proposer, progress: Progress
+    seed_score: Score, candidates: Sequence[Candidate], evaluator: Evaluator, progress: Progress
 ) -> tuple[str, Mixture, str]:
     """Stages C and D."""
     best = candidates[0]
     assert best.score is not None  # noqa: S101 - every kept member was scored
-    proposals = propose([candidate.contribution_id for candidate in candidates])
-    combined = list(evaluate(proposals)) if proposals else []
-    progress("guard", len(proposals), len(proposals))
     near = best.key_distance <= FAR
-    index, why = guard.choose(seed_score, best.score, combined, near=near)
-    return (
-        ("seed", "single")[index] if index < 2 else "combination",
-        [(), single(best.contribution_id), *proposals][index],
-        why,
-    )
+    ids = [candidate.contribution_id for candidate in candidates]
+    proposals = combination.averages(ids)
+    proposals += combination.by_nearness([(c.contribution_id, c.key_distance) for c in candidates])
+    combined = list(zip(proposals, evaluator.scores(proposals), strict=True)) if proposals else []
+    progress("search", 0, 1)
+    start = [((), seed_score), (single(ids[0]), best.score)][guard.choose(seed_score, best.score, [], near=near)[0]]
+    combined += combination.walk(evaluator, ids, *start)[-1:]
+    progress("guard", len(combined), len(combined))
+    index, why = guard.choose(seed_score, best.score, [score for _, score in combined], near=near)
+    weights = [(), single(ids[0]), *(mixture for mixture, _ in combined)][index]
+    return ("seed", "single")[index] if index < 2 else "combination", weights, why
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,15 +187,45 @@ class Scorer:
     pixels: Pixels
     labels: Labels
 
-    def __call__(self, deltas: Sequence[tuple[int, net.Weights]]) -> Score:
+    def score(self, deltas: Sequence[tuple[int, net.Weights]]) -> Score:
         """The score of seed + sum of (weight in thousandths, delta); deltas may be thin slices."""
+        found = net.embed(self.blueprint, self.blueprint.score.size(), self._weights(deltas), self.pixels)
+        return scoring.score(found.numpy(), self.labels)
+
+    def gradient(self, deltas: Sequence[tuple[int, net.Weights]]) -> net.Weights:
+        """The gradient of the mean left-out error at that mixture with respect to a thin learngene, by name.
+
+        The adjoint of D does what a backward pass through the expansion plan does.
+        """
+        blueprint, size = self.blueprint, self.blueprint.score.size()
+        weights, labels = self._weights(deltas), torch.from_numpy(self.labels)
+        found = net.embed(blueprint, size, weights, self.pixels).double().requires_grad_()
+        logits = discriminant.left_out(found, labels)
+        scale = discriminant.sharpness(logits.detach(), labels)
+        (wanted,) = torch.autograd.grad(discriminant.errors(logits, labels, scale).mean(), found)
+        layout = expansion.gene_layout(blueprint, blueprint.components, size.heads)
+        gene = {name: torch.zeros(shape, requires_grad=True) for name, shape in layout.items()}
+        the_plan = expansion.plan(blueprint, size, blueprint.components)
+        for at in range(0, len(self.pixels), _BATCH):  # a graph of few images at a time, whatever the support set
+            moved = {name: weights[name] + part for name, part in expansion.expand(the_plan, gene).items()}
+            patches = to_patches(blueprint, to_images(blueprint, self.pixels[at : at + _BATCH]))
+            seen = net.features(blueprint, size, moved, patches)
+            torch.autograd.backward(seen, wanted[at : at + _BATCH].float())
+        return {name: torch.zeros(layout[name]) if leaf.grad is None else leaf.grad for name, leaf in gene.items()}
+
+    def _weights(self, deltas: Sequence[tuple[int, net.Weights]]) -> dict[str, torch.Tensor]:
         size, blueprint = self.blueprint.score.size(), self.blueprint
         weights = expansion.expand(expansion.plan(blueprint, size, blueprint.seed.components), self.seed)
         the_plan = expansion.plan(blueprint, size, blueprint.components)
         for milli, delta in deltas:
             for name, part in expansion.expand(the_plan, delta).items():
                 weights[name] = weights[name] + (milli / 1000) * part
-        return scoring.score(net.embed(blueprint, size, weights, self.pixels).numpy(), self.labels)
+        return weights
+
+
+def slope(gradient: net.Weights, delta: net.Weights) -> float:
+    """How the error changes along a thin learngene, per unit of its weight: their inner product."""
+    return float(sum(float(torch.dot(part.flatten(), delta[name].flatten())) for name, part in gradient.items()))
 
 
 def thin(blueprint: Blueprint, gene: net.Weights) -> dict[str, np.ndarray]:

@@ -12,9 +12,10 @@ import torch
 
 from genepool_protocol.selection.scoring import Score
 from genepool_protocol.selection.task_key import Key
+from genepool_server.serving.library import FileRef
 from genepool_server.serving.worker import Build, Job, Support, Worker
 
-GROUPS: Final = {"task_key": "score", "score": "score", "build": "init", "ping": "ctl"}
+GROUPS: Final = {"task_key": "score", "score": "score", "slopes": "score", "build": "init", "ping": "ctl"}
 """Which threads of the actor run a method: pings are answered while scores are computed."""
 
 
@@ -32,6 +33,9 @@ class _WorkerActor:
 
     def score(self, support: Support, jobs: Sequence[Job]) -> list[Score]:
         return self._worker.score(support, jobs, ray.get_runtime_context().is_canceled)
+
+    def slopes(self, support: Support, job: Job, files: Sequence[FileRef]) -> list[float]:
+        return self._worker.slopes(support, job, files, ray.get_runtime_context().is_canceled)
 
     def build(self, order: Build) -> Iterator[int]:
         yield from self._worker.build(order)

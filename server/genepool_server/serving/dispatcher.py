@@ -1,4 +1,4 @@
-"""The seam between serving and its workers: four verbs, and two ways to run them.
+"""The seam between serving and its workers: five verbs, and two ways to run them.
 
 `submit` asks for one answer, `stream` for several, `resize` changes how many workers there are, `drain` ends them.
 `InlineDispatcher` runs the very same `Worker` on threads of the front's own process; `ray_dispatcher` runs it on Ray.
@@ -10,7 +10,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from genepool_protocol.wire.errors import GenepoolError, Unavailable
 from genepool_server.serving.config import ServingConfig
@@ -18,8 +18,11 @@ from genepool_server.serving.worker import Worker
 
 _log = logging.getLogger(__name__)
 
-Verb = Literal["task_key", "score", "build", "ping"]
+Verb = Literal["task_key", "score", "slopes", "build", "ping"]
 """A method of the worker."""
+
+CANCELLABLE: Final[frozenset[Verb]] = frozenset({"score", "slopes"})
+"""Verbs whose last argument tells whether the answer is still wanted."""
 
 
 class Dispatcher(Protocol):
@@ -79,7 +82,7 @@ class InlineDispatcher:
             self._check()
             return 0
         given_up = threading.Event()
-        if verb == "score":
+        if verb in CANCELLABLE:
             args = (*args, given_up.is_set)
         try:
             return await self._run(getattr(self._worker, verb), *args)

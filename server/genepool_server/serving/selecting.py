@@ -4,13 +4,14 @@ import asyncio
 import concurrent.futures
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from genepool_protocol.selection import tals
 from genepool_protocol.selection.combination import Mixture
 from genepool_protocol.selection.retrieval import Member
 from genepool_protocol.selection.scoring import Score
 from genepool_protocol.selection.task_key import Key
-from genepool_server.serving.dispatcher import Dispatcher, split
+from genepool_server.serving.dispatcher import Dispatcher, Verb, split
 from genepool_server.serving.library import FileRef
 from genepool_server.serving.worker import Job
 
@@ -19,7 +20,7 @@ Progress = Callable[[str, int, int], None]
 
 
 class Evaluation:
-    """The `evaluate` of one selection: called on another thread, it scores on the workers that the loop talks to.
+    """The `Evaluator` of one selection: called on another thread, it computes on the workers that the loop talks to.
 
     Args:
         loop: the event loop of the front.
@@ -37,20 +38,36 @@ class Evaluation:
         self._files = files
         self._lock = threading.Lock()
         self._stopped = False
-        self._open: list[concurrent.futures.Future[list[Score]]] = []
+        self._open: list[concurrent.futures.Future[Any]] = []
 
-    def __call__(self, mixtures: Sequence[Mixture]) -> Iterator[Score]:
+    def scores(self, mixtures: Sequence[Mixture]) -> Iterator[Score]:
         """The scores of the mixtures, in order.
 
         Raises:
             GenepoolError: whatever the dispatcher raises.
             concurrent.futures.CancelledError: the selection was stopped.
         """
-        jobs = [tuple((self._files[name], milli) for name, milli in mixture) for mixture in mixtures]
+        jobs = [self._job(mixture) for mixture in mixtures]
+        return self._gather([("score", shard) for shard in split(jobs, self._dispatcher.lanes)])
+
+    def slopes(self, mixture: Mixture, ids: Sequence[str]) -> list[float]:
+        """The slopes at the mixture along each learngene, in order; raises what `scores` does.
+
+        One shard a lane: each computes the gradient again, which costs less than to pass it on.
+        """
+        files, lanes = [self._files[name] for name in ids], self._dispatcher.lanes
+        size = -(-len(files) // lanes)
+        shards = [files[start : start + size] for start in range(0, len(files), size)]
+        return list(self._gather([("slopes", self._job(mixture), shard) for shard in shards]))
+
+    def _job(self, mixture: Mixture) -> Job:
+        return tuple((self._files[name], milli) for name, milli in mixture)
+
+    def _gather(self, calls: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
         with self._lock:
             if self._stopped:
                 raise concurrent.futures.CancelledError
-            self._open = [self._submit(shard) for shard in split(jobs, self._dispatcher.lanes)]
+            self._open = [self._submit(verb, *args) for verb, *args in calls]
         try:
             for shard in self._open:
                 yield from shard.result()
@@ -63,8 +80,8 @@ class Evaluation:
             self._stopped = True
         self._cancel()
 
-    def _submit(self, shard: Sequence[Job]) -> concurrent.futures.Future[list[Score]]:
-        return asyncio.run_coroutine_threadsafe(self._dispatcher.submit("score", self._support, shard), self._loop)
+    def _submit(self, verb: Verb, *args: Any) -> concurrent.futures.Future[Any]:
+        return asyncio.run_coroutine_threadsafe(self._dispatcher.submit(verb, self._support, *args), self._loop)
 
     def _cancel(self) -> None:
         for shard in self._open:
@@ -98,16 +115,16 @@ async def select(
         StorageError: BLOB_CORRUPT.
     """
     loop = asyncio.get_running_loop()
-    evaluate = Evaluation(loop, dispatcher, support, files)
+    evaluation = Evaluation(loop, dispatcher, support, files)
 
     def tell(stage: str, done: int, total: int) -> None:
         loop.call_soon_threadsafe(progress, stage, done, total)
 
     def run(task: Key) -> tals.Selection:
-        return tals.select(task, members, evaluate, labelled=labelled, progress=tell)
+        return tals.select(task, members, evaluation, labelled=labelled, progress=tell)
 
     try:
         task = await dispatcher.submit("task_key", support)
         return await loop.run_in_executor(threads, run, task)
     finally:
-        evaluate.stop()
+        evaluation.stop()

@@ -103,17 +103,26 @@ class Worker:
         Raises:
             StorageError: BLOB_CORRUPT.
         """
-        if support.labels is None:
-            raise GenepoolError("INTERNAL", "an unlabelled support set cannot be scored")
-        # a copy of its own: the images of Ray's object store are let go when the call ends
-        pixels, labels = np.array(support.pixels), np.array(support.labels)
-        scorer = tals.Scorer(support.family.blueprint, self._seed(support.family).tensors, pixels, labels)
+        scorer = self._scorer(support)
         scores = []
         for job in jobs:
             if cancelled():
                 break
-            scores.append(scorer([(milli, self._thin(support.family, ref)) for ref, milli in job]))
+            scores.append(scorer.score([(milli, self._thin(support.family, ref)) for ref, milli in job]))
         return scores
+
+    def slopes(
+        self, support: Support, job: Job, files: Sequence[FileRef], cancelled: Callable[[], bool] = lambda: False
+    ) -> list[float]:
+        """The slope of the left-out error at a mixture along each learngene, in order; see `score` for the rest."""
+        members = [(milli, self._thin(support.family, ref)) for ref, milli in job]
+        gradient = self._scorer(support).gradient(members)
+        found = []
+        for ref in files:
+            if cancelled():
+                break
+            found.append(tals.slope(gradient, self._thin(support.family, ref)))
+        return found
 
     def build(self, order: Build) -> Iterator[int]:
         """Fill a slot with the data section of model.safetensors; yields how many bytes are final so far.
@@ -129,6 +138,13 @@ class Worker:
         length = algebra.elements(expansion.gene_layout(blueprint, blueprint.components))
         with self._borrowed(length) as scratch:
             yield from assembly.build_parts(blueprint, base, order.size, members, out=out, scratch=scratch)
+
+    def _scorer(self, support: Support) -> tals.Scorer:
+        if support.labels is None:
+            raise GenepoolError("INTERNAL", "an unlabelled support set cannot be scored")
+        # a copy of its own: the images of Ray's object store are let go when the call ends
+        pixels, labels = np.array(support.pixels), np.array(support.labels)
+        return tals.Scorer(support.family.blueprint, self._seed(support.family).tensors, pixels, labels)
 
     def _seed(self, family: Family) -> _Seed:
         with self._lock:

@@ -1,0 +1,101 @@
+"""Stage C: what is proposed, where the walk leads, and that its slopes are those of the error itself."""
+
+import numpy as np
+import pytest
+
+from genepool_protocol.selection import combination, net, tals
+from genepool_protocol.selection.scoring import Score
+from tests.support.genes import random_gene, seed_gene, tiny_blueprint
+
+BLUEPRINT = tiny_blueprint()
+
+
+class Bowl:
+    """An evaluator whose error is a bowl over the weights; every image sees the same."""
+
+    def __init__(self, lowest, wobble=0.0):
+        self.lowest, self.wobble = lowest, wobble
+
+    def error(self, weights):
+        names = {*weights, *self.lowest}
+        return sum((weights.get(name, 0) / 1000 - self.lowest.get(name, 0)) ** 2 for name in names)
+
+    def scores(self, mixtures):
+        for mixture in mixtures:
+            error = self.error(dict(mixture))
+            yield Score(0.5, 0.5, 0.0, tuple(error * (1 + self.wobble * (-1) ** i) for i in range(10)))
+
+    def slopes(self, mixture, ids):
+        weights = dict(mixture)
+        return [2 * (weights.get(name, 0) / 1000 - self.lowest.get(name, 0)) for name in ids]
+
+
+def walked(bowl, start=()):
+    (score,) = bowl.scores([start])
+    return combination.walk(bowl, ["a", "b", "c"], start, score)
+
+
+def test_the_walk_goes_to_the_mixture_with_the_least_error():
+    bowl = Bowl({"a": 0.5, "b": 0.25})
+    path = walked(bowl)
+    assert [score.errors[0] for _, score in path] == sorted((s.errors[0] for _, s in path), reverse=True)
+    weights = dict(path[-1][0])
+    assert bowl.error(weights) < 0.02
+    assert "c" not in weights
+    assert sum(weights.values()) <= 1000
+
+
+def test_the_walk_stays_where_nothing_helps():
+    assert walked(Bowl({})) == []
+    assert walked(Bowl({"a": 1.0}), (("a", 1000),)) == []
+
+
+def test_a_step_that_helps_less_than_its_standard_error_is_not_taken():
+    class Noisy(Bowl):
+        def scores(self, mixtures):
+            for mixture in mixtures:
+                error = self.error(dict(mixture))
+                yield Score(0.5, 0.5, 0.0, tuple(error + 3 * len(mixture) * (-1) ** i for i in range(10)))
+
+    assert walked(Noisy({"a": 0.5})) == []
+
+
+def test_the_walk_does_not_depend_on_the_order_of_the_learngenes():
+    bowl = Bowl({"a": 0.3, "b": 0.3})
+    (score,) = bowl.scores([()])
+    paths = [combination.walk(bowl, list(ids), (), score) for ids in ("abc", "cba", "bca")]
+    assert paths[0] == paths[1] == paths[2]
+
+
+def test_a_mixture_by_nearness_halves_with_every_tenth():
+    assert combination.by_nearness([("b", 0.5), ("a", 0.4), ("c", 0.6), ("d", 0.9)]) == [
+        (("a", 571), ("b", 285), ("c", 142))
+    ]
+    assert combination.by_nearness([("a", 0.4)]) == []
+    assert combination.by_nearness([("a", 0.4), ("b", 9.0)]) == []
+
+
+@pytest.fixture(scope="module")
+def task():
+    rng = np.random.default_rng(3)
+    seed = net.as_tensors(seed_gene(BLUEPRINT, rng))
+    deltas = {name: net.as_tensors(random_gene(BLUEPRINT, BLUEPRINT.components, rng, np.float16)) for name in "ab"}
+    thin = {name: net.as_tensors(tals.thin(BLUEPRINT, delta)) for name, delta in deltas.items()}
+    deltas = {name: {key: 0.05 * part for key, part in delta.items()} for name, delta in thin.items()}
+    labels = np.repeat([0, 1, 2], 5)
+    images = np.clip(rng.integers(0, 160, (15, 16, 16, 3)) + 40 * labels[:, None, None, None], 0, 255).astype(np.uint8)
+    return tals.Scorer(BLUEPRINT, seed, images, labels), deltas
+
+
+def test_slopes_are_the_finite_differences_of_the_error(task):
+    """One backward pass says what two scores per learngene would; the sharpness is held, so the steps are small."""
+    scorer, deltas = task
+
+    def error(weights):
+        return float(np.mean(scorer.score([(milli, deltas[name]) for name, milli in weights.items()]).errors))
+
+    gradient = scorer.gradient([(200, deltas["a"])])
+    for name in deltas:
+        base = {"a": 200}
+        ahead, behind = (error(base | {name: base.get(name, 0) + step}) for step in (20, -20))
+        assert tals.slope(gradient, deltas[name]) == pytest.approx((ahead - behind) / 0.04, rel=0.1, abs=2e-3)
