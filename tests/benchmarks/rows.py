@@ -153,12 +153,11 @@ def selecting(quick: bool) -> Row:
         name: torch.from_numpy(0.01 * rng.standard_normal(shape, dtype=np.float32)) for name, shape in layout.items()
     }
     scorer = tals.Scorer(blueprint, seed, pixels, labels)
+    evaluator = tals.Local(scorer, dict.fromkeys((member.contribution_id for member in members), delta))
 
     def run() -> tals.Selection:
         task = task_key.task_key(blueprint, seed, pixels)
-        return tals.select(
-            task, members, lambda mixtures: [scorer([(m, delta) for _, m in mix]) for mix in mixtures], labelled=True
-        )
+        return tals.select(task, members, evaluator, labelled=True)
 
     (seconds,) = paired(1, run, clock=_CPU)
     detail = f"{seconds:.2f} CPU s on one core; scoring is spread over both"

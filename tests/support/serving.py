@@ -50,7 +50,7 @@ def at_home(world, support, *, labelled: bool = True) -> tals.Selection:
     return tals.select(
         task_key(blueprint, weights, pixels),
         [Member(found.contribution_id, key) for found, key in keys],
-        lambda mixtures: [scorer([(milli, slices[name]) for name, milli in mixture]) for mixture in mixtures],
+        tals.Local(scorer, slices),
         labelled=labelled,
     )
 

@@ -71,8 +71,8 @@ def left_out(x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     mine, drawn = own @ inverse, (along * own).sum(dim=1)
     right = ((seen - 0.5 * own) * mine).sum(dim=1) + shift * drawn - 0.5 * part * drawn**2
     right = torch.where(count < 2, _GONE, right)
-    logits = logits.scatter(1, labels[:, None], right[:, None])
-    return logits.mul(found.strength - 1)
+    whole: torch.Tensor = logits.scatter(1, labels[:, None], right[:, None]) * (found.strength - 1)
+    return whole
 
 
 def errors(logits: torch.Tensor, labels: torch.Tensor, scale: float) -> torch.Tensor:

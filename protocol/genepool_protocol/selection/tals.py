@@ -4,7 +4,7 @@ Stages: A retrieves by key, B scores and ranks, C searches for combinations, D g
 pool's actors and at home; only the `Evaluator`, which turns mixtures into scores and slopes, is handed in.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -221,6 +221,26 @@ class Scorer:
             for name, part in expansion.expand(the_plan, delta).items():
                 weights[name] = weights[name] + (milli / 1000) * part
         return weights
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """The `Evaluator` of whoever holds the thin learngenes: one after the other, on this thread."""
+
+    scorer: Scorer
+    thin: Mapping[str, net.Weights]
+
+    def scores(self, mixtures: Sequence[Mixture]) -> Iterable[Score]:
+        """The score of each mixture, in order."""
+        return [self.scorer.score(self._members(mixture)) for mixture in mixtures]
+
+    def slopes(self, mixture: Mixture, ids: Sequence[str]) -> list[float]:
+        """The slopes at the mixture along each learngene, in order."""
+        gradient = self.scorer.gradient(self._members(mixture))
+        return [slope(gradient, self.thin[name]) for name in ids]
+
+    def _members(self, mixture: Mixture) -> list[tuple[int, net.Weights]]:
+        return [(milli, self.thin[name]) for name, milli in mixture]
 
 
 def slope(gradient: net.Weights, delta: net.Weights) -> float:

@@ -62,7 +62,22 @@ def test_scores_are_the_protocols_for_whole_and_for_thin_learngenes(view, family
         flat = TensorFile(Path(ref.path)).flat(layout).astype(np.float32)
         return net.as_tensors(algebra.views(layout, flat))
 
-    assert found == [scorer([(milli, whole(ref)) for ref, milli in job]) for job in jobs]
+    assert found == [scorer.score([(milli, whole(ref)) for ref, milli in job]) for job in jobs]
+    assert len(set(found)) == 3
+
+
+def test_slopes_are_the_protocols_along_stored_learngenes(view, family, support):
+    a, b, c = refs(view)
+    found = Worker(4).slopes(Support(family, *support), ((a, 500),), [a, b, c])
+    layout = expansion.gene_layout(view.only, view.only.components)
+    scorer = tals.Scorer(view.only, net.as_tensors(seed_gene(view)), *support)
+    thin = {
+        ref.path: net.as_tensors(
+            tals.thin(view.only, algebra.views(layout, TensorFile(Path(ref.path)).flat(layout).astype(np.float32)))
+        )
+        for ref in (a, b, c)
+    }
+    assert found == tals.Local(scorer, thin).slopes(((a.path, 500),), [a.path, b.path, c.path])
     assert len(set(found)) == 3
 
 
