@@ -1,0 +1,77 @@
+"""What was computed, under a key of everything that it depends on.
+
+An interrupted benchmark goes on; a changed step computes itself and what needs it again, and nothing else.
+"""
+
+import hashlib
+import inspect
+import io
+import json
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from genepool_client.transport.durable import write_atomic
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+def content_key(step: str, **inputs: object) -> str:
+    """Hex SHA-256 over a step's name and its inputs (JSON values; everything else by its text)."""
+    text = json.dumps([step, inputs], sort_keys=True, default=str, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@cache
+def code_digest(*modules: ModuleType) -> str:
+    """Hex SHA-256 over the sources of modules: the version of a step."""
+    hasher = hashlib.sha256()
+    for module in modules:
+        hasher.update(inspect.getsource(module).encode())
+    return hasher.hexdigest()
+
+
+class Store:
+    """A folder of results by content key: `.json` records and `.npz` arrays, each whole or not there."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        root.mkdir(parents=True, exist_ok=True)
+
+    def path(self, key: str, suffix: str) -> Path:
+        """Where a result lies."""
+        return self.root / key[:2] / f"{key}{suffix}"
+
+    def has(self, key: str) -> bool:
+        """Whether a step is finished: its record is written last."""
+        return self.path(key, ".json").exists()
+
+    def record(self, key: str) -> dict[str, Any]:
+        """The record of a finished step."""
+        found: dict[str, Any] = json.loads(self.path(key, ".json").read_bytes())
+        return found
+
+    def arrays(self, key: str) -> Arrays:
+        """The arrays of a finished step."""
+        with np.load(self.path(key, ".npz"), allow_pickle=False) as found:
+            return {name: found[name] for name in found.files}
+
+    def put(self, key: str, record: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]] | None = None) -> None:
+        """Keep a step's result."""
+        self.path(key, "").parent.mkdir(exist_ok=True)
+        if arrays is not None:
+            buffer = io.BytesIO()
+            np.savez(buffer, allow_pickle=False, **arrays)
+            write_atomic(self.path(key, ".npz"), buffer.getvalue())
+        write_atomic(self.path(key, ".json"), json.dumps(record).encode())
+
+    def work(self, key: str) -> Path:
+        """A folder for the checkpoints of an unfinished step."""
+        folder = self.root / "work" / key
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
