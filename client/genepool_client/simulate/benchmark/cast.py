@@ -58,7 +58,8 @@ def _train(lab: Lab, name: str, images: ImageSet, plan: Plan, *, rng: int = 0, s
 
 def _joint(lab: Lab, own: Sequence[tuple[str, ImageSet]], sites: dict[str, Train]) -> Train:
     """One training on everything, for as many steps as all sites together: equal epochs."""
-    classes, pixels, labels = [], [], []
+    pixels, labels = [], []
+    classes: list[str] = []
     for name, images in own:
         labels.append(images.labels + len(classes))
         pixels.append(images.pixels)

@@ -1,11 +1,11 @@
 """What is looked at, selected and measured: each cell names all that it depends on and runs in any process."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,8 @@ from genepool_client.simulate.benchmark.store import Arrays, Store, code_digest,
 from genepool_protocol.learngene.size import Size
 from genepool_protocol.selection import net, scoring
 from genepool_protocol.selection.task_key import Key
+
+_Value = TypeVar("_Value", bound=np.generic)
 
 _BATCH: Final = 25
 _LR: Final = 1e-3  # that of `genepool finetune`
@@ -86,8 +88,8 @@ class Shown:
         return np.array(self.episode.support_labels, dtype=np.int64)
 
     def gather(
-        self, places: Sequence[tuple[str, int]], arrays: dict[str, npt.NDArray[np.generic]]
-    ) -> npt.NDArray[np.generic]:
+        self, places: Sequence[tuple[str, int]], arrays: Mapping[str, npt.NDArray[_Value]]
+    ) -> npt.NDArray[_Value]:
         """Rows of the domains' arrays."""
         return np.stack([arrays[name][i] for name, i in places])
 
@@ -265,10 +267,9 @@ class Pick:
         for member in sorted(self.members):
             arrays = self.shown.features(lab.store, starts.single(member), self.size, self.blueprint)
             scores[member] = scoring.score(self.shown.gather(self.shown.episode.support, arrays), self.shown.labels)
-        best = {name: max(scores, key=lambda member: getattr(scores[member], name)) for name in ("logme", "knn")}
-        if not scoring.can_leave_out(self.shown.labels):
-            best["knn"] = None
-        lab.store.put(self.key, best)
+        logme = max(scores, key=lambda member: scores[member].logme)
+        knn = max(scores, key=lambda member: scores[member].knn)
+        lab.store.put(self.key, {"logme": logme, "knn": knn if scoring.can_leave_out(self.shown.labels) else None})
 
     def __str__(self) -> str:
         return self.shown.episode.task

@@ -12,6 +12,7 @@ from genepool_client.simulate.benchmark.lab import Lab, Progress
 from genepool_client.simulate.benchmark.store import code_digest, content_key
 from genepool_client.simulate.benchmark.trainings import Train
 from genepool_client.simulate.fleet import Fleet
+from genepool_client.site.train_loop import Recipe
 from genepool_protocol.wire.errors import Unavailable
 
 
@@ -48,7 +49,7 @@ def federated(lab: Lab, sites: Sequence[Train], rounds: int, processes: int, pro
     return key
 
 
-def _of_a_round(site: Train, rounds: int) -> object:
+def _of_a_round(site: Train, rounds: int) -> Recipe:
     steps = max(1, round(site.train.steps / rounds))
     return replace(site.train, steps=steps, warmup=min(site.train.warmup, max(1, steps // 4)))
 

@@ -64,7 +64,9 @@ def _gains(found: Found, path: Path) -> Path:
     rows = where(found.rows, table=names.MAIN, shots=found.plan.shots_once)
     columns = [column for column in names.COLUMNS if column not in {names.SEED, names.SCRATCH}][::-1]
     kinds = [kind for kind in KINDS if where(rows, kind=kind)]
-    figure, axes = plt.subplots(1, len(kinds), figsize=(2.6 + 2.5 * len(kinds), 4.6), sharey=True, squeeze=False)
+    figure, axes = plt.subplots(
+        1, len(kinds), figsize=(2.6 + 2.5 * len(kinds), 4.6), sharex=True, sharey=True, squeeze=False
+    )
     for axis, kind in zip(axes[0], kinds, strict=True):
         seed = where(rows, kind=kind, column=names.SEED)
         axis.axvline(0, color=_COLOURS[names.SEED], linewidth=1.5)
@@ -75,7 +77,8 @@ def _gains(found: Found, path: Path) -> Path:
                 axis.plot([value.low, value.high], [place, place], color=colour, linewidth=2)
                 axis.plot(value.mean, place, "o", color=colour, markersize=6 if column == names.TALS else 4)
         axis.set_yticks(range(len(columns)), columns)
-        axis.set_title(f"{kind} ({len({row.task for row in seed})} tasks)", size=9)
+        count = len({row.task for row in seed})
+        axis.set_title(f"{kind} ({count} task{'s' * (count > 1)})", size=9)
         axis.grid(axis="x", alpha=0.3)
         _plain(axis)
     figure.supxlabel(
@@ -124,18 +127,20 @@ def _growth(found: Found, path: Path) -> Path:
     rows = where(found.rows, table=names.GROWTH)
     stages = list(dict.fromkeys(row.column.split(" | ")[1] for row in rows if row.column.startswith(names.TALS)))
     figure, axis = plt.subplots(figsize=(1.5 * len(stages) + 2, 3.4))
-    for offset, column in ((-0.18, names.TALS), (0.18, names.SOUP)):
+    for column, mark, place in ((names.TALS, "o", 8), (names.SOUP, "s", -12)):
         values = [mean(where(rows, column=f"{column} | {stage}")) or np.nan for stage in stages]
-        bars = axis.bar(np.arange(len(stages)) + offset, values, 0.34, color=_COLOURS[column], label=column)
-        axis.bar_label(bars, [f"{value:.3f}".lstrip("0") for value in values], fontsize=7)
+        axis.plot(range(len(stages)), values, mark, color=_COLOURS[column], label=column, markersize=9)
+        for x, value in enumerate(values):
+            text = f"{value:.3f}".lstrip("0")
+            axis.annotate(text, (x, value), (0, place), textcoords="offset points", ha="center", size=7)
     seed = mean(where(rows, column=f"{names.SEED} | no pool"))
     if seed is not None:
         axis.axhline(seed, color=_COLOURS[names.SEED], linewidth=1.5, label="seed alone")
     axis.set_xticks(range(len(stages)), [stage.replace(" + ", "\n+ ") for stage in stages])
-    heights = [mean(where(rows, column=column)) or 0.0 for column in {row.column for row in rows}]
-    axis.set_ylim(max(0.0, min(heights) - 0.1), min(1.0, max(heights) + 0.06))
+    axis.margins(x=0.12, y=0.25)
+    axis.grid(axis="y", alpha=0.3)
     axis.set_ylabel("mean accuracy over all tasks", size=9)
-    axis.set_title(f"a growing pool, {found.plan.shots_once} images a class (the axis does not start at 0)", size=9)
+    axis.set_title(f"a growing pool, {found.plan.shots_once} images a class, no fine-tuning", size=9)
     axis.legend(fontsize=8, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.22), frameon=False)
     _plain(axis)
     return _save(figure, path)

@@ -100,8 +100,8 @@ class Residual:
                 images, old = image_set_of(lab.store, site.data), net.as_tensors(lab.store.arrays(site.ancestry_key))
                 delta = method.condense_onto(lab, base, images, old, site.shrink, lab.store.work(link))
                 lab.store.put(link, {}, {"delta": delta})
-            delta = lab.delta(link)
-            base[: delta.size] += delta.astype(np.float32)
+            added = lab.delta(link).astype(np.float32)
+            base[: added.size] += added
         lab.store.put(self.key, {})
 
     def __str__(self) -> str:
