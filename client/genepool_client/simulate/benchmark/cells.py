@@ -55,7 +55,7 @@ class Features:
 
     def run(self, lab: Lab) -> None:
         weights = starts.weights_of(lab, self.start, self.size)
-        x = net.embed(lab.blueprint, self.size, weights, _bank(lab.store, self.bank)["pixels"])
+        x = net.embed(lab.blueprint, self.size, weights, _kept(lab.store, self.bank)["pixels"])
         lab.store.put(self.key, {}, {"x": x.numpy()})
 
     def __str__(self) -> str:
@@ -95,7 +95,7 @@ class Shown:
 
     def trial(self, store: Store) -> trial.Episode:
         """The images themselves."""
-        pixels = {name: _bank(store, digest)["pixels"] for name, digest in self.banks}
+        pixels = {name: _kept(store, digest)["pixels"] for name, digest in self.banks}
         episode = self.episode
         return trial.Episode(
             episode.task,
@@ -226,9 +226,9 @@ class Select:
     def run(self, lab: Lab) -> None:
         keys, deltas = {}, {}
         for member in self.pool:
-            source = lab.store.arrays(member.source)
+            source = _kept(lab.store, member.source)
             keys[member.id] = Key(source["mean"], source["std"])
-            deltas[member.id] = lab.delta(member.delta) if member.delta else source["delta"]
+            deltas[member.id] = _kept(lab.store, member.delta or member.source)["delta"]
         images, labels = self.shown.trial(lab.store).support, self.shown.labels
         started = time.process_time()
         answer = method.select(lab, keys, deltas, images, labels)
@@ -313,9 +313,10 @@ class Search:
 
 
 _caches: dict[tuple[str, str], Arrays] = {}
+"""Images and learngenes that this process has read: both are needed again and again."""
 
 
-def _bank(store: Store, digest: str) -> Arrays:
+def _kept(store: Store, digest: str) -> Arrays:
     if (str(store.root), digest) not in _caches:
         _caches[str(store.root), digest] = store.arrays(digest)
     return _caches[str(store.root), digest]

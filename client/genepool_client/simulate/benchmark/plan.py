@@ -47,6 +47,7 @@ class Plan:
         sizes: of the table of sizes.
         test: test images a class, at most.
         images: of a site, at most.
+        unseen: classes of a domain that tasks are made of, and images of each, at most.
         steps: of an ancestry model, condensing in proportion; 0: the recipe's own.
         trainings: how many times every site is trained, with other random numbers; draws take turns.
         mixtures: tasks of two covered domains.
@@ -78,6 +79,7 @@ class Plan:
     )
     test: int = 25
     images: int = 1200
+    unseen: tuple[int, int] = (12, 60)
     steps: int = 0
     trainings: int = 1
     mixtures: int = 4
@@ -92,7 +94,7 @@ class Plan:
 
 def full() -> Plan:
     """What fits into about two hours on two cores."""
-    return Plan("full")
+    return Plan("full", tuned=Size(6, 2))
 
 
 def quick() -> Plan:
@@ -216,11 +218,11 @@ def _domain(folder: Path, said: dict[str, str] | None, place: int, blueprint: Bl
     role = (said or {"role": "uncovered" if few or place % 4 == 3 else "site"})["role"]
     relative = (said or {}).get("relative", "")
     if role == "uncovered":
-        return Domain(folder.name, "uncovered", relative, None, images)
+        return Domain(folder.name, "uncovered", relative, None, _bank(folder.name, images, plan))
     if role == "bystander":
         return Domain(folder.name, "bystander", "", _limited(images, plan.images), None)
     seen, unseen = split_classes(folder.name, images, plan.ways)
-    return Domain(folder.name, "site", "", _limited(seen, plan.images), unseen)
+    return Domain(folder.name, "site", "", _limited(seen, plan.images), _bank(folder.name, unseen, plan))
 
 
 def split_classes(name: str, images: ImageSet, ways: int) -> tuple[ImageSet, ImageSet]:
@@ -243,6 +245,16 @@ def _limited(images: ImageSet, most: int) -> ImageSet:
         return images
     kept = np.sort(np.random.default_rng(0).permutation(len(images.labels))[:most])
     return image_set(images.pixels[kept], images.labels[kept], images.classes)
+
+
+def _bank(name: str, images: ImageSet, plan: Plan) -> ImageSet:
+    """Some classes and some images of each: features of all of them are computed for every start."""
+    classes, each = plan.unseen
+    rng = np.random.default_rng([len(name), *name.encode()])
+    chosen = subset(images, np.sort(rng.permutation(len(images.classes))[:classes]))
+    order = rng.permutation(len(chosen.labels))
+    kept = np.sort(np.concatenate([order[chosen.labels[order] == c][:each] for c in range(len(chosen.classes))]))
+    return image_set(chosen.pixels[kept], chosen.labels[kept], chosen.classes)
 
 
 def tasks(domains: Sequence[Domain], plan: Plan) -> list[Task]:

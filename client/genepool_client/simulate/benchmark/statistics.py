@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from genepool_client.simulate.benchmark.rows import Row
 
@@ -47,13 +48,20 @@ def gain(ours: Sequence[Row], theirs: Sequence[Row]) -> Gain | None:
         return None
     by_task = _by_task((place[0], value) for place, value in pairs.items())
     tasks = [np.array(values) for values in by_task.values()]
-    rng = np.random.default_rng(0)
-    means = [
-        np.mean([rng.choice(tasks[i], len(tasks[i])).mean() for i in rng.integers(len(tasks), size=len(tasks))])
-        for _ in range(_SAMPLES)
-    ]
+    means = _resampled(tasks, np.random.default_rng(0))
     low, high = np.percentile(means, [2.5, 97.5])
     return Gain(float(np.mean([values.mean() for values in tasks])), float(low), float(high))
+
+
+def _resampled(tasks: Sequence[npt.NDArray[np.float64]], rng: np.random.Generator) -> npt.NDArray[np.float64]:
+    """Means of samples of tasks, of samples of draws within each; shape (samples,)."""
+    counts = np.array([len(values) for values in tasks])
+    table = np.stack([np.pad(values, (0, counts.max() - len(values))) for values in tasks])
+    picked = rng.integers(len(tasks), size=(_SAMPLES, len(tasks)))
+    draws = (rng.random((*picked.shape, counts.max())) * counts[picked][..., None]).astype(int)
+    used = np.arange(counts.max()) < counts[picked][..., None]
+    values = np.where(used, table[picked[..., None], draws], 0.0)
+    return np.asarray((values.sum(axis=2) / counts[picked]).mean(axis=1))
 
 
 def differences(ours: Sequence[Row], theirs: Sequence[Row]) -> dict[Place, float]:

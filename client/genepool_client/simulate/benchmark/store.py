@@ -3,15 +3,17 @@
 An interrupted benchmark goes on; a changed step computes itself and what needs it again, and nothing else.
 """
 
+import ast
 import hashlib
 import inspect
 import io
 import json
+import sys
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -27,13 +29,31 @@ def content_key(step: str, **inputs: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+_FOLLOWED: Final = ("genepool_client.site.", "genepool_protocol.learngene.", "genepool_protocol.selection.")
+"""Imports that are part of a step's version; what only talks, stores or signs is not."""
+
+
 @cache
 def code_digest(*modules: ModuleType) -> str:
-    """Hex SHA-256 over the sources of modules: the version of a step."""
-    hasher = hashlib.sha256()
-    for module in modules:
-        hasher.update(inspect.getsource(module).encode())
-    return hasher.hexdigest()
+    """Hex SHA-256 over the sources of modules, and of the method's modules that they import: the version of a step."""
+    sources: dict[str, str] = {}
+    left = [*modules]
+    while left:
+        module = left.pop()
+        if module.__name__ not in sources:
+            sources[module.__name__] = inspect.getsource(module)
+            left += [sys.modules[name] for name in _imported(sources[module.__name__]) if name in sys.modules]
+    return hashlib.sha256(json.dumps(sources, sort_keys=True).encode()).hexdigest()
+
+
+def _imported(source: str) -> list[str]:
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+    return [name for name in found if name.startswith(_FOLLOWED)]
 
 
 class Store:
