@@ -47,10 +47,10 @@ def simulate(
     """Play many sites, a pool and a consumer on this machine, and write a report with pictures.
 
     With --benchmark: no pool server, but every control beside TALS, into bench.json, bench.md and plots. Of the other
-    options it takes --data, --report, --blueprint and --json.
+    options it takes --data, --report, --blueprint, --steps and --json.
     """
     if benchmark:
-        _benchmark(report, data or [], blueprint, processes, quick=quick, as_json=as_json)
+        _benchmark(report, data or [], blueprint, processes, steps, quick=quick, as_json=as_json)
         return
     from genepool_client.simulate import summary
     from genepool_client.simulate.cast import Options
@@ -78,11 +78,13 @@ def simulate(
     summary.show(made, report)
 
 
-def _benchmark(folder: Path, data: list[Path], blueprint: str, processes: int, *, quick: bool, as_json: bool) -> None:
+def _benchmark(
+    folder: Path, data: list[Path], blueprint: str, processes: int, steps: int, *, quick: bool, as_json: bool
+) -> None:
     from genepool_client.simulate.benchmark import run
     from genepool_client.simulate.watch import Watch
 
-    made = run.run(folder, data, blueprint, processes, Watch(terminal.progress), small=quick)
+    made = run.run(folder, data, blueprint, processes, Watch(terminal.progress), small=quick, steps=steps)
     if as_json:
         terminal.answer({"report": str(folder / "bench.json")}, as_json=True)
         return

@@ -7,8 +7,10 @@ import numpy as np
 
 from genepool_client.simulate.benchmark import method
 from genepool_client.simulate.benchmark.cells import Shown
+from genepool_client.simulate.benchmark.domains import Domain, subset
 from genepool_client.simulate.benchmark.lab import Lab
-from genepool_client.simulate.benchmark.plan import Domain, Plan, Task, episodes, subset
+from genepool_client.simulate.benchmark.plan import Plan
+from genepool_client.simulate.benchmark.tasks import Task, episodes
 from genepool_client.simulate.benchmark.trainings import Train, put_images
 from genepool_client.site.images import ImageSet, image_set
 

@@ -14,9 +14,9 @@ from genepool_client.consumer import head
 from genepool_client.simulate import trial
 from genepool_client.simulate.benchmark import gradient_free, method, starts
 from genepool_client.simulate.benchmark.lab import Lab
-from genepool_client.simulate.benchmark.plan import Episode
 from genepool_client.simulate.benchmark.starts import Start
 from genepool_client.simulate.benchmark.store import Arrays, Store, code_digest, content_key
+from genepool_client.simulate.benchmark.tasks import Episode
 from genepool_protocol.learngene.size import Size
 from genepool_protocol.selection import net, scoring
 from genepool_protocol.selection.task_key import Key

@@ -116,5 +116,7 @@ def compute(cells: Iterable[Cell], lab: Lab, processes: int, progress: Progress)
                 progress(done, len(order), str(waiting[finished]))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            for child in multiprocessing.active_children():
+                child.terminate()  # results are written whole, so there is nothing to wait for
             raise
     return seconds

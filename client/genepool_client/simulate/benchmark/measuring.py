@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from genepool_client.simulate.benchmark import rows as names
 from genepool_client.simulate.benchmark.cells import Features, Measure, Probe, Shown
-from genepool_client.simulate.benchmark.plan import Task
 from genepool_client.simulate.benchmark.rows import Row
 from genepool_client.simulate.benchmark.starts import SEED, Start, single, uniform
+from genepool_client.simulate.benchmark.tasks import Task
 from genepool_client.simulate.benchmark.trainings import Direct
 from genepool_protocol.learngene.size import Size
 

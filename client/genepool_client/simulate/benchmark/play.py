@@ -10,10 +10,12 @@ import numpy as np
 from genepool_client.simulate.benchmark import fedavg, measuring, rows
 from genepool_client.simulate.benchmark.cast import Cast, cast
 from genepool_client.simulate.benchmark.cells import Features, Member, Pick, Pool, Search, Select, Shown
+from genepool_client.simulate.benchmark.domains import Domain, load
 from genepool_client.simulate.benchmark.lab import Cell, Lab, compute
-from genepool_client.simulate.benchmark.plan import Domain, Plan, Task, load, tasks, with_sizes
+from genepool_client.simulate.benchmark.plan import Plan, with_sizes
 from genepool_client.simulate.benchmark.rows import Row
 from genepool_client.simulate.benchmark.starts import SEED, Start, single, uniform
+from genepool_client.simulate.benchmark.tasks import Task, tasks
 from genepool_client.simulate.benchmark.trainings import Direct, Noise, Residual
 from genepool_client.simulate.watch import Clock
 from genepool_protocol.learngene.size import Size
@@ -29,6 +31,7 @@ class Found:
         rows: all accuracies.
         selections: what TALS said, an entry an episode of the main pool.
         sites: facts of every training.
+        stage_seconds: mean processor time of TALS by pool of the table of growth.
         seconds: of processor time by phase, of this run alone: what the store held took none.
     """
 
@@ -37,6 +40,7 @@ class Found:
     rows: list[Row] = field(default_factory=list)
     selections: list[dict[str, Any]] = field(default_factory=list)
     sites: list[dict[str, Any]] = field(default_factory=list)
+    stage_seconds: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -187,6 +191,10 @@ class Benchmark:
         for _, one in self.shown(draws=self.plan.growth_draws, shots=self.plan.shots_once):
             cells += [self.tals(pool, one) for pool in [*self.stages().values(), self.residual_pool()]]
         self.compute("selection", cells)
+        few = self.shown(draws=self.plan.growth_draws, shots=self.plan.shots_once)
+        for stage, pool in self.stages().items():
+            took = [self.lab.store.record(self.tals(pool, one).key)["seconds"] for _, one in few]
+            self.found.stage_seconds[stage] = float(np.mean(took))
         for task, one in self.shown():
             self.found.selections.append(self._selection(task, one))
 

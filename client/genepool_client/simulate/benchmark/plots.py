@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 
 from genepool_client.simulate import pictures
 from genepool_client.simulate.benchmark import rows as names
-from genepool_client.simulate.benchmark.plan import KINDS
 from genepool_client.simulate.benchmark.play import Found
 from genepool_client.simulate.benchmark.statistics import gain, mean, where
+from genepool_client.simulate.benchmark.tasks import KINDS
 from genepool_protocol.learngene.blueprint import Blueprint
 
 _DPI: Final = 120

@@ -32,6 +32,7 @@ def write(found: Found, blueprint: Blueprint, folder: Path, seconds: dict[str, f
         "tables": [asdict(table) for table in made],
         "sites": found.sites,
         "selections": found.selections,
+        "stage_seconds": found.stage_seconds,
         "rows": [asdict(row) for row in found.rows],
         "wall_seconds": seconds,
         "core_seconds": found.seconds,

@@ -1,6 +1,7 @@
 """`genepool simulate --benchmark`: from options to a folder with bench.json, bench.md and plots."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -19,7 +20,7 @@ _MARK = ".genepool-benchmark"
 
 
 def run(
-    folder: Path, data: Sequence[Path], blueprint: str, processes: int, watch: Watch, *, small: bool
+    folder: Path, data: Sequence[Path], blueprint: str, processes: int, watch: Watch, *, small: bool, steps: int = 0
 ) -> list[tables.Table]:
     """Run the benchmark, or go on with one that was interrupted; writes its files into `folder`.
 
@@ -30,6 +31,7 @@ def run(
         processes: that compute at the same time, one thread each.
         watch: is told of every phase.
         small: the quick plan instead of the full one.
+        steps: of a site's ancestry model; 0: the plan's.
 
     Raises:
         InvalidInput: PATH_NOT_EMPTY, wrong data or blueprint.
@@ -43,7 +45,9 @@ def run(
     (folder / _MARK).touch()
     clock = Clock(watch)
     lab = Lab(blueprint, folder.absolute() / STORE)
-    found = Benchmark(lab, quick() if small else full(), data, processes, clock).run()
+    plan = quick() if small else full()
+    plan = replace(plan, steps=steps or plan.steps)
+    found = Benchmark(lab, plan, data, processes, clock).run()
     with clock.phase("tables and plots"):
         return report.write(found, lab.blueprint, folder, clock.seconds)
 

@@ -7,10 +7,10 @@ from typing import Final
 import numpy as np
 
 from genepool_client.simulate.benchmark import rows as names
-from genepool_client.simulate.benchmark.plan import KINDS
 from genepool_client.simulate.benchmark.play import Found
 from genepool_client.simulate.benchmark.rows import Row
 from genepool_client.simulate.benchmark.statistics import Gain, differences, gain, mean, where, worst
+from genepool_client.simulate.benchmark.tasks import KINDS
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.learngene.size import Size
 
@@ -206,11 +206,12 @@ def _growth(rows: Sequence[Row], found: Found) -> Table:
         own = where(rows, column=f"{column} | {stage}")
         cells = [_accuracy(_of(own, group)) for group in _GROUPS]
         soup = _accuracy(where(rows, column=f"{names.SOUP} | {stage}"))
-        lines.append([f"{column}, {stage}", *cells, _text(gain(own, base)), soup])
+        took = f"{found.stage_seconds[stage]:.1f}" if stage in found.stage_seconds else ""
+        lines.append([f"{column}, {stage}", *cells, _text(gain(own, base)), soup, took])
     return Table(
         "growth",
         f"A growing pool, {_images(found.plan.shots_once)}, size {found.plan.tuned}",
-        ["pool", *_GROUPS, "against the sites alone", "uniform soup of it"],
+        ["pool", *_GROUPS, "against the sites alone", "uniform soup of it", "TALS seconds"],
         lines,
         "Irrelevant members are real trainings on five classes each of domains that no task is made of "
         f"(the first {found.plan.fully_trained} with all steps, the others with a quarter).",

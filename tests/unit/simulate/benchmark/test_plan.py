@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from genepool_client.simulate.benchmark import plan
+from genepool_client.simulate.benchmark.domains import ROLES_FILE, load
+from genepool_client.simulate.benchmark.tasks import episodes, tasks
 from genepool_protocol.learngene.blueprint import bundled_folder, parse_blueprint
 from genepool_protocol.learngene.size import Size
 from genepool_protocol.wire.errors import InvalidInput
@@ -23,13 +25,13 @@ def data(tmp_path_factory):
         write_classes(folder / name, {f"{name}{i:02d}": 30 for i in range(classes)}, rng)
     roles = {"a": "site", "b": "site", "near-a": "uncovered", "far": "uncovered", "by": "bystander"}
     said = {name: {"role": role, "relative": "a" if name == "near-a" else ""} for name, role in roles.items()}
-    (folder / plan.ROLES_FILE).write_text(json.dumps(said))
+    (folder / ROLES_FILE).write_text(json.dumps(said))
     return folder
 
 
 @pytest.fixture(scope="module")
 def domains(data):
-    return plan.load([data], BLUEPRINT, PLAN, data)
+    return load([data], BLUEPRINT, PLAN, data)
 
 
 def test_no_class_of_a_task_is_at_any_site(domains):
@@ -41,7 +43,7 @@ def test_no_class_of_a_task_is_at_any_site(domains):
 
 
 def test_tasks_are_covered_mixed_related_and_unrelated(domains):
-    found = {task.name: (task.kind, task.right) for task in plan.tasks(domains, PLAN)}
+    found = {task.name: (task.kind, task.right) for task in tasks(domains, PLAN)}
     assert found == {
         "a": ("covered", ("a",)),
         "b": ("covered", ("b",)),
@@ -53,9 +55,9 @@ def test_tasks_are_covered_mixed_related_and_unrelated(domains):
 
 
 def test_support_sets_are_nested_and_share_one_test_set_that_is_in_none_of_them(domains):
-    for task in plan.tasks(domains, PLAN):
+    for task in tasks(domains, PLAN):
         for draw in range(PLAN.draws):
-            own = [one for one in plan.episodes(task, domains, PLAN) if one.draw == draw]
+            own = [one for one in episodes(task, domains, PLAN) if one.draw == draw]
             assert [one.shots for one in own] == [1, 5, 20]
             assert len({(one.test, one.test_labels) for one in own}) == 1
             assert set(own[0].support) < set(own[1].support) < set(own[2].support)
@@ -65,15 +67,15 @@ def test_support_sets_are_nested_and_share_one_test_set_that_is_in_none_of_them(
 
 
 def test_a_mixture_has_classes_of_both_domains(domains):
-    task = next(task for task in plan.tasks(domains, PLAN) if task.kind == "mixture")
-    for episode in plan.episodes(task, domains, PLAN):
+    task = next(task for task in tasks(domains, PLAN) if task.kind == "mixture")
+    for episode in episodes(task, domains, PLAN):
         assert {name for name, _ in episode.support} == {"a", "b"}
 
 
 def test_the_labels_of_an_episode_are_those_of_the_images(domains):
     banks = {domain.name: domain.unseen for domain in domains if domain.unseen is not None}
-    for task in plan.tasks(domains, PLAN):
-        for episode in plan.episodes(task, domains, PLAN):
+    for task in tasks(domains, PLAN):
+        for episode in episodes(task, domains, PLAN):
             named = {}
             for (name, index), label in zip(
                 (*episode.support, *episode.test), (*episode.support_labels, *episode.test_labels), strict=True
@@ -84,14 +86,14 @@ def test_the_labels_of_an_episode_are_those_of_the_images(domains):
 
 
 def test_draws_differ_and_are_the_same_every_time(domains):
-    task = plan.tasks(domains, PLAN)[0]
-    assert plan.episodes(task, domains, PLAN) == plan.episodes(task, domains, PLAN)
-    assert len({one.support for one in plan.episodes(task, domains, PLAN) if one.shots == 1}) == PLAN.draws
+    task = tasks(domains, PLAN)[0]
+    assert episodes(task, domains, PLAN) == episodes(task, domains, PLAN)
+    assert len({one.support for one in episodes(task, domains, PLAN) if one.shots == 1}) == PLAN.draws
 
 
 def test_data_that_gives_one_site_is_refused(data):
     with pytest.raises(InvalidInput) as caught:
-        plan.load([data / "a"], BLUEPRINT, PLAN, data)
+        load([data / "a"], BLUEPRINT, PLAN, data)
     assert caught.value.reason == "OPTION_INVALID"
 
 
@@ -101,3 +103,11 @@ def test_sizes_default_to_the_blueprint_s_own_and_others_are_refused():
     assert len(settled.sizes) >= 8
     with pytest.raises(InvalidInput):
         plan.with_sizes(replace(PLAN, size=Size(99, 1)), BLUEPRINT)
+
+
+def test_a_file_of_roles_that_makes_no_sense_is_refused(data, tmp_path):
+    for text in ("no json", '["a"]', '{"a": {"role": "site"}}', '{"a": {"role": "king", "relative": ""}}'):
+        (tmp_path / ROLES_FILE).write_text(text)
+        with pytest.raises(InvalidInput) as caught:
+            load([tmp_path], BLUEPRINT, PLAN, data)
+        assert caught.value.reason == "FILE_MALFORMED"
