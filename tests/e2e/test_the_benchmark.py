@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -15,12 +17,22 @@ BIN = Path(sys.executable).parent
 KINDS = {"covered", "mixture", "unrelated"}  # the sample pack has no relative of thai
 
 
+def command(folder):
+    return [str(BIN / "genepool"), "simulate", "--benchmark", "--quick", "--report", str(folder), "--json"]
+
+
+def environment():
+    return os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+
+
 def run(folder):
-    env = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-    command = [str(BIN / "genepool"), "simulate", "--benchmark", "--quick", "--report", str(folder), "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=1100, check=False)
+    done = subprocess.run(command(folder), capture_output=True, text=True, env=environment(), timeout=1100, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads((folder / "bench.json").read_text())
+
+
+def records(folder):
+    return {path: path.stat().st_mtime_ns for path in (folder / "store").glob("??/*.json")}
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +41,38 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def found(folder):
+def interrupted(folder):
+    """What a run leaves that is interrupted in the midst of the trainings."""
+    child = subprocess.Popen(
+        command(folder), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment(), start_new_session=True
+    )
+    trained = 0
+    while child.poll() is None and trained < 2:
+        time.sleep(0.5)
+        trained = sum("ancestry_seconds" in path.read_text() for path in records(folder))
+    child.send_signal(signal.SIGINT)
+    assert child.wait(60) != 0
+    return records(folder)
+
+
+@pytest.fixture(scope="module")
+def found(folder, interrupted):
     return run(folder)
+
+
+def test_an_interrupted_run_ends_with_its_processes_and_the_next_one_goes_on(folder, interrupted, found):
+    assert len(interrupted) > 2
+    assert not [line for line in Path("/proc").glob("[0-9]*/cmdline") if str(folder).encode() in read(line)]
+    after = records(folder)
+    assert {path: after[path] for path in interrupted} == interrupted
+    assert not list((folder / "store" / "work").iterdir())
+
+
+def read(path):
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
 
 
 def mean(found, column, **wanted):
@@ -84,7 +126,6 @@ def test_a_second_run_computes_nothing_and_says_the_same(found, folder):
 
 def test_a_folder_that_holds_something_else_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    command = [str(BIN / "genepool"), "simulate", "--benchmark", "--quick", "--report", str(tmp_path), "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command(tmp_path), capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 2
     assert json.loads(done.stdout)["error"] == "PATH_NOT_EMPTY"

@@ -41,7 +41,10 @@ class Cast:
 def cast(lab: Lab, domains: Sequence[Domain], tasks: Sequence[Task], plan: Plan) -> Cast:
     """Who trains on what; images are put into the store."""
     own = [(domain.name, domain.site) for domain in domains if domain.role == "site" and domain.site is not None]
-    sites = [{name: _train(lab, name, images, plan, rng=rng) for name, images in own} for rng in range(plan.trainings)]
+    sites = [
+        {name: _train(lab, name, images, plan, rng=rng, keep=rng == 0) for name, images in own}
+        for rng in range(plan.trainings)
+    ]
     banks = {d.name: put_images(lab.store, d.unseen) for d in domains if d.unseen is not None}
     shown = {
         task.name: [
@@ -53,9 +56,11 @@ def cast(lab: Lab, domains: Sequence[Domain], tasks: Sequence[Task], plan: Plan)
     return Cast(sites, _joint(lab, own, sites[0]), _irrelevant(lab, domains, plan), list(tasks), shown)
 
 
-def _train(lab: Lab, name: str, images: ImageSet, plan: Plan, *, rng: int = 0, share: float = 1.0) -> Train:
+def _train(
+    lab: Lab, name: str, images: ImageSet, plan: Plan, *, rng: int = 0, share: float = 1.0, keep: bool = True
+) -> Train:
     train, shrink = method.recipes(len(images.labels), plan.steps, rng, share)
-    return Train(lab.blueprint.sha256, name, put_images(lab.store, images), len(images.labels), train, shrink)
+    return Train(lab.blueprint.sha256, name, put_images(lab.store, images), len(images.labels), train, shrink, keep)
 
 
 def _joint(lab: Lab, own: Sequence[tuple[str, ImageSet]], sites: dict[str, Train]) -> Train:
@@ -70,7 +75,9 @@ def _joint(lab: Lab, own: Sequence[tuple[str, ImageSet]], sites: dict[str, Train
     first = next(iter(sites.values()))
     train = replace(first.train, steps=sum(site.train.steps for site in sites.values()))
     shrink = replace(first.shrink, steps=sum(site.shrink.steps for site in sites.values()))
-    return Train(first.blueprint, "all sites' images", put_images(lab.store, union), len(union.labels), train, shrink)
+    return Train(
+        first.blueprint, "all sites' images", put_images(lab.store, union), len(union.labels), train, shrink, keep=False
+    )
 
 
 def _irrelevant(lab: Lab, domains: Sequence[Domain], plan: Plan) -> list[Train]:
@@ -83,5 +90,5 @@ def _irrelevant(lab: Lab, domains: Sequence[Domain], plan: Plan) -> list[Train]:
         classes = np.sort(rng.permutation(len(images.classes))[:5])
         share = 1.0 if place < plan.fully_trained else 0.25
         part = subset(images, classes)
-        made.append(_train(lab, f"{name}-{place:03d}", part, plan, rng=place, share=share))
+        made.append(_train(lab, f"{name}-{place:03d}", part, plan, rng=place, share=share, keep=False))
     return made

@@ -8,6 +8,7 @@ import hashlib
 import inspect
 import io
 import json
+import shutil
 import sys
 from collections.abc import Mapping
 from functools import cache
@@ -82,13 +83,14 @@ class Store:
             return {name: found[name] for name in found.files}
 
     def put(self, key: str, record: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]] | None = None) -> None:
-        """Keep a step's result."""
+        """Keep a step's result; its checkpoints are no longer needed."""
         self.path(key, "").parent.mkdir(exist_ok=True)
         if arrays is not None:
             buffer = io.BytesIO()
             np.savez(buffer, allow_pickle=False, **arrays)
             write_atomic(self.path(key, ".npz"), buffer.getvalue())
         write_atomic(self.path(key, ".json"), json.dumps(record).encode())
+        shutil.rmtree(self.root / "work" / key, ignore_errors=True)
 
     def work(self, key: str) -> Path:
         """A folder for the checkpoints of an unfinished step."""

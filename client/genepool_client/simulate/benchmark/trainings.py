@@ -17,7 +17,7 @@ from genepool_protocol.selection import net
 
 @dataclass(frozen=True)
 class Train:
-    """A site's whole way to a learngene: arrays `delta`, `mean`, `std`; the ancestry model beside it.
+    """A site's whole way to a learngene: arrays `delta`, `mean`, `std`.
 
     Attributes:
         blueprint: its digest.
@@ -26,6 +26,7 @@ class Train:
         images: how many.
         train: of the ancestry model.
         shrink: of condensing.
+        keep: whether the ancestry model is needed later, and kept.
     """
 
     blueprint: str
@@ -34,6 +35,7 @@ class Train:
     images: int
     train: Recipe
     shrink: Recipe
+    keep: bool = True
 
     @cached_property
     def key(self) -> str:
@@ -58,7 +60,9 @@ class Train:
         made = method.make_learngene(
             lab, image_set_of(lab.store, self.data), self.train, self.shrink, lab.store.work(self.key)
         )
-        lab.store.put(self.ancestry_key, {}, {name: tensor.numpy() for name, tensor in made.ancestry.items()})
+        if self.keep:
+            old = {name: tensor.numpy() for name, tensor in made.ancestry.items()}
+            lab.store.put(self.ancestry_key, {}, old)
         facts = {**made.facts, "images": self.images, "bytes": made.delta.nbytes}
         lab.store.put(self.key, facts, {"delta": made.delta, "mean": made.key.mean, "std": made.key.std})
 

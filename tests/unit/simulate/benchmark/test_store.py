@@ -19,10 +19,12 @@ def test_a_key_names_step_and_inputs():
 def test_a_step_is_finished_when_its_record_is_there(tmp_path):
     store = Store(tmp_path)
     assert not store.has("ab12")
+    (store.work("ab12") / "checkpoint").write_text("x")
     store.put("ab12", {"n": 1}, {"x": np.arange(3)})
     assert store.has("ab12")
     assert store.record("ab12") == {"n": 1}
     assert store.arrays("ab12")["x"].tolist() == [0, 1, 2]
+    assert not (tmp_path / "work" / "ab12").exists()
     store.path("ab12", ".json").unlink()
     assert not store.has("ab12")
 
