@@ -18,7 +18,7 @@ from genepool_client.simulate.benchmark.starts import Start
 from genepool_client.simulate.benchmark.store import Arrays, Store, code_digest, content_key
 from genepool_client.simulate.benchmark.tasks import Episode
 from genepool_protocol.learngene.size import Size
-from genepool_protocol.selection import net, scoring
+from genepool_protocol.selection import discriminant, net, scoring
 from genepool_protocol.selection.task_key import Key
 
 _Value = TypeVar("_Value", bound=np.generic)
@@ -269,7 +269,7 @@ class Pick:
             scores[member] = scoring.score(self.shown.gather(self.shown.episode.support, arrays), self.shown.labels)
         logme = max(scores, key=lambda member: scores[member].logme)
         knn = max(scores, key=lambda member: scores[member].knn)
-        lab.store.put(self.key, {"logme": logme, "knn": knn if scoring.can_leave_out(self.shown.labels) else None})
+        lab.store.put(self.key, {"logme": logme, "knn": knn if discriminant.can_leave_out(self.shown.labels) else None})
 
     def __str__(self) -> str:
         return self.shown.episode.task
