@@ -96,10 +96,10 @@ def _pack(blueprint: Blueprint, plan: Plan, unpack: Path) -> list[Domain]:
     domains = []
     for name, task in _PACK.items():
         site = _limited(load_images(unpack / "sites" / name, blueprint.image), plan.images)
-        unseen = load_images(unpack / "tasks" / task, blueprint.image) if task else None
+        unseen = _bank(task, load_images(unpack / "tasks" / task, blueprint.image), plan) if task else None
         role: Role = "bystander" if name in _BYSTANDERS else "site"
         domains.append(Domain(name, role, "", site, unseen))
-    thai = load_images(unpack / "tasks" / "thai", blueprint.image)
+    thai = _bank("thai", load_images(unpack / "tasks" / "thai", blueprint.image), plan)
     return [*domains, Domain("thai", "uncovered", "", None, thai)]
 
 

@@ -7,7 +7,8 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from types import TracebackType
+from typing import Protocol, Self
 
 import numpy as np
 import torch
@@ -95,28 +96,41 @@ def _run(cell: Cell) -> float:
     return time.process_time() - started
 
 
-def compute(cells: Iterable[Cell], lab: Lab, processes: int, progress: Progress) -> float:
-    """Compute the cells that are not in the store yet; none of them may need another one.
+class Workers:
+    """Processes that compute cells; they are ended with the context, at once when it ends by an exception.
 
-    Returns:
-        Seconds of processor time that this took.
+    Args:
+        lab: what they work with.
+        processes: how many.
     """
-    missing: dict[str, Cell] = {cell.key: cell for cell in cells if not lab.store.has(cell.key)}
-    order: Sequence[Cell] = sorted(missing.values(), key=lambda cell: -cell.cost)
-    if not order:
-        return 0.0
-    seconds, done = 0.0, 0
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=context, initializer=_open, initargs=(lab,)) as pool:
-        try:
-            waiting = {pool.submit(_run, cell): cell for cell in order}
-            for finished in as_completed(waiting):
-                seconds += finished.result()
-                done += 1
-                progress(done, len(order), str(waiting[finished]))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+
+    def __init__(self, lab: Lab, processes: int) -> None:
+        self._lab = lab
+        context = multiprocessing.get_context("spawn")
+        self._pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_open, initargs=(lab,))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown(wait=kind is None, cancel_futures=True)
+        if kind is not None:
             for child in multiprocessing.active_children():
                 child.terminate()  # results are written whole, so there is nothing to wait for
-            raise
-    return seconds
+
+    def compute(self, cells: Iterable[Cell], progress: Progress) -> float:
+        """Compute the cells that are not in the store yet; none of them may need another one.
+
+        Returns:
+            Seconds of processor time that this took.
+        """
+        missing: dict[str, Cell] = {cell.key: cell for cell in cells if not self._lab.store.has(cell.key)}
+        order: Sequence[Cell] = sorted(missing.values(), key=lambda cell: -cell.cost)
+        waiting = {self._pool.submit(_run, cell): cell for cell in order}
+        seconds = 0.0
+        for done, finished in enumerate(as_completed(waiting), start=1):
+            seconds += finished.result()
+            progress(done, len(order), str(waiting[finished]))
+        return seconds

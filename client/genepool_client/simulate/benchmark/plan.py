@@ -82,6 +82,7 @@ def quick() -> Plan:
         sizes=(Size(2, 1), Size(4, 2)),
         test=20,
         images=300,
+        unseen=(5, 30),
         steps=24,
         mixtures=1,
         irrelevant=(2,),

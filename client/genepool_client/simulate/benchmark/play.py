@@ -11,7 +11,7 @@ from genepool_client.simulate.benchmark import fedavg, measuring, rows
 from genepool_client.simulate.benchmark.cast import Cast, cast
 from genepool_client.simulate.benchmark.cells import Features, Member, Pick, Pool, Search, Select, Shown
 from genepool_client.simulate.benchmark.domains import Domain, load
-from genepool_client.simulate.benchmark.lab import Cell, Lab, compute
+from genepool_client.simulate.benchmark.lab import Cell, Lab, Workers
 from genepool_client.simulate.benchmark.plan import Plan, with_sizes
 from genepool_client.simulate.benchmark.rows import Row
 from genepool_client.simulate.benchmark.starts import SEED, Start, single, uniform
@@ -81,10 +81,11 @@ class Benchmark:
             Unavailable: SIMULATION_FAILED, FedAvg did not end.
         """
         self.cast: Cast = cast(self.lab, self.domains, self.found.tasks, self.plan)
-        self._train()
-        self._features()
-        self._select()
-        self.found.rows = measuring.rows(self)
+        with Workers(self.lab, self.processes) as self._workers:
+            self._train()
+            self._features()
+            self._select()
+            self.found.rows = measuring.rows(self)
         return self.found
 
     # --- training
@@ -92,7 +93,7 @@ class Benchmark:
     def compute(self, label: str, cells: Iterable[Cell]) -> None:
         """Compute what the store does not hold, as one phase."""
         with self.clock.phase(label) as progress:
-            self.found.seconds[label] = compute(cells, self.lab, self.processes, progress)
+            self.found.seconds[label] = self._workers.compute(cells, progress)
 
     def _train(self) -> None:
         everyone = [site for sites in self.cast.sites for site in sites.values()]

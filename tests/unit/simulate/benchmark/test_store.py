@@ -1,9 +1,11 @@
 """What is kept, under which key, and that nothing is computed twice."""
 
+import multiprocessing
+
 import numpy as np
 import pytest
 
-from genepool_client.simulate.benchmark.lab import Lab, compute
+from genepool_client.simulate.benchmark.lab import Lab, Workers
 from genepool_client.simulate.benchmark.store import Store, code_digest, content_key
 from genepool_client.simulate.benchmark.trainings import Noise
 from genepool_client.site import ancestry
@@ -53,13 +55,22 @@ def lab(tmp_path):
 def test_an_interrupted_run_computes_only_what_is_missing(lab):
     cells = [Noise("1" * 64), Noise("2" * 64)]
     told = []
-    compute(cells[:1], lab, 1, lambda done, total, note: told.append((done, total)))
-    written = lab.store.path(cells[0].key, ".npz").stat().st_mtime_ns
-    compute([*cells, *cells], lab, 1, lambda done, total, note: told.append((done, total)))
-    assert told == [(1, 1), (1, 1)]
-    assert lab.store.path(cells[0].key, ".npz").stat().st_mtime_ns == written
-    assert compute(cells, lab, 1, lambda *_: told.append(_)) == 0.0
+    with Workers(lab, 1) as workers:
+        workers.compute(cells[:1], lambda done, total, note: told.append((done, total)))
+        written = lab.store.path(cells[0].key, ".npz").stat().st_mtime_ns
+        workers.compute([*cells, *cells], lambda done, total, note: told.append((done, total)))
+        assert told == [(1, 1), (1, 1)]
+        assert lab.store.path(cells[0].key, ".npz").stat().st_mtime_ns == written
+        assert workers.compute(cells, lambda *_: told.append(_)) == 0.0
     assert len(told) == 2
+
+
+def test_a_cell_that_fails_ends_the_run_with_its_reason(lab):
+    with pytest.raises(FileNotFoundError), Workers(lab, 1) as workers:
+        workers.compute([Noise("1" * 64), Noise("0" * 64)], lambda *_: None)
+    assert not multiprocessing.active_children() or all(
+        not child.is_alive() for child in multiprocessing.active_children() if child.join(20) is None
+    )
 
 
 def test_random_numbers_have_the_norm_of_the_learngene_in_every_tensor(lab):
