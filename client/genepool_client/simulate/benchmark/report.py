@@ -9,10 +9,11 @@ import genepool_protocol
 from genepool_client.simulate.benchmark import plots, tables
 from genepool_client.simulate.benchmark.method import SELECT_CODE, TRAIN_CODE
 from genepool_client.simulate.benchmark.play import Found
+from genepool_client.simulate.benchmark.table import Table
 from genepool_protocol.learngene.blueprint import Blueprint
 
 
-def write(found: Found, blueprint: Blueprint, folder: Path, seconds: dict[str, float]) -> list[tables.Table]:
+def write(found: Found, blueprint: Blueprint, folder: Path, seconds: dict[str, float]) -> list[Table]:
     """Write everything into an existing folder; returns the tables.
 
     Args:
@@ -43,9 +44,7 @@ def write(found: Found, blueprint: Blueprint, folder: Path, seconds: dict[str, f
     return made
 
 
-def _page(
-    found: Found, blueprint: Blueprint, made: list[tables.Table], drawn: list[Path], seconds: dict[str, float]
-) -> str:
+def _page(found: Found, blueprint: Blueprint, made: list[Table], drawn: list[Path], seconds: dict[str, float]) -> str:
     plan, sites = found.plan, len(found.sites) - 1
     core = sum(found.seconds.values())
     seed = blueprint.seed.sha256.removeprefix("sha256:")[:16]

@@ -5,12 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table as Shown
+from rich.table import Table as Lines
 
-from genepool_client.simulate.benchmark import report, tables
+from genepool_client.simulate.benchmark import report
 from genepool_client.simulate.benchmark.lab import Lab
 from genepool_client.simulate.benchmark.plan import full, quick
 from genepool_client.simulate.benchmark.play import Benchmark
+from genepool_client.simulate.benchmark.table import Table
 from genepool_client.simulate.watch import Clock, Watch
 from genepool_protocol.wire.errors import InvalidInput
 
@@ -21,7 +22,7 @@ _MARK = ".genepool-benchmark"
 
 def run(
     folder: Path, data: Sequence[Path], blueprint: str, processes: int, watch: Watch, *, small: bool, steps: int = 0
-) -> list[tables.Table]:
+) -> list[Table]:
     """Run the benchmark, or go on with one that was interrupted; writes its files into `folder`.
 
     Args:
@@ -52,10 +53,10 @@ def run(
         return report.write(found, lab.blueprint, folder, clock.seconds)
 
 
-def show(made: Sequence[tables.Table], folder: Path) -> None:
+def show(made: Sequence[Table], folder: Path) -> None:
     """Print the targets, and where everything is."""
     first = made[0]
-    shown = Shown(*first.head, box=None, pad_edge=False, title=first.title, title_justify="left")
+    shown = Lines(*first.head, box=None, pad_edge=False, title=first.title, title_justify="left")
     for line in first.lines:
         shown.add_row(*line)
     console = Console(highlight=False)

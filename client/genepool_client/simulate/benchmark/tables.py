@@ -1,7 +1,6 @@
 """The tables of a benchmark, as values: Markdown and JSON say the same."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -9,39 +8,15 @@ import numpy as np
 from genepool_client.simulate.benchmark import rows as names
 from genepool_client.simulate.benchmark.play import Found
 from genepool_client.simulate.benchmark.rows import Row
-from genepool_client.simulate.benchmark.statistics import Gain, differences, gain, mean, where, worst
+from genepool_client.simulate.benchmark.statistics import differences, gain, where, worst
+from genepool_client.simulate.benchmark.table import Table, accuracy, images, of_kind, text
+from genepool_client.simulate.benchmark.targets import targets
 from genepool_client.simulate.benchmark.tasks import KINDS
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.learngene.size import Size
 
 _GROUPS: Final = ("all", *KINDS)
 _LESS: Final = 0.5  # points below the seed that count as negative transfer
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """One table.
-
-    Attributes:
-        name: a word, the same in every run.
-        title: what it shows.
-        head: of the columns.
-        lines: of cells.
-        note: what a reader must know.
-    """
-
-    name: str
-    title: str
-    head: list[str]
-    lines: list[list[str]]
-    note: str = ""
-
-    def markdown(self) -> str:
-        """For people."""
-        marks = ["---", *["---:"] * (len(self.head) - 1)]
-        lines = [self.head, marks, *self.lines]
-        body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-        return f"## {self.title}\n\n{body}\n" + (f"\n{self.note}\n" if self.note else "")
 
 
 def tables(found: Found, blueprint: Blueprint) -> list[Table]:
@@ -58,27 +33,15 @@ def tables(found: Found, blueprint: Blueprint) -> list[Table]:
     return [*out, _cost(found)]
 
 
-def _of(rows: Sequence[Row], group: str) -> list[Row]:
-    return list(rows) if group == "all" else where(rows, kind=group)
-
-
-def _accuracy(rows: Sequence[Row]) -> str:
-    value = mean(rows)
-    return "" if value is None else f"{value:.3f}".lstrip("0")
-
-
-def _text(value: Gain | None) -> str:
-    return "" if value is None else str(value)
-
-
 def _main(found: Found, shots: int) -> Table:
     rows = where(found.rows, table=names.MAIN, shots=shots)
     lines = [
-        [column, *(_accuracy(_of(where(rows, column=column), group)) for group in _GROUPS)] for column in names.COLUMNS
+        [column, *(accuracy(of_kind(where(rows, column=column), group)) for group in _GROUPS)]
+        for column in names.COLUMNS
     ]
     return Table(
         f"main-{shots}",
-        f"Accuracy, {_images(shots)}, no fine-tuning, size {found.plan.size}",
+        f"Accuracy, {images(shots)}, no fine-tuning, size {found.plan.size}",
         ["start", *_GROUPS],
         lines,
         "A closed-form head on fixed features. Both oracles look at the test images; per episode, that flatters them.",
@@ -89,13 +52,13 @@ def _gains(found: Found, shots: int) -> Table:
     rows = where(found.rows, table=names.MAIN, shots=shots)
     ours = where(rows, column=names.TALS)
     lines = [
-        [column, *(_text(gain(_of(ours, group), _of(where(rows, column=column), group))) for group in _GROUPS)]
+        [column, *(text(gain(of_kind(ours, group), of_kind(where(rows, column=column), group))) for group in _GROUPS)]
         for column in names.COLUMNS
         if column != names.TALS
     ]
     return Table(
         f"gains-{shots}",
-        f"Points that TALS gains, {_images(shots)}",
+        f"Points that TALS gains, {images(shots)}",
         ["against", *_GROUPS],
         lines,
         "95 % paired bootstrap intervals over tasks and draws.",
@@ -108,9 +71,9 @@ def _epochs(found: Found, shots: int) -> Table:
     lines = []
     for column in names.TUNED:
         own = where(rows, column=column)
-        line = [_accuracy(where(own, epochs=epochs)) for epochs in budgets]
+        line = [accuracy(where(own, epochs=epochs)) for epochs in budgets]
         against = [
-            _text(gain(where(rows, column=names.TALS, epochs=e), where(own, epochs=e))) if column != names.TALS else ""
+            text(gain(where(rows, column=names.TALS, epochs=e), where(own, epochs=e))) if column != names.TALS else ""
             for e in budgets
         ]
         lines.append([column, *line, *against])
@@ -120,7 +83,7 @@ def _epochs(found: Found, shots: int) -> Table:
         f"seed: training on the target alone. At size {found.plan.tuned} FedAvg's net, of the reference size, is its "
         "projection."
     )
-    title = f"Fine-tuning on the support set, {_images(shots)}, all tasks"
+    title = f"Fine-tuning on the support set, {images(shots)}, all tasks"
     return Table(f"epochs-{shots}", title, ["start", *head, *(f"TALS gains, {one}" for one in head)], lines, note)
 
 
@@ -169,8 +132,8 @@ def _by_task(found: Found) -> Table:
         chosen = sorted(sums.items(), key=lambda item: -item[1])[:3]
         picked = ", ".join(f"{name} {weight:.2f}" for name, weight in chosen) or "the seed"
         kind = f"{task.kind} ({task.relative})" if task.relative else task.kind
-        lines.append([task.name, kind, *(_accuracy(where(own, column=column)) for column in columns), picked])
-    title = f"Task by task, {_images(shots)}, no fine-tuning, size {found.plan.size}"
+        lines.append([task.name, kind, *(accuracy(where(own, column=column)) for column in columns), picked])
+    title = f"Task by task, {images(shots)}, no fine-tuning, size {found.plan.size}"
     return Table("tasks", title, ["task", "kind", *columns, "mean weights"], lines)
 
 
@@ -180,13 +143,13 @@ def _sizes(rows: Sequence[Row], found: Found, blueprint: Blueprint) -> Table:
     for size in found.plan.sizes:
         own = where(rows, size=str(size))
         direct = where(own, column=names.DIRECT)
-        cells = [_accuracy(where(own, column=column)) for column in columns]
+        cells = [accuracy(where(own, column=column)) for column in columns]
         lines.append(
-            [str(size), f"{_parameters(blueprint, size)}", *cells, _text(gain(where(own, column=names.TALS), direct))]
+            [str(size), f"{_parameters(blueprint, size)}", *cells, text(gain(where(own, column=names.TALS), direct))]
         )
     return Table(
         "sizes",
-        f"Sizes (layers, heads), {_images(found.plan.shots_once)}, {found.plan.size_domains} covered domains",
+        f"Sizes (layers, heads), {images(found.plan.shots_once)}, {found.plan.size_domains} covered domains",
         ["size", "parameters", *columns, "TALS against direct"],
         lines,
         "Distilled directly: from the seed's descendant, with condensing's losses and steps, for that one size alone.",
@@ -204,13 +167,13 @@ def _growth(rows: Sequence[Row], found: Found) -> Table:
     for stage in stages:
         column = names.TALS if f"{names.TALS} | {stage}" in {row.column for row in rows} else names.SEED
         own = where(rows, column=f"{column} | {stage}")
-        cells = [_accuracy(_of(own, group)) for group in _GROUPS]
-        soup = _accuracy(where(rows, column=f"{names.SOUP} | {stage}"))
+        cells = [accuracy(of_kind(own, group)) for group in _GROUPS]
+        soup = accuracy(where(rows, column=f"{names.SOUP} | {stage}"))
         took = f"{found.stage_seconds[stage]:.1f}" if stage in found.stage_seconds else ""
-        lines.append([f"{column}, {stage}", *cells, _text(gain(own, base)), soup, took])
+        lines.append([f"{column}, {stage}", *cells, text(gain(own, base)), soup, took])
     return Table(
         "growth",
-        f"A growing pool, {_images(found.plan.shots_once)}, size {found.plan.tuned}",
+        f"A growing pool, {images(found.plan.shots_once)}, size {found.plan.tuned}",
         ["pool", *_GROUPS, "against the sites alone", "uniform soup of it", "TALS seconds"],
         lines,
         "Irrelevant members are real trainings on five classes each of domains that no task is made of "
@@ -224,14 +187,14 @@ def _sequential(rows: Sequence[Row], found: Found) -> Table:
     lines = [
         [
             column,
-            *(_accuracy(_of(where(rows, column=column), group)) for group in _GROUPS),
-            _text(gain(ours, where(rows, column=column))) if column != names.TALS else "",
+            *(accuracy(of_kind(where(rows, column=column), group)) for group in _GROUPS),
+            text(gain(ours, where(rows, column=column))) if column != names.TALS else "",
         ]
         for column in columns
     ]
     return Table(
         "sequential",
-        f"Independent deltas against a sequential pool, {_images(found.plan.shots_once)}, size {found.plan.size}",
+        f"Independent deltas against a sequential pool, {images(found.plan.shots_once)}, size {found.plan.size}",
         ["start", *_GROUPS, "TALS on independent deltas gains"],
         lines,
         "Sequential: each learngene is condensed on top of the frozen sum of the earlier ones, in one order.",
@@ -264,57 +227,4 @@ def _cost(found: Found) -> Table:
         lines,
         "Adding a site costs its own training and nothing else. The last line is training on all images at once, which "
         "every further site would repeat.",
-    )
-
-
-def _images(shots: int) -> str:
-    return f"{shots} image{'s' * (shots > 1)} a class"
-
-
-Check = Callable[[Found], tuple[str, bool | None]]
-
-
-def targets(found: Found) -> Table:
-    """What was asked for, what was measured, and whether it was reached."""
-    shots = found.plan.shots_once
-    rows = where(found.rows, table=names.MAIN, shots=shots)
-    ours = where(rows, column=names.TALS)
-
-    def against(column: str, kinds: Sequence[str]) -> Gain | None:
-        return gain([r for r in ours if r.kind in kinds], [r for r in where(rows, column=column) if r.kind in kinds])
-
-    covered = [one["hit"] for one in found.selections if one["kind"] == "covered" and one["shots"] == shots]
-    hit = 100 * float(np.mean(covered)) if covered else float("nan")
-    grown = where(found.rows, table=names.GROWTH)
-    most = f"{names.TALS} | the sites + {max(found.plan.irrelevant)} irrelevant"
-    direct = where(found.rows, table=names.SIZES, column=names.DIRECT)
-    by_size = [
-        gain(where(found.rows, table=names.SIZES, column=names.TALS, size=str(size)), where(direct, size=str(size)))
-        for size in found.plan.sizes
-    ]
-    worst_size = min((one for one in by_size if one), key=lambda one: one.mean, default=None)
-    uncovered = ("related", "unrelated")
-    checks: list[tuple[str, float, Gain | None]] = [
-        ("TALS - oracle single (per task)", -0.5, against(names.ORACLE_TASK, KINDS)),
-        ("TALS - oracle single (per episode)", -0.5, against(names.ORACLE, KINDS)),
-        ("TALS - joint training", -1.0, against(names.JOINT, KINDS)),
-        ("TALS - seed, covered", 10.0, against(names.SEED, ("covered",))),
-        ("TALS - seed, uncovered", -0.5, against(names.SEED, uncovered)),
-        (
-            f"{max(found.plan.irrelevant)} irrelevant members",
-            -0.3,
-            gain(where(grown, column=most), where(grown, column=f"{names.TALS} | the sites")),
-        ),
-        ("TALS - distilled directly, worst size", -2.0, worst_size),
-    ]
-    lines = [["right site in covered tasks", ">= 95 %", f"{hit:.0f} %", "yes" if hit >= 95 else "NO"]]
-    for what, wanted, value in checks:
-        reached = "" if value is None else "yes" if value.mean >= wanted else "NO"
-        lines.append([what, f">= {wanted:+.1f}", _text(value), reached])
-    return Table(
-        "targets",
-        f"Targets, {_images(shots)}, no fine-tuning",
-        ["what", "wanted", "measured", "reached"],
-        lines,
-        "Points of accuracy with 95 % paired bootstrap intervals; reached: by the mean.",
     )
