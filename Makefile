@@ -2,12 +2,13 @@
 PYTHON ?= python3
 VENV ?= .venv
 OUT ?= out/demo
+BENCH_OUT ?= out/bench
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-fast lint format bench proto clean help
+.PHONY: demo test test-fast lint format bench bench-method proto clean help
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +36,9 @@ format: $(VENV)/.installed-dev ## put the code into shape
 
 bench: $(VENV)/.installed-dev ## speed and memory, as ratios against a floor measured in the same run
 	$(BIN)/python -m tests.benchmarks $(BENCH_ARGS)
+
+bench-method: $(VENV)/.installed ## the method against its controls: QUICK=1 for minutes; DATA=FOLDER for other domains than the sample pack
+	$(BIN)/genepool simulate --benchmark $(if $(QUICK),--quick) $(if $(DATA),--data $(DATA)) --report $(BENCH_OUT)
 
 proto: $(VENV)/.installed-dev ## generate the stubs in place
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m grpc_tools.protoc -I protocol --python_out=protocol --mypy_out=protocol \

@@ -1,7 +1,7 @@
 """Which font packages draw which alphabet; no font of the corpus draws anything in the sample pack.
 
-The names are Debian packages without their `fonts-` prefix, except for `THAI`, which are npm packages of the
-`@fontsource` scope. Each entry was chosen for a licence that allows redistribution: OFL, Apache-2.0, MIT, BSD,
+The names are Debian packages without their `fonts-` prefix, except for `THAI` and `DEVANAGARI`, which are npm packages
+of the `@fontsource` scope. Each entry was chosen for a licence that allows redistribution: OFL, Apache-2.0, MIT, BSD,
 Bitstream Vera, IPA, M+, GUST, public domain, or a like one of its own.
 """
 
@@ -60,4 +60,51 @@ THAI = {
     "sarabun": "5.3.0",
     "sriracha": "5.3.0",
     "taviraj": "5.3.0",
+}
+
+# What follows draws the benchmark only (make_benchmark.py).
+
+ARABIC = words("arabeyes kacst kacst-one hosny-amiri paktype farsiweb sil-scheherazade sil-lateef sil-harmattan")
+
+HEBREW = ("culmus", "culmus-fancy")  # without the prefix too
+
+HANGUL = words("unfonts-core unfonts-extra nanum nanum-extra baekmuk")
+
+HANZI = (
+    *HIRAGANA,
+    *words("arphic-ukai arphic-uming arphic-gbsn00lp arphic-gkai00mp arphic-bkai00mp arphic-bsmi00lp"),
+    *words("wqy-microhei wqy-zenhei"),
+)
+
+GEORGIAN = ("bpg-georgian",)
+
+DEVANAGARI = {
+    "amita": "5.2.8",
+    "arya": "5.3.0",
+    "baloo-2": "5.3.0",
+    "biryani": "4.5.10",
+    "eczar": "5.3.0",
+    "glegoo": "5.3.0",
+    "halant": "5.3.0",
+    "hind": "5.3.0",
+    "jaldi": "5.2.7",
+    "kalam": "5.3.0",
+    "karma": "5.1.0",
+    "khand": "5.3.0",
+    "kurale": "5.3.0",
+    "laila": "5.3.0",
+    "martel": "5.3.0",
+    "modak": "5.3.0",
+    "mukta": "5.3.0",
+    "palanquin": "5.3.0",
+    "poppins": "5.3.0",
+    "rajdhani": "5.3.0",
+    "rhodium-libre": "5.0.5",
+    "sarpanch": "5.0.3",
+    "sura": "4.5.0",
+    "teko": "5.3.0",
+    "tillana": "5.2.8",
+    "vesper-libre": "5.2.8",
+    "yantramanav": "5.3.0",
+    "yatra-one": "5.3.0",
 }

@@ -26,8 +26,8 @@ def name_of(character: str) -> str:
     if character.isascii():
         return character
     words = unicodedata.name(character).split()
-    mark = next(i for i, word in enumerate(words) if word in {"LETTER", "CHARACTER"})
-    return "-".join(words[mark + 1 :]).lower()
+    mark = next((i for i, word in enumerate(words) if word in {"LETTER", "CHARACTER", "SYLLABLE"}), -1)
+    return "-".join(words[mark + 1 :]).lower() if mark >= 0 else f"u{ord(character):04x}"
 
 
 def glyphs(files: Iterable[Path], characters: str) -> Iterator[Picture]:
@@ -48,11 +48,11 @@ def _of_font(file: Path, characters: str) -> list[Picture]:
     if any(ord(character) not in table for character in characters):
         return []
     font = ImageFont.truetype(_as_truetype(file), HIGH)
-    missing = _draw(font, UNASSIGNED)
+    missing = drawn(font, UNASSIGNED)
     marks = {missing.tobytes()} if missing else set()
     found = []
     for character in characters:
-        image = _draw(font, character)
+        image = drawn(font, character)
         if image is None or image.tobytes() in marks:
             return []
         found.append(Picture(name_of(character), file.stem, image))
@@ -69,7 +69,8 @@ def _as_truetype(file: Path) -> io.BytesIO:
     return plain
 
 
-def _draw(font: ImageFont.FreeTypeFont, character: str) -> Image.Image | None:
+def drawn(font: ImageFont.FreeTypeFont, character: str) -> Image.Image | None:
+    """Return one character as a picture, or None when the font draws nothing for it."""
     page = Image.new("L", (4 * HIGH, 4 * HIGH), 0)
     ImageDraw.Draw(page).text((1.5 * HIGH, 1.5 * HIGH), character, fill=255, font=font)
     box = page.getbbox()

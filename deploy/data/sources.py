@@ -11,7 +11,7 @@ import random
 import re
 import struct
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -119,17 +119,22 @@ def letters(
 ) -> Iterator[Picture]:
     """Yield characters drawn in the fonts of some Debian packages, at most so many font files of each."""
     for package in packages:
-        folder = fetch.apt(work, f"fonts-{package}") / "usr/share/fonts"
+        folder = fetch.apt(work, package if package.startswith("culmus") else f"fonts-{package}") / "usr/share/fonts"
         files = glyphs.font_files(folder, most=most, pattern=pattern)
         yield from glyphs.glyphs((file for file in files if file.stem not in fonts.UNREADABLE), characters)
 
 
-def thai(work: Path, characters: str) -> Iterator[Picture]:
-    """Yield Thai characters drawn in open web fonts, upright and slanted, in three weights where there are three."""
-    for package, version in fonts.THAI.items():
+def webfonts(work: Path, packages: Mapping[str, str], subset: str, characters: str) -> Iterator[Picture]:
+    """Yield characters drawn in open web fonts, upright and slanted, in three weights where there are three."""
+    for package, version in packages.items():
         folder = fetch.npm(work, f"@fontsource/{package}", version) / "files"
-        files = glyphs.font_files(folder, most=20, pattern="*-thai-[247]00-*.woff")
+        files = glyphs.font_files(folder, most=20, pattern=f"*-{subset}-[247]00-*.woff")
         yield from glyphs.glyphs(files, characters)
+
+
+def thai(work: Path, characters: str) -> Iterator[Picture]:
+    """Yield Thai characters drawn in open web fonts."""
+    yield from webfonts(work, fonts.THAI, "thai", characters)
 
 
 def photos(work: Path) -> dict[str, Path]:
@@ -142,10 +147,10 @@ def photos(work: Path) -> dict[str, Path]:
 
 
 def patches(work: Path, names: Sequence[str], *, wanted: int) -> Iterator[Picture]:
-    """Yield the squares of the finest grid that cuts a photo into at least so many; the group is the grid's row."""
+    """Yield the squares of some bundled photos, at least so many of each."""
     files = photos(work)
     for name in names:
-        yield from _grid(name, Image.open(files[name]).convert("RGB"), wanted)
+        yield from squares(name, Image.open(files[name]).convert("RGB"), wanted)
 
 
 def scenery(work: Path, *, wanted: int) -> Iterator[Picture]:
@@ -153,7 +158,7 @@ def scenery(work: Path, *, wanted: int) -> Iterator[Picture]:
     for name, file in sorted(_backgrounds(work).items()):
         image = Image.open(file).convert("RGB")
         image.thumbnail((1920, 1920))
-        yield from _grid(name, image, wanted)
+        yield from squares(name, image, wanted)
 
 
 def _backgrounds(work: Path) -> dict[str, Path]:
@@ -169,7 +174,7 @@ def _backgrounds(work: Path) -> dict[str, Path]:
     return found
 
 
-def _grid(label: str, image: Image.Image, wanted: int) -> Iterator[Picture]:
+def squares(label: str, image: Image.Image, wanted: int) -> Iterator[Picture]:
     """The squares of the finest grid that cuts the picture into at least so many; the group is the grid's row."""
     side = max(s for s in range(8, min(image.size) + 1) if (image.width // s) * (image.height // s) >= wanted)
     for row in range(image.height // side):

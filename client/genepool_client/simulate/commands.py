@@ -35,9 +35,23 @@ def simulate(
     finetune: Annotated[int, typer.Option("--finetune", min=0, help="Steps of fine-tuning; 0: none.")] = 30,
     parallel: Annotated[int, typer.Option("--parallel", min=1, help="Processes that work at the same time.")] = 2,
     steps: Annotated[int, typer.Option("--steps", min=0, help="Steps of a site; 0: by its images.")] = 0,
+    benchmark: Annotated[
+        bool, typer.Option("--benchmark", help="Measure the method against every control; resumable. See --quick.")
+    ] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="With --benchmark: a few minutes instead of about two hours.")
+    ] = False,
+    processes: Annotated[int, typer.Option("--processes", min=1, help="With --benchmark: how many compute.")] = 2,
     as_json: terminal.JsonOption = False,
 ) -> None:
-    """Play many sites, a pool and a consumer on this machine, and write a report with pictures."""
+    """Play many sites, a pool and a consumer on this machine, and write a report with pictures.
+
+    With --benchmark: no pool server, but every control beside TALS, into bench.json, bench.md and plots. Of the other
+    options it takes --data, --report, --blueprint, --steps and --json.
+    """
+    if benchmark:
+        _benchmark(report, data or [], blueprint, processes, steps, quick=quick, as_json=as_json)
+        return
     from genepool_client.simulate import summary
     from genepool_client.simulate.cast import Options
     from genepool_client.simulate.story import play
@@ -62,3 +76,16 @@ def simulate(
         terminal.answer({"report": str(report / "report.html")}, as_json=True)
         return
     summary.show(made, report)
+
+
+def _benchmark(
+    folder: Path, data: list[Path], blueprint: str, processes: int, steps: int, *, quick: bool, as_json: bool
+) -> None:
+    from genepool_client.simulate.benchmark import run
+    from genepool_client.simulate.watch import Watch
+
+    made = run.run(folder, data, blueprint, processes, Watch(terminal.progress), small=quick, steps=steps)
+    if as_json:
+        terminal.answer({"report": str(folder / "bench.json")}, as_json=True)
+        return
+    run.show(made, folder)

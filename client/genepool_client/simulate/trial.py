@@ -1,6 +1,6 @@
 """One measurement: a starting point, a size, a few labelled images, and its accuracy before and after training."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,32 +78,57 @@ def random_pool(deltas: Deltas, rng: int) -> dict[str, algebra.Stored]:
 def measure(
     blueprint: Blueprint, size: Size, weights: net.Weights, episode: Episode, steps: int, batch: int = 25
 ) -> Outcome:
-    """Accuracy before, and after `steps` steps of training everything on the support set (None for no steps).
+    """Accuracy before, and after `steps` steps of training everything on the support set (None for no steps)."""
+    before, *after = accuracies(blueprint, size, weights, episode, (0, steps) if steps else (0,), batch=batch)
+    return Outcome(before, after[0] if after else None)
 
-    Every starting point gets the same head rule, steps, batches and learning rates.
+
+def accuracies(
+    blueprint: Blueprint,
+    size: Size,
+    weights: net.Weights,
+    episode: Episode,
+    budgets: Sequence[int],
+    *,
+    batch: int = 25,
+    lr: float = 3e-4,
+) -> list[float]:
+    """Accuracy after each number of training steps, every time from the start: a budget is a schedule of its own.
+
+    Every starting point gets the same closed-form head, steps, batches and learning rates.
     """
     found = net.embed(blueprint, size, weights, episode.support)
     head = fit_head(found.numpy(), episode.support_labels)
-    params = {name: tensor.clone() for name, tensor in weights.items()}
-    params["head.weight"] = torch.from_numpy(head.weight)
-    params["head.bias"] = torch.from_numpy(head.bias)
-    before = _accuracy(blueprint, size, params, episode)
-    if steps == 0:
-        return Outcome(before, None)
-    _train(blueprint, size, params, episode, steps, batch)
-    return Outcome(before, _accuracy(blueprint, size, params, episode))
+    start = {
+        **weights,
+        "head.weight": torch.from_numpy(head.weight),
+        "head.bias": torch.from_numpy(head.bias),
+    }
+    out = []
+    for steps in budgets:
+        params = {name: tensor.clone() for name, tensor in start.items()}
+        if steps:
+            _train(blueprint, size, params, episode, steps, batch, lr)
+        out.append(_accuracy(blueprint, size, params, episode))
+    return out
 
 
 def _train(
-    blueprint: Blueprint, size: Size, params: dict[str, torch.Tensor], episode: Episode, steps: int, batch: int
+    blueprint: Blueprint,
+    size: Size,
+    params: dict[str, torch.Tensor],
+    episode: Episode,
+    steps: int,
+    batch: int,
+    lr: float,
 ) -> None:
     rng = torch.Generator().manual_seed(episode.draw)
     images = pixels.to_images(blueprint, episode.support)
     labels = torch.from_numpy(episode.support_labels)
     for tensor in params.values():
         tensor.requires_grad_()
-    optimizer = torch.optim.AdamW(params.values(), lr=3e-4, betas=(0.9, 0.98), weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-4, total_steps=steps + 1, pct_start=0.2)
+    optimizer = torch.optim.AdamW(params.values(), lr=lr, betas=(0.9, 0.98), weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps + 1, pct_start=0.2)
     for _ in range(steps):
         chosen = torch.randperm(len(images), generator=rng)[:batch]
         patches = pixels.to_patches(blueprint, pixels.augment(images[chosen], rng))

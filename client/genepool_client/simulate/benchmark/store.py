@@ -1,0 +1,99 @@
+"""What was computed, under a key of everything that it depends on.
+
+An interrupted benchmark goes on; a changed step computes itself and what needs it again, and nothing else.
+"""
+
+import ast
+import hashlib
+import inspect
+import io
+import json
+import shutil
+import sys
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from genepool_client.transport.durable import write_atomic
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+def content_key(step: str, **inputs: object) -> str:
+    """Hex SHA-256 over a step's name and its inputs (JSON values; everything else by its text)."""
+    text = json.dumps([step, inputs], sort_keys=True, default=str, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+_FOLLOWED: Final = ("genepool_client.site.", "genepool_protocol.learngene.", "genepool_protocol.selection.")
+"""Imports that are part of a step's version; what only talks, stores or signs is not."""
+
+
+@cache
+def code_digest(*modules: ModuleType) -> str:
+    """Hex SHA-256 over the sources of modules, and of the method's modules that they import: the version of a step."""
+    sources: dict[str, str] = {}
+    left = [*modules]
+    while left:
+        module = left.pop()
+        if module.__name__ not in sources:
+            sources[module.__name__] = inspect.getsource(module)
+            left += [sys.modules[name] for name in _imported(sources[module.__name__]) if name in sys.modules]
+    return hashlib.sha256(json.dumps(sources, sort_keys=True).encode()).hexdigest()
+
+
+def _imported(source: str) -> list[str]:
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+    return [name for name in found if name.startswith(_FOLLOWED)]
+
+
+class Store:
+    """A folder of results by content key: `.json` records and `.npz` arrays, each whole or not there."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        root.mkdir(parents=True, exist_ok=True)
+
+    def path(self, key: str, suffix: str) -> Path:
+        """Where a result lies."""
+        return self.root / key[:2] / f"{key}{suffix}"
+
+    def has(self, key: str) -> bool:
+        """Whether a step is finished: its record is written last."""
+        return self.path(key, ".json").exists()
+
+    def record(self, key: str) -> dict[str, Any]:
+        """The record of a finished step."""
+        found: dict[str, Any] = json.loads(self.path(key, ".json").read_bytes())
+        return found
+
+    def arrays(self, key: str) -> Arrays:
+        """The arrays of a finished step."""
+        with np.load(self.path(key, ".npz"), allow_pickle=False) as found:
+            return {name: found[name] for name in found.files}
+
+    def put(self, key: str, record: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]] | None = None) -> None:
+        """Keep a step's result; its checkpoints are no longer needed."""
+        self.path(key, "").parent.mkdir(exist_ok=True)
+        if arrays is not None:
+            buffer = io.BytesIO()
+            np.savez(buffer, allow_pickle=False, **arrays)
+            write_atomic(self.path(key, ".npz"), buffer.getvalue())
+        write_atomic(self.path(key, ".json"), json.dumps(record).encode())
+        shutil.rmtree(self.root / "work" / key, ignore_errors=True)
+
+    def work(self, key: str) -> Path:
+        """A folder for the checkpoints of an unfinished step."""
+        folder = self.root / "work" / key
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
