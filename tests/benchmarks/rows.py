@@ -157,7 +157,7 @@ def selecting(quick: bool) -> Row:
 
     def run() -> tals.Selection:
         task = task_key.task_key(blueprint, seed, pixels)
-        return tals.select(task, members, evaluator, labelled=True)
+        return tals.select(task, members, evaluator, labels=labels)
 
     (seconds,) = paired(1, run, clock=_CPU)
     detail = f"{seconds:.2f} CPU s on one core; scoring is spread over both"

@@ -51,7 +51,7 @@ def at_home(world, support, *, labelled: bool = True) -> tals.Selection:
         task_key(blueprint, weights, pixels),
         [Member(found.contribution_id, key) for found, key in keys],
         tals.Local(scorer, slices),
-        labelled=labelled,
+        labels=np.asarray(labels) if labelled else None,
     )
 
 

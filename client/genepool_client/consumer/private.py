@@ -71,7 +71,7 @@ def select(
 
         evaluator = _Home(blueprint, gene, support, slices, progress)
         try:
-            answer = tals.select(task, members, evaluator, labelled=support.labels is not None, progress=progress)
+            answer = tals.select(task, members, evaluator, labels=support.labels, progress=progress)
         except Refused as exc:
             raise explain_empty(exc, licenses) from exc
     return Selection.of_tals(blueprint.name, answer, entries)

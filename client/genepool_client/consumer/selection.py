@@ -28,7 +28,7 @@ class Candidate:
         license: SPDX.
         images: how many images the site says it was made from.
         key_distance: from its key to the task's.
-        rank: mean rank, 1 is best.
+        place: by key distance, 1 is the nearest.
         knn: leave-one-out accuracy of nearest neighbours on its features.
         lda: the same of linear discriminant analysis.
         logme: log maximum evidence.
@@ -40,7 +40,7 @@ class Candidate:
     license: str
     images: int
     key_distance: float
-    rank: float
+    place: int
     knn: float | None
     lda: float | None
     logme: float | None
@@ -56,7 +56,7 @@ class Selection:
         mode: who computed.
         choice: "seed", "single" or "combination".
         weights: (contribution id, thousandths), sorted by id; empty for the seed.
-        candidates: best rank first.
+        candidates: nearest key first.
         reason: one sentence.
         kernel: which arithmetic scored.
         snapshot: hex SHA-256 over the sorted ids that were considered.
@@ -95,7 +95,7 @@ class Selection:
         """The answer that was computed at home."""
         weights = dict(answer.weights)
         found = tuple(
-            _candidate(entries[one.contribution_id], one.key_distance, one.rank, one.score, weights)
+            _candidate(entries[one.contribution_id], one.key_distance, one.place, one.score, weights)
             for one in answer.candidates
         )
         return cls(
@@ -115,7 +115,7 @@ class Selection:
         )
         weights = dict(mixture)
         found = tuple(
-            _candidate(one.entry, one.key_distance, one.rank, one if one.shortlisted else None, weights)
+            _candidate(one.entry, one.key_distance, one.place, one if one.shortlisted else None, weights)
             for one in message.candidates
         )
         return cls(
@@ -126,7 +126,7 @@ class Selection:
 def _candidate(
     entry: types_pb2.Entry,
     distance: float,
-    rank: float,
+    place: int,
     score: "Score | consume_pb2.Candidate | None",
     weights: Mapping[str, int],
 ) -> Candidate:
@@ -136,7 +136,7 @@ def _candidate(
         license=entry.license,
         images=entry.image_count,
         key_distance=distance,
-        rank=rank,
+        place=place,
         knn=score.knn if score else None,
         lda=score.lda if score else None,
         logme=score.logme if score else None,

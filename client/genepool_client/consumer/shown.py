@@ -24,7 +24,7 @@ def candidates(answer: Selection) -> Table:
             "knn": _score(one.knn),
             "lda": _score(one.lda),
             "logme": _score(one.logme),
-            "rank": f"{one.rank:.2f}",
+            "place": str(one.place),
         }
         for one in answer.candidates
     ]

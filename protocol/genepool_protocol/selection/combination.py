@@ -1,9 +1,9 @@
-"""Stage C: mixtures of several learngenes that the guard may choose from.
+"""Stage C: which mixtures of learngenes may be the answer.
 
-Two come from what stages A and B know: the mean of the best few, and a mixture by nearness of keys. The third is
-searched for: a Frank-Wolfe walk over all candidates (Jaggi 2013; for merging models: Chen et al., ICCV 2025). Each step
-asks for the slope of the left-out error along every learngene, which is one backward pass and an inner product per
-learngene because descending is linear, and goes towards the steepest one as far as the error says.
+`by_nearness` is what the keys say. `walk` searches: Frank-Wolfe over all candidates (Jaggi 2013; for merging models:
+Chen et al., ICCV 2025). Each step asks for the slope of the left-out error along every learngene, which is one backward
+pass and an inner product per learngene because descending is linear, and goes towards the steepest one as far as the
+error says.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,6 +22,15 @@ _STRIDES: Final = (500, 250, 125)
 """Shares of the way to a learngene, in thousandths, that one step may go."""
 
 _MOST_STEPS: Final = 8
+
+_NEAREST: Final = 3
+"""Learngenes in a mixture by nearness, at most."""
+
+_LEAD: Final = 0.2
+"""A key that is nearer than the next by more than this answers alone."""
+
+_HALVING: Final = 0.1
+
 _PLACES: Final = 9
 
 
@@ -47,20 +56,20 @@ def mixture(weights: dict[str, int]) -> Mixture:
     return tuple(sorted((name, milli) for name, milli in weights.items() if milli))
 
 
-def averages(ranked: Sequence[str]) -> list[Mixture]:
-    """The means of the best two and of the best three."""
-    return [mixture(dict.fromkeys(ranked[:k], _WHOLE // k)) for k in (2, 3) if k <= len(ranked)]
+def by_nearness(distances: Sequence[tuple[str, float]]) -> Mixture:
+    """What the keys say: the nearest learngene where it leads clearly, else a mixture of the nearest three.
 
+    In a mixture a learngene's weight halves with every tenth that its key is farther.
 
-def by_nearness(distances: Sequence[tuple[str, float]], most: int = 3) -> list[Mixture]:
-    """A mixture of the nearest few, a learngene's weight halving with every tenth that its key is farther."""
-    nearest = sorted(distances, key=lambda pair: (round(pair[1], 6), pair[0]))[:most]
-    if len(nearest) < 2:
-        return []
-    raw = np.array([2.0 ** (-10 * (distance - nearest[0][1])) for _, distance in nearest])
+    Args:
+        distances: (contribution id, distance), at least one.
+    """
+    nearest = sorted(distances, key=lambda pair: (round(pair[1], _PLACES), pair[0]))[:_NEAREST]
+    if len(nearest) == 1 or nearest[1][1] - nearest[0][1] > _LEAD:
+        return single(nearest[0][0])
+    raw = np.array([2.0 ** (-(distance - nearest[0][1]) / _HALVING) for _, distance in nearest])
     shares = np.floor(_WHOLE * raw / raw.sum()).astype(int).tolist()
-    found = mixture(dict(zip((name for name, _ in nearest), shares, strict=True)))
-    return [found] if len(found) > 1 else []
+    return mixture(dict(zip((name for name, _ in nearest), shares, strict=True)))
 
 
 def walk(evaluator: Evaluator, ids: Sequence[str], start: Mixture, score: Score) -> list[tuple[Mixture, Score]]:

@@ -1,17 +1,21 @@
-"""Stage D: the simplest answer that is not clearly worse than the best one.
+"""Stage D: whoever holds the answer keeps it unless a challenger is clearly better on left-out images.
 
-Every mixture has been scored on the same left-out images, so differences are paired. The seed is the holder unless the
-best learngene's key is near: then the key has spoken for the learngene, and the seed must beat it. Whoever challenges
-the holder must lower the left-out error by more than one standard error of the difference; so must combinations.
+All are scored on the same left-out images, so differences are paired. The key decides who holds: the nearest learngenes
+where the task is like one that the pool has seen, else the seed. Keys find the right site in tasks of five images
+where left-out errors are noise, so a challenger must lower the error by two standard errors of the difference.
 """
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 
 from genepool_protocol.selection.scoring import Score
 
-_PLACES = 6
+CLEARLY: Final = 2.0
+"""Standard errors by which a challenger must be better."""
+
+_PLACES: Final = 6
 
 
 def gain(challenger: Score, holder: Score) -> tuple[float, float]:
@@ -21,27 +25,16 @@ def gain(challenger: Score, holder: Score) -> tuple[float, float]:
     return float(difference.mean()), deviation / max(len(difference), 1) ** 0.5
 
 
-def choose(seed: Score, single: Score, combinations: Sequence[Score], *, near: bool) -> tuple[int, str]:
-    """Which to take: 0 is the seed, 1 the single learngene, 2 and up the combinations; and why, in one sentence.
+def choose(holder: Score, challengers: Sequence[Score]) -> tuple[int, str]:
+    """Which to take, 0 being the holder and 1 and up the challengers, simplest first; and what decided.
 
-    Args:
-        seed: the seed's score.
-        single: of the best learngene.
-        combinations: of the mixtures that stage C proposed, simplest first.
-        near: whether the best learngene's key is near the task's.
+    A challenger that takes over is the holder for those after it.
     """
-    scores = [seed, single, *combinations]
-    chosen = 1 if near else 0
-    why = (
-        "its key is near and the seed is not clearly better on left-out images"
-        if near
-        else "nothing beat the seed by more than one standard error on left-out images"
-    )
-    for index in [1 - chosen, *range(2, len(scores))]:
+    scores = [holder, *challengers]
+    chosen, why = 0, "nothing is clearly better on left-out images"
+    for index in range(1, len(scores)):
         mean, error = gain(scores[index], scores[chosen])
-        if round(mean - error, _PLACES) > 0:
+        if round(mean - CLEARLY * error, _PLACES) > 0:
             chosen = index
-            why = f"it lowers the left-out error by {mean:.3f} (standard error {error:.3f}) against the simpler choice"
-            if index == 0:
-                why = f"the seed's left-out error is lower by {mean:.3f} (standard error {error:.3f})"
+            why = f"it lowers the left-out error by {mean:.3f} (standard error {error:.3f}) against what the keys say"
     return chosen, why

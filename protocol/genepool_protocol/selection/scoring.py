@@ -1,11 +1,10 @@
 """Stage B: how well features separate a small support set, without training anything.
 
-Leave-one-out k-nearest neighbours, the regularised discriminant on left-out images, and LogME. No single
-score wins everywhere, so the ranks are averaged (see `ranks`). Ties and rounding are the same on every machine: scores
-are rounded before they are compared.
+Leave-one-out k-nearest neighbours, the regularised discriminant on left-out images, and LogME. The discriminant's
+errors decide, because it is the head that a descendant starts from; the others are reasons for a person. Ties and
+rounding are the same on every machine: scores are rounded before they are compared.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,28 +94,3 @@ def logme(x: Array, labels: Labels) -> float:
         evidence -= 0.5 * (np.log(alpha + beta * sigma).sum() + (width - len(sigma)) * np.log(alpha))
         total += float(evidence - beta / 2 * res2 - alpha / 2 * m2) / n
     return total / classes
-
-
-def rank(scores: Sequence[Score], distances: Sequence[float]) -> list[float]:
-    """The place of every candidate: the mean of its ranks in each score and, weighing as much as those, in the key.
-
-    Args:
-        scores: of every candidate.
-        distances: of their keys from the task's.
-    """
-    nearness = [-distance for distance in distances]
-    columns = [[s.knn for s in scores], [s.lda for s in scores], [s.logme for s in scores]]
-    if scores and not scores[0].errors:
-        columns = []
-    return ranks([*columns, *[nearness] * max(1, len(columns))])
-
-
-def ranks(columns: Sequence[Sequence[float]]) -> list[float]:
-    """Mean rank of every candidate over the columns (higher is better in each; 1 is best; ties share their mean)."""
-    total = np.zeros(len(columns[0]))
-    for column in columns:
-        values = np.round(np.asarray(column, dtype=np.float64), _PLACES)
-        better = (values[None, :] > values[:, None]).sum(axis=1)
-        equal = (values[None, :] == values[:, None]).sum(axis=1)
-        total += better + (equal + 1) / 2
-    return [float(value) for value in np.round(total / len(columns), _PLACES)]

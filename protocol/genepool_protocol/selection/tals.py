@@ -1,11 +1,11 @@
 """TALS, the Task-Adaptive Learngene Selector: support set + pool -> sparse weights, with reasons.
 
-Stages: A retrieves by key, B scores and ranks, C searches for combinations, D guards. The same function runs on the
+Stages: A retrieves by key, B scores the nearest, C searches for combinations, D guards. The same function runs on the
 pool's actors and at home; only the `Evaluator`, which turns mixtures into scores and slopes, is handed in.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -34,12 +34,12 @@ _BATCH: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """What TALS found out about one contribution; scores are None where stage B did not look."""
+    """What TALS found out about one contribution; the score is None where stage B did not look."""
 
     contribution_id: str
     key_distance: float
+    place: int  # by key, 1 is the nearest
     score: Score | None = None
-    rank: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Selection:
     Attributes:
         choice: "seed", "single" or "combination".
         weights: the mixture to descend from; empty for the seed.
-        candidates: all members that stage A kept, best rank first.
+        candidates: all members that stage A kept, nearest key first.
         reason: one sentence for a person.
         kernel: which arithmetic scored.
         snapshot: hex SHA-256 over the sorted ids that were considered.
@@ -95,7 +95,7 @@ def select(
     members: Sequence[Member],
     evaluator: Evaluator,
     *,
-    labelled: bool,
+    labels: Labels | None,
     progress: Progress = lambda _stage, _done, _total: None,
 ) -> Selection:
     """Choose a sparse combination of learngenes for a task.
@@ -103,8 +103,8 @@ def select(
     Args:
         task: the support set's key.
         members: the pool's active contributions.
-        evaluator: scores mixtures on the support set; only asked for labelled sets.
-        labelled: whether the support set has labels.
+        evaluator: scores mixtures on the support set; only asked where images can be left out.
+        labels: of the support set, see `check_support`.
         progress: called with (stage, done, total).
 
     Raises:
@@ -117,58 +117,41 @@ def select(
     kept = retrieve(task, members, LIMITS.short_list)
     progress("retrieve", len(kept), len(members))
     shot = snapshot(member.contribution_id for member in members)
-    seed_score, candidates = None, [Candidate(name, distance, rank=i + 1.0) for i, (name, distance) in enumerate(kept)]
-    if labelled:
-        seed_score, candidates = _scored(kept, evaluator, progress)
-    if seed_score is None or not seed_score.errors:
-        choice, weights, why = _by_key(candidates[0], labelled=labelled)
+    candidates = [Candidate(name, distance, place) for place, (name, distance) in enumerate(kept, start=1)]
+    says, near = combination.by_nearness(kept), kept[0][1] <= FAR
+    chosen = says if near else ()
+    if labels is None:
+        why = "without labels nothing is scored"
+    elif not discriminant.can_leave_out(torch.from_numpy(labels)):
+        why = "with one image a class nothing can be left out and scored"
     else:
-        choice, weights, why = _guarded(seed_score, candidates, evaluator, progress)
-    return Selection(choice, weights, tuple(candidates), why, KERNEL, shot)
+        chosen, why, candidates = _searched(chosen, candidates, evaluator, progress)
+    where = f"the nearest key is at {kept[0][1]:.2f}" + ("" if near else ", which is far")
+    kind = "seed" if not chosen else "single" if chosen == single(chosen[0][0]) else "combination"
+    return Selection(kind, chosen, tuple(candidates), f"{where}; {why}", KERNEL, shot)
 
 
-def _scored(
-    kept: Sequence[tuple[str, float]], evaluator: Evaluator, progress: Progress
-) -> tuple[Score, list[Candidate]]:
-    """Stage B: the seed's score, and the candidates, best first."""
-    scores: list[Score] = []
-    for result in evaluator.scores([(), *(single(name) for name, _ in kept)]):
-        scores.append(result)
-        progress("score", len(scores) - 1, len(kept))
-    distances = [distance for _, distance in kept]
-    rank = scoring.rank(scores[1:], distances)
-    found = [Candidate(name, d, s, r) for (name, d), s, r in zip(kept, scores[1:], rank, strict=True)]
-    return scores[0], sorted(found, key=lambda c: (c.rank, round(c.key_distance, 6), c.contribution_id))
-
-
-def _by_key(nearest: Candidate, *, labelled: bool) -> tuple[str, Mixture, str]:
-    """The choice when nothing could be left out and scored."""
-    why = (
-        "with one image a class nothing can be left out and scored" if labelled else "without labels nothing is scored"
-    )
-    if nearest.key_distance > FAR:
-        return "seed", (), f"{why}, and no key is near (the nearest at {nearest.key_distance:.2f})"
-    return "single", single(nearest.contribution_id), f"its key is the nearest ({nearest.key_distance:.2f}); {why}"
-
-
-def _guarded(
-    seed_score: Score, candidates: Sequence[Candidate], evaluator: Evaluator, progress: Progress
-) -> tuple[str, Mixture, str]:
-    """Stages C and D."""
-    best = candidates[0]
-    assert best.score is not None  # noqa: S101 - every kept member was scored
-    near = best.key_distance <= FAR
-    ids = [candidate.contribution_id for candidate in candidates]
-    proposals = combination.averages(ids)
-    proposals += combination.by_nearness([(c.contribution_id, c.key_distance) for c in candidates])
-    combined = list(zip(proposals, evaluator.scores(proposals), strict=True)) if proposals else []
+def _searched(
+    holder: Mixture, candidates: Sequence[Candidate], evaluator: Evaluator, progress: Progress
+) -> tuple[Mixture, str, list[Candidate]]:
+    """Stages B to D: the mixture, what decided, and the candidates with the scores of the nearest."""
+    nearest = [candidate.contribution_id for candidate in candidates[: LIMITS.scored]]
+    asked = list(dict.fromkeys([holder, (), *map(single, nearest)]))
+    scores: dict[Mixture, Score] = {}
+    for mixture, score in zip(asked, evaluator.scores(asked), strict=True):
+        scores[mixture] = score
+        progress("score", len(scores), len(asked))
+    best = min(map(single, nearest), key=lambda one: (round(float(np.mean(scores[one].errors)), 6), one))
     progress("search", 0, 1)
-    start = [((), seed_score), (single(ids[0]), best.score)][guard.choose(seed_score, best.score, [], near=near)[0]]
-    combined += combination.walk(evaluator, ids, *start)[-1:]
-    progress("guard", len(combined), len(combined))
-    index, why = guard.choose(seed_score, best.score, [score for _, score in combined], near=near)
-    weights = [(), single(ids[0]), *(mixture for mixture, _ in combined)][index]
-    return ("seed", "single")[index] if index < 2 else "combination", weights, why
+    ids = [candidate.contribution_id for candidate in candidates]
+    path = combination.walk(evaluator, ids, holder, scores[holder])
+    scores.update(path)
+    challengers = list(dict.fromkeys([(), best, *(mixture for mixture, _ in path[-1:])]))
+    challengers = [mixture for mixture in challengers if mixture != holder]
+    index, why = guard.choose(scores[holder], [scores[mixture] for mixture in challengers])
+    progress("guard", len(challengers), len(challengers))
+    shown = [replace(one, score=scores.get(single(one.contribution_id))) for one in candidates]
+    return [holder, *challengers][index], why, shown
 
 
 @dataclass(frozen=True, slots=True)

@@ -226,7 +226,7 @@ class Candidate(google.protobuf.message.Message):
     KNN_FIELD_NUMBER: builtins.int
     LDA_FIELD_NUMBER: builtins.int
     LOGME_FIELD_NUMBER: builtins.int
-    RANK_FIELD_NUMBER: builtins.int
+    PLACE_FIELD_NUMBER: builtins.int
     SHORTLISTED_FIELD_NUMBER: builtins.int
     key_distance: builtins.float
     knn: builtins.float
@@ -234,8 +234,8 @@ class Candidate(google.protobuf.message.Message):
     lda: builtins.float
     """leave-one-out accuracy"""
     logme: builtins.float
-    rank: builtins.float
-    """mean rank, 1 is best"""
+    place: builtins.int
+    """by key distance, 1 is the nearest"""
     shortlisted: builtins.bool
     @property
     def entry(self) -> genepool_protocol.v1.types_pb2.Entry: ...
@@ -247,11 +247,11 @@ class Candidate(google.protobuf.message.Message):
         knn: builtins.float = ...,
         lda: builtins.float = ...,
         logme: builtins.float = ...,
-        rank: builtins.float = ...,
+        place: builtins.int = ...,
         shortlisted: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["entry", b"entry"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["entry", b"entry", "key_distance", b"key_distance", "knn", b"knn", "lda", b"lda", "logme", b"logme", "rank", b"rank", "shortlisted", b"shortlisted"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["entry", b"entry", "key_distance", b"key_distance", "knn", b"knn", "lda", b"lda", "logme", b"logme", "place", b"place", "shortlisted", b"shortlisted"]) -> None: ...
 
 Global___Candidate: typing_extensions.TypeAlias = Candidate
 

@@ -21,6 +21,7 @@ class Limits:
     members: int = 64  # learngenes in one combination
     weight_milli: int = 4000  # thousandths: the largest weight of a learngene, of either sign
     short_list: int = 64  # learngenes that stage A of TALS keeps
+    scored: int = 8  # learngenes that stage B of TALS scores
     open_uploads: int = 4  # unfinished uploads of one site
     nonce_seconds: int = 24 * 3600  # seconds that a nonce can be used
     fsync_bytes: int = 8 << 20  # bytes of an upload between two fsyncs

@@ -98,7 +98,9 @@ def selection_message(
 
 
 def _candidate(candidate: tals.Candidate, contribution: Contribution) -> consume_pb2.Candidate:
-    message = consume_pb2.Candidate(entry=entry(contribution), key_distance=candidate.key_distance, rank=candidate.rank)
+    message = consume_pb2.Candidate(
+        entry=entry(contribution), key_distance=candidate.key_distance, place=candidate.place
+    )
     if candidate.score is not None:
         message.knn, message.lda, message.logme = candidate.score.knn, candidate.score.lda, candidate.score.logme
         message.shortlisted = True

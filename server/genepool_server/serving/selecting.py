@@ -9,7 +9,7 @@ from typing import Any
 from genepool_protocol.selection import tals
 from genepool_protocol.selection.combination import Mixture
 from genepool_protocol.selection.retrieval import Member
-from genepool_protocol.selection.scoring import Score
+from genepool_protocol.selection.scoring import Labels, Score
 from genepool_protocol.selection.task_key import Key
 from genepool_server.serving.dispatcher import Dispatcher, Verb, split
 from genepool_server.serving.library import FileRef
@@ -95,7 +95,7 @@ async def select(
     members: Sequence[Member],
     files: Mapping[str, FileRef],
     *,
-    labelled: bool,
+    labels: Labels | None,
     progress: Progress,
 ) -> tals.Selection:
     """The selection for a shared support set.
@@ -106,7 +106,7 @@ async def select(
         support: the handle of a shared `worker.Support`.
         members: the pool's active contributions with their keys.
         files: the learngene file of each of them.
-        labelled: whether the support set has labels.
+        labels: of the support set, or None.
         progress: called on this event loop.
 
     Raises:
@@ -121,7 +121,7 @@ async def select(
         loop.call_soon_threadsafe(progress, stage, done, total)
 
     def run(task: Key) -> tals.Selection:
-        return tals.select(task, members, evaluation, labelled=labelled, progress=tell)
+        return tals.select(task, members, evaluation, labels=labels, progress=tell)
 
     try:
         task = await dispatcher.submit("task_key", support)

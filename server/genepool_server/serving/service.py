@@ -135,7 +135,7 @@ class Serving:
                     handle,
                     [Member(found.contribution_id, key) for found, key in entries],
                     {found.contribution_id: orders.file_of(found) for found, _ in entries},
-                    labelled=checked is not None,
+                    labels=checked,
                     progress=progress,
                 )
 

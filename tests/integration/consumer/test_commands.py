@@ -55,7 +55,7 @@ def test_select_answers_json_in_both_modes(run, to_pool, pictures):
         values.append(json.loads(out))
     assert values[0]["weights"] == values[1]["weights"]
     assert [value["mode"] for value in values] == ["private", "remote"]
-    assert {"site", "license", "key_distance", "knn", "lda", "logme", "rank", "weight"} <= set(
+    assert {"site", "license", "key_distance", "knn", "lda", "logme", "place", "weight"} <= set(
         values[0]["candidates"][0]
     )
 

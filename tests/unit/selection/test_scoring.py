@@ -78,9 +78,3 @@ def test_features_that_say_nothing_score_without_an_error(value):
     assert np.isfinite([found.knn, found.lda, found.logme, *found.errors]).all()
     x, _ = clouds(4, 2, 6, seed=9, spread=0.1)
     assert scoring.score(x.astype(np.float32), labels).logme > found.logme
-
-
-def test_ranks_average_over_columns_and_ties_share_their_mean():
-    assert scoring.ranks([[0.9, 0.5, 0.1], [0.1, 0.5, 0.9]]) == [2.0, 2.0, 2.0]
-    assert scoring.ranks([[1.0, 1.0, 0.0]]) == [1.5, 1.5, 3.0]
-    assert scoring.ranks([[0.30000000001, 0.3]]) == [1.5, 1.5]

@@ -214,7 +214,7 @@ def select(
     scorer = tals.Scorer(lab.blueprint, lab.seed_tensors, images, labels)
     kept = [name for name, _ in retrieval.retrieve(task, members, LIMITS.short_list)]
     thin = {name: net.as_tensors(thin_delta(lab, deltas[name])) for name in kept}
-    found = tals.select(task, members, tals.Local(scorer, thin), labelled=True)
+    found = tals.select(task, members, tals.Local(scorer, thin), labels=labels)
     return Answer(found.choice, found.weights, found.reason)
 
 
