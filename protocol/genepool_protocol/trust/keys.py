@@ -60,6 +60,21 @@ class VerifyingKey:
         return cls.of(key)
 
     @classmethod
+    def from_der(cls, spki: bytes) -> Self:
+        """The key in a DER SubjectPublicKeyInfo, which must be its one canonical form.
+
+        Raises:
+            InvalidInput: KEY_MALFORMED, it is no P-256 public key.
+        """
+        try:
+            key = cls.of(serialization.load_der_public_key(spki))
+        except (ValueError, UnsupportedAlgorithm) as exc:
+            raise InvalidInput("KEY_MALFORMED", "the key is not a DER public key") from exc
+        if key.spki != spki:
+            raise InvalidInput("KEY_MALFORMED", "the key is not in its canonical DER form")
+        return key
+
+    @classmethod
     def of(cls, key: object) -> Self:
         """The key of a `cryptography` public key.
 

@@ -1,7 +1,6 @@
 """fsck: everything that a pool's folder says, recomputed from bytes; it reads only, also beside a server.
 
-What the log holds is held against what was signed; rows and files against what the log holds. The state of a site or of
-a contribution is the operator's word and has no second source.
+What the log holds is held against what was signed; rows, states and files against what the log holds.
 """
 
 from collections.abc import Iterator
@@ -9,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from genepool_protocol.learngene.history import History
 from genepool_protocol.trust import checkpoint as heads
 from genepool_protocol.trust import digest
 from genepool_protocol.trust.keys import LogVerifier, VerifyingKey
@@ -20,6 +20,7 @@ from genepool_server.pool.evidence import Position, check_row
 from genepool_server.pool.folder import PoolFolder
 from genepool_server.pool.head import Head, Published
 from genepool_server.pool.ledger import Ledger
+from genepool_server.pool.view import Site
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,9 @@ def examine(folder: Path) -> Report:
             found = _read(ledger)
     except GenepoolError as exc:
         return Report([Problem(place.ledger.name, exc.reason, exc.message)])
-    problems = [*_settings(place, found), *_log_problems(found, published), *_row_problems(found)]
+    problems = [*_settings(place, found), *_log_problems(found, published)]
+    history = _replayed(place, found, problems)
+    problems += [*_row_problems(found, history), *_state_problems(found, history)]
     blobs = FolderBlobs(place.blobs)
     problems += _blob_problems(blobs, found)
     return Report(problems, _notes(blobs, found), len(found.rows), len(found.leaves))
@@ -90,6 +93,7 @@ class _Found:
     identity: site_rows.Identity
     log: LogVerifier
     pages: list[str]
+    sites: list[Site]
     keys: list[Any]  # rows of the tables
     leaves: list[Any]
     checkpoints: dict[int, str]
@@ -103,6 +107,7 @@ def _read(ledger: Ledger) -> _Found:
             identity,
             LogVerifier.parse(identity.log_vkey),
             sqlite.problems(tx),
+            site_rows.sites(tx),
             site_rows.raw_keys(tx),
             log_rows.raw(tx),
             log_rows.checkpoints(tx),
@@ -153,10 +158,39 @@ def _log_problems(found: _Found, published: Published) -> Iterator[Problem]:
                 yield Problem(f"checkpoint {size}", "LEDGER_INCONSISTENT", "it is not the head of the leaves")
 
 
-def _row_problems(found: _Found) -> Iterator[Problem]:
+def _replayed(place: PoolFolder, found: _Found, problems: list[Problem]) -> History | None:
+    """What the log says happened; None when the release key is not there to tell who may say so."""
+    try:
+        history = History(found.identity.origin, place.release_key().public)
+    except GenepoolError:
+        return None  # reported with the settings
+    for row in found.leaves:
+        problems += [
+            Problem(f"leaf {one.index}", one.reason, one.message) for one in history.take(row.body, row.payload)
+        ]
+    return history
+
+
+def _state_problems(found: _Found, history: History | None) -> Iterator[Problem]:
+    if history is None:
+        return
+    for site in found.sites:
+        logged = history.sites.get(site.name)
+        if site.keyid and (logged is None or logged.state != site.state or site.keyid not in logged.keyids):
+            yield Problem(f"site {site.name}", "LEDGER_INCONSISTENT", "its state or key is not what the log says")
+    for name in sorted(set(history.sites) - {site.name for site in found.sites if site.keyid}):
+        yield Problem(f"site {name}", "LEDGER_INCONSISTENT", "the log knows it, the ledger does not")
+    for row in found.rows:
+        standing = history.contributions.get(row.contribution_id)
+        if standing is None or (standing.index, standing.state) != (row.log_index, row.state):
+            where = f"contribution {row.contribution_id[:16]}"
+            yield Problem(where, "LEDGER_INCONSISTENT", "its state or index is not what the log says")
+
+
+def _row_problems(found: _Found, history: History | None) -> Iterator[Problem]:
     position = Position(found.identity.origin, found.log, {row.keyid: (row.site, row.pem) for row in found.keys})
-    if len(found.rows) != len(found.leaves):
-        message = f"there are {len(found.rows)} contributions and {len(found.leaves)} leaves"
+    if history is not None and len(found.rows) != len(history.contributions):
+        message = f"there are {len(found.rows)} contributions, and the log accepted {len(history.contributions)}"
         yield Problem("contribution", "LEDGER_INCONSISTENT", message)
     for row in found.rows:
         body = found.leaves[row.log_index].body if row.log_index < len(found.leaves) else b""

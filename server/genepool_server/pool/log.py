@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from genepool_protocol.trust import checkpoint as heads
+from genepool_protocol.trust import receipt
 from genepool_protocol.trust.checkpoint import Checkpoint
+from genepool_protocol.trust.envelope import Bundle, Verified
 from genepool_protocol.trust.keys import LogSigner, LogVerifier
 from genepool_protocol.trust.merkle import Tree, leaf_hash
 from genepool_protocol.wire.errors import Refused, StorageError, VerificationError
@@ -26,6 +28,7 @@ class Appended:
     """A leaf inside a transaction, with its proof under the head that the transaction stores."""
 
     index: int
+    body: bytes
     proof: list[bytes]
     head: Checkpoint
 
@@ -98,22 +101,27 @@ class Log:
                 raise
             self.publish()
 
-    def append(self, tx: Connection, body: bytes) -> Appended:
-        """Store a leaf and the signed head of the tree that ends with it.
+    def append(self, tx: Connection, verified: Verified) -> Appended:
+        """Store a statement's leaf and the signed head of the tree that ends with it.
 
         Args:
             tx: of `transaction`.
-            body: the leaf.
+            verified: the statement.
 
         Raises:
             StorageError: LEDGER_INCONSISTENT, the ledger holds other leaves than this process knows.
         """
+        body = receipt.leaf(verified)
         one = leaf_hash(body)
         index = self._tree.append(one)
         head = heads.sign(index + 1, self._tree.root(), self._signer)
-        log_rows.add_leaf(tx, index, body, one)
+        log_rows.add_leaf(tx, index, body, verified.payload, one)
         log_rows.add_checkpoint(tx, head.size, head.note)
-        return Appended(index, self._tree.inclusion(index, head.size), head)
+        return Appended(index, body, self._tree.inclusion(index, head.size), head)
+
+    def receipt(self, bundle: Bundle, entry: Appended) -> bytes:
+        """The proof that the log holds what was appended."""
+        return receipt.make(bundle, entry.body, entry.index, entry.proof, entry.head, self.key)
 
     def publish(self) -> None:
         """Make what is stored visible: needed again only after the lock store failed.

@@ -26,9 +26,16 @@ def leaves(tx: Connection, start: int, count: int) -> list[bytes]:
     return list(tx.execute(query).scalars())
 
 
-def add_leaf(tx: Connection, index: int, body: bytes, leaf_hash: bytes) -> None:
-    """A leaf; its index must be new."""
-    tx.execute(insert(schema.leaf).values(log_index=index, body=body, hash=leaf_hash))
+def statements(tx: Connection, start: int, count: int) -> list[bytes]:
+    """Signed statements of leaves [start, start + count)."""
+    index = schema.leaf.c.log_index
+    query = select(schema.leaf.c.payload).where(index >= start, index < start + count).order_by(index)
+    return list(tx.execute(query).scalars())
+
+
+def add_leaf(tx: Connection, index: int, body: bytes, payload: bytes, leaf_hash: bytes) -> None:
+    """A leaf and the statement that it is of; its index must be new."""
+    tx.execute(insert(schema.leaf).values(log_index=index, body=body, payload=payload, hash=leaf_hash))
 
 
 def add_checkpoint(tx: Connection, size: int, note: str) -> None:

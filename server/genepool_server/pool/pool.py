@@ -23,6 +23,7 @@ from genepool_server.pool.head import Head
 from genepool_server.pool.intake import Intake
 from genepool_server.pool.ledger import Ledger
 from genepool_server.pool.log import Log
+from genepool_server.pool.notary import Notary
 from genepool_server.pool.spool import Spool
 from genepool_server.pool.view import Contribution, LoadedBlueprint, Site
 
@@ -47,9 +48,12 @@ class Pool:
         self._blueprints = creation.load_blueprints(folder.blueprints)
         self._blobs = FolderBlobs(folder.blobs)
         self._log = Log(folder.log_signer(identity), ledger, Head(folder.head))
+        self._release_key = folder.release_key()
+        self._notary = Notary(self._log, self._release_key)
         self._intake = Intake(
             ledger=ledger,
             log=self._log,
+            notary=self._notary,
             spool=Spool(folder.spool),
             blobs=self._blobs,
             blueprints=self._blueprints,
@@ -57,7 +61,6 @@ class Pool:
             automatic=automatic,
         )
         self._intake.recover()
-        self._release_key = folder.release_key()
 
     @classmethod
     def create(cls, folder: Path, origin: str, blueprints: Sequence[Path]) -> None:
@@ -157,7 +160,7 @@ class Pool:
             VerificationError: INVITE_INVALID, the site or invitation is unknown or the MAC does not hold.
             Refused: INVITE_USED (with another key), KEY_IN_USE.
         """
-        return sites.enrol(self._ledger, site, invite_id, key_pem, mac)
+        return sites.enrol(self._notary, site, invite_id, key_pem, mac)
 
     def approve(self, site: str) -> Site:
         """PENDING or SUSPENDED -> ACTIVE.
@@ -166,7 +169,7 @@ class Pool:
             NotFound: SITE_UNKNOWN.
             Refused: STATE_TRANSITION.
         """
-        return sites.move(self._ledger, site, "ACTIVE")
+        return sites.move(self._notary, site, "ACTIVE")
 
     def suspend(self, site: str) -> Site:
         """ACTIVE -> SUSPENDED.
@@ -175,7 +178,7 @@ class Pool:
             NotFound: SITE_UNKNOWN.
             Refused: STATE_TRANSITION.
         """
-        return sites.move(self._ledger, site, "SUSPENDED")
+        return sites.move(self._notary, site, "SUSPENDED")
 
     def revoke(self, site: str) -> Site:
         """Any state but REVOKED -> REVOKED, for ever; what the site contributed before stays.
@@ -184,7 +187,7 @@ class Pool:
             NotFound: SITE_UNKNOWN.
             Refused: STATE_TRANSITION.
         """
-        return sites.move(self._ledger, site, "REVOKED")
+        return sites.move(self._notary, site, "REVOKED")
 
     # -- contributing (numbers of SPEC.md) -----------------------------------------------------------------------------
 
@@ -294,7 +297,7 @@ class Pool:
             NotFound: CONTRIBUTION_UNKNOWN.
             Refused: STATE_TRANSITION.
         """
-        decide(self._ledger, self.contribution(contribution_id), state, note)
+        decide(self._notary, self.contribution(contribution_id), state, note)
         return self.contribution(contribution_id)
 
     def active(self, name: str, licenses: tuple[str, ...]) -> list[Contribution]:

@@ -14,7 +14,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Of these tables; kept in the database, raised with every change of them."""
 
 metadata: Final = MetaData()
@@ -61,6 +61,7 @@ leaf = _table(
     "leaf",
     Column("log_index", Integer, primary_key=True, autoincrement=False),
     Column("body", LargeBinary, nullable=False),
+    Column("payload", LargeBinary, nullable=False),  # the signed statement, of which the leaf holds the hash
     Column("hash", LargeBinary, nullable=False),
 )
 

@@ -172,14 +172,14 @@ def story(folder) -> list:
         said.append(operator.decide(first, "ACTIVE", "looks good").note)
         said.append(operator.decide(second, "REJECTED", "").state)
         said.append([(replace(one, path=one.path.relative_to(folder))) for one in operator.contributions()])
-        said += [operator.checkpoint(), list(operator.entries(1, 5))]
+        said += [operator.checkpoint().split("\n")[:2], len(operator.entries(1, 5))]  # roots depend on the clock
         for refused in (
             lambda: operator.approve("nobody"),
             lambda: operator.approve("west"),
             lambda: operator.invite("No Name", sites.NOW),
             lambda: operator.decide(second, "ACTIVE", ""),
             lambda: operator.decide("0" * 64, "ACTIVE", ""),
-            lambda: operator.entries(10, 1),
+            lambda: operator.entries(99, 1),
         ):
             with pytest.raises(GenepoolError) as caught:
                 refused()
@@ -221,7 +221,8 @@ def test_the_commands_operate_a_running_server(folder):
         assert (shown["contribution_id"], shown["state"], shown["note"]) == (first, "ACTIVE", "looks good")
         assert shown["manifest"]["site"] == "north"
         log = operate(folder, "log", "--last", "2")
-        assert [(one["index"], one["contribution_id"]) for one in log["entries"]] == [(1, second), (2, third)]
+        assert [one["kind"] for one in log["entries"]] == ["admitted", "rejected"]
+        assert [one["contribution_id"] for one in log["entries"]] == [first, second]
         assert failure(command("admit", second, "--dir", folder)) == (6, "STATE_TRANSITION")
 
 
