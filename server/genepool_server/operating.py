@@ -67,6 +67,10 @@ class Operator(Protocol):
         """Leaves of the log."""
         ...
 
+    def tile(self, path: str) -> bytes:
+        """A file of the log's static copy."""
+        ...
+
 
 @contextmanager
 def operate(folder: Path) -> Iterator[Operator]:
@@ -157,6 +161,10 @@ class RemoteOperator:
     def entries(self, start: int, count: int) -> list[bytes]:
         """See `Operator`."""
         return list(self._call(self._log.GetEntries, pool_pb2.GetEntriesRequest(start=start, count=count)).leaves)
+
+    def tile(self, path: str) -> bytes:
+        """See `Operator`."""
+        return b"".join(one.chunk for one in self._stream(self._log.GetTile, pool_pb2.GetTileRequest(path=path)))
 
     def _change(self, site: str, state: pb.SiteState.ValueType) -> Site:
         return states.site_of(self._call(self._operator.ChangeSite, op.ChangeSiteRequest(site=site, state=state)).site)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from genepool_protocol.learngene.manifest import BUNDLE_FILE, LEARNGENE_FILE, MANIFEST_FILE, SUBJECT
-from genepool_protocol.trust import events, receipt
+from genepool_protocol.trust import digest, events, receipt
 from genepool_protocol.trust.envelope import Verified
 from genepool_protocol.trust.events import Decision, Erasure, Event, SiteEvent, Withdrawal
 from genepool_protocol.trust.keys import VerifyingKey
@@ -195,3 +195,19 @@ def _kind(event: Event) -> str:
     if isinstance(event, Decision):
         return "admitted" if event.passed else "rejected"
     return "withdrawn" if isinstance(event, Withdrawal) else "erased"
+
+
+def described(payload: bytes) -> dict[str, str]:
+    """What a statement is about, for people; nothing of it is checked.
+
+    Raises:
+        InvalidInput: JSON_MALFORMED or STATEMENT_MALFORMED.
+    """
+    event = events.parse(payload)
+    if event is None:
+        found = digest.sha256_hex(payload)
+        return {"kind": "accepted", "about": found, "contribution_id": found, "time": ""}
+    if isinstance(event, SiteEvent):
+        return {"kind": _kind(event), "about": event.site, "contribution_id": "", "time": event.time}
+    found = str(getattr(event, "contribution_id", ""))
+    return {"kind": _kind(event), "about": found, "contribution_id": found, "time": event.time}

@@ -154,7 +154,7 @@ def parse(payload: bytes) -> Event | None:
         InvalidInput: JSON_MALFORMED; STATEMENT_MALFORMED, it is not written in the one way.
     """
     value = strict_json.loads(payload, max_bytes=LIMITS.bundle_bytes, what="statement")
-    kind = _KINDS.get(value.get("predicateType") if isinstance(value, dict) else None)
+    kind = _KINDS.get(str(value.get("predicateType"))) if isinstance(value, dict) else None
     if kind is None:
         return None
     try:

@@ -200,6 +200,37 @@ class GetEntriesResponse(google.protobuf.message.Message):
 Global___GetEntriesResponse: typing_extensions.TypeAlias = GetEntriesResponse
 
 @typing.final
+class GetTileRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: builtins.int
+    path: builtins.str
+    """tile/L/N, tile/entries/N or statements/N, with .p/W for one that is not full"""
+    def __init__(
+        self,
+        *,
+        path: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["path", b"path"]) -> None: ...
+
+Global___GetTileRequest: typing_extensions.TypeAlias = GetTileRequest
+
+@typing.final
+class GetTileResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CHUNK_FIELD_NUMBER: builtins.int
+    chunk: builtins.bytes
+    def __init__(
+        self,
+        *,
+        chunk: builtins.bytes = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["chunk", b"chunk"]) -> None: ...
+
+Global___GetTileResponse: typing_extensions.TypeAlias = GetTileResponse
+
+@typing.final
 class GetConsistencyRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 

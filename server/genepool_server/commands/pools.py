@@ -1,4 +1,4 @@
-"""init, serve, fsck and log: the pool as a whole."""
+"""init, serve and fsck: the pool as a whole."""
 
 import logging
 import sys
@@ -9,12 +9,12 @@ from typing import Annotated, Any
 import typer
 
 from genepool_protocol import terminal
-from genepool_server.commands.options import HERE, DirOption, FolderArgument
+from genepool_server.commands.options import FolderArgument
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (init, serve, fsck, log):
+    for command in (init, serve, fsck):
         app.command()(command)
 
 
@@ -81,11 +81,22 @@ def serve(
     app.serve(folder, settings, ready)
 
 
-def fsck(folder: FolderArgument, *, as_json: terminal.JsonOption = False) -> None:
-    """Recompute everything in the pool from its bytes; works beside a running server and changes nothing."""
+def fsck(
+    folder: FolderArgument,
+    *,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="First write again what follows from the ledger: the log's tiles.")
+    ] = False,
+    as_json: terminal.JsonOption = False,
+) -> None:
+    """Recompute everything in the pool from its bytes; works beside a running server and changes nothing by itself."""
     from genepool_protocol.wire.errors import StorageError
     from genepool_server.pool.fsck import examine
+    from genepool_server.pool.pool import Pool
 
+    if repair:
+        with Pool.open(folder) as pool:
+            pool.repair()
     found = examine(folder)
     lines = [f"{problem.where}: {problem.reason}: {problem.message}" for problem in found.problems]
     lines += [f"note: {note}" for note in found.notes]
@@ -93,29 +104,6 @@ def fsck(folder: FolderArgument, *, as_json: terminal.JsonOption = False) -> Non
     terminal.answer(asdict(found), as_json=as_json, text="\n".join(lines))
     if found.problems:
         raise typer.Exit(StorageError.exit_code)
-
-
-def log(
-    *,
-    directory: DirOption = HERE,
-    last: Annotated[int, typer.Option(help="How many of the last entries to show.", min=0, max=256)] = 10,
-    as_json: terminal.JsonOption = False,
-) -> None:
-    """Show the log's signed checkpoint and its last entries."""
-    from genepool_protocol.trust.receipt import leaf_payload_sha256
-    from genepool_server.operating import operate
-
-    with operate(directory) as operator:
-        checkpoint = operator.checkpoint()
-        size = int(checkpoint.split("\n")[1]) if checkpoint else 0
-        start = max(0, size - last)
-        leaves = operator.entries(start, size - start) if size > start else []
-    entries = [
-        {"index": start + place, "contribution_id": leaf_payload_sha256(raw)} for place, raw in enumerate(leaves)
-    ]
-    listing = "\n".join(f"{entry['index']:>8}  {entry['contribution_id']}" for entry in entries)
-    text = f"{checkpoint}\n{listing}" if checkpoint else "the log is empty"
-    terminal.answer({"size": size, "checkpoint": checkpoint, "entries": entries}, as_json=as_json, text=text)
 
 
 def _log_to_stderr() -> None:

@@ -1,10 +1,11 @@
 """LogService: the append-only log, for everybody."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Protocol
 
 from genepool_protocol.v1 import pool_pb2, pool_pb2_grpc
+from genepool_protocol.wire.limits import LIMITS
 
 
 class LogView(Protocol):
@@ -16,6 +17,14 @@ class LogView(Protocol):
 
     def entries(self, start: int, count: int) -> Sequence[bytes]:
         """Leaves from `start` on.
+
+        Raises:
+            Refused: LOG_RANGE.
+        """
+        ...
+
+    def tile(self, path: str) -> bytes:
+        """A file of the log's static copy.
 
         Raises:
             Refused: LOG_RANGE.
@@ -53,6 +62,16 @@ class LogServicer(pool_pb2_grpc.LogServiceServicer):
         """Leaves from a place on."""
         leaves = await asyncio.to_thread(self._log.entries, request.start, request.count)
         return pool_pb2.GetEntriesResponse(leaves=leaves)
+
+    async def GetTile(  # noqa: N802
+        self,
+        request: pool_pb2.GetTileRequest,
+        context: Any,  # noqa: ARG002 - the interface
+    ) -> AsyncIterator[pool_pb2.GetTileResponse]:
+        """A file of the log's static copy, in chunks."""
+        raw = await asyncio.to_thread(self._log.tile, request.path)
+        for start in range(0, len(raw), LIMITS.chunk_bytes):
+            yield pool_pb2.GetTileResponse(chunk=raw[start : start + LIMITS.chunk_bytes])
 
     async def GetConsistency(  # noqa: N802
         self,

@@ -44,6 +44,11 @@ class PoolFolder:
         return self.root / "log.size"
 
     @property
+    def tiles(self) -> Path:
+        """The log's full tiles, which follow from the ledger."""
+        return self.root / "tiles"
+
+    @property
     def blobs(self) -> Path:
         """Accepted weights."""
         return self.root / "blobs"

@@ -10,9 +10,10 @@ from typing import Any
 
 from genepool_protocol.learngene.history import History
 from genepool_protocol.trust import checkpoint as heads
-from genepool_protocol.trust import digest
+from genepool_protocol.trust import digest, tiles
 from genepool_protocol.trust.keys import LogVerifier, VerifyingKey
 from genepool_protocol.trust.merkle import Tree, leaf_hash
+from genepool_protocol.trust.tiles import Tile
 from genepool_protocol.wire.errors import GenepoolError
 from genepool_server.pool import contribution_rows, creation, log_rows, site_rows, sqlite
 from genepool_server.pool.blobs import FolderBlobs
@@ -20,6 +21,7 @@ from genepool_server.pool.evidence import Position, check_row
 from genepool_server.pool.folder import PoolFolder
 from genepool_server.pool.head import Head, Published
 from genepool_server.pool.ledger import Ledger
+from genepool_server.pool.tile_files import TileFiles
 from genepool_server.pool.view import Site
 
 
@@ -81,6 +83,7 @@ def examine(folder: Path) -> Report:
     problems = [*_settings(place, found), *_log_problems(found, published)]
     history = _replayed(place, found, problems)
     problems += [*_row_problems(found, history), *_state_problems(found, history)]
+    problems += _tile_problems(TileFiles(place.tiles), found, published)
     blobs = FolderBlobs(place.blobs)
     problems += _blob_problems(blobs, found)
     return Report(problems, _notes(blobs, found), len(found.rows), len(found.leaves))
@@ -185,6 +188,20 @@ def _state_problems(found: _Found, history: History | None) -> Iterator[Problem]
         if standing is None or (standing.index, standing.state) != (row.log_index, row.state):
             where = f"contribution {row.contribution_id[:16]}"
             yield Problem(where, "LEDGER_INCONSISTENT", "its state or index is not what the log says")
+
+
+def _tile_problems(files: TileFiles, found: _Found, published: Published) -> Iterator[Problem]:
+    tree = Tree(row.hash for row in found.leaves)
+
+    def content(tile: Tile) -> bytes:
+        if tile.level is not None:
+            return tiles.hashes(tree, tile)
+        rows = found.leaves[tile.start : tile.start + tile.width]
+        return tiles.bundle([row.body if tile.kind == "tile/entries" else row.payload for row in rows])
+
+    for tile in files.wrong(min(published.size, len(tree)), content):
+        message = "the file is missing or not what the ledger says; genepool-server fsck --repair writes it again"
+        yield Problem(tile.path, "LEDGER_INCONSISTENT", message)
 
 
 def _row_problems(found: _Found, history: History | None) -> Iterator[Problem]:

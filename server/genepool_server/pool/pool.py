@@ -25,6 +25,7 @@ from genepool_server.pool.ledger import Ledger
 from genepool_server.pool.log import Log
 from genepool_server.pool.notary import Notary
 from genepool_server.pool.spool import Spool
+from genepool_server.pool.tile_files import TileFiles
 from genepool_server.pool.view import Contribution, LoadedBlueprint, Site
 
 __all__ = ["Begun", "Committed", "Nonce", "Pool"]
@@ -47,7 +48,7 @@ class Pool:
             identity = site_rows.identity(tx)
         self._blueprints = creation.load_blueprints(folder.blueprints)
         self._blobs = FolderBlobs(folder.blobs)
-        self._log = Log(folder.log_signer(identity), ledger, Head(folder.head))
+        self._log = Log(folder.log_signer(identity), ledger, Head(folder.head), TileFiles(folder.tiles))
         self._release_key = folder.release_key()
         self._notary = Notary(self._log, self._release_key)
         self._intake = Intake(
@@ -339,6 +340,22 @@ class Pool:
             Refused: LOG_RANGE.
         """
         return self._log.entries(start, count)
+
+    def tile(self, path: str) -> bytes:
+        """A file of the log's static copy, by its path in C2SP tlog-tiles.
+
+        Raises:
+            Refused: LOG_RANGE.
+        """
+        return self._log.tile(path)
+
+    def repair(self) -> list[str]:
+        """Write again the files that follow from the ledger and are missing or wrong; answers their paths.
+
+        Raises:
+            StorageError: DISK_FULL or DISK_FAILED.
+        """
+        return self._log.repair()
 
     def consistency(self, old: int, new: int) -> list[bytes]:
         """Proof that the log's tree of size `new` extends that of size `old`.

@@ -214,7 +214,7 @@ def test_the_commands_operate_a_running_server(folder):
         assert [(row["site"], row["state"]) for row in rows] == [
             (site, "QUARANTINED") for site in ("north", "south", "north")
         ]
-        first, second, third = (row["contribution_id"] for row in rows)
+        first, second, _third = (row["contribution_id"] for row in rows)
         assert operate(folder, "admit", first[:20], "--note", "looks good")["state"] == "ACTIVE"
         assert operate(folder, "reject", second)["state"] == "REJECTED"
         shown = operate(folder, "show", first[:20])
