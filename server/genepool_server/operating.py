@@ -21,8 +21,9 @@ from genepool_protocol.wire.errors import InvalidInput, NotFound, Unavailable
 from genepool_protocol.wire.status import from_rpc_error
 from genepool_server import config
 from genepool_server.front import operator_socket, states
+from genepool_server.pool.answers import Withdrawn
 from genepool_server.pool.pool import Pool
-from genepool_server.pool.view import Contribution, Site
+from genepool_server.pool.view import Contribution, Descended, Site
 
 _TIMEOUT: Final = 60.0  # seconds of one call
 _PATIENCE: Final = 5.0  # seconds that another command may have the folder open
@@ -59,6 +60,14 @@ class Operator(Protocol):
         """Admit or reject."""
         ...
 
+    def withdraw_as_operator(self, contribution_id: str, reason: str) -> Withdrawn:
+        """End a contribution."""
+        ...
+
+    def descendants(self, contribution_id: str) -> Sequence[Descended]:
+        """What was made from a contribution."""
+        ...
+
     def checkpoint(self) -> str:
         """The log's signed tree head."""
         ...
@@ -87,7 +96,9 @@ def operate(folder: Path) -> Iterator[Operator]:
         path = operator_socket.running(folder)
         try:
             entered = (
-                RemoteOperator(path, folder) if path else Pool.open(folder, automatic=settings.admission == "automatic")
+                RemoteOperator(path, folder)
+                if path
+                else Pool.open(folder, automatic=settings.admission == "automatic", witnesses=settings.policy)
             )
         except Unavailable as exc:
             # another command is at work, or a server is about to open its socket
@@ -152,6 +163,18 @@ class RemoteOperator:
             contribution_id=contribution_id, state=states.contribution_state(state), note=note
         )
         return states.contribution_of(self._call(self._operator.DecideContribution, request).contribution)
+
+    def withdraw_as_operator(self, contribution_id: str, reason: str) -> Withdrawn:
+        """See `Operator`."""
+        request = op.WithdrawContributionRequest(contribution_id=contribution_id, reason=reason)
+        done = self._call(self._operator.WithdrawContribution, request)
+        made = tuple(states.descendant_of(one) for one in done.descendants)
+        return Withdrawn(contribution_id, done.receipt, done.erased, made)
+
+    def descendants(self, contribution_id: str) -> list[Descended]:
+        """See `Operator`."""
+        request = op.ListDescendantsRequest(contribution_id=contribution_id)
+        return [states.descendant_of(one.descendant) for one in self._stream(self._operator.ListDescendants, request)]
 
     def checkpoint(self) -> str:
         """See `Operator`."""

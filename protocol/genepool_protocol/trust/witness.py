@@ -28,11 +28,13 @@ class Cosignature:
 
     Attributes:
         name: of the witness.
+        vkey: its verifier key.
         time: seconds since 1970 by its clock.
         line: of the note.
     """
 
     name: str
+    vkey: str
     time: int
     line: str
 
@@ -64,7 +66,7 @@ def cosignatures(raw: str, witnesses: Iterable[WitnessVerifier]) -> list[Cosigna
         time = int.from_bytes(signature[4:12], "big")
         if len(signature) != _SIGNATURE or not key.holds(signature[12:], _message(text, time)):
             raise VerificationError("CHECKPOINT_INVALID", f"the cosignature of {name} does not hold")
-        made = Cosignature(name, time, note.line(name, signature))
+        made = Cosignature(name, key.vkey, time, note.line(name, signature))
         found[name, key.note_id] = max(made, found.get((name, key.note_id), made), key=lambda one: one.time)
     return sorted(found.values(), key=lambda one: one.name)
 

@@ -15,6 +15,18 @@ class LogView(Protocol):
         """The latest signed tree head, empty while the log is."""
         ...
 
+    def witnessed(self) -> str:
+        """The latest head with a quorum of cosignatures, empty before the first."""
+        ...
+
+    def add_cosignature(self, note: str) -> None:
+        """Keep a witness's cosignature.
+
+        Raises:
+            VerificationError: CHECKPOINT_INVALID, LOG_FORK or KEY_UNKNOWN.
+        """
+        ...
+
     def entries(self, start: int, count: int) -> Sequence[bytes]:
         """Leaves from `start` on.
 
@@ -52,7 +64,17 @@ class LogServicer(pool_pb2_grpc.LogServiceServicer):
         context: Any,  # noqa: ARG002 - the interface
     ) -> pool_pb2.GetCheckpointResponse:
         """The latest signed tree head."""
-        return pool_pb2.GetCheckpointResponse(checkpoint=await asyncio.to_thread(self._log.checkpoint))
+        latest, witnessed = await asyncio.to_thread(lambda: (self._log.checkpoint(), self._log.witnessed()))
+        return pool_pb2.GetCheckpointResponse(checkpoint=latest, witnessed=witnessed)
+
+    async def AddCosignature(  # noqa: N802
+        self,
+        request: pool_pb2.AddCosignatureRequest,
+        context: Any,  # noqa: ARG002 - the interface
+    ) -> pool_pb2.AddCosignatureResponse:
+        """Hand in a witness's cosignature."""
+        await asyncio.to_thread(self._log.add_cosignature, request.checkpoint)
+        return pool_pb2.AddCosignatureResponse()
 
     async def GetEntries(  # noqa: N802
         self,

@@ -10,12 +10,12 @@ from typing import Any
 
 from genepool_protocol.learngene.history import History
 from genepool_protocol.trust import checkpoint as heads
-from genepool_protocol.trust import digest, tiles
-from genepool_protocol.trust.keys import LogVerifier, VerifyingKey
+from genepool_protocol.trust import digest, envelope, receipt, tiles, witness
+from genepool_protocol.trust.keys import LogVerifier, VerifyingKey, WitnessVerifier
 from genepool_protocol.trust.merkle import Tree, leaf_hash
 from genepool_protocol.trust.tiles import Tile
 from genepool_protocol.wire.errors import GenepoolError
-from genepool_server.pool import contribution_rows, creation, log_rows, site_rows, sqlite
+from genepool_server.pool import contribution_rows, creation, log_rows, site_rows, sqlite, withdrawal_rows
 from genepool_server.pool.blobs import FolderBlobs
 from genepool_server.pool.evidence import Position, check_row
 from genepool_server.pool.folder import PoolFolder
@@ -83,6 +83,8 @@ def examine(folder: Path) -> Report:
     problems = [*_settings(place, found), *_log_problems(found, published)]
     history = _replayed(place, found, problems)
     problems += [*_row_problems(found, history), *_state_problems(found, history)]
+    problems += _cosignature_problems(found)
+    problems += _withdrawal_problems(found, history)
     problems += _tile_problems(TileFiles(place.tiles), found, published)
     blobs = FolderBlobs(place.blobs)
     problems += _blob_problems(blobs, found)
@@ -101,6 +103,13 @@ class _Found:
     leaves: list[Any]
     checkpoints: dict[int, str]
     rows: list[Any]
+    cosignatures: list[Any]
+    withdrawals: list[Any]
+
+    @property
+    def erased(self) -> set[str]:
+        """Contributions whose weights are said to be gone."""
+        return {row.contribution_id for row in self.withdrawals if row.erased is not None}
 
 
 def _read(ledger: Ledger) -> _Found:
@@ -115,6 +124,8 @@ def _read(ledger: Ledger) -> _Found:
             log_rows.raw(tx),
             log_rows.checkpoints(tx),
             contribution_rows.raw(tx),
+            log_rows.raw_cosignatures(tx),
+            withdrawal_rows.raw(tx),
         )
 
 
@@ -190,6 +201,41 @@ def _state_problems(found: _Found, history: History | None) -> Iterator[Problem]
             yield Problem(where, "LEDGER_INCONSISTENT", "its state or index is not what the log says")
 
 
+def _cosignature_problems(found: _Found) -> Iterator[Problem]:
+    for row in found.cosignatures:
+        try:
+            note = witness.joined(found.checkpoints.get(row.size, ""), [row.line])
+            (made,) = witness.cosignatures(note, [WitnessVerifier.parse(row.vkey)])
+            holds = (made.time, made.line) == (row.time, row.line)
+        except (GenepoolError, ValueError):
+            holds = False
+        if not holds:
+            yield Problem(f"cosignature {row.size}", "CHECKPOINT_INVALID", "it is not one of that checkpoint")
+
+
+def _withdrawal_problems(found: _Found, history: History | None) -> Iterator[Problem]:
+    if history is None:
+        return
+    logged = {
+        name: (one.withdrawn, one.erased) for name, one in history.contributions.items() if one.withdrawn is not None
+    }
+    rows = {row.contribution_id: (row.log_index, row.erased) for row in found.withdrawals}
+    for name in sorted(set(logged) | set(rows)):
+        if logged.get(name) != rows.get(name):
+            message = "the ledger and the log do not agree when it was withdrawn and erased"
+            yield Problem(f"withdrawal {name[:16]}", "LEDGER_INCONSISTENT", message)
+    for row in found.withdrawals:
+        try:
+            bundle = envelope.parse(row.receipt)
+            leaf = found.leaves[row.log_index]
+            receipt.verify(bundle, receipt.open_leaf(leaf.body, leaf.payload), found.log)
+            same = bundle.payload == leaf.payload
+        except (GenepoolError, IndexError):
+            same = False
+        if not same:
+            yield Problem(f"withdrawal {row.contribution_id[:16]}", "PROOF_INVALID", "its receipt does not hold")
+
+
 def _tile_problems(files: TileFiles, found: _Found, published: Published) -> Iterator[Problem]:
     tree = Tree(row.hash for row in found.leaves)
 
@@ -217,6 +263,10 @@ def _row_problems(found: _Found, history: History | None) -> Iterator[Problem]:
 
 def _blob_problems(blobs: FolderBlobs, found: _Found) -> Iterator[Problem]:
     for row in found.rows:
+        if row.state == "WITHDRAWN":
+            if row.contribution_id in found.erased and blobs.path(row.sha256).exists():
+                yield Problem(f"blob {row.sha256[:16]}", "BLOB_CORRUPT", "the log says that it was erased")
+            continue
         where, path = f"blob {row.sha256[:16]}", blobs.path(row.sha256)
         try:
             size, sha256 = path.stat().st_size, digest.sha256_file(path)
@@ -230,4 +280,10 @@ def _blob_problems(blobs: FolderBlobs, found: _Found) -> Iterator[Problem]:
 def _notes(blobs: FolderBlobs, found: _Found) -> list[str]:
     known = {row.sha256 for row in found.rows}
     orphans = sorted(set(blobs.digests()) - known)
-    return [f"blob {one[:16]} belongs to no contribution: a commit was cut short and not repeated" for one in orphans]
+    waiting = [row.contribution_id for row in found.withdrawals if row.erased is None]
+    late = [
+        f"contribution {one[:16]} is withdrawn and not erased yet: the pool does so when it opens" for one in waiting
+    ]
+    return late + [
+        f"blob {one[:16]} belongs to no contribution: a commit was cut short and not repeated" for one in orphans
+    ]

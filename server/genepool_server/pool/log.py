@@ -83,6 +83,11 @@ class Log:
         """The signed head of the published tree, empty while that is."""
         return self._visible.note
 
+    def published(self) -> tuple[str, int]:
+        """The signed head of the published tree and its size, of one moment."""
+        visible = self._visible
+        return visible.note, visible.head.size
+
     def root(self, size: int) -> bytes | None:
         """Root of the tree when it had that size; None when it never had."""
         return self._tree.root(size) if 0 <= size <= len(self._tree) else None

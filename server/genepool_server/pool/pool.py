@@ -1,7 +1,7 @@
 """The pool: the one writer of a folder, and the only way to its sites, contributions and log.
 
     sites:          INVITED -> PENDING -> ACTIVE <-> SUSPENDED, and from each of them -> REVOKED
-    contributions:  QUARANTINED -> ACTIVE | REJECTED
+    contributions:  QUARANTINED -> ACTIVE | REJECTED, and each of the three -> WITHDRAWN
 
 Every method blocks, may be called from any thread, and has made durable what it answers.
 """
@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Literal, Self
 
 from genepool_protocol.trust.keys import LogVerifier, SigningKey
+from genepool_protocol.trust.witness import Policy
 from genepool_protocol.wire.errors import NotFound
-from genepool_server.pool import contribution_rows, creation, site_rows, sites
-from genepool_server.pool.answers import Begun, Committed, Nonce
+from genepool_server.pool import contribution_rows, creation, site_rows, sites, withdrawal_rows
+from genepool_server.pool.answers import Begun, Committed, Nonce, Withdrawn
 from genepool_server.pool.blobs import FolderBlobs
 from genepool_server.pool.decisions import decide
 from genepool_server.pool.folder import FolderLock, PoolFolder
@@ -26,7 +27,9 @@ from genepool_server.pool.log import Log
 from genepool_server.pool.notary import Notary
 from genepool_server.pool.spool import Spool
 from genepool_server.pool.tile_files import TileFiles
-from genepool_server.pool.view import Contribution, LoadedBlueprint, Site
+from genepool_server.pool.view import Contribution, Descended, LoadedBlueprint, Site, Standing
+from genepool_server.pool.withdrawal import Withdrawals
+from genepool_server.pool.witnessing import Cosigned
 
 __all__ = ["Begun", "Committed", "Nonce", "Pool"]
 
@@ -39,9 +42,12 @@ class Pool:
         resources: what must be closed in the end, the folder's lock among it.
         ledger: opened.
         automatic: whether a contribution that passes every check becomes active at once.
+        witnesses: whose cosignatures are kept.
     """
 
-    def __init__(self, folder: PoolFolder, resources: ExitStack, ledger: Ledger, *, automatic: bool) -> None:
+    def __init__(
+        self, folder: PoolFolder, resources: ExitStack, ledger: Ledger, *, automatic: bool, witnesses: Policy
+    ) -> None:
         self._resources = resources
         self._ledger = ledger
         with ledger.read() as tx:
@@ -50,6 +56,7 @@ class Pool:
         self._blobs = FolderBlobs(folder.blobs)
         self._log = Log(folder.log_signer(identity), ledger, Head(folder.head), TileFiles(folder.tiles))
         self._release_key = folder.release_key()
+        self._cosigned = Cosigned(ledger, self._log, witnesses)
         self._notary = Notary(self._log, self._release_key)
         self._intake = Intake(
             ledger=ledger,
@@ -61,7 +68,9 @@ class Pool:
             nonce_key=identity.nonce_key,
             automatic=automatic,
         )
+        self._withdrawals = Withdrawals(ledger, self._log, self._notary, self._release_key, self._blobs)
         self._intake.recover()
+        self._withdrawals.recover()
 
     @classmethod
     def create(cls, folder: Path, origin: str, blueprints: Sequence[Path]) -> None:
@@ -81,12 +90,13 @@ class Pool:
         creation.create(PoolFolder(folder), origin, blueprints)
 
     @classmethod
-    def open(cls, folder: Path, *, automatic: bool = True) -> Self:
+    def open(cls, folder: Path, *, automatic: bool = True, witnesses: Policy | None = None) -> Self:
         """The pool in a folder, whatever moment its last process was killed at.
 
         Args:
             folder: made by `create`.
             automatic: whether a contribution that passes every check becomes active at once, without an operator.
+            witnesses: whose cosignatures of the log are kept.
 
         Raises:
             NotFound: POOL_UNKNOWN.
@@ -99,7 +109,7 @@ class Pool:
         with ExitStack() as undo:
             undo.enter_context(FolderLock(place.lock))
             ledger = undo.enter_context(Ledger.open(place.ledger))
-            pool = cls(place, undo, ledger, automatic=automatic)
+            pool = cls(place, undo, ledger, automatic=automatic, witnesses=witnesses or Policy())
             pool._resources = undo.pop_all()
             return pool
 
@@ -301,6 +311,60 @@ class Pool:
         decide(self._notary, self.contribution(contribution_id), state, note)
         return self.contribution(contribution_id)
 
+    def withdraw(self, bundle: bytes) -> Withdrawn:
+        """End a contribution: logged and out of every selection at once, then erased. Again: the same answer.
+
+        Args:
+            bundle: a withdrawal that the contribution's site signed.
+
+        Raises:
+            InvalidInput: JSON_MALFORMED, BUNDLE_MALFORMED, STATEMENT_MALFORMED.
+            VerificationError: KEY_UNKNOWN, SIGNATURE_INVALID.
+            Refused: AUDIENCE_MISMATCH, SITE_MISMATCH, KEY_REVOKED.
+            NotFound: CONTRIBUTION_UNKNOWN.
+            StorageError: DISK_FULL or DISK_FAILED: withdraw again.
+        """
+        return self._withdrawals.withdraw(bundle)
+
+    def withdraw_as_operator(self, contribution_id: str, reason: str) -> Withdrawn:
+        """The same, by the operator's word.
+
+        Raises:
+            NotFound: CONTRIBUTION_UNKNOWN.
+            StorageError: DISK_FULL or DISK_FAILED: withdraw again.
+        """
+        return self._withdrawals.by_operator(self.contribution(contribution_id), reason)
+
+    def descendants(self, contribution_id: str) -> list[Descended]:
+        """Descendants that were made from a contribution and handed over."""
+        with self._ledger.read() as tx:
+            return withdrawal_rows.descendants(tx, contribution_id)
+
+    def descendant(self, sha256: str) -> Descended | None:
+        """The descendant with that digest of model.safetensors, if it was handed over."""
+        with self._ledger.read() as tx:
+            return withdrawal_rows.descendant(tx, sha256)
+
+    def standing(self, contribution_id: str) -> Standing:
+        """The state of a contribution, with the proof of its end.
+
+        Raises:
+            NotFound: CONTRIBUTION_UNKNOWN.
+        """
+        found = self.contribution(contribution_id)
+        with self._ledger.read() as tx:
+            row = withdrawal_rows.withdrawal(tx, contribution_id)
+        return Standing(contribution_id, found.state, b"" if row is None else row.receipt)
+
+    def release(self, made: Descended) -> None:
+        """Record a descendant before it is signed, if every member is still active.
+
+        Raises:
+            Refused: CONTRIBUTION_NOT_ACTIVE.
+            StorageError: DISK_FULL or DISK_FAILED.
+        """
+        self._withdrawals.release(made)
+
     def active(self, name: str, licenses: tuple[str, ...]) -> list[Contribution]:
         """Active contributions to a blueprint, sorted by id; empty `licenses` means all.
 
@@ -330,8 +394,21 @@ class Pool:
     # -- the log -------------------------------------------------------------------------------------------------------
 
     def checkpoint(self) -> str:
-        """The latest signed tree head, empty while the log is."""
-        return self._log.checkpoint
+        """The latest signed tree head with the cosignatures that it has, empty while the log is."""
+        return self._cosigned.latest()
+
+    def witnessed(self) -> str:
+        """The latest head that a quorum of witnesses cosigned, empty before the first."""
+        return self._cosigned.witnessed()
+
+    def add_cosignature(self, note: str) -> None:
+        """Keep a witness's cosignature of one of the log's heads.
+
+        Raises:
+            VerificationError: CHECKPOINT_INVALID; LOG_FORK, it is no head of this log; KEY_UNKNOWN, of no witness.
+            StorageError: DISK_FULL or DISK_FAILED.
+        """
+        self._cosigned.add(note)
 
     def entries(self, start: int, count: int) -> list[bytes]:
         """Leaves from `start` on, at most `count` and at most LIMITS.log_entries.

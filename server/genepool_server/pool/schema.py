@@ -71,6 +71,14 @@ checkpoint = _table(
     Column("note", Text, nullable=False),
 )
 
+cosignature = _table(
+    "cosignature",
+    Column("size", Integer, ForeignKey("checkpoint.size"), primary_key=True, autoincrement=False),
+    Column("vkey", Text, primary_key=True),
+    Column("time", Integer, nullable=False),
+    Column("line", Text, nullable=False),
+)
+
 contribution = _table(
     "contribution",
     Column("contribution_id", Text, primary_key=True),
@@ -90,4 +98,25 @@ contribution = _table(
     Column("manifest", LargeBinary, nullable=False),
     Column("receipt", LargeBinary, nullable=False),
     UniqueConstraint("site", "seq"),
+)
+
+withdrawal = _table(
+    "withdrawal",
+    Column("contribution_id", Text, ForeignKey("contribution.contribution_id"), primary_key=True),
+    Column("log_index", Integer, ForeignKey("leaf.log_index"), nullable=False, unique=True),
+    Column("receipt", LargeBinary, nullable=False),
+    Column("erased", Integer, ForeignKey("leaf.log_index"), unique=True),  # until then the blob may be there
+)
+
+descendant = _table(
+    "descendant",
+    Column("sha256", Text, primary_key=True),  # of model.safetensors
+    Column("blueprint", Text, nullable=False),
+    Column("size", Text, nullable=False),
+)
+
+member = _table(
+    "member",
+    Column("descendant", Text, ForeignKey("descendant.sha256"), primary_key=True),
+    Column("contribution_id", Text, ForeignKey("contribution.contribution_id"), primary_key=True, index=True),
 )

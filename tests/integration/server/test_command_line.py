@@ -77,6 +77,7 @@ def test_every_command_is_there_with_one_sentence_and_json():
             "show",
             "admit",
             "reject",
+            "withdraw",
         ),
         *("fsck", "log", "blueprint list", "blueprint show", "blueprint bake"),
     }
