@@ -72,6 +72,10 @@ class Operator(Protocol):
         """The log's signed tree head."""
         ...
 
+    def witnessed(self) -> str:
+        """The latest tree head with a quorum of cosignatures."""
+        ...
+
     def entries(self, start: int, count: int) -> Sequence[bytes]:
         """Leaves of the log."""
         ...
@@ -180,6 +184,11 @@ class RemoteOperator:
         """See `Operator`."""
         answer: pool_pb2.GetCheckpointResponse = self._call(self._log.GetCheckpoint, pool_pb2.GetCheckpointRequest())
         return answer.checkpoint
+
+    def witnessed(self) -> str:
+        """See `Operator`."""
+        answer: pool_pb2.GetCheckpointResponse = self._call(self._log.GetCheckpoint, pool_pb2.GetCheckpointRequest())
+        return answer.witnessed
 
     def entries(self, start: int, count: int) -> list[bytes]:
         """See `Operator`."""

@@ -17,10 +17,10 @@ from genepool_protocol.trust.merkle import Tree
 from genepool_protocol.wire.errors import InvalidInput, VerificationError
 
 
-def view(anchors: Anchors, fetch: FetchProof) -> LogView:
-    """This user's memory of a pool's log; its folder is made."""
+def view(anchors: Anchors, fetch: FetchProof, root: Path | None = None) -> LogView:
+    """The memory of a pool's log, this user's unless another folder is given; its folder is made."""
     name = re.sub(r"[^A-Za-z0-9.-]", "_", anchors.origin)
-    folder = known_pools.home() / "logs" / f"{name}-{anchors.log.note_id.hex()}"
+    folder = (root or known_pools.home() / "logs") / f"{name}-{anchors.log.note_id.hex()}"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     return LogView(folder / "checkpoint", anchors.log, fetch)
 
