@@ -93,7 +93,7 @@ class Witness:
             Refused: LOG_RANGE, `old_size` is not that of the last one (metadata size says which), or the new one is
                 smaller.
         """
-        new = heads.verify(note, log)
+        new = witness.bare(heads.verify(note, log), log)
         with self._locked():
             view = self._view(log)
             seen = view.seen()

@@ -4,13 +4,13 @@ A cosignature is a line of the checkpoint's note: a time, and Ed25519 over that 
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from genepool_protocol.trust import note
 from genepool_protocol.trust.checkpoint import Checkpoint
-from genepool_protocol.trust.keys import WitnessSigner, WitnessVerifier
+from genepool_protocol.trust.keys import LogVerifier, WitnessSigner, WitnessVerifier
 from genepool_protocol.wire.errors import VerificationError
 
 MAX_WITNESSES: Final = 15
@@ -69,6 +69,13 @@ def cosignatures(raw: str, witnesses: Iterable[WitnessVerifier]) -> list[Cosigna
         made = Cosignature(name, key.vkey, time, note.line(name, signature))
         found[name, key.note_id] = max(made, found.get((name, key.note_id), made), key=lambda one: one.time)
     return sorted(found.values(), key=lambda one: one.name)
+
+
+def bare(head: Checkpoint, log: LogVerifier) -> Checkpoint:
+    """A verified checkpoint with the log's signature alone."""
+    text, lines = note.signatures(head.note)
+    own = [note.line(name, signature) for name, signature in lines if (name, signature[:4]) == (log.name, log.note_id)]
+    return replace(head, note=f"{text}\n{own[0]}")
 
 
 def joined(raw: str, lines: Sequence[str]) -> str:
