@@ -26,6 +26,7 @@ from genepool_server.pool.pool import Pool
 from genepool_server.pool.view import Contribution, Descended, Site
 
 _TIMEOUT: Final = 60.0  # seconds of one call
+_LONG: Final = 24 * 3600.0  # seconds of one that reads all weights
 _PATIENCE: Final = 5.0  # seconds that another command may have the folder open
 
 
@@ -62,6 +63,10 @@ class Operator(Protocol):
 
     def withdraw_as_operator(self, contribution_id: str, reason: str) -> Withdrawn:
         """End a contribution."""
+        ...
+
+    def seal(self, folder: Path) -> tuple[int, int]:
+        """Write sealed copies of all weights."""
         ...
 
     def descendants(self, contribution_id: str) -> Sequence[Descended]:
@@ -175,6 +180,11 @@ class RemoteOperator:
         made = tuple(states.descendant_of(one) for one in done.descendants)
         return Withdrawn(contribution_id, done.receipt, done.erased, made)
 
+    def seal(self, folder: Path) -> tuple[int, int]:
+        """See `Operator`."""
+        done = self._call(self._operator.Seal, op.SealRequest(folder=str(folder.absolute())), timeout=_LONG)
+        return done.sealed, done.total
+
     def descendants(self, contribution_id: str) -> list[Descended]:
         """See `Operator`."""
         request = op.ListDescendantsRequest(contribution_id=contribution_id)
@@ -201,9 +211,9 @@ class RemoteOperator:
     def _change(self, site: str, state: pb.SiteState.ValueType) -> Site:
         return states.site_of(self._call(self._operator.ChangeSite, op.ChangeSiteRequest(site=site, state=state)).site)
 
-    def _call(self, method: Any, request: Any) -> Any:
+    def _call(self, method: Any, request: Any, timeout: float = _TIMEOUT) -> Any:
         try:
-            return method(request, timeout=_TIMEOUT)
+            return method(request, timeout=timeout)
         except grpc.RpcError as exc:
             raise from_rpc_error(exc, self._where) from exc
 

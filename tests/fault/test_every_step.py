@@ -20,9 +20,7 @@ def outcomes(*args):
     return [json.loads(line) for line in run.stdout.splitlines()]
 
 
-@pytest.mark.parametrize(
-    ("what", "least"), [("contribute", 30), ("create", 12), ("open", 2), *LONG]
-)
+@pytest.mark.parametrize(("what", "least"), [("contribute", 30), ("create", 12), ("open", 2), *LONG])
 def test_a_process_killed_at_any_step_leaves_a_pool_that_goes_on(fast_folder, what, least):
     found = outcomes("kill", what, fast_folder)
     assert [one for one in found if one["verdict"] or one["status"] != -9] == []

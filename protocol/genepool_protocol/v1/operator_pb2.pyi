@@ -307,6 +307,41 @@ class WithdrawContributionResponse(google.protobuf.message.Message):
 Global___WithdrawContributionResponse: typing_extensions.TypeAlias = WithdrawContributionResponse
 
 @typing.final
+class SealRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    FOLDER_FIELD_NUMBER: builtins.int
+    folder: builtins.str
+    """absolute"""
+    def __init__(
+        self,
+        *,
+        folder: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["folder", b"folder"]) -> None: ...
+
+Global___SealRequest: typing_extensions.TypeAlias = SealRequest
+
+@typing.final
+class SealResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SEALED_FIELD_NUMBER: builtins.int
+    TOTAL_FIELD_NUMBER: builtins.int
+    sealed: builtins.int
+    """now"""
+    total: builtins.int
+    def __init__(
+        self,
+        *,
+        sealed: builtins.int = ...,
+        total: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["sealed", b"sealed", "total", b"total"]) -> None: ...
+
+Global___SealResponse: typing_extensions.TypeAlias = SealResponse
+
+@typing.final
 class ListDescendantsRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 

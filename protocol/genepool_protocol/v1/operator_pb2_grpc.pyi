@@ -121,6 +121,22 @@ _OperatorServiceWithdrawContributionType = typing_extensions.TypeVar(
     ],
 )
 
+_OperatorServiceSealType = typing_extensions.TypeVar(
+    '_OperatorServiceSealType',
+    grpc.UnaryUnaryMultiCallable[
+        genepool_protocol.v1.operator_pb2.SealRequest,
+        genepool_protocol.v1.operator_pb2.SealResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        genepool_protocol.v1.operator_pb2.SealRequest,
+        genepool_protocol.v1.operator_pb2.SealResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        genepool_protocol.v1.operator_pb2.SealRequest,
+        genepool_protocol.v1.operator_pb2.SealResponse,
+    ],
+)
+
 _OperatorServiceListDescendantsType = typing_extensions.TypeVar(
     '_OperatorServiceListDescendantsType',
     grpc.UnaryStreamMultiCallable[
@@ -137,7 +153,7 @@ _OperatorServiceListDescendantsType = typing_extensions.TypeVar(
     ],
 )
 
-class OperatorServiceStub(typing.Generic[_OperatorServiceInviteType, _OperatorServiceListSitesType, _OperatorServiceChangeSiteType, _OperatorServiceListContributionsType, _OperatorServiceDecideContributionType, _OperatorServiceWithdrawContributionType, _OperatorServiceListDescendantsType]):
+class OperatorServiceStub(typing.Generic[_OperatorServiceInviteType, _OperatorServiceListSitesType, _OperatorServiceChangeSiteType, _OperatorServiceListContributionsType, _OperatorServiceDecideContributionType, _OperatorServiceWithdrawContributionType, _OperatorServiceSealType, _OperatorServiceListDescendantsType]):
     @typing.overload
     def __init__(self: OperatorServiceStub[
         grpc.UnaryUnaryMultiCallable[
@@ -163,6 +179,10 @@ class OperatorServiceStub(typing.Generic[_OperatorServiceInviteType, _OperatorSe
         grpc.UnaryUnaryMultiCallable[
             genepool_protocol.v1.operator_pb2.WithdrawContributionRequest,
             genepool_protocol.v1.operator_pb2.WithdrawContributionResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            genepool_protocol.v1.operator_pb2.SealRequest,
+            genepool_protocol.v1.operator_pb2.SealResponse,
         ],
         grpc.UnaryStreamMultiCallable[
             genepool_protocol.v1.operator_pb2.ListDescendantsRequest,
@@ -196,6 +216,10 @@ class OperatorServiceStub(typing.Generic[_OperatorServiceInviteType, _OperatorSe
             genepool_protocol.v1.operator_pb2.WithdrawContributionRequest,
             genepool_protocol.v1.operator_pb2.WithdrawContributionResponse,
         ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            genepool_protocol.v1.operator_pb2.SealRequest,
+            genepool_protocol.v1.operator_pb2.SealResponse,
+        ],
         grpc.aio.UnaryStreamMultiCallable[
             genepool_protocol.v1.operator_pb2.ListDescendantsRequest,
             genepool_protocol.v1.operator_pb2.ListDescendantsResponse,
@@ -219,6 +243,9 @@ class OperatorServiceStub(typing.Generic[_OperatorServiceInviteType, _OperatorSe
 
     WithdrawContribution: _OperatorServiceWithdrawContributionType
     """Withdraws a contribution by the operator's word. Errors: NOT_FOUND CONTRIBUTION_UNKNOWN."""
+
+    Seal: _OperatorServiceSealType
+    """Writes sealed copies of all weights into a folder of the pool's machine. Errors: INTERNAL BLOB_CORRUPT."""
 
     ListDescendants: _OperatorServiceListDescendantsType
     """Descendants that were made from a contribution and handed over. Errors: none of its own."""
@@ -247,6 +274,10 @@ OperatorServiceAsyncStub: typing_extensions.TypeAlias = OperatorServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
         genepool_protocol.v1.operator_pb2.WithdrawContributionRequest,
         genepool_protocol.v1.operator_pb2.WithdrawContributionResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        genepool_protocol.v1.operator_pb2.SealRequest,
+        genepool_protocol.v1.operator_pb2.SealResponse,
     ],
     grpc.aio.UnaryStreamMultiCallable[
         genepool_protocol.v1.operator_pb2.ListDescendantsRequest,
@@ -302,6 +333,14 @@ class OperatorServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[genepool_protocol.v1.operator_pb2.WithdrawContributionResponse, collections.abc.Awaitable[genepool_protocol.v1.operator_pb2.WithdrawContributionResponse]]:
         """Withdraws a contribution by the operator's word. Errors: NOT_FOUND CONTRIBUTION_UNKNOWN."""
+
+    @abc.abstractmethod
+    def Seal(
+        self,
+        request: genepool_protocol.v1.operator_pb2.SealRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[genepool_protocol.v1.operator_pb2.SealResponse, collections.abc.Awaitable[genepool_protocol.v1.operator_pb2.SealResponse]]:
+        """Writes sealed copies of all weights into a folder of the pool's machine. Errors: INTERNAL BLOB_CORRUPT."""
 
     @abc.abstractmethod
     def ListDescendants(

@@ -34,6 +34,11 @@ class PoolFolder:
         return self.keys / "release.pem"
 
     @property
+    def data_keys(self) -> Path:
+        """Keys of sealed copies of the weights."""
+        return self.keys / "data"
+
+    @property
     def ledger(self) -> Path:
         """The SQLite file."""
         return self.root / "ledger.sqlite"

@@ -21,6 +21,7 @@ from genepool_server.pool.evidence import Position, check_row
 from genepool_server.pool.folder import PoolFolder
 from genepool_server.pool.head import Head, Published
 from genepool_server.pool.ledger import Ledger
+from genepool_server.pool.sealing import Sealer
 from genepool_server.pool.tile_files import TileFiles
 from genepool_server.pool.view import Site
 
@@ -88,6 +89,9 @@ def examine(folder: Path) -> Report:
     problems += _tile_problems(TileFiles(place.tiles), found, published)
     blobs = FolderBlobs(place.blobs)
     problems += _blob_problems(blobs, found)
+    gone = [row.sha256 for row in found.rows if row.contribution_id in found.erased]
+    for one in Sealer(place.data_keys, blobs).known(gone):
+        problems.append(Problem(f"data key {one[:16]}", "BLOB_CORRUPT", "the log says that it was erased"))
     return Report(problems, _notes(blobs, found), len(found.rows), len(found.leaves))
 
 

@@ -15,7 +15,7 @@ from typing import Literal, Self
 from genepool_protocol.trust.keys import LogVerifier, SigningKey
 from genepool_protocol.trust.witness import Policy
 from genepool_protocol.wire.errors import NotFound
-from genepool_server.pool import contribution_rows, creation, site_rows, sites, withdrawal_rows
+from genepool_server.pool import contribution_rows, creation, durable, site_rows, sites, withdrawal_rows
 from genepool_server.pool.answers import Begun, Committed, Nonce, Withdrawn
 from genepool_server.pool.blobs import FolderBlobs
 from genepool_server.pool.decisions import decide
@@ -25,6 +25,7 @@ from genepool_server.pool.intake import Intake
 from genepool_server.pool.ledger import Ledger
 from genepool_server.pool.log import Log
 from genepool_server.pool.notary import Notary
+from genepool_server.pool.sealing import Sealer
 from genepool_server.pool.spool import Spool
 from genepool_server.pool.tile_files import TileFiles
 from genepool_server.pool.view import Contribution, Descended, LoadedBlueprint, Site, Standing
@@ -68,7 +69,9 @@ class Pool:
             nonce_key=identity.nonce_key,
             automatic=automatic,
         )
-        self._withdrawals = Withdrawals(ledger, self._log, self._notary, self._release_key, self._blobs)
+        self._restoring = folder.root
+        self._sealer = Sealer(folder.data_keys, self._blobs)
+        self._withdrawals = Withdrawals(ledger, self._log, self._notary, self._release_key, self._blobs, self._sealer)
         self._intake.recover()
         self._withdrawals.recover()
 
@@ -334,6 +337,41 @@ class Pool:
             StorageError: DISK_FULL or DISK_FAILED: withdraw again.
         """
         return self._withdrawals.by_operator(self.contribution(contribution_id), reason)
+
+    def seal(self, folder: Path) -> tuple[int, int]:
+        """Put a sealed copy of every contribution's weights into a folder, for a backup.
+
+        Returns:
+            How many were sealed now, and how many there are.
+
+        Raises:
+            StorageError: BLOB_CORRUPT; DISK_FULL or DISK_FAILED.
+        """
+        sealed, total = 0, 0
+        for found in self.contributions():
+            with self._ledger.writing:  # no withdrawal can come between the look and the key
+                if self.contribution(found.contribution_id).state != "WITHDRAWN":
+                    sealed += self._sealer.seal(found.sha256, folder)
+                    total += 1
+        return sealed, total
+
+    def unseal(self, folder: Path) -> tuple[int, int]:
+        """Put back the weights that the store lacks, from sealed copies.
+
+        Returns:
+            How many were put back, and how many contributions have weights.
+
+        Raises:
+            NotFound: FILE_MISSING, a copy or its data key is not there.
+            StorageError: BLOB_CORRUPT; DISK_FULL or DISK_FAILED.
+        """
+        live = [found for found in self.contributions() if found.state != "WITHDRAWN"]
+        missing = [found for found in live if not self._blobs.holds(found.sha256)]
+        for found in missing:
+            place = self._restoring / found.sha256
+            durable.write(place, self._sealer.unseal(found.sha256, folder))
+            self._blobs.publish(place, found.sha256)
+        return len(missing), len(live)
 
     def descendants(self, contribution_id: str) -> list[Descended]:
         """Descendants that were made from a contribution and handed over."""

@@ -1,6 +1,6 @@
 """The end of a contribution: logged and out of every selection in one transaction, then erased.
 
-    durable in this order:  transaction (leaf, state, receipt) -> blob wiped -> transaction (the erasure's leaf)
+    durable in this order:  transaction (leaf, state, receipt) -> data key, blob wiped -> transaction (erasure's leaf)
 
 From the first transaction on nobody is served it. Whatever moment the process ends at, the next one finishes the rest.
 """
@@ -21,6 +21,7 @@ from genepool_server.pool.blobs import Blobs
 from genepool_server.pool.ledger import Ledger
 from genepool_server.pool.log import Log
 from genepool_server.pool.notary import Notary
+from genepool_server.pool.sealing import Sealer
 from genepool_server.pool.view import Contribution, Descended
 
 
@@ -34,6 +35,7 @@ class Withdrawals:
         notary: signs the pool's own part.
         release_key: with which the operator withdraws.
         blobs: where weights are erased.
+        sealer: which forgets how to open sealed copies of them.
     """
 
     ledger: Ledger
@@ -41,6 +43,7 @@ class Withdrawals:
     notary: Notary
     release_key: SigningKey
     blobs: Blobs
+    sealer: Sealer
 
     def recover(self) -> None:
         """Finish what a process left that ended inside `withdraw`.
@@ -133,6 +136,7 @@ class Withdrawals:
                 found = contribution_rows.contribution(tx, self.blobs.path, contribution_id)
             if row is None or found is None or row.erased is not None:
                 return
+            self.sealer.forget(found.sha256)
             self.blobs.erase(found.sha256)
             with self.log.transaction() as tx:
                 time = self.notary.time()

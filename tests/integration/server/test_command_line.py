@@ -79,7 +79,7 @@ def test_every_command_is_there_with_one_sentence_and_json():
             "reject",
             "withdraw",
         ),
-        *("fsck", "log", "blueprint list", "blueprint show", "blueprint bake"),
+        *("fsck", "log", "seal", "unseal", "blueprint list", "blueprint show", "blueprint bake"),
     }
     for name, one in found.items():
         assert one.help.strip().endswith("."), name
