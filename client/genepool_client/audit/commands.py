@@ -90,7 +90,10 @@ def _text(report: "Report", kept: dict[str, Any]) -> str:
     lines.append(f"sites: {', '.join(f'{name} {state.lower()}' for name, state in report.sites.items()) or 'none'}")
     states = ", ".join(f"{count} {state.lower()}" for state, count in report.contributions.items())
     lines.append(f"contributions: {states or 'none'}")
-    lines.append(f"cosigned by: {', '.join(report.witnesses) or 'nobody'}")
+    cosigned = (
+        f"the head of {report.witnessed} entries by {', '.join(report.witnesses)}" if report.witnesses else "nothing"
+    )
+    lines.append(f"cosigned: {cosigned}")
     lines += [f"continues the checkpoint of {size} entries that was seen before" for size in report.continues]
     for one in report.violations:
         where = "the log" if one.index < 0 else f"entry {one.index}"

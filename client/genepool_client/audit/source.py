@@ -18,11 +18,13 @@ class Source:
 
     Attributes:
         checkpoint: its head as it is shown, empty for an empty log.
+        witnessed: its latest head with a quorum of cosignatures; empty when there is none.
         read: gives a tile.
         live: whether it comes from the pool itself, so that it must be up to date.
     """
 
     checkpoint: str
+    witnessed: str
     read: Read
     live: bool
 
@@ -47,7 +49,8 @@ def folder(path: Path) -> Source:
             ) from exc
         return _bounded(raw, most, name)
 
-    return Source(read(tiles.CHECKPOINT).decode(errors="replace"), read, live=False)
+    witnessed = read(tiles.WITNESSED) if (path / tiles.WITNESSED).is_file() else b""
+    return Source(read(tiles.CHECKPOINT).decode(errors="replace"), witnessed.decode(errors="replace"), read, live=False)
 
 
 def pool(connection: Connection) -> Source:
@@ -65,11 +68,11 @@ def pool(connection: Connection) -> Source:
         return bytes(raw)
 
     answer = connection.call(connection.log.GetCheckpoint, pool_pb2.GetCheckpointRequest())
-    return Source(answer.checkpoint, read, live=True)
+    return Source(answer.checkpoint, answer.witnessed, read, live=True)
 
 
 def _most(name: str) -> int:
-    if name == tiles.CHECKPOINT:
+    if name in (tiles.CHECKPOINT, tiles.WITNESSED):
         return _NOTE_BYTES
     tile = Tile.parse(name)
     return tiles.longest_bundle(tile.width) if tile.level is None else 32 * tile.width

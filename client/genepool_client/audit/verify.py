@@ -1,6 +1,6 @@
 """The offline audit of a pool's log, by anyone who has its anchors: nothing of it is taken on trust.
 
-  (1) the head is signed by the pinned log key, and by the quorum of pinned witnesses
+  (1) the head is signed by the pinned log key; the quorum of pinned witnesses cosigned it, or one that it continues
   (2) the leaves give its root, and the tiles of hashes are those of the leaves
   (3) every leaf's statement is there, and its signature holds
   (4) every statement may be there: who signed it, and what happened before (see `learngene.history`)
@@ -35,7 +35,8 @@ class Report:
         kinds: how many entries of each kind.
         sites: state by name.
         contributions: how many are in each state.
-        witnesses: names of those who cosigned the head.
+        witnesses: names of those who cosigned the latest head that a quorum did.
+        witnessed: size of that head.
         continues: sizes of earlier checkpoints that the log was proved to continue.
         violations: must be empty.
     """
@@ -47,6 +48,7 @@ class Report:
     sites: dict[str, str] = field(default_factory=dict)
     contributions: dict[str, int] = field(default_factory=dict)
     witnesses: list[str] = field(default_factory=list)
+    witnessed: int = 0
     continues: list[int] = field(default_factory=list)
     violations: list[Violation] = field(default_factory=list)
 
@@ -81,11 +83,11 @@ def audit(source: Source, anchors: Anchors, seen: Sequence[Checkpoint], now: dat
     head = heads.verify(source.checkpoint, anchors.log) if source.checkpoint else None
     if head is not None:
         report.size, report.root = head.size, b64(head.root)
-        _witnesses(report, head, anchors, now if source.live else None)  # (1)
         _replay(report, source, anchors, head.size, tree)  # (3) (4)
         if tree.root() != head.root:  # (2)
             _whole(report, "LOG_INVALID", "the leaves do not give the root that the log signed")
         _tiles(report, source, head.size, tree)
+        _witnesses(report, source, anchors, tree, now if source.live else None)  # (1)
     for one in seen:  # (5)
         _continues(report, one, tree)
     return Audit(report, head, tree)
@@ -95,11 +97,16 @@ def _whole(report: Report, reason: str, message: str) -> None:
     report.violations.append(Violation(WHOLE, reason, message))
 
 
-def _witnesses(report: Report, head: Checkpoint, anchors: Anchors, now: datetime | None) -> None:
+def _witnesses(report: Report, source: Source, anchors: Anchors, tree: merkle.Tree, now: datetime | None) -> None:
     try:
+        head = heads.verify(source.witnessed or source.checkpoint, anchors.log)
         report.witnesses = [one.name for one in anchors.policy.demand(head, now)]
     except GenepoolError as exc:
         _whole(report, exc.reason, exc.message)
+        return
+    if source.witnessed and (head.size > len(tree) or tree.root(head.size) != head.root):
+        _whole(report, "LOG_FORK", "its witnesses cosigned another log")
+    report.witnessed = head.size
 
 
 def _replay(report: Report, source: Source, anchors: Anchors, size: int, tree: merkle.Tree) -> None:

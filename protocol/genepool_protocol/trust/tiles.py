@@ -1,6 +1,7 @@
 """The log as static files that anybody can serve (C2SP tlog-tiles): 256 hashes or entries a file.
 
     checkpoint                    the signed head
+    witnessed                     the latest head that the pool's quorum of witnesses cosigned; not part of C2SP
     tile/L/N[.p/W]                hashes of the tree, 2^(8L) leaves each
     tile/entries/N[.p/W]          leaves, each after its length in two bytes, big-endian
     statements/N[.p/W]            the signed statements of those leaves, in the same form: not part of C2SP, which has
@@ -19,6 +20,7 @@ from genepool_protocol.trust.merkle import Tree
 from genepool_protocol.wire.errors import Refused, VerificationError
 
 CHECKPOINT: Final = "checkpoint"
+WITNESSED: Final = "witnessed"
 WIDTH: Final = 256
 """Hashes or entries of a full tile."""
 

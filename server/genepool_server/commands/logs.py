@@ -37,11 +37,11 @@ def log(
     place = folder or directory
     policy = config.load(place).policy
     with operate(place) as operator:
-        note, witnessed = operator.checkpoint(), operator.witnessed()
+        witnessed, note = operator.witnessed(), operator.checkpoint()  # the second one is as large, or larger
         lines = note.split("\n")
         size, root = (int(lines[1]), lines[2]) if note else (0, "")
         entries = _entries(operator, size, max(0, size - last)) if last else []
-        files = 0 if export is None else tile_files.export(export, size, note, operator.tile)
+        files = 0 if export is None else tile_files.export(export, size, note, operator.tile, witnessed)
     value: dict[str, Any] = {
         "origin": lines[0],
         "size": size,

@@ -88,9 +88,15 @@ def examine(folder: Path) -> Report:
     problems += _withdrawal_problems(found, history)
     problems += _tile_problems(TileFiles(place.tiles), found, published)
     blobs = FolderBlobs(place.blobs)
-    problems += _blob_problems(blobs, found)
-    gone = [row.sha256 for row in found.rows if row.contribution_id in found.erased]
-    for one in Sealer(place.data_keys, blobs).known(gone):
+    wrong = list(_blob_problems(blobs, found))
+    if wrong:  # beside a server, a blob may have been erased since the ledger was read
+        with Ledger.look(place.ledger) as ledger, ledger.read() as tx:
+            gone = {f"blob {row.sha256[:16]}" for row in contribution_rows.raw(tx) if row.state == "WITHDRAWN"}
+        known = {f"blob {row.sha256[:16]}" for row in found.rows if row.state == "WITHDRAWN"}
+        wrong = [one for one in wrong if one.where not in gone - known]
+    problems += wrong
+    erased = [row.sha256 for row in found.rows if row.contribution_id in found.erased]
+    for one in Sealer(place.data_keys, blobs).known(erased):
         problems.append(Problem(f"data key {one[:16]}", "BLOB_CORRUPT", "the log says that it was erased"))
     return Report(problems, _notes(blobs, found), len(found.rows), len(found.leaves))
 

@@ -77,7 +77,7 @@ class TileFiles:
             durable.mkdir(folder)
 
 
-def export(target: Path, size: int, checkpoint: str, read: tiles.Read) -> int:
+def export(target: Path, size: int, checkpoint: str, read: tiles.Read, witnessed: str = "") -> int:
     """A static copy of the log that any HTTP server can serve; the head comes last, when all that it covers is there.
 
     Args:
@@ -85,6 +85,7 @@ def export(target: Path, size: int, checkpoint: str, read: tiles.Read) -> int:
         size: of the tree.
         checkpoint: its signed head.
         read: gives each tile.
+        witnessed: the latest head with a quorum of cosignatures, at most of that size.
 
     Returns:
         How many files there are.
@@ -103,5 +104,8 @@ def export(target: Path, size: int, checkpoint: str, read: tiles.Read) -> int:
         with durable.translated(path):
             path.parent.mkdir(parents=True, exist_ok=True)
         durable.write(path, read(tile.path), 0o644)
-    durable.write(target / tiles.CHECKPOINT, checkpoint.encode(), 0o644)
-    return count + 1
+    for name, note in ((tiles.WITNESSED, witnessed), (tiles.CHECKPOINT, checkpoint)):
+        if note:
+            durable.write(target / name, note.encode(), 0o644)
+            count += 1
+    return count

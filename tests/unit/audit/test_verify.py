@@ -173,5 +173,19 @@ def test_a_frozen_head_is_refused_from_a_live_pool_and_fine_in_an_archive(tmp_pa
     head = checkpoint.verify(witness.joined(copy.head().note, [line]), copy.log.public)
     archived = source.folder(copy.write(tmp_path, head))
     assert audit(archived, copy.anchors, [], NOW).report.violations == []
-    live = source.Source(archived.checkpoint, archived.read, live=True)
+    live = source.Source(archived.checkpoint, "", archived.read, live=True)
     assert reasons(audit(live, copy.anchors, [], NOW).report) == [(-1, "WITNESSES_MISSING")]
+
+
+def test_a_head_that_continues_the_witnessed_one_is_sound_and_one_that_does_not_is_a_violation(tmp_path):
+    copy = Copy(ENTRIES, witnesses=["w1.example"], quorum=1)
+    line = witness.cosign(copy.head(5), copy.witnesses[0], int(NOW.timestamp()))
+    copy.write(tmp_path)
+    assert reasons(found(copy, tmp_path)) == [(-1, "WITNESSES_MISSING")]
+    (tmp_path / "witnessed").write_text(witness.joined(copy.head(5).note, [line]))
+    report = found(copy, tmp_path)
+    assert (report.violations, report.witnesses, report.witnessed) == ([], ["w1.example"], 5)
+    other = checkpoint.sign(5, merkle.leaf_hash(b"other"), copy.log)
+    line = witness.cosign(other, copy.witnesses[0], int(NOW.timestamp()))
+    (tmp_path / "witnessed").write_text(witness.joined(other.note, [line]))
+    assert reasons(found(copy, tmp_path)) == [(-1, "LOG_FORK")]
