@@ -10,13 +10,15 @@ import pytest
 from genepool_client.audit import memory
 from genepool_client.audit.witness import Witness
 from genepool_client.consumer.pool import Pool
+from genepool_client.site import enrolment, submission
 from genepool_client.transport.channel import Connection
 from genepool_protocol.learngene import descendant
 from genepool_protocol.trust import envelope, events
-from genepool_protocol.trust.anchors import read_anchors
+from genepool_protocol.trust.anchors import Invite, read_anchors
 from genepool_protocol.wire.errors import GenepoolError
 from genepool_server.pool.pool import Pool as ServedPool
 from tests.integration.consumer.conftest import TINY, Members, make_pool
+from tests.integration.site.world import condensed, silent
 from tests.support import sites
 from tests.support.server import serving
 
@@ -223,3 +225,24 @@ def test_clients_demand_the_quorum_that_the_anchors_name(tmp_path, task, run):
         with Connection(server.anchors) as connection:
             assert reason_of(stranger.visit, connection, datetime.now(UTC)) == "KEY_UNKNOWN"
     assert descendant.MODEL_FILE in {path.name for path in (tmp_path / "covered").iterdir()}
+
+
+def test_a_site_signs_nothing_under_a_head_that_lacks_the_quorum(tmp_path):
+    witness = Witness.create(tmp_path / "witness", "witness.example/one")
+    folder = make_pool(tmp_path / "pool", witnesses=[witness.signer.public.vkey], quorum=1)
+    with serving(folder) as server, Connection(server.anchors) as connection:
+        invite_id, secret = server.pool.invite("north", datetime.now(UTC))
+        invite = Invite(site="north", invite_id=invite_id, secret=secret, anchors=server.anchors)
+        (tmp_path / "invite.json").write_bytes(invite.model_dump_json(by_alias=True).encode())
+        setup = enrolment.Setup(tmp_path / "invite.json", "", "", "", "CC-BY-4.0", TINY, 2)
+        site = enrolment.init(tmp_path / "site", setup)
+        assert site.config.anchors.quorum == 1
+        enrolment.enrol(site, connection)
+        server.pool.approve("north")
+        condensed(site, 1)
+        assert reason_of(submission.submit, site, connection, silent) == "WITNESSES_MISSING"
+        assert server.pool.contributions() == []
+        witness.visit(connection, datetime.now(UTC))
+        done = submission.submit(site, connection, silent)
+        observed = json.loads(server.pool.contribution(done.contribution_id).manifest)["observed"]
+        assert observed["size"] == 2, "what it saw is what the witness saw"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from genepool_protocol.learngene.manifest import Observed
-from genepool_protocol.trust import envelope, receipt
+from genepool_protocol.trust import envelope, receipt, tiles
 from genepool_protocol.v1 import contribute_pb2 as pb
 from genepool_protocol.v1 import pool_pb2
 from genepool_protocol.wire.limits import LIMITS
@@ -94,6 +94,24 @@ def test_the_log_shows_its_entries_and_how_it_grew(site, rng):
     beyond = pool_pb2.GetConsistencyRequest(old_size=1, new_size=10**6)
     assert refused(site.stubs.log.GetConsistency, beyond).reason == "LOG_RANGE"
     assert refused(site.stubs.log.GetEntries, pool_pb2.GetEntriesRequest(start=10**6, count=1)).reason == "LOG_RANGE"
+
+
+def test_tiles_are_served_by_their_paths_and_nothing_else_is(server, site, rng):
+    site.contribute(rng)
+    size = log_size(site.stubs)
+    for tile in tiles.tiles(size):
+        parts = site.stubs.log.GetTile(pool_pb2.GetTileRequest(path=tile.path), timeout=TIMEOUT)
+        assert b"".join(part.chunk for part in parts) == server.pool.tile(tile.path)
+    tricks = (
+        "",
+        "checkpoint",
+        "../ledger.sqlite",
+        "tile/0/../../keys/log.pem",
+        "tile/0/000/",
+        f"tile/0/000.p/{size + 1}",
+    )
+    for path in tricks:
+        assert refused(site.stubs.log.GetTile, pool_pb2.GetTileRequest(path=path)).reason == "LOG_RANGE"
 
 
 # -- uploads that break ------------------------------------------------------------------------------------------------
