@@ -7,7 +7,9 @@ from genepool_protocol import terminal
 
 be_quiet()
 
-from genepool_client.consumer import commands as consumer  # noqa: E402 - the switches come first
+from genepool_client.audit import commands as audit  # noqa: E402 - the switches come first
+from genepool_client.audit import witness_commands as witness  # noqa: E402
+from genepool_client.consumer import commands as consumer  # noqa: E402
 from genepool_client.doctor import doctor  # noqa: E402
 from genepool_client.simulate import commands as simulate  # noqa: E402
 from genepool_client.site import commands as site  # noqa: E402
@@ -20,6 +22,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(site.app, name="site", help="A data-holding site: train, condense, sign, submit.")
+app.add_typer(audit.app, name="log", help="A pool's log: audit it, and show evidence against it.")
+app.add_typer(witness.app, name="witness", help="Vouch that a pool shows everybody the same log.")
 consumer.register(app)
 simulate.register(app)
 app.command()(doctor)

@@ -101,7 +101,7 @@ def _fill(building: Path, config: ServerConfig, sources: Sequence[Path]) -> Anch
     ca_pem = identity.create_ca(building / "keys", identity.utc_now())
     with Pool.open(building) as pool:
         listen = Address.parse(config.listen)
-        anchors = _anchors(pool, ca_pem, config.advertised(listen, socket.gethostname()))
+        anchors = _anchors(pool, ca_pem, config.advertised(listen, socket.gethostname()), config)
     durable.create_exclusive(building / ANCHORS_FILE, _encode(anchors), 0o644)
     durable.create_exclusive(building / CONFIG_FILE, config.to_toml().encode(), 0o644)
     return anchors
@@ -118,11 +118,17 @@ def _publish(building: Path, target: Path) -> None:
         durable.publish(path, target / path.name)
 
 
-def _anchors(pool: Pool, ca_pem: str, address: Address) -> Anchors:
+def _anchors(pool: Pool, ca_pem: str, address: Address, config: ServerConfig) -> Anchors:
     log: LogVerifier = pool.log_key
     release: VerifyingKey = pool.release_key.public
     return Anchors(
-        address=str(address), origin=pool.origin, ca_pem=ca_pem, log_vkey=log.vkey, release_key_pem=release.pem
+        address=str(address),
+        origin=pool.origin,
+        ca_pem=ca_pem,
+        log_vkey=log.vkey,
+        release_key_pem=release.pem,
+        witnesses=config.witnesses,
+        quorum=config.quorum,
     )
 
 
@@ -183,7 +189,9 @@ async def run(folder: Path, config: ServerConfig, ready: Callable[[Running], Non
     check_free(listen)
     loop.set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="genepool-pool"))
     async with contextlib.AsyncExitStack() as undo:
-        pool = await asyncio.to_thread(Pool.open, folder, automatic=config.admission == "automatic")
+        pool = await asyncio.to_thread(
+            Pool.open, folder, automatic=config.admission == "automatic", witnesses=config.policy
+        )
         undo.callback(pool.close)
         _check_name(pool, config)
         # a thread that writes for a call that is over must be through before the pool closes
@@ -195,7 +203,7 @@ async def run(folder: Path, config: ServerConfig, ready: Callable[[Running], Non
         address = str(config.advertised(front.bound, socket.gethostname()))
         if listen.everywhere and not config.advertise:
             _log.warning("clients are told %s; if they cannot reach that, set advertise in %s", address, CONFIG_FILE)
-        _tell_clients(folder, pool, Address.parse(address))
+        _tell_clients(folder, pool, Address.parse(address), config)
         parent = Path(config.serving.temp_dir or tempfile.gettempdir())
         door = OperatorSocket(folder, parent, pool, config.serving.stall_seconds)
         undo.push_async_callback(door.stop)
@@ -239,8 +247,8 @@ def _front(folder: Path, config: ServerConfig, listen: Address) -> "Front":
     )
 
 
-def _tell_clients(folder: Path, pool: Pool, address: Address) -> None:
-    anchors = _encode(_anchors(pool, identity.read_ca(folder / "keys"), address))
+def _tell_clients(folder: Path, pool: Pool, address: Address, config: ServerConfig) -> None:
+    anchors = _encode(_anchors(pool, identity.read_ca(folder / "keys"), address, config))
     path = folder / ANCHORS_FILE
     if not path.exists() or path.read_bytes() != anchors:
         durable.write(path, anchors, 0o644)

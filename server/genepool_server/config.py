@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from genepool_protocol.trust.keys import WitnessVerifier
+from genepool_protocol.trust.witness import MAX_WITNESSES, Policy
 from genepool_protocol.wire.documents import first_problem
 from genepool_protocol.wire.errors import InvalidInput, NotFound
 from genepool_server.serving.config import ServingConfig
@@ -134,6 +136,14 @@ class ServerConfig(BaseModel):
         default="automatic",
         description="automatic: what passes every check becomes active at once. manual: after `genepool-server admit`.",
     )
+    witnesses: list[str] = Field(
+        default_factory=list,
+        max_length=MAX_WITNESSES,
+        description="Keys of the log's witnesses, as `genepool witness init` prints them; clients pin them.",
+    )
+    quorum: int = Field(
+        default=0, ge=0, description="How many of them must have cosigned a checkpoint before clients trust it."
+    )
     concurrent_calls: int = Field(
         default=256, ge=1, le=65536, description="Calls at the same time; one more is refused."
     )
@@ -141,6 +151,21 @@ class ServerConfig(BaseModel):
     serving: ServingSettings = Field(
         default_factory=ServingSettings, description="How selections and descendants are computed."
     )
+
+    @model_validator(mode="after")
+    def _policy(self) -> Self:
+        try:
+            keys = {WitnessVerifier.parse(one) for one in self.witnesses}
+        except InvalidInput as exc:
+            raise ValueError(exc.diagnostics()) from exc
+        if self.quorum > len(keys):
+            raise ValueError("quorum is larger than the number of witnesses")
+        return self
+
+    @property
+    def policy(self) -> Policy:
+        """Whose cosignatures the log needs."""
+        return Policy(tuple(WitnessVerifier.parse(one) for one in self.witnesses), self.quorum)
 
     def advertised(self, bound: Address, host_name: str) -> Address:
         """The address that clients use.

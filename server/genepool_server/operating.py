@@ -21,10 +21,12 @@ from genepool_protocol.wire.errors import InvalidInput, NotFound, Unavailable
 from genepool_protocol.wire.status import from_rpc_error
 from genepool_server import config
 from genepool_server.front import operator_socket, states
+from genepool_server.pool.answers import Withdrawn
 from genepool_server.pool.pool import Pool
-from genepool_server.pool.view import Contribution, Site
+from genepool_server.pool.view import Contribution, Descended, Site
 
 _TIMEOUT: Final = 60.0  # seconds of one call
+_LONG: Final = 24 * 3600.0  # seconds of one that reads all weights
 _PATIENCE: Final = 5.0  # seconds that another command may have the folder open
 
 
@@ -59,12 +61,32 @@ class Operator(Protocol):
         """Admit or reject."""
         ...
 
+    def withdraw_as_operator(self, contribution_id: str, reason: str) -> Withdrawn:
+        """End a contribution."""
+        ...
+
+    def seal(self, folder: Path) -> tuple[int, int]:
+        """Write sealed copies of all weights."""
+        ...
+
+    def descendants(self, contribution_id: str) -> Sequence[Descended]:
+        """What was made from a contribution."""
+        ...
+
     def checkpoint(self) -> str:
         """The log's signed tree head."""
         ...
 
+    def witnessed(self) -> str:
+        """The latest tree head with a quorum of cosignatures."""
+        ...
+
     def entries(self, start: int, count: int) -> Sequence[bytes]:
         """Leaves of the log."""
+        ...
+
+    def tile(self, path: str) -> bytes:
+        """A file of the log's static copy."""
         ...
 
 
@@ -83,7 +105,9 @@ def operate(folder: Path) -> Iterator[Operator]:
         path = operator_socket.running(folder)
         try:
             entered = (
-                RemoteOperator(path, folder) if path else Pool.open(folder, automatic=settings.admission == "automatic")
+                RemoteOperator(path, folder)
+                if path
+                else Pool.open(folder, automatic=settings.admission == "automatic", witnesses=settings.policy)
             )
         except Unavailable as exc:
             # another command is at work, or a server is about to open its socket
@@ -149,21 +173,47 @@ class RemoteOperator:
         )
         return states.contribution_of(self._call(self._operator.DecideContribution, request).contribution)
 
+    def withdraw_as_operator(self, contribution_id: str, reason: str) -> Withdrawn:
+        """See `Operator`."""
+        request = op.WithdrawContributionRequest(contribution_id=contribution_id, reason=reason)
+        done = self._call(self._operator.WithdrawContribution, request)
+        made = tuple(states.descendant_of(one) for one in done.descendants)
+        return Withdrawn(contribution_id, done.receipt, done.erased, made)
+
+    def seal(self, folder: Path) -> tuple[int, int]:
+        """See `Operator`."""
+        done = self._call(self._operator.Seal, op.SealRequest(folder=str(folder.absolute())), timeout=_LONG)
+        return done.sealed, done.total
+
+    def descendants(self, contribution_id: str) -> list[Descended]:
+        """See `Operator`."""
+        request = op.ListDescendantsRequest(contribution_id=contribution_id)
+        return [states.descendant_of(one.descendant) for one in self._stream(self._operator.ListDescendants, request)]
+
     def checkpoint(self) -> str:
         """See `Operator`."""
         answer: pool_pb2.GetCheckpointResponse = self._call(self._log.GetCheckpoint, pool_pb2.GetCheckpointRequest())
         return answer.checkpoint
 
+    def witnessed(self) -> str:
+        """See `Operator`."""
+        answer: pool_pb2.GetCheckpointResponse = self._call(self._log.GetCheckpoint, pool_pb2.GetCheckpointRequest())
+        return answer.witnessed
+
     def entries(self, start: int, count: int) -> list[bytes]:
         """See `Operator`."""
         return list(self._call(self._log.GetEntries, pool_pb2.GetEntriesRequest(start=start, count=count)).leaves)
 
+    def tile(self, path: str) -> bytes:
+        """See `Operator`."""
+        return b"".join(one.chunk for one in self._stream(self._log.GetTile, pool_pb2.GetTileRequest(path=path)))
+
     def _change(self, site: str, state: pb.SiteState.ValueType) -> Site:
         return states.site_of(self._call(self._operator.ChangeSite, op.ChangeSiteRequest(site=site, state=state)).site)
 
-    def _call(self, method: Any, request: Any) -> Any:
+    def _call(self, method: Any, request: Any, timeout: float = _TIMEOUT) -> Any:
         try:
-            return method(request, timeout=_TIMEOUT)
+            return method(request, timeout=timeout)
         except grpc.RpcError as exc:
             raise from_rpc_error(exc, self._where) from exc
 

@@ -1,6 +1,8 @@
 """Runs a contribution while a fault waits at the n-th step, for every n; one JSON line per fault on stdout.
 
-    python -m tests.fault.driver kill|ENOSPC|EIO contribute|create|open FOLDER
+    python -m tests.fault.driver kill|ENOSPC|EIO contribute|publish|withdraw|create|open FOLDER
+
+`publish` is a contribution whose leaf fills a tile of the log, `withdraw` a withdrawal whose leaf does.
 
 A step is a call that changes the disk (os.mkdir, pwrite, fsync, replace, unlink) or a COMMIT of the ledger. `kill` ends
 a forked child by SIGKILL right before the step; the others let the step fail. This is a program of its own because it
@@ -21,16 +23,17 @@ from pathlib import Path
 import numpy as np
 from sqlalchemy import Engine, event
 
-from genepool_protocol.trust import envelope, receipt
+from genepool_protocol.trust import envelope, events, receipt, tiles
 from genepool_protocol.wire.errors import GenepoolError
 from genepool_protocol.wire.limits import LIMITS
-from genepool_server.pool import spool
+from genepool_server.pool import spool, tile_files
 from genepool_server.pool.fsck import examine
 from genepool_server.pool.pool import Pool
 from tests.support import sites as c
 
 STEPS = ("mkdir", "pwrite", "fsync", "replace", "unlink")
 CHUNK = 3000
+tiles.WIDTH = tile_files.WIDTH = 8  # so that a short log fills tiles; of hashes only those of level 0
 spool.LIMITS = replace(LIMITS, fsync_bytes=4000)  # so that an upload syncs in between
 
 
@@ -76,6 +79,9 @@ def counted(act):
 class Story:
     """A pool with one contribution, and a second one that is signed and not sent."""
 
+    leaves = 0
+    """Of the log, before the second one; 0: whatever there is then."""
+
     def __init__(self, folder):
         self.folder = folder
         self.template = folder / "template"
@@ -84,8 +90,16 @@ class Story:
         self.rng = np.random.default_rng(5)
         with Pool.open(pool_folder) as pool:
             self.site = c.join(pool, "site-a")
+            c.join(pool, "site-b")
             self.first = c.contribute(pool, self.site, self.rng)
             self.packed = self.site.pack(pool, c.weights_of(pool.blueprint(c.BLUEPRINT).blueprint, self.rng))
+            self.prepare(pool)
+            self.before = len(pool.entries(0, 256))
+
+    def prepare(self, pool):
+        """Fill the log with other leaves up to a place."""
+        while self.leaves and len(pool.entries(0, 256)) < self.leaves:
+            (pool.suspend if pool.site("site-b").state == "ACTIVE" else pool.approve)("site-b")
 
     def fresh(self):
         """A copy of the pool."""
@@ -108,8 +122,10 @@ class Story:
         for answer in (self.first, done):
             bundle = envelope.parse(answer.receipt)
             receipt.verify(bundle, envelope.verify(bundle, self.site.key.public), pool.log_key)
-        if len(pool.contributions()) != 2 or len(pool.entries(0, 9)) != 2:
+        if len(pool.contributions()) != 2 or size_of(pool) != self.before + 2:
             return "the log holds something twice, or not at all"
+        if self.leaves and not (folder / "tiles" / "tile" / "0" / "001").is_file():
+            return "a tile is full and not there"
         if list((folder / "spool").iterdir()):
             return "something is left in the spool"
         report = examine(folder)
@@ -118,6 +134,54 @@ class Story:
     def play_again(self, pool):
         begun = pool.begin(self.packed.bundle, self.packed.manifest, c.NOW)
         return pool.commit(begun.upload_id, c.NOW) if begun.already_logged else None
+
+
+class Publishing(Story):
+    """The second contribution's leaf is the 16th."""
+
+    leaves = 15
+
+
+class Withdrawing(Story):
+    """The second contribution is there, and its site takes it back; the withdrawal's leaf is the 16th."""
+
+    leaves = 15
+
+    def prepare(self, pool):
+        self.second = super().play(pool)
+        super().prepare(pool)
+        found = pool.contribution(self.second.contribution_id)
+        event = events.Withdrawal(
+            pool=pool.origin, time="2026-07-01T12:00:00Z", contribution_id=found.contribution_id, sha256=found.sha256
+        )
+        self.sha256, self.bundle = found.sha256, envelope.sign_statement(self.site.key, event.payload())
+
+    def play(self, pool):
+        return pool.withdraw(self.bundle)
+
+    def verdict(self, pool, folder, acknowledged):
+        seen = pool.contribution(self.second.contribution_id).state
+        if acknowledged is not None and seen != "WITHDRAWN":
+            return "an acknowledged withdrawal is lost"
+        done = self.play(pool)
+        if acknowledged not in (None, done.receipt) or self.play(pool) != done or not done.erased:
+            return "another answer for the same withdrawal"
+        bundle = envelope.parse(done.receipt)
+        receipt.verify(bundle, envelope.verify(bundle, self.site.key.public), pool.log_key)
+        if [one.contribution_id for one in pool.active(c.BLUEPRINT, ())] != [self.first.contribution_id]:
+            return "the pool serves something else than the first contribution"
+        if (folder / "blobs" / self.sha256[:2] / self.sha256).exists():
+            return "the weights are still there"
+        if pool.commit(self.second.contribution_id, c.NOW).receipt != self.second.receipt:
+            return "the receipt of what was withdrawn changed"
+        if size_of(pool) != self.before + 2:
+            return "the log holds something twice, or not at all"
+        report = examine(folder)
+        return "" if not report.problems and not report.notes else str(report)
+
+
+def size_of(pool):
+    return int(pool.checkpoint().split("\n")[1])
 
 
 def child(function):
@@ -258,7 +322,8 @@ def fail_create(story, n, code):
 
 def main(mode, what, folder):
     """Inject at every step until the story ends without a fault."""
-    story, n = Story(Path(folder)), 0
+    story, n = {"publish": Publishing, "withdraw": Withdrawing}.get(what, Story)(Path(folder)), 0
+    what = {"publish": "contribute", "withdraw": "contribute"}.get(what, what)
     if mode == "kill":
         run = {"contribute": kill_contribute, "create": kill_create, "open": kill_open}[what]
     else:

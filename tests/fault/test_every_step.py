@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+LONG = [pytest.param(name, least, marks=pytest.mark.slow) for name, least in (("publish", 45), ("withdraw", 35))]
 NAMES = {"mkdir", "pwrite", "fsync", "replace", "unlink", "COMMIT"}
 
 
@@ -19,7 +20,7 @@ def outcomes(*args):
     return [json.loads(line) for line in run.stdout.splitlines()]
 
 
-@pytest.mark.parametrize(("what", "least"), [("contribute", 30), ("create", 12), ("open", 2)])
+@pytest.mark.parametrize(("what", "least"), [("contribute", 30), ("create", 12), ("open", 2), *LONG])
 def test_a_process_killed_at_any_step_leaves_a_pool_that_goes_on(fast_folder, what, least):
     found = outcomes("kill", what, fast_folder)
     assert [one for one in found if one["verdict"] or one["status"] != -9] == []
@@ -29,7 +30,7 @@ def test_a_process_killed_at_any_step_leaves_a_pool_that_goes_on(fast_folder, wh
 
 
 @pytest.mark.parametrize(("code", "reason"), [("ENOSPC", "DISK_FULL"), ("EIO", "DISK_FAILED")])
-@pytest.mark.parametrize(("what", "least"), [("contribute", 30), ("create", 12)])
+@pytest.mark.parametrize(("what", "least"), [("contribute", 30), ("create", 12), *LONG])
 def test_a_disk_that_fails_at_any_step_is_said_so_and_the_retry_works(fast_folder, code, reason, what, least):
     found = outcomes(code, what, fast_folder)
     assert [one for one in found if one["verdict"]] == []

@@ -7,8 +7,8 @@ import numpy as np
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.trust import digest
 from genepool_protocol.trust.keys import SigningKey
-from genepool_protocol.wire.errors import NotFound
-from genepool_server.pool.view import Contribution, ContributionState, LoadedBlueprint
+from genepool_protocol.wire.errors import NotFound, Refused
+from genepool_server.pool.view import Contribution, ContributionState, Descended, LoadedBlueprint, Standing
 from tests.support.contributions import signed
 from tests.support.genes import write_seed
 from tests.support.log import Log
@@ -26,6 +26,7 @@ class MemoryView:
         self.folder = folder
         self.log = Log()
         self._rng = np.random.default_rng(5)
+        self.released: dict[str, Descended] = {}
         self._keys: dict[str, SigningKey] = {}
         self._blueprints: dict[str, LoadedBlueprint] = {}
         self._contributions: dict[str, Contribution] = {}
@@ -56,6 +57,18 @@ class MemoryView:
             and found.blueprint_sha256 == wanted
             and (not licenses or found.license in licenses)
         ]
+
+    def standing(self, contribution_id: str) -> Standing:
+        return Standing(contribution_id, self.contribution(contribution_id).state, b"")
+
+    def release(self, made: Descended) -> None:
+        for name in made.members:
+            if self.contribution(name).state != "ACTIVE":
+                raise Refused("CONTRIBUTION_NOT_ACTIVE", "it was withdrawn")
+        self.released[made.sha256] = made
+
+    def descendant(self, sha256: str) -> Descended | None:
+        return self.released.get(sha256)
 
     @property
     def only(self) -> Blueprint:

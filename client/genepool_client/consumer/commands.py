@@ -106,6 +106,9 @@ def verify(
         Path | None, typer.Option("--reselect", help="Select again with this support set and compare the weights.")
     ] = None,
     licenses: LicenseOption = None,
+    online: Annotated[
+        bool, typer.Option("--online", help="Also ask the pool whether any of its learngenes was withdrawn.")
+    ] = False,
     as_json: terminal.JsonOption = False,
 ) -> None:
     """Whether a folder is what the pool signed; offline, against pinned keys."""
@@ -120,6 +123,12 @@ def verify(
         from genepool_client.transport.channel import default_cache
 
         said.append(recheck.rebuild(verified, learngenes, default_cache()))
+    if online:
+        from genepool_client.consumer import standing
+        from genepool_client.transport.channel import Connection
+
+        with Connection(anchors) as connection:
+            said.append(standing.check(verified, connection))
     if support is not None:
         from genepool_client.consumer import recheck
         from genepool_client.consumer.pool import Pool

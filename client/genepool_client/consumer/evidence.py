@@ -3,19 +3,23 @@
 from genepool_protocol.learngene import descendant, manifest
 from genepool_protocol.learngene.descendant import Dependency, Lineage, ReceiptEntry
 from genepool_protocol.trust import digest, envelope, receipt
+from genepool_protocol.trust.checkpoint import Checkpoint
 from genepool_protocol.trust.encoding import unb64
 from genepool_protocol.trust.keys import LogVerifier, VerifyingKey
 from genepool_protocol.trust.statement import check_model_statement
 from genepool_protocol.wire.errors import InvalidInput, VerificationError
 
 
-def check_receipts(raw: bytes, lineage: Lineage, log: LogVerifier) -> None:
+def check_receipts(raw: bytes, lineage: Lineage, log: LogVerifier) -> tuple[Checkpoint, ...]:
     """Check that receipts.json proves every dependency, in the lineage's order, and nothing else.
 
     Args:
         raw: bytes of receipts.json.
         lineage: the parsed provenance.
         log: the pinned key of the log.
+
+    Returns:
+        The checkpoint of each receipt.
 
     Raises:
         VerificationError: LINEAGE_INVALID; SIGNATURE_INVALID, a site did not sign; PROOF_INVALID or CHECKPOINT_INVALID,
@@ -28,17 +32,19 @@ def check_receipts(raw: bytes, lineage: Lineage, log: LogVerifier) -> None:
     named = [item.contribution_id for item in lineage.dependencies]
     if [entry.contribution_id for entry in entries] != named:
         raise _bad("receipts.json", "it is not about the learngenes of the lineage, in their order")
+    found = []
     for entry, item in zip(entries, lineage.dependencies, strict=True):
         who = f"the receipt of {item.site}'s {item.contribution_id[:16]}"
         try:
-            _check(entry, item, lineage, log)
+            found.append(_check(entry, item, lineage, log))
         except InvalidInput as exc:
             raise _bad(who, exc.message) from exc
         except VerificationError as exc:
             raise VerificationError(exc.reason, f"{who}: {exc.message}", "do not use the descendant") from exc
+    return tuple(found)
 
 
-def _check(entry: ReceiptEntry, item: Dependency, lineage: Lineage, log: LogVerifier) -> None:
+def _check(entry: ReceiptEntry, item: Dependency, lineage: Lineage, log: LogVerifier) -> Checkpoint:
     bundle = envelope.parse(unb64(entry.receipt, "receipt"))
     verified = envelope.verify(bundle, VerifyingKey.from_pem(entry.site_key_pem))
     names = (manifest.LEARNGENE_FILE, manifest.MANIFEST_FILE)
@@ -60,6 +66,7 @@ def _check(entry: ReceiptEntry, item: Dependency, lineage: Lineage, log: LogVeri
     for why, holds in rules.items():
         if not holds:
             raise InvalidInput("STATEMENT_MALFORMED", why)
+    return logged.checkpoint
 
 
 def _bad(what: str, why: str) -> VerificationError:

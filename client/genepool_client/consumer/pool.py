@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from genepool_client.audit import memory as log_memory
 from genepool_client.consumer import download, known_pools
 from genepool_client.consumer import support as supports
 from genepool_client.consumer.download import Wanted
@@ -18,6 +19,7 @@ from genepool_client.consumer.staging import Staging, check_free
 from genepool_client.consumer.support import Support
 from genepool_client.consumer.verify import Descendant, verify
 from genepool_client.transport.channel import Connection
+from genepool_client.transport.logview import fetch_from, head_of
 from genepool_protocol.learngene import descendant
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.learngene.size import Budget, Size, parse_amount
@@ -54,6 +56,7 @@ class Pool:
         anchors: the anchors themselves; then `pool` is only the address to reach it at.
         blueprint: which family, where the pool has several.
         cache: folder for blueprints and thin slices; the user's cache by default.
+        memory: folder for what was seen of pools' logs; in the user's settings by default.
         progress: called with (done, total, note) by everything that takes time.
 
     Raises:
@@ -67,12 +70,14 @@ class Pool:
         *,
         blueprint: str | None = None,
         cache: Path | None = None,
+        memory: Path | None = None,
         progress: Progress = _ignore,
     ) -> None:
         self.anchors = known_pools.find(pool) if anchors is None else anchors.model_copy(update={"address": str(pool)})
         self.progress = progress
         self._name = blueprint
         self._connection = Connection(self.anchors, cache=cache)
+        self._memory = memory
         self._offer: Offer | None = None
 
     def __enter__(self) -> Self:
@@ -163,7 +168,7 @@ class Pool:
 
         Raises:
             InvalidInput: SIZE_OUTSIDE_BLUEPRINT, BUDGET_TOO_SMALL, OPTION_INVALID, PATH_NOT_EMPTY, or as `support`.
-            VerificationError: see `verify`; the folder does not appear then.
+            VerificationError: see `verify`; LOG_FORK or WITNESSES_MISSING; the folder does not appear then.
             Refused: POOL_EMPTY or CONTRIBUTION_NOT_ACTIVE.
             StorageError: DISK_FULL or DISK_FAILED.
             GenepoolError: as `Connection.stream`.
@@ -194,6 +199,7 @@ class Pool:
         wanted = Wanted(self.blueprint, _mixture(weights), budget)
         with Staging(out, {"origin": self.anchors.origin, **wanted.as_json()}) as staging:
             verified = self._obtain(wanted, staging)
+            self._follow(verified)
             if support is not None and support.labels is not None:
                 _write_head(verified, support)
                 verified = replace(verified, classes=support.classes)
@@ -250,6 +256,19 @@ class Pool:
         staging.clear()
         download.fetch(self._connection, wanted, staging.folder, self.progress)
         return self._check(wanted, staging.folder)
+
+    def _follow(self, verified: Descendant) -> None:
+        """Hold the receipts against the log as this user has seen it, and against its witnesses."""
+        view = log_memory.view(self.anchors, fetch_from(self._connection), self._memory)
+        head = head_of(self._connection, view)
+        for item, seen in zip(verified.lineage.dependencies, verified.heads, strict=True):
+            if head is None or (self.anchors.quorum and item.log_index >= head.size):
+                raise VerificationError(
+                    "WITNESSES_MISSING" if head else "LOG_FORK",
+                    f"the log that the pool shows does not cover the contribution {item.contribution_id[:16]} yet",
+                    "try again when the witnesses have seen it",
+                )
+            view.confirm(head, seen)
 
     def _check(self, wanted: Wanted, folder: Path) -> Descendant:
         verified = verify(folder, self.anchors)

@@ -32,6 +32,7 @@ from genepool_protocol.learngene.blueprint import Blueprint, parse_blueprint
 from genepool_protocol.learngene.descendant import Lineage
 from genepool_protocol.trust import digest, envelope
 from genepool_protocol.trust.anchors import Anchors
+from genepool_protocol.trust.checkpoint import Checkpoint
 from genepool_protocol.trust.envelope import Bundle, Verified
 from genepool_protocol.trust.keys import VerifyingKey
 from genepool_protocol.trust.statement import ModelStatement, check_model_statement
@@ -49,6 +50,7 @@ class Descendant:
         lineage: what it was made from, with the digest of the very bytes that were checked.
         keyid: of the release key that signed it.
         classes: names of the head's classes; empty when there is no head.
+        heads: the log's checkpoint in each receipt, in the order of the lineage.
     """
 
     folder: Path
@@ -56,6 +58,7 @@ class Descendant:
     lineage: Lineage
     keyid: str
     classes: tuple[str, ...]
+    heads: tuple[Checkpoint, ...]
 
     def __str__(self) -> str:
         count = len(self.lineage.dependencies)
@@ -82,7 +85,7 @@ def verify(folder: Path, anchors: Anchors) -> Descendant:
     signed = check_signature(folder, anchors.release_key)  # (2)
     small, model = _check_digests(folder, _statement(signed))  # (3)
     blueprint, lineage = _check_lineage(small, model, anchors)  # (4)
-    check_receipts(small[descendant.RECEIPTS_FILE], lineage, anchors.log)  # (5)
+    heads = check_receipts(small[descendant.RECEIPTS_FILE], lineage, anchors.log)  # (5)
     try:  # (6)
         check_tensors(model, descendant.layout(blueprint, lineage.size), descendant.MODEL_FILE)
     except InvalidInput as exc:
@@ -91,7 +94,7 @@ def verify(folder: Path, anchors: Anchors) -> Descendant:
         ) from exc
     width = blueprint.width(lineage.heads)
     classes = head_file.read(folder, width)[1] if has_head else ()  # (7)
-    return Descendant(folder, blueprint, lineage, signed.key.keyid, classes)
+    return Descendant(folder, blueprint, lineage, signed.key.keyid, classes, heads)
 
 
 def read_bundle(folder: Path) -> Bundle:

@@ -59,7 +59,7 @@ class Consumer:
 
     def __init__(self, anchors: Anchors, work: Path, sites: Mapping[str, str]) -> None:
         self._anchors, self._work, self._sites = anchors, work, sites
-        self._pool = Pool(anchors.address, anchors=anchors)
+        self._pool = Pool(anchors.address, anchors=anchors, memory=work / "seen")
         for name in ("descendants", "episodes"):
             (work / name).mkdir()
 

@@ -159,6 +159,39 @@ def submit(folder: Folder, *, as_json: JsonOption = False) -> None:
 
 
 @app.command()
+def withdraw(
+    folder: Folder,
+    identifier: Annotated[str, typer.Argument(metavar="ID", help="Id of the contribution, or its first characters.")],
+    *,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; the log shows it to everybody.")] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Take a contribution back, for ever: no longer selected from now on, and erased from the pool's store."""
+    site = SiteFolder(folder)
+    from genepool_client.site import withdrawing
+    from genepool_client.transport.channel import Connection
+
+    with site.locked(), Connection(site.config.anchors) as connection:
+        connection.capabilities()
+        done = withdrawing.withdraw(site, connection, identifier, reason)
+    value = {
+        "contribution_id": done.contribution_id,
+        "log_index": done.log_index,
+        "erased": done.erased,
+        "descendants": list(done.descendants),
+    }
+    text = (
+        f"contribution {done.contribution_id} is withdrawn\n"
+        f"receipt verified: entry {done.log_index} of the pool's log; "
+        f"{'the pool has erased the weights' if done.erased else 'the pool has not erased the weights yet'}"
+    )
+    if done.descendants:
+        text += f"\n{len(done.descendants)} descendants were handed over before; nobody can recall them, but the pool"
+        text += " answers for each that it is withdrawn:\n  " + "\n  ".join(done.descendants)
+    terminal.answer(value, as_json=as_json, text=text)
+
+
+@app.command()
 def contribute(
     folder: Folder,
     *,

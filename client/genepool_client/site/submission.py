@@ -17,7 +17,7 @@ from genepool_client.site.packing import Chain, Facts
 from genepool_client.site.steps import Condensed
 from genepool_client.transport import upload
 from genepool_client.transport.channel import Connection
-from genepool_client.transport.logview import LogView, fetch_from
+from genepool_client.transport.logview import LogView, fetch_from, head_of
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.learngene.manifest import Privacy, Training
 from genepool_protocol.v1 import contribute_pb2 as pb
@@ -122,6 +122,8 @@ class _Submission:
     def _sign(self, weights: bytes, before: Artefact | None) -> Artefact:
         request = pb.BeginNonceRequest(site=self._site.config.name)
         nonce = self._connection.call(self._connection.contribute.BeginNonce, request)
+        if self._site.config.anchors.quorum:
+            head_of(self._connection, self._view)
         chain = Chain(
             pool=self._site.config.anchors.origin,
             site=self._site.config.name,

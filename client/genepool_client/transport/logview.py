@@ -5,6 +5,7 @@ The last checkpoint that was verified lies in a file. Every new one must extend 
 
 import hashlib
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from genepool_client.transport.channel import Connection
@@ -28,6 +29,35 @@ def fetch_from(connection: Connection) -> FetchProof:
         return connection.call(connection.log.GetConsistency, request).hashes
 
     return fetch
+
+
+def head_of(connection: Connection, view: "LogView", now: datetime | None = None) -> Checkpoint | None:
+    """The log's head as the pool shows it now, after the client's memory and its witnesses had their say.
+
+    Args:
+        connection: to the pool; its anchors say whether a quorum of witnesses is demanded.
+        view: what this client has seen of the log.
+        now: the clock; the computer's by default.
+
+    Returns:
+        The head that counts, the witnessed one where a quorum is demanded; None for an empty log.
+
+    Raises:
+        VerificationError: CHECKPOINT_INVALID, LOG_FORK; WITNESSES_MISSING.
+        GenepoolError: as `Connection.call`.
+    """
+    answer = connection.call(connection.log.GetCheckpoint, pool_pb2.GetCheckpointRequest())
+    seen, policy = view.observe(answer.checkpoint), connection.anchors.policy
+    if not policy.quorum or not answer.checkpoint:
+        return seen
+    if not answer.witnessed:
+        raise VerificationError(
+            "WITNESSES_MISSING", "no quorum of the pinned witnesses cosigned the pool's log yet", "try again later"
+        )
+    head = heads.verify(answer.witnessed, connection.anchors.log)
+    policy.demand(head, now or datetime.now(UTC))
+    view.advance(head)
+    return head
 
 
 def compare(seen: Checkpoint, new: Checkpoint, fetch: FetchProof) -> Checkpoint:
@@ -91,6 +121,18 @@ class LogView:
             return seen
         new = heads.verify(note, self._log)
         return self.advance(new) if seen is None or new.note != seen.note else seen
+
+    def confirm(self, head: Checkpoint, other: Checkpoint) -> None:
+        """Check that two verified checkpoints belong to one log, and keep both when they do not.
+
+        Raises:
+            VerificationError: LOG_FORK.
+            GenepoolError: the pool gave no proof because it is away.
+        """
+        try:
+            compare(head, other, self._fetch)
+        except VerificationError as exc:
+            raise self._fork(head, other.note, exc.message) from exc
 
     def advance(self, new: Checkpoint) -> Checkpoint:
         """As `observe`, for a checkpoint that was verified already."""

@@ -7,12 +7,13 @@ import base64
 import hashlib
 import hmac
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from genepool_protocol.trust import strict_json
-from genepool_protocol.trust.keys import LogVerifier, VerifyingKey
+from genepool_protocol.trust.keys import LogVerifier, VerifyingKey, WitnessVerifier
+from genepool_protocol.trust.witness import MAX_WITNESSES, Policy
 from genepool_protocol.wire.documents import Document, Name, first_problem
 from genepool_protocol.wire.errors import InvalidInput
 from genepool_protocol.wire.limits import LIMITS
@@ -30,6 +31,23 @@ class Anchors(Document):
     ca_pem: str  # who vouches for the pool's TLS certificate
     log_vkey: str  # C2SP verifier key
     release_key_pem: str  # P-256, signs descendants
+    witnesses: list[str] = Field(default_factory=list, max_length=MAX_WITNESSES)  # C2SP verifier keys of type 0x04
+    quorum: Annotated[int, Field(ge=0)] = 0  # how many of them must have cosigned a checkpoint; 0: none
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Self:
+        if self.quorum > len(set(self.witnesses)):
+            raise ValueError("the quorum is larger than the number of witnesses")
+        return self
+
+    @property
+    def policy(self) -> Policy:
+        """Whose cosignatures a checkpoint needs.
+
+        Raises:
+            InvalidInput: KEY_MALFORMED.
+        """
+        return Policy(tuple(WitnessVerifier.parse(one) for one in self.witnesses), self.quorum)
 
     @property
     def log(self) -> LogVerifier:

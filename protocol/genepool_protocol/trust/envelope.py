@@ -107,8 +107,17 @@ def verify(bundle: Bundle, key: VerifyingKey) -> Verified:
     Raises:
         VerificationError: SIGNATURE_INVALID.
     """
-    key.verify(bundle.signature, pae(bundle.payload))
-    return Verified(bundle.payload, bundle.signature, key)
+    return check(bundle.payload, bundle.signature, key)
+
+
+def check(payload: bytes, signature: bytes, key: VerifyingKey) -> Verified:
+    """As `verify`, for a payload and a signature that come without a bundle.
+
+    Raises:
+        VerificationError: SIGNATURE_INVALID.
+    """
+    key.verify(signature, pae(payload))
+    return Verified(payload, signature, key)
 
 
 def _entry(entries: Any) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ import binascii
 import hashlib
 import re
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import ClassVar, Final, Self
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
@@ -19,7 +19,10 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from genepool_protocol.wire.errors import InvalidInput, VerificationError
 
 _ED25519: Final = 0x01
-"""C2SP signed-note signature type."""
+"""C2SP signed-note signature type of a log."""
+
+_COSIGNATURE: Final = 0x04
+"""C2SP signed-note signature type of a witness: Ed25519 over a note and a time."""
 
 _LOG_NAME: Final = re.compile(r"[!-*,-~]{1,255}")
 """What can stand in a note's signature line and in a manifest."""
@@ -58,6 +61,21 @@ class VerifyingKey:
         except (ValueError, UnsupportedAlgorithm) as exc:
             raise InvalidInput("KEY_MALFORMED", "the key is not a PEM public key") from exc
         return cls.of(key)
+
+    @classmethod
+    def from_der(cls, spki: bytes) -> Self:
+        """The key in a DER SubjectPublicKeyInfo, which must be its one canonical form.
+
+        Raises:
+            InvalidInput: KEY_MALFORMED, it is no P-256 public key.
+        """
+        try:
+            key = cls.of(serialization.load_der_public_key(spki))
+        except (ValueError, UnsupportedAlgorithm) as exc:
+            raise InvalidInput("KEY_MALFORMED", "the key is not a DER public key") from exc
+        if key.spki != spki:
+            raise InvalidInput("KEY_MALFORMED", "the key is not in its canonical DER form")
+        return key
 
     @classmethod
     def of(cls, key: object) -> Self:
@@ -139,13 +157,11 @@ class SigningKey:
         return self._key.sign(message, ec.ECDSA(SHA256(), deterministic_signing=True))
 
 
-def _note_id(name: str, public: bytes) -> bytes:
-    return hashlib.sha256(name.encode() + b"\n" + bytes([_ED25519]) + public).digest()
-
-
 @dataclass(frozen=True, slots=True)
 class LogVerifier:
     """A log's public key under its origin name (C2SP signed-note verifier key of type Ed25519)."""
+
+    kind: ClassVar[int] = _ED25519
 
     name: str
     public: bytes
@@ -163,27 +179,29 @@ class LogVerifier:
             raw = base64.b64decode(text, validate=True)
         except (binascii.Error, ValueError):
             raw = b""
-        if len(raw) != 33 or raw[0] != _ED25519 or not _LOG_NAME.fullmatch(name):
-            raise InvalidInput("KEY_MALFORMED", "the log's verifier key is not of the form NAME+HASH+BASE64 (Ed25519)")
+        if len(raw) != 33 or raw[0] != cls.kind or not _LOG_NAME.fullmatch(name):
+            raise InvalidInput(
+                "KEY_MALFORMED", f"the verifier key is not of the form NAME+HASH+BASE64 (type {cls.kind})"
+            )
         key = cls(name, raw[1:])
         if key.note_id.hex() != hashed:
-            raise InvalidInput("KEY_MALFORMED", "the log's verifier key does not match its own hash")
+            raise InvalidInput("KEY_MALFORMED", "the verifier key does not match its own hash")
         return key
 
     @property
     def vkey(self) -> str:
         """The verifier key as text."""
-        return f"{self.name}+{self.note_id.hex()}+{base64.b64encode(bytes([_ED25519]) + self.public).decode()}"
+        return f"{self.name}+{self.note_id.hex()}+{base64.b64encode(bytes([self.kind]) + self.public).decode()}"
 
     @property
     def note_id(self) -> bytes:
         """The four bytes that select the key in a note."""
-        return _note_id(self.name, self.public)[:4]
+        return self.log_id[:4]
 
     @property
     def log_id(self) -> bytes:
         """Sigstore's 32-byte log id."""
-        return _note_id(self.name, self.public)
+        return hashlib.sha256(self.name.encode() + b"\n" + bytes([self.kind]) + self.public).digest()
 
     def holds(self, signature: bytes, message: bytes) -> bool:
         """Whether this key signed the message."""
@@ -192,6 +210,13 @@ class LogVerifier:
         except InvalidSignature:
             return False
         return True
+
+
+class WitnessVerifier(LogVerifier):
+    """A witness's public key under its name (C2SP tlog-cosignature, type 0x04)."""
+
+    __slots__ = ()
+    kind = _COSIGNATURE
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,3 +267,14 @@ class LogSigner:
     def sign(self, message: bytes) -> bytes:
         """Ed25519, deterministic."""
         return self._key.sign(message)
+
+
+class WitnessSigner(LogSigner):
+    """A witness's private key under its name; it signs other logs' checkpoints with a time, and nothing else."""
+
+    __slots__ = ()
+
+    @property
+    def public(self) -> WitnessVerifier:
+        """Its public half."""
+        return WitnessVerifier(self.name, self._key.public_key().public_bytes_raw())

@@ -55,6 +55,10 @@ class Tree:
         for level, hashes in enumerate(self._levels):
             del hashes[size >> level :]
 
+    def hashes(self, level: int, start: int, count: int) -> list[bytes]:
+        """Roots of perfect subtrees of 2^level leaves, the `start`-th and the following ones."""
+        return self._levels[level][start : start + count] if level < len(self._levels) else []
+
     def root(self, size: int | None = None) -> bytes:
         """Root over the first `size` leaves (all of them)."""
         return self._root(0, len(self) if size is None else size)

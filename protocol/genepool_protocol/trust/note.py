@@ -28,8 +28,7 @@ def _bad(why: str) -> VerificationError:
 
 def sign(text: str, signer: LogSigner) -> str:
     """The note of a text that ends in a newline."""
-    signature = base64.b64encode(signer.public.note_id + signer.sign(text.encode())).decode()
-    return f"{text}\n\N{EM DASH} {signer.name} {signature}\n"
+    return f"{text}\n" + line(signer.name, signer.public.note_id + signer.sign(text.encode()))
 
 
 def verify(raw: str, key: LogVerifier) -> VerifiedNote:
@@ -46,6 +45,21 @@ def verify(raw: str, key: LogVerifier) -> VerifiedNote:
             raise _bad("the signature was made by another key or over another text")
         return VerifiedNote(text, raw)
     raise _bad(f"{key.name} did not sign it")
+
+
+def signatures(raw: str) -> tuple[str, list[tuple[str, bytes]]]:
+    """A note's text and (name, four bytes of key hash and signature) of each line. No signature is checked.
+
+    Raises:
+        VerificationError: CHECKPOINT_INVALID.
+    """
+    text, lines = _parts(raw)
+    return text, _signatures(lines)
+
+
+def line(name: str, signature: bytes) -> str:
+    """A signature line; `signature` begins with the four bytes that select the key."""
+    return f"\N{EM DASH} {name} {base64.b64encode(signature).decode()}\n"
 
 
 def _parts(raw: str) -> tuple[str, list[str]]:

@@ -15,7 +15,7 @@ from genepool_protocol.trust import envelope, merkle, strict_json
 from genepool_protocol.trust.checkpoint import Checkpoint
 from genepool_protocol.trust.encoding import b64, unb64
 from genepool_protocol.trust.envelope import Bundle, Verified
-from genepool_protocol.trust.keys import LogVerifier
+from genepool_protocol.trust.keys import LogVerifier, VerifyingKey
 from genepool_protocol.wire.errors import InvalidInput, VerificationError
 
 _KIND: Final = {"kind": "dsse", "version": "0.0.2"}
@@ -55,6 +55,32 @@ def leaf_payload_sha256(raw: bytes) -> str:
         return unb64(value["spec"]["dsseV002"]["payloadHash"]["digest"], "payload hash").hex()
     except (KeyError, TypeError) as exc:
         raise InvalidInput("BUNDLE_MALFORMED", "a log leaf is not of kind dsse 0.0.2") from exc
+
+
+def open_leaf(body: bytes, payload: bytes) -> Verified:
+    """The statement that a leaf stands for, after the signature in the leaf was checked over it.
+
+    Whose key that is, the caller must know.
+
+    Args:
+        body: the leaf.
+        payload: the signed statement, from wherever.
+
+    Raises:
+        InvalidInput: JSON_MALFORMED, BUNDLE_MALFORMED or KEY_MALFORMED.
+        VerificationError: SIGNATURE_INVALID; PROOF_INVALID, the leaf is of another statement.
+    """
+    value = strict_json.loads_canonical(body, max_bytes=64 << 10, what="log leaf")
+    try:
+        (signature,) = value["spec"]["dsseV002"]["signatures"]
+        content, raw = signature["content"], signature["verifier"]["publicKey"]["rawBytes"]
+    except (KeyError, TypeError, ValueError) as exc:
+        raise InvalidInput("BUNDLE_MALFORMED", "a log leaf is not of kind dsse 0.0.2") from exc
+    key = VerifyingKey.from_der(unb64(raw, "leaf key"))
+    verified = envelope.check(payload, unb64(content, "leaf signature"), key)
+    if leaf(verified) != body:
+        raise VerificationError("PROOF_INVALID", "a leaf of the log is of another statement than it comes with")
+    return verified
 
 
 def make(bundle: Bundle, body: bytes, index: int, proof: Sequence[bytes], head: Checkpoint, log: LogVerifier) -> bytes:

@@ -5,6 +5,7 @@ How a consumer gets a model: TALS on the pool's actors or at home, then the byte
 
 import builtins
 import collections.abc
+import genepool_protocol.v1.contribute_pb2
 import genepool_protocol.v1.types_pb2
 import google.protobuf.descriptor
 import google.protobuf.internal.containers
@@ -335,6 +336,100 @@ class DescendHeader(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["size", b"size", "total_bytes", b"total_bytes"]) -> None: ...
 
 Global___DescendHeader: typing_extensions.TypeAlias = DescendHeader
+
+@typing.final
+class CheckStatusRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CONTRIBUTION_IDS_FIELD_NUMBER: builtins.int
+    DESCENDANTS_FIELD_NUMBER: builtins.int
+    @property
+    def contribution_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    @property
+    def descendants(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """hex SHA-256 of model.safetensors"""
+
+    def __init__(
+        self,
+        *,
+        contribution_ids: collections.abc.Iterable[builtins.str] | None = ...,
+        descendants: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["contribution_ids", b"contribution_ids", "descendants", b"descendants"]) -> None: ...
+
+Global___CheckStatusRequest: typing_extensions.TypeAlias = CheckStatusRequest
+
+@typing.final
+class CheckStatusResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CONTRIBUTIONS_FIELD_NUMBER: builtins.int
+    DESCENDANTS_FIELD_NUMBER: builtins.int
+    @property
+    def contributions(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___ContributionStatus]:
+        """in the order asked for"""
+
+    @property
+    def descendants(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___DescendantStatus]:
+        """in the order asked for"""
+
+    def __init__(
+        self,
+        *,
+        contributions: collections.abc.Iterable[Global___ContributionStatus] | None = ...,
+        descendants: collections.abc.Iterable[Global___DescendantStatus] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["contributions", b"contributions", "descendants", b"descendants"]) -> None: ...
+
+Global___CheckStatusResponse: typing_extensions.TypeAlias = CheckStatusResponse
+
+@typing.final
+class ContributionStatus(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CONTRIBUTION_ID_FIELD_NUMBER: builtins.int
+    STATE_FIELD_NUMBER: builtins.int
+    WITHDRAWAL_FIELD_NUMBER: builtins.int
+    contribution_id: builtins.str
+    state: genepool_protocol.v1.contribute_pb2.ContributionState.ValueType
+    """UNSPECIFIED: the pool does not know it"""
+    withdrawal: builtins.bytes
+    """receipt of the withdrawal, if there is one"""
+    def __init__(
+        self,
+        *,
+        contribution_id: builtins.str = ...,
+        state: genepool_protocol.v1.contribute_pb2.ContributionState.ValueType = ...,
+        withdrawal: builtins.bytes = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["contribution_id", b"contribution_id", "state", b"state", "withdrawal", b"withdrawal"]) -> None: ...
+
+Global___ContributionStatus: typing_extensions.TypeAlias = ContributionStatus
+
+@typing.final
+class DescendantStatus(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SHA256_FIELD_NUMBER: builtins.int
+    STATE_FIELD_NUMBER: builtins.int
+    WITHDRAWN_FIELD_NUMBER: builtins.int
+    sha256: builtins.str
+    state: genepool_protocol.v1.contribute_pb2.ContributionState.ValueType
+    """ACTIVE, WITHDRAWN when a member is, UNSPECIFIED when the pool did not hand it over"""
+    @property
+    def withdrawn(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """ids of the members that were withdrawn"""
+
+    def __init__(
+        self,
+        *,
+        sha256: builtins.str = ...,
+        state: genepool_protocol.v1.contribute_pb2.ContributionState.ValueType = ...,
+        withdrawn: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["sha256", b"sha256", "state", b"state", "withdrawn", b"withdrawn"]) -> None: ...
+
+Global___DescendantStatus: typing_extensions.TypeAlias = DescendantStatus
 
 @typing.final
 class DescendAttestation(google.protobuf.message.Message):

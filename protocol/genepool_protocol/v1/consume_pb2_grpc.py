@@ -202,6 +202,11 @@ class DescendServiceStub(object):
                 request_serializer=genepool__protocol_dot_v1_dot_consume__pb2.DescendRequest.SerializeToString,
                 response_deserializer=genepool__protocol_dot_v1_dot_consume__pb2.DescendResponse.FromString,
                 _registered_method=True)
+        self.CheckStatus = channel.unary_unary(
+                '/genepool.v1.DescendService/CheckStatus',
+                request_serializer=genepool__protocol_dot_v1_dot_consume__pb2.CheckStatusRequest.SerializeToString,
+                response_deserializer=genepool__protocol_dot_v1_dot_consume__pb2.CheckStatusResponse.FromString,
+                _registered_method=True)
 
 
 class DescendServiceServicer(object):
@@ -215,6 +220,14 @@ class DescendServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CheckStatus(self, request, context):
+        """Whether what descendants were made from is still there. A withdrawal comes with its proof; that there is none, only
+        the log can show. Errors: INVALID_ARGUMENT OPTION_INVALID (more than `log_entries` of them).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DescendServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -222,6 +235,11 @@ def add_DescendServiceServicer_to_server(servicer, server):
                     servicer.Descend,
                     request_deserializer=genepool__protocol_dot_v1_dot_consume__pb2.DescendRequest.FromString,
                     response_serializer=genepool__protocol_dot_v1_dot_consume__pb2.DescendResponse.SerializeToString,
+            ),
+            'CheckStatus': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckStatus,
+                    request_deserializer=genepool__protocol_dot_v1_dot_consume__pb2.CheckStatusRequest.FromString,
+                    response_serializer=genepool__protocol_dot_v1_dot_consume__pb2.CheckStatusResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -251,6 +269,33 @@ class DescendService(object):
             '/genepool.v1.DescendService/Descend',
             genepool__protocol_dot_v1_dot_consume__pb2.DescendRequest.SerializeToString,
             genepool__protocol_dot_v1_dot_consume__pb2.DescendResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckStatus(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/genepool.v1.DescendService/CheckStatus',
+            genepool__protocol_dot_v1_dot_consume__pb2.CheckStatusRequest.SerializeToString,
+            genepool__protocol_dot_v1_dot_consume__pb2.CheckStatusResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -181,12 +181,32 @@ _DescendServiceDescendType = typing_extensions.TypeVar(
     ],
 )
 
-class DescendServiceStub(typing.Generic[_DescendServiceDescendType]):
+_DescendServiceCheckStatusType = typing_extensions.TypeVar(
+    '_DescendServiceCheckStatusType',
+    grpc.UnaryUnaryMultiCallable[
+        genepool_protocol.v1.consume_pb2.CheckStatusRequest,
+        genepool_protocol.v1.consume_pb2.CheckStatusResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        genepool_protocol.v1.consume_pb2.CheckStatusRequest,
+        genepool_protocol.v1.consume_pb2.CheckStatusResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        genepool_protocol.v1.consume_pb2.CheckStatusRequest,
+        genepool_protocol.v1.consume_pb2.CheckStatusResponse,
+    ],
+)
+
+class DescendServiceStub(typing.Generic[_DescendServiceDescendType, _DescendServiceCheckStatusType]):
     @typing.overload
     def __init__(self: DescendServiceStub[
         grpc.UnaryStreamMultiCallable[
             genepool_protocol.v1.consume_pb2.DescendRequest,
             genepool_protocol.v1.consume_pb2.DescendResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            genepool_protocol.v1.consume_pb2.CheckStatusRequest,
+            genepool_protocol.v1.consume_pb2.CheckStatusResponse,
         ],
     ], channel: grpc.Channel) -> None: ...
 
@@ -196,6 +216,10 @@ class DescendServiceStub(typing.Generic[_DescendServiceDescendType]):
             genepool_protocol.v1.consume_pb2.DescendRequest,
             genepool_protocol.v1.consume_pb2.DescendResponse,
         ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            genepool_protocol.v1.consume_pb2.CheckStatusRequest,
+            genepool_protocol.v1.consume_pb2.CheckStatusResponse,
+        ],
     ], channel: grpc.aio.Channel) -> None: ...
 
     Descend: _DescendServiceDescendType
@@ -203,10 +227,19 @@ class DescendServiceStub(typing.Generic[_DescendServiceDescendType]):
     NOT_FOUND CONTRIBUTION_UNKNOWN; FAILED_PRECONDITION CONTRIBUTION_NOT_ACTIVE; RESOURCE_EXHAUSTED BUSY.
     """
 
+    CheckStatus: _DescendServiceCheckStatusType
+    """Whether what descendants were made from is still there. A withdrawal comes with its proof; that there is none, only
+    the log can show. Errors: INVALID_ARGUMENT OPTION_INVALID (more than `log_entries` of them).
+    """
+
 DescendServiceAsyncStub: typing_extensions.TypeAlias = DescendServiceStub[
     grpc.aio.UnaryStreamMultiCallable[
         genepool_protocol.v1.consume_pb2.DescendRequest,
         genepool_protocol.v1.consume_pb2.DescendResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        genepool_protocol.v1.consume_pb2.CheckStatusRequest,
+        genepool_protocol.v1.consume_pb2.CheckStatusResponse,
     ],
 ]
 
@@ -219,6 +252,16 @@ class DescendServiceServicer(metaclass=abc.ABCMeta):
     ) -> typing.Union[collections.abc.Iterator[genepool_protocol.v1.consume_pb2.DescendResponse], collections.abc.AsyncIterator[genepool_protocol.v1.consume_pb2.DescendResponse]]:
         """The bytes of model.safetensors, then the attested documents. Errors: INVALID_ARGUMENT SIZE_OUTSIDE_BLUEPRINT, WEIGHTS_*;
         NOT_FOUND CONTRIBUTION_UNKNOWN; FAILED_PRECONDITION CONTRIBUTION_NOT_ACTIVE; RESOURCE_EXHAUSTED BUSY.
+        """
+
+    @abc.abstractmethod
+    def CheckStatus(
+        self,
+        request: genepool_protocol.v1.consume_pb2.CheckStatusRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[genepool_protocol.v1.consume_pb2.CheckStatusResponse, collections.abc.Awaitable[genepool_protocol.v1.consume_pb2.CheckStatusResponse]]:
+        """Whether what descendants were made from is still there. A withdrawal comes with its proof; that there is none, only
+        the log can show. Errors: INVALID_ARGUMENT OPTION_INVALID (more than `log_entries` of them).
         """
 
 def add_DescendServiceServicer_to_server(servicer: DescendServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -4,7 +4,9 @@ isort:skip_file
 How a site joins and how a learngene enters the pool: statement first, then bytes, then an idempotent commit."""
 
 import builtins
+import collections.abc
 import google.protobuf.descriptor
+import google.protobuf.internal.containers
 import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
 import sys
@@ -340,6 +342,76 @@ class CommitResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["contribution_id", b"contribution_id", "receipt", b"receipt", "state", b"state"]) -> None: ...
 
 Global___CommitResponse: typing_extensions.TypeAlias = CommitResponse
+
+@typing.final
+class WithdrawRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    BUNDLE_FIELD_NUMBER: builtins.int
+    bundle: builtins.bytes
+    """a signed withdrawal"""
+    def __init__(
+        self,
+        *,
+        bundle: builtins.bytes = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["bundle", b"bundle"]) -> None: ...
+
+Global___WithdrawRequest: typing_extensions.TypeAlias = WithdrawRequest
+
+@typing.final
+class WithdrawResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RECEIPT_FIELD_NUMBER: builtins.int
+    ERASED_FIELD_NUMBER: builtins.int
+    DESCENDANTS_FIELD_NUMBER: builtins.int
+    receipt: builtins.bytes
+    """the same bundle with its log entry"""
+    erased: builtins.bool
+    """the weights are gone from the pool's store"""
+    @property
+    def descendants(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Descendant]: ...
+    def __init__(
+        self,
+        *,
+        receipt: builtins.bytes = ...,
+        erased: builtins.bool = ...,
+        descendants: collections.abc.Iterable[Global___Descendant] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["descendants", b"descendants", "erased", b"erased", "receipt", b"receipt"]) -> None: ...
+
+Global___WithdrawResponse: typing_extensions.TypeAlias = WithdrawResponse
+
+@typing.final
+class Descendant(google.protobuf.message.Message):
+    """A descendant that was handed over; to whom, nobody knows."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SHA256_FIELD_NUMBER: builtins.int
+    BLUEPRINT_FIELD_NUMBER: builtins.int
+    SIZE_FIELD_NUMBER: builtins.int
+    MEMBERS_FIELD_NUMBER: builtins.int
+    sha256: builtins.str
+    """hex SHA-256 of model.safetensors"""
+    blueprint: builtins.str
+    size: builtins.str
+    @property
+    def members(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """ids of the contributions that it was made from"""
+
+    def __init__(
+        self,
+        *,
+        sha256: builtins.str = ...,
+        blueprint: builtins.str = ...,
+        size: builtins.str = ...,
+        members: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["blueprint", b"blueprint", "members", b"members", "sha256", b"sha256", "size", b"size"]) -> None: ...
+
+Global___Descendant: typing_extensions.TypeAlias = Descendant
 
 @typing.final
 class GetContributionRequest(google.protobuf.message.Message):

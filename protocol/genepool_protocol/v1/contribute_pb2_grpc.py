@@ -183,6 +183,11 @@ class ContributeServiceStub(object):
                 request_serializer=genepool__protocol_dot_v1_dot_contribute__pb2.GetContributionRequest.SerializeToString,
                 response_deserializer=genepool__protocol_dot_v1_dot_contribute__pb2.GetContributionResponse.FromString,
                 _registered_method=True)
+        self.Withdraw = channel.unary_unary(
+                '/genepool.v1.ContributeService/Withdraw',
+                request_serializer=genepool__protocol_dot_v1_dot_contribute__pb2.WithdrawRequest.SerializeToString,
+                response_deserializer=genepool__protocol_dot_v1_dot_contribute__pb2.WithdrawResponse.FromString,
+                _registered_method=True)
 
 
 class ContributeServiceServicer(object):
@@ -231,6 +236,15 @@ class ContributeServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Withdraw(self, request, context):
+        """Ends a contribution by a withdrawal that its site signed: out of every selection at once, then erased. Idempotent.
+        Errors: PERMISSION_DENIED KEY_UNKNOWN, SIGNATURE_INVALID, KEY_REVOKED; FAILED_PRECONDITION AUDIENCE_MISMATCH, SITE_MISMATCH;
+        NOT_FOUND CONTRIBUTION_UNKNOWN; INVALID_ARGUMENT STATEMENT_MALFORMED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ContributeServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -263,6 +277,11 @@ def add_ContributeServiceServicer_to_server(servicer, server):
                     servicer.GetContribution,
                     request_deserializer=genepool__protocol_dot_v1_dot_contribute__pb2.GetContributionRequest.FromString,
                     response_serializer=genepool__protocol_dot_v1_dot_contribute__pb2.GetContributionResponse.SerializeToString,
+            ),
+            'Withdraw': grpc.unary_unary_rpc_method_handler(
+                    servicer.Withdraw,
+                    request_deserializer=genepool__protocol_dot_v1_dot_contribute__pb2.WithdrawRequest.FromString,
+                    response_serializer=genepool__protocol_dot_v1_dot_contribute__pb2.WithdrawResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -427,6 +446,33 @@ class ContributeService(object):
             '/genepool.v1.ContributeService/GetContribution',
             genepool__protocol_dot_v1_dot_contribute__pb2.GetContributionRequest.SerializeToString,
             genepool__protocol_dot_v1_dot_contribute__pb2.GetContributionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Withdraw(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/genepool.v1.ContributeService/Withdraw',
+            genepool__protocol_dot_v1_dot_contribute__pb2.WithdrawRequest.SerializeToString,
+            genepool__protocol_dot_v1_dot_contribute__pb2.WithdrawResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -220,7 +220,23 @@ _ContributeServiceGetContributionType = typing_extensions.TypeVar(
     ],
 )
 
-class ContributeServiceStub(typing.Generic[_ContributeServiceBeginNonceType, _ContributeServiceBeginType, _ContributeServiceWriteType, _ContributeServiceQueryWriteStatusType, _ContributeServiceCommitType, _ContributeServiceGetContributionType]):
+_ContributeServiceWithdrawType = typing_extensions.TypeVar(
+    '_ContributeServiceWithdrawType',
+    grpc.UnaryUnaryMultiCallable[
+        genepool_protocol.v1.contribute_pb2.WithdrawRequest,
+        genepool_protocol.v1.contribute_pb2.WithdrawResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        genepool_protocol.v1.contribute_pb2.WithdrawRequest,
+        genepool_protocol.v1.contribute_pb2.WithdrawResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        genepool_protocol.v1.contribute_pb2.WithdrawRequest,
+        genepool_protocol.v1.contribute_pb2.WithdrawResponse,
+    ],
+)
+
+class ContributeServiceStub(typing.Generic[_ContributeServiceBeginNonceType, _ContributeServiceBeginType, _ContributeServiceWriteType, _ContributeServiceQueryWriteStatusType, _ContributeServiceCommitType, _ContributeServiceGetContributionType, _ContributeServiceWithdrawType]):
     @typing.overload
     def __init__(self: ContributeServiceStub[
         grpc.UnaryUnaryMultiCallable[
@@ -246,6 +262,10 @@ class ContributeServiceStub(typing.Generic[_ContributeServiceBeginNonceType, _Co
         grpc.UnaryUnaryMultiCallable[
             genepool_protocol.v1.contribute_pb2.GetContributionRequest,
             genepool_protocol.v1.contribute_pb2.GetContributionResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            genepool_protocol.v1.contribute_pb2.WithdrawRequest,
+            genepool_protocol.v1.contribute_pb2.WithdrawResponse,
         ],
     ], channel: grpc.Channel) -> None: ...
 
@@ -275,6 +295,10 @@ class ContributeServiceStub(typing.Generic[_ContributeServiceBeginNonceType, _Co
             genepool_protocol.v1.contribute_pb2.GetContributionRequest,
             genepool_protocol.v1.contribute_pb2.GetContributionResponse,
         ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            genepool_protocol.v1.contribute_pb2.WithdrawRequest,
+            genepool_protocol.v1.contribute_pb2.WithdrawResponse,
+        ],
     ], channel: grpc.aio.Channel) -> None: ...
 
     BeginNonce: _ContributeServiceBeginNonceType
@@ -296,6 +320,12 @@ class ContributeServiceStub(typing.Generic[_ContributeServiceBeginNonceType, _Co
 
     GetContribution: _ContributeServiceGetContributionType
     """The state and receipt of a contribution. Errors: NOT_FOUND CONTRIBUTION_UNKNOWN."""
+
+    Withdraw: _ContributeServiceWithdrawType
+    """Ends a contribution by a withdrawal that its site signed: out of every selection at once, then erased. Idempotent.
+    Errors: PERMISSION_DENIED KEY_UNKNOWN, SIGNATURE_INVALID, KEY_REVOKED; FAILED_PRECONDITION AUDIENCE_MISMATCH, SITE_MISMATCH;
+    NOT_FOUND CONTRIBUTION_UNKNOWN; INVALID_ARGUMENT STATEMENT_MALFORMED.
+    """
 
 ContributeServiceAsyncStub: typing_extensions.TypeAlias = ContributeServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
@@ -321,6 +351,10 @@ ContributeServiceAsyncStub: typing_extensions.TypeAlias = ContributeServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
         genepool_protocol.v1.contribute_pb2.GetContributionRequest,
         genepool_protocol.v1.contribute_pb2.GetContributionResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        genepool_protocol.v1.contribute_pb2.WithdrawRequest,
+        genepool_protocol.v1.contribute_pb2.WithdrawResponse,
     ],
 ]
 
@@ -374,5 +408,16 @@ class ContributeServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[genepool_protocol.v1.contribute_pb2.GetContributionResponse, collections.abc.Awaitable[genepool_protocol.v1.contribute_pb2.GetContributionResponse]]:
         """The state and receipt of a contribution. Errors: NOT_FOUND CONTRIBUTION_UNKNOWN."""
+
+    @abc.abstractmethod
+    def Withdraw(
+        self,
+        request: genepool_protocol.v1.contribute_pb2.WithdrawRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[genepool_protocol.v1.contribute_pb2.WithdrawResponse, collections.abc.Awaitable[genepool_protocol.v1.contribute_pb2.WithdrawResponse]]:
+        """Ends a contribution by a withdrawal that its site signed: out of every selection at once, then erased. Idempotent.
+        Errors: PERMISSION_DENIED KEY_UNKNOWN, SIGNATURE_INVALID, KEY_REVOKED; FAILED_PRECONDITION AUDIENCE_MISMATCH, SITE_MISMATCH;
+        NOT_FOUND CONTRIBUTION_UNKNOWN; INVALID_ARGUMENT STATEMENT_MALFORMED.
+        """
 
 def add_ContributeServiceServicer_to_server(servicer: ContributeServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

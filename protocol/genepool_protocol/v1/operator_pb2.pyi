@@ -4,8 +4,10 @@ isort:skip_file
 What an operator does to a pool while its server runs. Served on a Unix socket in a private folder, never on the network."""
 
 import builtins
+import collections.abc
 import genepool_protocol.v1.contribute_pb2
 import google.protobuf.descriptor
+import google.protobuf.internal.containers
 import google.protobuf.message
 import sys
 import typing
@@ -263,3 +265,110 @@ class DecideContributionResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["contribution", b"contribution"]) -> None: ...
 
 Global___DecideContributionResponse: typing_extensions.TypeAlias = DecideContributionResponse
+
+@typing.final
+class WithdrawContributionRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CONTRIBUTION_ID_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    contribution_id: builtins.str
+    reason: builtins.str
+    def __init__(
+        self,
+        *,
+        contribution_id: builtins.str = ...,
+        reason: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["contribution_id", b"contribution_id", "reason", b"reason"]) -> None: ...
+
+Global___WithdrawContributionRequest: typing_extensions.TypeAlias = WithdrawContributionRequest
+
+@typing.final
+class WithdrawContributionResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RECEIPT_FIELD_NUMBER: builtins.int
+    ERASED_FIELD_NUMBER: builtins.int
+    DESCENDANTS_FIELD_NUMBER: builtins.int
+    receipt: builtins.bytes
+    erased: builtins.bool
+    @property
+    def descendants(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[genepool_protocol.v1.contribute_pb2.Descendant]: ...
+    def __init__(
+        self,
+        *,
+        receipt: builtins.bytes = ...,
+        erased: builtins.bool = ...,
+        descendants: collections.abc.Iterable[genepool_protocol.v1.contribute_pb2.Descendant] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["descendants", b"descendants", "erased", b"erased", "receipt", b"receipt"]) -> None: ...
+
+Global___WithdrawContributionResponse: typing_extensions.TypeAlias = WithdrawContributionResponse
+
+@typing.final
+class SealRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    FOLDER_FIELD_NUMBER: builtins.int
+    folder: builtins.str
+    """absolute"""
+    def __init__(
+        self,
+        *,
+        folder: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["folder", b"folder"]) -> None: ...
+
+Global___SealRequest: typing_extensions.TypeAlias = SealRequest
+
+@typing.final
+class SealResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SEALED_FIELD_NUMBER: builtins.int
+    TOTAL_FIELD_NUMBER: builtins.int
+    sealed: builtins.int
+    """now"""
+    total: builtins.int
+    def __init__(
+        self,
+        *,
+        sealed: builtins.int = ...,
+        total: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["sealed", b"sealed", "total", b"total"]) -> None: ...
+
+Global___SealResponse: typing_extensions.TypeAlias = SealResponse
+
+@typing.final
+class ListDescendantsRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CONTRIBUTION_ID_FIELD_NUMBER: builtins.int
+    contribution_id: builtins.str
+    def __init__(
+        self,
+        *,
+        contribution_id: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["contribution_id", b"contribution_id"]) -> None: ...
+
+Global___ListDescendantsRequest: typing_extensions.TypeAlias = ListDescendantsRequest
+
+@typing.final
+class ListDescendantsResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DESCENDANT_FIELD_NUMBER: builtins.int
+    @property
+    def descendant(self) -> genepool_protocol.v1.contribute_pb2.Descendant: ...
+    def __init__(
+        self,
+        *,
+        descendant: genepool_protocol.v1.contribute_pb2.Descendant | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["descendant", b"descendant"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["descendant", b"descendant"]) -> None: ...
+
+Global___ListDescendantsResponse: typing_extensions.TypeAlias = ListDescendantsResponse

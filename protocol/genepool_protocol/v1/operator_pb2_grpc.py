@@ -59,6 +59,21 @@ class OperatorServiceStub(object):
                 request_serializer=genepool__protocol_dot_v1_dot_operator__pb2.DecideContributionRequest.SerializeToString,
                 response_deserializer=genepool__protocol_dot_v1_dot_operator__pb2.DecideContributionResponse.FromString,
                 _registered_method=True)
+        self.WithdrawContribution = channel.unary_unary(
+                '/genepool.v1.OperatorService/WithdrawContribution',
+                request_serializer=genepool__protocol_dot_v1_dot_operator__pb2.WithdrawContributionRequest.SerializeToString,
+                response_deserializer=genepool__protocol_dot_v1_dot_operator__pb2.WithdrawContributionResponse.FromString,
+                _registered_method=True)
+        self.Seal = channel.unary_unary(
+                '/genepool.v1.OperatorService/Seal',
+                request_serializer=genepool__protocol_dot_v1_dot_operator__pb2.SealRequest.SerializeToString,
+                response_deserializer=genepool__protocol_dot_v1_dot_operator__pb2.SealResponse.FromString,
+                _registered_method=True)
+        self.ListDescendants = channel.unary_stream(
+                '/genepool.v1.OperatorService/ListDescendants',
+                request_serializer=genepool__protocol_dot_v1_dot_operator__pb2.ListDescendantsRequest.SerializeToString,
+                response_deserializer=genepool__protocol_dot_v1_dot_operator__pb2.ListDescendantsResponse.FromString,
+                _registered_method=True)
 
 
 class OperatorServiceServicer(object):
@@ -99,6 +114,27 @@ class OperatorServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WithdrawContribution(self, request, context):
+        """Withdraws a contribution by the operator's word. Errors: NOT_FOUND CONTRIBUTION_UNKNOWN.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Seal(self, request, context):
+        """Writes sealed copies of all weights into a folder of the pool's machine. Errors: INTERNAL BLOB_CORRUPT.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDescendants(self, request, context):
+        """Descendants that were made from a contribution and handed over. Errors: none of its own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_OperatorServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -126,6 +162,21 @@ def add_OperatorServiceServicer_to_server(servicer, server):
                     servicer.DecideContribution,
                     request_deserializer=genepool__protocol_dot_v1_dot_operator__pb2.DecideContributionRequest.FromString,
                     response_serializer=genepool__protocol_dot_v1_dot_operator__pb2.DecideContributionResponse.SerializeToString,
+            ),
+            'WithdrawContribution': grpc.unary_unary_rpc_method_handler(
+                    servicer.WithdrawContribution,
+                    request_deserializer=genepool__protocol_dot_v1_dot_operator__pb2.WithdrawContributionRequest.FromString,
+                    response_serializer=genepool__protocol_dot_v1_dot_operator__pb2.WithdrawContributionResponse.SerializeToString,
+            ),
+            'Seal': grpc.unary_unary_rpc_method_handler(
+                    servicer.Seal,
+                    request_deserializer=genepool__protocol_dot_v1_dot_operator__pb2.SealRequest.FromString,
+                    response_serializer=genepool__protocol_dot_v1_dot_operator__pb2.SealResponse.SerializeToString,
+            ),
+            'ListDescendants': grpc.unary_stream_rpc_method_handler(
+                    servicer.ListDescendants,
+                    request_deserializer=genepool__protocol_dot_v1_dot_operator__pb2.ListDescendantsRequest.FromString,
+                    response_serializer=genepool__protocol_dot_v1_dot_operator__pb2.ListDescendantsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -263,6 +314,87 @@ class OperatorService(object):
             '/genepool.v1.OperatorService/DecideContribution',
             genepool__protocol_dot_v1_dot_operator__pb2.DecideContributionRequest.SerializeToString,
             genepool__protocol_dot_v1_dot_operator__pb2.DecideContributionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WithdrawContribution(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/genepool.v1.OperatorService/WithdrawContribution',
+            genepool__protocol_dot_v1_dot_operator__pb2.WithdrawContributionRequest.SerializeToString,
+            genepool__protocol_dot_v1_dot_operator__pb2.WithdrawContributionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Seal(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/genepool.v1.OperatorService/Seal',
+            genepool__protocol_dot_v1_dot_operator__pb2.SealRequest.SerializeToString,
+            genepool__protocol_dot_v1_dot_operator__pb2.SealResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDescendants(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/genepool.v1.OperatorService/ListDescendants',
+            genepool__protocol_dot_v1_dot_operator__pb2.ListDescendantsRequest.SerializeToString,
+            genepool__protocol_dot_v1_dot_operator__pb2.ListDescendantsResponse.FromString,
             options,
             channel_credentials,
             insecure,

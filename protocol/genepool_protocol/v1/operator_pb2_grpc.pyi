@@ -105,7 +105,55 @@ _OperatorServiceDecideContributionType = typing_extensions.TypeVar(
     ],
 )
 
-class OperatorServiceStub(typing.Generic[_OperatorServiceInviteType, _OperatorServiceListSitesType, _OperatorServiceChangeSiteType, _OperatorServiceListContributionsType, _OperatorServiceDecideContributionType]):
+_OperatorServiceWithdrawContributionType = typing_extensions.TypeVar(
+    '_OperatorServiceWithdrawContributionType',
+    grpc.UnaryUnaryMultiCallable[
+        genepool_protocol.v1.operator_pb2.WithdrawContributionRequest,
+        genepool_protocol.v1.operator_pb2.WithdrawContributionResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        genepool_protocol.v1.operator_pb2.WithdrawContributionRequest,
+        genepool_protocol.v1.operator_pb2.WithdrawContributionResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        genepool_protocol.v1.operator_pb2.WithdrawContributionRequest,
+        genepool_protocol.v1.operator_pb2.WithdrawContributionResponse,
+    ],
+)
+
+_OperatorServiceSealType = typing_extensions.TypeVar(
+    '_OperatorServiceSealType',
+    grpc.UnaryUnaryMultiCallable[
+        genepool_protocol.v1.operator_pb2.SealRequest,
+        genepool_protocol.v1.operator_pb2.SealResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        genepool_protocol.v1.operator_pb2.SealRequest,
+        genepool_protocol.v1.operator_pb2.SealResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        genepool_protocol.v1.operator_pb2.SealRequest,
+        genepool_protocol.v1.operator_pb2.SealResponse,
+    ],
+)
+
+_OperatorServiceListDescendantsType = typing_extensions.TypeVar(
+    '_OperatorServiceListDescendantsType',
+    grpc.UnaryStreamMultiCallable[
+        genepool_protocol.v1.operator_pb2.ListDescendantsRequest,
+        genepool_protocol.v1.operator_pb2.ListDescendantsResponse,
+    ],
+    grpc.aio.UnaryStreamMultiCallable[
+        genepool_protocol.v1.operator_pb2.ListDescendantsRequest,
+        genepool_protocol.v1.operator_pb2.ListDescendantsResponse,
+    ],
+    default=grpc.UnaryStreamMultiCallable[
+        genepool_protocol.v1.operator_pb2.ListDescendantsRequest,
+        genepool_protocol.v1.operator_pb2.ListDescendantsResponse,
+    ],
+)
+
+class OperatorServiceStub(typing.Generic[_OperatorServiceInviteType, _OperatorServiceListSitesType, _OperatorServiceChangeSiteType, _OperatorServiceListContributionsType, _OperatorServiceDecideContributionType, _OperatorServiceWithdrawContributionType, _OperatorServiceSealType, _OperatorServiceListDescendantsType]):
     @typing.overload
     def __init__(self: OperatorServiceStub[
         grpc.UnaryUnaryMultiCallable[
@@ -127,6 +175,18 @@ class OperatorServiceStub(typing.Generic[_OperatorServiceInviteType, _OperatorSe
         grpc.UnaryUnaryMultiCallable[
             genepool_protocol.v1.operator_pb2.DecideContributionRequest,
             genepool_protocol.v1.operator_pb2.DecideContributionResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            genepool_protocol.v1.operator_pb2.WithdrawContributionRequest,
+            genepool_protocol.v1.operator_pb2.WithdrawContributionResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            genepool_protocol.v1.operator_pb2.SealRequest,
+            genepool_protocol.v1.operator_pb2.SealResponse,
+        ],
+        grpc.UnaryStreamMultiCallable[
+            genepool_protocol.v1.operator_pb2.ListDescendantsRequest,
+            genepool_protocol.v1.operator_pb2.ListDescendantsResponse,
         ],
     ], channel: grpc.Channel) -> None: ...
 
@@ -152,6 +212,18 @@ class OperatorServiceStub(typing.Generic[_OperatorServiceInviteType, _OperatorSe
             genepool_protocol.v1.operator_pb2.DecideContributionRequest,
             genepool_protocol.v1.operator_pb2.DecideContributionResponse,
         ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            genepool_protocol.v1.operator_pb2.WithdrawContributionRequest,
+            genepool_protocol.v1.operator_pb2.WithdrawContributionResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            genepool_protocol.v1.operator_pb2.SealRequest,
+            genepool_protocol.v1.operator_pb2.SealResponse,
+        ],
+        grpc.aio.UnaryStreamMultiCallable[
+            genepool_protocol.v1.operator_pb2.ListDescendantsRequest,
+            genepool_protocol.v1.operator_pb2.ListDescendantsResponse,
+        ],
     ], channel: grpc.aio.Channel) -> None: ...
 
     Invite: _OperatorServiceInviteType
@@ -168,6 +240,15 @@ class OperatorServiceStub(typing.Generic[_OperatorServiceInviteType, _OperatorSe
 
     DecideContribution: _OperatorServiceDecideContributionType
     """Admits (ACTIVE) or rejects a quarantined contribution. Errors: NOT_FOUND CONTRIBUTION_UNKNOWN; FAILED_PRECONDITION STATE_TRANSITION."""
+
+    WithdrawContribution: _OperatorServiceWithdrawContributionType
+    """Withdraws a contribution by the operator's word. Errors: NOT_FOUND CONTRIBUTION_UNKNOWN."""
+
+    Seal: _OperatorServiceSealType
+    """Writes sealed copies of all weights into a folder of the pool's machine. Errors: INTERNAL BLOB_CORRUPT."""
+
+    ListDescendants: _OperatorServiceListDescendantsType
+    """Descendants that were made from a contribution and handed over. Errors: none of its own."""
 
 OperatorServiceAsyncStub: typing_extensions.TypeAlias = OperatorServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
@@ -189,6 +270,18 @@ OperatorServiceAsyncStub: typing_extensions.TypeAlias = OperatorServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
         genepool_protocol.v1.operator_pb2.DecideContributionRequest,
         genepool_protocol.v1.operator_pb2.DecideContributionResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        genepool_protocol.v1.operator_pb2.WithdrawContributionRequest,
+        genepool_protocol.v1.operator_pb2.WithdrawContributionResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        genepool_protocol.v1.operator_pb2.SealRequest,
+        genepool_protocol.v1.operator_pb2.SealResponse,
+    ],
+    grpc.aio.UnaryStreamMultiCallable[
+        genepool_protocol.v1.operator_pb2.ListDescendantsRequest,
+        genepool_protocol.v1.operator_pb2.ListDescendantsResponse,
     ],
 ]
 
@@ -232,5 +325,29 @@ class OperatorServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[genepool_protocol.v1.operator_pb2.DecideContributionResponse, collections.abc.Awaitable[genepool_protocol.v1.operator_pb2.DecideContributionResponse]]:
         """Admits (ACTIVE) or rejects a quarantined contribution. Errors: NOT_FOUND CONTRIBUTION_UNKNOWN; FAILED_PRECONDITION STATE_TRANSITION."""
+
+    @abc.abstractmethod
+    def WithdrawContribution(
+        self,
+        request: genepool_protocol.v1.operator_pb2.WithdrawContributionRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[genepool_protocol.v1.operator_pb2.WithdrawContributionResponse, collections.abc.Awaitable[genepool_protocol.v1.operator_pb2.WithdrawContributionResponse]]:
+        """Withdraws a contribution by the operator's word. Errors: NOT_FOUND CONTRIBUTION_UNKNOWN."""
+
+    @abc.abstractmethod
+    def Seal(
+        self,
+        request: genepool_protocol.v1.operator_pb2.SealRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[genepool_protocol.v1.operator_pb2.SealResponse, collections.abc.Awaitable[genepool_protocol.v1.operator_pb2.SealResponse]]:
+        """Writes sealed copies of all weights into a folder of the pool's machine. Errors: INTERNAL BLOB_CORRUPT."""
+
+    @abc.abstractmethod
+    def ListDescendants(
+        self,
+        request: genepool_protocol.v1.operator_pb2.ListDescendantsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[genepool_protocol.v1.operator_pb2.ListDescendantsResponse], collections.abc.AsyncIterator[genepool_protocol.v1.operator_pb2.ListDescendantsResponse]]:
+        """Descendants that were made from a contribution and handed over. Errors: none of its own."""
 
 def add_OperatorServiceServicer_to_server(servicer: OperatorServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

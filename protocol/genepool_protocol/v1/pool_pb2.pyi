@@ -154,14 +154,18 @@ class GetCheckpointResponse(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     CHECKPOINT_FIELD_NUMBER: builtins.int
+    WITNESSED_FIELD_NUMBER: builtins.int
     checkpoint: builtins.str
-    """C2SP signed note"""
+    """C2SP signed note, with the cosignatures that it has so far"""
+    witnessed: builtins.str
+    """the latest one that the pool's quorum of witnesses cosigned; empty before the first"""
     def __init__(
         self,
         *,
         checkpoint: builtins.str = ...,
+        witnessed: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["checkpoint", b"checkpoint"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "witnessed", b"witnessed"]) -> None: ...
 
 Global___GetCheckpointResponse: typing_extensions.TypeAlias = GetCheckpointResponse
 
@@ -198,6 +202,63 @@ class GetEntriesResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["leaves", b"leaves"]) -> None: ...
 
 Global___GetEntriesResponse: typing_extensions.TypeAlias = GetEntriesResponse
+
+@typing.final
+class AddCosignatureRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CHECKPOINT_FIELD_NUMBER: builtins.int
+    checkpoint: builtins.str
+    """the log's signed note with the witness's line"""
+    def __init__(
+        self,
+        *,
+        checkpoint: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["checkpoint", b"checkpoint"]) -> None: ...
+
+Global___AddCosignatureRequest: typing_extensions.TypeAlias = AddCosignatureRequest
+
+@typing.final
+class AddCosignatureResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+Global___AddCosignatureResponse: typing_extensions.TypeAlias = AddCosignatureResponse
+
+@typing.final
+class GetTileRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: builtins.int
+    path: builtins.str
+    """tile/L/N, tile/entries/N or statements/N, with .p/W for one that is not full"""
+    def __init__(
+        self,
+        *,
+        path: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["path", b"path"]) -> None: ...
+
+Global___GetTileRequest: typing_extensions.TypeAlias = GetTileRequest
+
+@typing.final
+class GetTileResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CHUNK_FIELD_NUMBER: builtins.int
+    chunk: builtins.bytes
+    def __init__(
+        self,
+        *,
+        chunk: builtins.bytes = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["chunk", b"chunk"]) -> None: ...
+
+Global___GetTileResponse: typing_extensions.TypeAlias = GetTileResponse
 
 @typing.final
 class GetConsistencyRequest(google.protobuf.message.Message):

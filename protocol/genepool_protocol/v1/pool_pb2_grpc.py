@@ -161,6 +161,16 @@ class LogServiceStub(object):
                 request_serializer=genepool__protocol_dot_v1_dot_pool__pb2.GetEntriesRequest.SerializeToString,
                 response_deserializer=genepool__protocol_dot_v1_dot_pool__pb2.GetEntriesResponse.FromString,
                 _registered_method=True)
+        self.AddCosignature = channel.unary_unary(
+                '/genepool.v1.LogService/AddCosignature',
+                request_serializer=genepool__protocol_dot_v1_dot_pool__pb2.AddCosignatureRequest.SerializeToString,
+                response_deserializer=genepool__protocol_dot_v1_dot_pool__pb2.AddCosignatureResponse.FromString,
+                _registered_method=True)
+        self.GetTile = channel.unary_stream(
+                '/genepool.v1.LogService/GetTile',
+                request_serializer=genepool__protocol_dot_v1_dot_pool__pb2.GetTileRequest.SerializeToString,
+                response_deserializer=genepool__protocol_dot_v1_dot_pool__pb2.GetTileResponse.FromString,
+                _registered_method=True)
         self.GetConsistency = channel.unary_unary(
                 '/genepool.v1.LogService/GetConsistency',
                 request_serializer=genepool__protocol_dot_v1_dot_pool__pb2.GetConsistencyRequest.SerializeToString,
@@ -185,6 +195,20 @@ class LogServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AddCosignature(self, request, context):
+        """Hands in a witness's cosignature of a checkpoint. Errors: DATA_LOSS CHECKPOINT_INVALID, LOG_FORK; PERMISSION_DENIED KEY_UNKNOWN.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetTile(self, request, context):
+        """A file of the log's static copy in the layout of C2SP tlog-tiles, by its path, in chunks. Errors: OUT_OF_RANGE LOG_RANGE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetConsistency(self, request, context):
         """Consistency between two sizes of the tree. Errors: OUT_OF_RANGE LOG_RANGE.
         """
@@ -204,6 +228,16 @@ def add_LogServiceServicer_to_server(servicer, server):
                     servicer.GetEntries,
                     request_deserializer=genepool__protocol_dot_v1_dot_pool__pb2.GetEntriesRequest.FromString,
                     response_serializer=genepool__protocol_dot_v1_dot_pool__pb2.GetEntriesResponse.SerializeToString,
+            ),
+            'AddCosignature': grpc.unary_unary_rpc_method_handler(
+                    servicer.AddCosignature,
+                    request_deserializer=genepool__protocol_dot_v1_dot_pool__pb2.AddCosignatureRequest.FromString,
+                    response_serializer=genepool__protocol_dot_v1_dot_pool__pb2.AddCosignatureResponse.SerializeToString,
+            ),
+            'GetTile': grpc.unary_stream_rpc_method_handler(
+                    servicer.GetTile,
+                    request_deserializer=genepool__protocol_dot_v1_dot_pool__pb2.GetTileRequest.FromString,
+                    response_serializer=genepool__protocol_dot_v1_dot_pool__pb2.GetTileResponse.SerializeToString,
             ),
             'GetConsistency': grpc.unary_unary_rpc_method_handler(
                     servicer.GetConsistency,
@@ -265,6 +299,60 @@ class LogService(object):
             '/genepool.v1.LogService/GetEntries',
             genepool__protocol_dot_v1_dot_pool__pb2.GetEntriesRequest.SerializeToString,
             genepool__protocol_dot_v1_dot_pool__pb2.GetEntriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AddCosignature(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/genepool.v1.LogService/AddCosignature',
+            genepool__protocol_dot_v1_dot_pool__pb2.AddCosignatureRequest.SerializeToString,
+            genepool__protocol_dot_v1_dot_pool__pb2.AddCosignatureResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/genepool.v1.LogService/GetTile',
+            genepool__protocol_dot_v1_dot_pool__pb2.GetTileRequest.SerializeToString,
+            genepool__protocol_dot_v1_dot_pool__pb2.GetTileResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -150,6 +150,38 @@ _LogServiceGetEntriesType = typing_extensions.TypeVar(
     ],
 )
 
+_LogServiceAddCosignatureType = typing_extensions.TypeVar(
+    '_LogServiceAddCosignatureType',
+    grpc.UnaryUnaryMultiCallable[
+        genepool_protocol.v1.pool_pb2.AddCosignatureRequest,
+        genepool_protocol.v1.pool_pb2.AddCosignatureResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        genepool_protocol.v1.pool_pb2.AddCosignatureRequest,
+        genepool_protocol.v1.pool_pb2.AddCosignatureResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        genepool_protocol.v1.pool_pb2.AddCosignatureRequest,
+        genepool_protocol.v1.pool_pb2.AddCosignatureResponse,
+    ],
+)
+
+_LogServiceGetTileType = typing_extensions.TypeVar(
+    '_LogServiceGetTileType',
+    grpc.UnaryStreamMultiCallable[
+        genepool_protocol.v1.pool_pb2.GetTileRequest,
+        genepool_protocol.v1.pool_pb2.GetTileResponse,
+    ],
+    grpc.aio.UnaryStreamMultiCallable[
+        genepool_protocol.v1.pool_pb2.GetTileRequest,
+        genepool_protocol.v1.pool_pb2.GetTileResponse,
+    ],
+    default=grpc.UnaryStreamMultiCallable[
+        genepool_protocol.v1.pool_pb2.GetTileRequest,
+        genepool_protocol.v1.pool_pb2.GetTileResponse,
+    ],
+)
+
 _LogServiceGetConsistencyType = typing_extensions.TypeVar(
     '_LogServiceGetConsistencyType',
     grpc.UnaryUnaryMultiCallable[
@@ -166,7 +198,7 @@ _LogServiceGetConsistencyType = typing_extensions.TypeVar(
     ],
 )
 
-class LogServiceStub(typing.Generic[_LogServiceGetCheckpointType, _LogServiceGetEntriesType, _LogServiceGetConsistencyType]):
+class LogServiceStub(typing.Generic[_LogServiceGetCheckpointType, _LogServiceGetEntriesType, _LogServiceAddCosignatureType, _LogServiceGetTileType, _LogServiceGetConsistencyType]):
     @typing.overload
     def __init__(self: LogServiceStub[
         grpc.UnaryUnaryMultiCallable[
@@ -176,6 +208,14 @@ class LogServiceStub(typing.Generic[_LogServiceGetCheckpointType, _LogServiceGet
         grpc.UnaryUnaryMultiCallable[
             genepool_protocol.v1.pool_pb2.GetEntriesRequest,
             genepool_protocol.v1.pool_pb2.GetEntriesResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            genepool_protocol.v1.pool_pb2.AddCosignatureRequest,
+            genepool_protocol.v1.pool_pb2.AddCosignatureResponse,
+        ],
+        grpc.UnaryStreamMultiCallable[
+            genepool_protocol.v1.pool_pb2.GetTileRequest,
+            genepool_protocol.v1.pool_pb2.GetTileResponse,
         ],
         grpc.UnaryUnaryMultiCallable[
             genepool_protocol.v1.pool_pb2.GetConsistencyRequest,
@@ -194,6 +234,14 @@ class LogServiceStub(typing.Generic[_LogServiceGetCheckpointType, _LogServiceGet
             genepool_protocol.v1.pool_pb2.GetEntriesResponse,
         ],
         grpc.aio.UnaryUnaryMultiCallable[
+            genepool_protocol.v1.pool_pb2.AddCosignatureRequest,
+            genepool_protocol.v1.pool_pb2.AddCosignatureResponse,
+        ],
+        grpc.aio.UnaryStreamMultiCallable[
+            genepool_protocol.v1.pool_pb2.GetTileRequest,
+            genepool_protocol.v1.pool_pb2.GetTileResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
             genepool_protocol.v1.pool_pb2.GetConsistencyRequest,
             genepool_protocol.v1.pool_pb2.GetConsistencyResponse,
         ],
@@ -204,6 +252,12 @@ class LogServiceStub(typing.Generic[_LogServiceGetCheckpointType, _LogServiceGet
 
     GetEntries: _LogServiceGetEntriesType
     """Leaves [start, start + count). Errors: OUT_OF_RANGE LOG_RANGE."""
+
+    AddCosignature: _LogServiceAddCosignatureType
+    """Hands in a witness's cosignature of a checkpoint. Errors: DATA_LOSS CHECKPOINT_INVALID, LOG_FORK; PERMISSION_DENIED KEY_UNKNOWN."""
+
+    GetTile: _LogServiceGetTileType
+    """A file of the log's static copy in the layout of C2SP tlog-tiles, by its path, in chunks. Errors: OUT_OF_RANGE LOG_RANGE."""
 
     GetConsistency: _LogServiceGetConsistencyType
     """Consistency between two sizes of the tree. Errors: OUT_OF_RANGE LOG_RANGE."""
@@ -216,6 +270,14 @@ LogServiceAsyncStub: typing_extensions.TypeAlias = LogServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
         genepool_protocol.v1.pool_pb2.GetEntriesRequest,
         genepool_protocol.v1.pool_pb2.GetEntriesResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        genepool_protocol.v1.pool_pb2.AddCosignatureRequest,
+        genepool_protocol.v1.pool_pb2.AddCosignatureResponse,
+    ],
+    grpc.aio.UnaryStreamMultiCallable[
+        genepool_protocol.v1.pool_pb2.GetTileRequest,
+        genepool_protocol.v1.pool_pb2.GetTileResponse,
     ],
     grpc.aio.UnaryUnaryMultiCallable[
         genepool_protocol.v1.pool_pb2.GetConsistencyRequest,
@@ -239,6 +301,22 @@ class LogServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[genepool_protocol.v1.pool_pb2.GetEntriesResponse, collections.abc.Awaitable[genepool_protocol.v1.pool_pb2.GetEntriesResponse]]:
         """Leaves [start, start + count). Errors: OUT_OF_RANGE LOG_RANGE."""
+
+    @abc.abstractmethod
+    def AddCosignature(
+        self,
+        request: genepool_protocol.v1.pool_pb2.AddCosignatureRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[genepool_protocol.v1.pool_pb2.AddCosignatureResponse, collections.abc.Awaitable[genepool_protocol.v1.pool_pb2.AddCosignatureResponse]]:
+        """Hands in a witness's cosignature of a checkpoint. Errors: DATA_LOSS CHECKPOINT_INVALID, LOG_FORK; PERMISSION_DENIED KEY_UNKNOWN."""
+
+    @abc.abstractmethod
+    def GetTile(
+        self,
+        request: genepool_protocol.v1.pool_pb2.GetTileRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[genepool_protocol.v1.pool_pb2.GetTileResponse], collections.abc.AsyncIterator[genepool_protocol.v1.pool_pb2.GetTileResponse]]:
+        """A file of the log's static copy in the layout of C2SP tlog-tiles, by its path, in chunks. Errors: OUT_OF_RANGE LOG_RANGE."""
 
     @abc.abstractmethod
     def GetConsistency(

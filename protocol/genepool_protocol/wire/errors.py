@@ -119,6 +119,7 @@ REASONS: Final[dict[str, Reason]] = {
     **_rows(VerificationError, "PERMISSION_DENIED", "SIGNATURE_INVALID", "KEY_UNKNOWN", "INVITE_INVALID"),
     **_rows(VerificationError, "DATA_LOSS", "PROOF_INVALID", "CHECKPOINT_INVALID", "LOG_FORK", "FOLDER_TAMPERED"),
     **_rows(VerificationError, "DATA_LOSS", "LINEAGE_INVALID", "SELECTION_DIFFERS", "REBUILD_DIFFERS"),
+    **_rows(VerificationError, "DATA_LOSS", "LOG_INVALID", "WITNESSES_MISSING"),
     # state and identity
     **_rows(Refused, "PERMISSION_DENIED", "SITE_NOT_ACTIVE", "KEY_REVOKED"),
     **_rows(Refused, "ALREADY_EXISTS", "INVITE_USED", "KEY_IN_USE", "SITE_EXISTS", "SEQ_CONFLICT", "DUPLICATE_WEIGHTS"),
@@ -127,6 +128,7 @@ REASONS: Final[dict[str, Reason]] = {
     **_rows(
         Refused, "FAILED_PRECONDITION", "POOL_EMPTY", "CONTRIBUTION_NOT_ACTIVE", "STATE_TRANSITION", "DATA_CHANGED"
     ),
+    **_rows(Refused, "FAILED_PRECONDITION", "LINEAGE_WITHDRAWN"),
     **_rows(Refused, "OUT_OF_RANGE", "OFFSET", "LOG_RANGE"),
     **_rows(Refused, "ABORTED", "UPLOAD_SUPERSEDED"),
     # things that are not there

@@ -13,5 +13,10 @@ BLUEPRINT_SCHEMA: Final = "genepool.blueprint/v1"
 DESCENDANT_PREDICATE: Final = "https://genepool/descendant/v1"
 """buildType of a descendant's SLSA provenance."""
 
+SITE_EVENT_PREDICATE: Final = "https://genepool/site-event/v1"
+DECISION_PREDICATE: Final = "https://slsa.dev/verification_summary/v1"
+WITHDRAWAL_PREDICATE: Final = "https://genepool/withdrawal/v1"
+ERASURE_PREDICATE: Final = "https://genepool/erasure/v1"
+
 ENROL_CONTEXT: Final = b"genepool-enrol-v1"
 """First bytes of what an enrolling site authenticates with the invite's secret."""

@@ -1,6 +1,7 @@
-"""contributions, show, admit and reject: what the pool holds."""
+"""contributions, show, admit, reject and withdraw: what the pool holds."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -19,7 +20,7 @@ NoteOption = Annotated[str, typer.Option("--note", help="The reason, for the sit
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (contributions, show, admit, reject):
+    for command in (contributions, show, admit, reject, withdraw):
         app.command()(command)
 
 
@@ -33,16 +34,18 @@ def contributions(*, directory: DirOption = HERE, as_json: terminal.JsonOption =
 
 
 def show(identifier: IdArgument, *, directory: DirOption = HERE, as_json: terminal.JsonOption = False) -> None:
-    """Show one contribution with everything that its site signed."""
+    """Show one contribution with everything that its site signed, and the descendants that were made from it."""
     from genepool_server.operating import operate, resolve
 
     with operate(directory) as operator:
         found = resolve(operator, identifier)
+        made = operator.descendants(found.contribution_id)
     answer = _row(found) | {
         "note": found.note,
         "blueprint_sha256": found.blueprint_sha256,
         "sha256": found.sha256,
         "file": str(found.path),
+        "descendants": [asdict(one) for one in made],
         "manifest": json.loads(found.manifest),
     }
     terminal.answer(answer, as_json=as_json, text=_text(answer))
@@ -62,6 +65,26 @@ def reject(
     _decide(identifier, "REJECTED", directory, note, as_json=as_json)
 
 
+def withdraw(
+    identifier: IdArgument,
+    *,
+    directory: DirOption = HERE,
+    reason: Annotated[str, typer.Option("--reason", help="Why; it is logged for everybody.", metavar="TEXT")] = "",
+    as_json: terminal.JsonOption = False,
+) -> None:
+    """End a contribution for ever: out of every selection at once, its weights erased, its descendants listed."""
+    from genepool_server.operating import operate, resolve
+
+    with operate(directory) as operator:
+        done = operator.withdraw_as_operator(resolve(operator, identifier).contribution_id, reason)
+    made = [asdict(one) for one in done.descendants]
+    value = {"contribution_id": done.contribution_id, "erased": done.erased, "descendants": made}
+    text = f"{done.contribution_id} is withdrawn{' and erased' if done.erased else ''}"
+    text += f"\n{len(made)} descendants were made from it and cannot be recalled" if made else ""
+    text += "".join(f"\n  {one['sha256']}  {one['blueprint']} {one['size']}" for one in made)
+    terminal.answer(value, as_json=as_json, text=text)
+
+
 def _decide(
     identifier: str, state: Literal["ACTIVE", "REJECTED"], directory: Path, note: str, *, as_json: bool
 ) -> None:
@@ -78,6 +101,7 @@ def _row(found: "Contribution") -> dict[str, Any]:
 
 def _text(answer: dict[str, Any]) -> str:
     manifest = {name: value for name, value in answer["manifest"].items() if name != "tensors"}
-    plain = [f"{name}: {value}" for name, value in answer.items() if name != "manifest"]
+    plain = [f"{name}: {value}" for name, value in answer.items() if name not in ("manifest", "descendants")]
+    plain += [f"descendant: {one['sha256']} ({one['blueprint']} {one['size']})" for one in answer["descendants"]]
     signed = [f"  {name}: {value}" for name, value in manifest.items()]
     return "\n".join([*plain, f"manifest ({len(answer['manifest']['tensors'])} tensors, see --json):", *signed])

@@ -1,20 +1,21 @@
-"""init, serve, fsck and log: the pool as a whole."""
+"""init, serve, fsck, seal and unseal: the pool as a whole."""
 
 import logging
 import sys
 import time
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from genepool_protocol import terminal
-from genepool_server.commands.options import HERE, DirOption, FolderArgument
+from genepool_server.commands.options import FolderArgument
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (init, serve, fsck, log):
+    for command in (init, serve, fsck, seal, unseal):
         app.command()(command)
 
 
@@ -81,11 +82,22 @@ def serve(
     app.serve(folder, settings, ready)
 
 
-def fsck(folder: FolderArgument, *, as_json: terminal.JsonOption = False) -> None:
-    """Recompute everything in the pool from its bytes; works beside a running server and changes nothing."""
+def fsck(
+    folder: FolderArgument,
+    *,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="First write again what follows from the ledger: the log's tiles.")
+    ] = False,
+    as_json: terminal.JsonOption = False,
+) -> None:
+    """Recompute everything in the pool from its bytes; works beside a running server and changes nothing by itself."""
     from genepool_protocol.wire.errors import StorageError
     from genepool_server.pool.fsck import examine
+    from genepool_server.pool.pool import Pool
 
+    if repair:
+        with Pool.open(folder) as pool:
+            pool.repair()
     found = examine(folder)
     lines = [f"{problem.where}: {problem.reason}: {problem.message}" for problem in found.problems]
     lines += [f"note: {note}" for note in found.notes]
@@ -95,27 +107,34 @@ def fsck(folder: FolderArgument, *, as_json: terminal.JsonOption = False) -> Non
         raise typer.Exit(StorageError.exit_code)
 
 
-def log(
+def seal(
+    folder: FolderArgument,
     *,
-    directory: DirOption = HERE,
-    last: Annotated[int, typer.Option(help="How many of the last entries to show.", min=0, max=256)] = 10,
+    out: Annotated[Path, typer.Option("--out", help="Where the sealed copies go.", metavar="FOLDER")],
     as_json: terminal.JsonOption = False,
 ) -> None:
-    """Show the log's signed checkpoint and its last entries."""
-    from genepool_protocol.trust.receipt import leaf_payload_sha256
+    """Write a sealed copy of all weights for a backup; withdrawing destroys the key of a copy, wherever that lies."""
     from genepool_server.operating import operate
 
-    with operate(directory) as operator:
-        checkpoint = operator.checkpoint()
-        size = int(checkpoint.split("\n")[1]) if checkpoint else 0
-        start = max(0, size - last)
-        leaves = operator.entries(start, size - start) if size > start else []
-    entries = [
-        {"index": start + place, "contribution_id": leaf_payload_sha256(raw)} for place, raw in enumerate(leaves)
-    ]
-    listing = "\n".join(f"{entry['index']:>8}  {entry['contribution_id']}" for entry in entries)
-    text = f"{checkpoint}\n{listing}" if checkpoint else "the log is empty"
-    terminal.answer({"size": size, "checkpoint": checkpoint, "entries": entries}, as_json=as_json, text=text)
+    with operate(folder) as operator:
+        sealed, total = operator.seal(out.absolute())
+    text = f"{sealed} sealed now, {total} in {out}; their keys are in {folder / 'keys' / 'data'}"
+    terminal.answer({"sealed": sealed, "total": total, "folder": str(out)}, as_json=as_json, text=text)
+
+
+def unseal(
+    folder: FolderArgument,
+    *,
+    source: Annotated[Path, typer.Option("--from", help="Where the sealed copies are.", metavar="FOLDER")],
+    as_json: terminal.JsonOption = False,
+) -> None:
+    """Put back the weights that the store lacks, from sealed copies; the server must not run."""
+    from genepool_server.pool.pool import Pool
+
+    with Pool.open(folder) as pool:
+        restored, total = pool.unseal(source)
+    text = f"{restored} put back, {total} are there"
+    terminal.answer({"restored": restored, "total": total}, as_json=as_json, text=text)
 
 
 def _log_to_stderr() -> None:

@@ -10,7 +10,7 @@ from genepool_protocol.v1 import contribute_pb2_grpc
 from genepool_protocol.wire.errors import InvalidInput
 from genepool_protocol.wire.limits import LIMITS
 from genepool_server.front.patience import Pace, too_slow
-from genepool_server.front.states import contribution_state
+from genepool_server.front.states import contribution_state, descendant_message
 from genepool_server.pool.pool import Pool
 
 
@@ -109,6 +109,16 @@ class ContributeServicer(contribute_pb2_grpc.ContributeServiceServicer):
         """The state and receipt of a contribution."""
         found = await asyncio.to_thread(self._pool.contribution, request.contribution_id)
         return pb.GetContributionResponse(state=contribution_state(found.state), note=found.note, receipt=found.receipt)
+
+    async def Withdraw(  # noqa: N802
+        self,
+        request: pb.WithdrawRequest,
+        context: Any,  # noqa: ARG002 - the interface
+    ) -> pb.WithdrawResponse:
+        """The end of a contribution, by its site's word."""
+        done = await asyncio.to_thread(self._pool.withdraw, request.bundle)
+        descendants = [descendant_message(made) for made in done.descendants]
+        return pb.WithdrawResponse(receipt=done.receipt, erased=done.erased, descendants=descendants)
 
 
 async def _next(messages: AsyncIterator[pb.WriteRequest], pace: Pace) -> pb.WriteRequest | None:

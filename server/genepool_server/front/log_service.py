@@ -1,10 +1,11 @@
 """LogService: the append-only log, for everybody."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Protocol
 
 from genepool_protocol.v1 import pool_pb2, pool_pb2_grpc
+from genepool_protocol.wire.limits import LIMITS
 
 
 class LogView(Protocol):
@@ -14,8 +15,28 @@ class LogView(Protocol):
         """The latest signed tree head, empty while the log is."""
         ...
 
+    def witnessed(self) -> str:
+        """The latest head with a quorum of cosignatures, empty before the first."""
+        ...
+
+    def add_cosignature(self, note: str) -> None:
+        """Keep a witness's cosignature.
+
+        Raises:
+            VerificationError: CHECKPOINT_INVALID, LOG_FORK or KEY_UNKNOWN.
+        """
+        ...
+
     def entries(self, start: int, count: int) -> Sequence[bytes]:
         """Leaves from `start` on.
+
+        Raises:
+            Refused: LOG_RANGE.
+        """
+        ...
+
+    def tile(self, path: str) -> bytes:
+        """A file of the log's static copy.
 
         Raises:
             Refused: LOG_RANGE.
@@ -43,7 +64,17 @@ class LogServicer(pool_pb2_grpc.LogServiceServicer):
         context: Any,  # noqa: ARG002 - the interface
     ) -> pool_pb2.GetCheckpointResponse:
         """The latest signed tree head."""
-        return pool_pb2.GetCheckpointResponse(checkpoint=await asyncio.to_thread(self._log.checkpoint))
+        latest, witnessed = await asyncio.to_thread(lambda: (self._log.checkpoint(), self._log.witnessed()))
+        return pool_pb2.GetCheckpointResponse(checkpoint=latest, witnessed=witnessed)
+
+    async def AddCosignature(  # noqa: N802
+        self,
+        request: pool_pb2.AddCosignatureRequest,
+        context: Any,  # noqa: ARG002 - the interface
+    ) -> pool_pb2.AddCosignatureResponse:
+        """Hand in a witness's cosignature."""
+        await asyncio.to_thread(self._log.add_cosignature, request.checkpoint)
+        return pool_pb2.AddCosignatureResponse()
 
     async def GetEntries(  # noqa: N802
         self,
@@ -53,6 +84,16 @@ class LogServicer(pool_pb2_grpc.LogServiceServicer):
         """Leaves from a place on."""
         leaves = await asyncio.to_thread(self._log.entries, request.start, request.count)
         return pool_pb2.GetEntriesResponse(leaves=leaves)
+
+    async def GetTile(  # noqa: N802
+        self,
+        request: pool_pb2.GetTileRequest,
+        context: Any,  # noqa: ARG002 - the interface
+    ) -> AsyncIterator[pool_pb2.GetTileResponse]:
+        """A file of the log's static copy, in chunks."""
+        raw = await asyncio.to_thread(self._log.tile, request.path)
+        for start in range(0, len(raw), LIMITS.chunk_bytes):
+            yield pool_pb2.GetTileResponse(chunk=raw[start : start + LIMITS.chunk_bytes])
 
     async def GetConsistency(  # noqa: N802
         self,

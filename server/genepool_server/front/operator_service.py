@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Final, Literal
 
 from genepool_protocol.v1 import contribute_pb2 as pb
@@ -84,6 +85,34 @@ class OperatorServicer(operator_pb2_grpc.OperatorServiceServicer):
             raise _no_such_change()
         found = await asyncio.to_thread(self._pool.decide, request.contribution_id, decision, request.note)
         return op.DecideContributionResponse(contribution=states.contribution_message(found))
+
+    async def WithdrawContribution(  # noqa: N802
+        self,
+        request: op.WithdrawContributionRequest,
+        context: Any,  # noqa: ARG002 - the interface
+    ) -> op.WithdrawContributionResponse:
+        """Withdraw by the operator's word."""
+        done = await asyncio.to_thread(self._pool.withdraw_as_operator, request.contribution_id, request.reason)
+        descendants = [states.descendant_message(made) for made in done.descendants]
+        return op.WithdrawContributionResponse(receipt=done.receipt, erased=done.erased, descendants=descendants)
+
+    async def Seal(  # noqa: N802
+        self,
+        request: op.SealRequest,
+        context: Any,  # noqa: ARG002 - the interface
+    ) -> op.SealResponse:
+        """Write sealed copies of all weights."""
+        sealed, total = await asyncio.to_thread(self._pool.seal, Path(request.folder))
+        return op.SealResponse(sealed=sealed, total=total)
+
+    async def ListDescendants(  # noqa: N802
+        self,
+        request: op.ListDescendantsRequest,
+        context: Any,  # noqa: ARG002 - the interface
+    ) -> AsyncIterator[op.ListDescendantsResponse]:
+        """Descendants of a contribution."""
+        for made in await asyncio.to_thread(self._pool.descendants, request.contribution_id):
+            yield op.ListDescendantsResponse(descendant=states.descendant_message(made))
 
 
 def _no_such_change() -> Refused:

@@ -7,7 +7,7 @@ from typing import Final, TypeVar, get_args
 from genepool_protocol.v1 import contribute_pb2 as pb
 from genepool_protocol.v1 import operator_pb2 as op
 from genepool_protocol.wire.errors import GenepoolError
-from genepool_server.pool.view import Contribution, ContributionState, Site, SiteState
+from genepool_server.pool.view import Contribution, ContributionState, Descended, Site, SiteState
 
 _Word = TypeVar("_Word", bound=str)
 
@@ -62,6 +62,16 @@ def site_message(site: Site) -> op.Site:
 def site_of(message: op.Site) -> Site:
     """The inverse of `site_message`."""
     return Site(message.name, site_state_of(message.state), message.keyid, message.key_pem)
+
+
+def descendant_message(made: Descended) -> pb.Descendant:
+    """A descendant for sites and operators."""
+    return pb.Descendant(sha256=made.sha256, blueprint=made.blueprint, size=made.size, members=made.members)
+
+
+def descendant_of(message: pb.Descendant) -> Descended:
+    """The inverse of `descendant_message`."""
+    return Descended(message.sha256, message.blueprint, message.size, tuple(message.members))
 
 
 def contribution_message(found: Contribution) -> op.Contribution:

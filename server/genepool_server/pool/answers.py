@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from genepool_server.pool.view import ContributionState
+from genepool_server.pool.view import ContributionState, Descended
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,3 +43,20 @@ class Committed:
     receipt: bytes
     contribution_id: str
     state: ContributionState
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """A contribution that is withdrawn.
+
+    Attributes:
+        contribution_id: whose.
+        receipt: the withdrawal's bundle with its log entry.
+        erased: whether its weights are gone from the store.
+        descendants: made from it and handed over before; they cannot be recalled, only answered as withdrawn.
+    """
+
+    contribution_id: str
+    receipt: bytes
+    erased: bool
+    descendants: tuple[Descended, ...]

@@ -29,6 +29,16 @@ class Blobs(Protocol):
         """Whether a file of that name was published."""
         ...
 
+    def erase(self, sha256: str) -> None:
+        """Overwrite a file and take it away, durably; one that is not there is fine, so repeating it is.
+
+        Whoever has it mapped reads zeros from then on.
+
+        Raises:
+            StorageError: DISK_FULL or DISK_FAILED; the file may be damaged, and must be erased again.
+        """
+        ...
+
     def digests(self) -> Iterator[str]:
         """The digest of every file, in no order."""
         ...
@@ -56,6 +66,10 @@ class FolderBlobs:
     def holds(self, sha256: str) -> bool:
         """See `Blobs.holds`."""
         return self.path(sha256).is_file()
+
+    def erase(self, sha256: str) -> None:
+        """See `Blobs.erase`."""
+        durable.wipe(self.path(sha256))
 
     def digests(self) -> Iterator[str]:
         """See `Blobs.digests`."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from genepool_protocol.wire.errors import StorageError
 
+_ZEROS = 1 << 20
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -134,6 +135,32 @@ def remove(path: Path) -> None:
     """
     with translated(path):
         path.unlink(missing_ok=True)
+
+
+def wipe(path: Path) -> None:
+    """Overwrite a file with zeros and take it away, durably; one that is not there is fine.
+
+    A disk that writes to another place than it was told, or a file system that copies on write, may keep the old bytes.
+
+    Raises:
+        StorageError: DISK_FULL or DISK_FAILED.
+    """
+    with translated(path):
+        try:
+            descriptor = os.open(path, os.O_WRONLY)
+        except FileNotFoundError:
+            descriptor = None
+        if descriptor is not None:
+            try:
+                size = os.fstat(descriptor).st_size
+                for start in range(0, size, _ZEROS):
+                    _write_all(descriptor, bytes(min(_ZEROS, size - start)), start)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            path.unlink()
+        if path.parent.is_dir():
+            _sync_folder(path.parent)
 
 
 def _create(path: Path, data: bytes, mode: int) -> None:

@@ -34,6 +34,11 @@ class PoolFolder:
         return self.keys / "release.pem"
 
     @property
+    def data_keys(self) -> Path:
+        """Keys of sealed copies of the weights."""
+        return self.keys / "data"
+
+    @property
     def ledger(self) -> Path:
         """The SQLite file."""
         return self.root / "ledger.sqlite"
@@ -42,6 +47,11 @@ class PoolFolder:
     def head(self) -> Path:
         """Size and root of what the log has published: a restored older ledger contradicts it."""
         return self.root / "log.size"
+
+    @property
+    def tiles(self) -> Path:
+        """The log's full tiles, which follow from the ledger."""
+        return self.root / "tiles"
 
     @property
     def blobs(self) -> Path:

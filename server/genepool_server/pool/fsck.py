@@ -1,7 +1,6 @@
 """fsck: everything that a pool's folder says, recomputed from bytes; it reads only, also beside a server.
 
-What the log holds is held against what was signed; rows and files against what the log holds. The state of a site or of
-a contribution is the operator's word and has no second source.
+What the log holds is held against what was signed; rows, states and files against what the log holds.
 """
 
 from collections.abc import Iterator
@@ -9,17 +8,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from genepool_protocol.learngene.history import History
 from genepool_protocol.trust import checkpoint as heads
-from genepool_protocol.trust import digest
-from genepool_protocol.trust.keys import LogVerifier, VerifyingKey
+from genepool_protocol.trust import digest, envelope, receipt, tiles, witness
+from genepool_protocol.trust.keys import LogVerifier, VerifyingKey, WitnessVerifier
 from genepool_protocol.trust.merkle import Tree, leaf_hash
+from genepool_protocol.trust.tiles import Tile
 from genepool_protocol.wire.errors import GenepoolError
-from genepool_server.pool import contribution_rows, creation, log_rows, site_rows, sqlite
+from genepool_server.pool import contribution_rows, creation, log_rows, site_rows, sqlite, withdrawal_rows
 from genepool_server.pool.blobs import FolderBlobs
 from genepool_server.pool.evidence import Position, check_row
 from genepool_server.pool.folder import PoolFolder
 from genepool_server.pool.head import Head, Published
 from genepool_server.pool.ledger import Ledger
+from genepool_server.pool.sealing import Sealer
+from genepool_server.pool.tile_files import TileFiles
+from genepool_server.pool.view import Site
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +81,23 @@ def examine(folder: Path) -> Report:
             found = _read(ledger)
     except GenepoolError as exc:
         return Report([Problem(place.ledger.name, exc.reason, exc.message)])
-    problems = [*_settings(place, found), *_log_problems(found, published), *_row_problems(found)]
+    problems = [*_settings(place, found), *_log_problems(found, published)]
+    history = _replayed(place, found, problems)
+    problems += [*_row_problems(found, history), *_state_problems(found, history)]
+    problems += _cosignature_problems(found)
+    problems += _withdrawal_problems(found, history)
+    problems += _tile_problems(TileFiles(place.tiles), found, published)
     blobs = FolderBlobs(place.blobs)
-    problems += _blob_problems(blobs, found)
+    wrong = list(_blob_problems(blobs, found))
+    if wrong:  # beside a server, a blob may have been erased since the ledger was read
+        with Ledger.look(place.ledger) as ledger, ledger.read() as tx:
+            gone = {f"blob {row.sha256[:16]}" for row in contribution_rows.raw(tx) if row.state == "WITHDRAWN"}
+        known = {f"blob {row.sha256[:16]}" for row in found.rows if row.state == "WITHDRAWN"}
+        wrong = [one for one in wrong if one.where not in gone - known]
+    problems += wrong
+    erased = [row.sha256 for row in found.rows if row.contribution_id in found.erased]
+    for one in Sealer(place.data_keys, blobs).known(erased):
+        problems.append(Problem(f"data key {one[:16]}", "BLOB_CORRUPT", "the log says that it was erased"))
     return Report(problems, _notes(blobs, found), len(found.rows), len(found.leaves))
 
 
@@ -90,10 +108,18 @@ class _Found:
     identity: site_rows.Identity
     log: LogVerifier
     pages: list[str]
+    sites: list[Site]
     keys: list[Any]  # rows of the tables
     leaves: list[Any]
     checkpoints: dict[int, str]
     rows: list[Any]
+    cosignatures: list[Any]
+    withdrawals: list[Any]
+
+    @property
+    def erased(self) -> set[str]:
+        """Contributions whose weights are said to be gone."""
+        return {row.contribution_id for row in self.withdrawals if row.erased is not None}
 
 
 def _read(ledger: Ledger) -> _Found:
@@ -103,10 +129,13 @@ def _read(ledger: Ledger) -> _Found:
             identity,
             LogVerifier.parse(identity.log_vkey),
             sqlite.problems(tx),
+            site_rows.sites(tx),
             site_rows.raw_keys(tx),
             log_rows.raw(tx),
             log_rows.checkpoints(tx),
             contribution_rows.raw(tx),
+            log_rows.raw_cosignatures(tx),
+            withdrawal_rows.raw(tx),
         )
 
 
@@ -153,10 +182,88 @@ def _log_problems(found: _Found, published: Published) -> Iterator[Problem]:
                 yield Problem(f"checkpoint {size}", "LEDGER_INCONSISTENT", "it is not the head of the leaves")
 
 
-def _row_problems(found: _Found) -> Iterator[Problem]:
+def _replayed(place: PoolFolder, found: _Found, problems: list[Problem]) -> History | None:
+    """What the log says happened; None when the release key is not there to tell who may say so."""
+    try:
+        history = History(found.identity.origin, place.release_key().public)
+    except GenepoolError:
+        return None  # reported with the settings
+    for row in found.leaves:
+        problems += [
+            Problem(f"leaf {one.index}", one.reason, one.message) for one in history.take(row.body, row.payload)
+        ]
+    return history
+
+
+def _state_problems(found: _Found, history: History | None) -> Iterator[Problem]:
+    if history is None:
+        return
+    for site in found.sites:
+        logged = history.sites.get(site.name)
+        if site.keyid and (logged is None or logged.state != site.state or site.keyid not in logged.keyids):
+            yield Problem(f"site {site.name}", "LEDGER_INCONSISTENT", "its state or key is not what the log says")
+    for name in sorted(set(history.sites) - {site.name for site in found.sites if site.keyid}):
+        yield Problem(f"site {name}", "LEDGER_INCONSISTENT", "the log knows it, the ledger does not")
+    for row in found.rows:
+        standing = history.contributions.get(row.contribution_id)
+        if standing is None or (standing.index, standing.state) != (row.log_index, row.state):
+            where = f"contribution {row.contribution_id[:16]}"
+            yield Problem(where, "LEDGER_INCONSISTENT", "its state or index is not what the log says")
+
+
+def _cosignature_problems(found: _Found) -> Iterator[Problem]:
+    for row in found.cosignatures:
+        try:
+            note = witness.joined(found.checkpoints.get(row.size, ""), [row.line])
+            (made,) = witness.cosignatures(note, [WitnessVerifier.parse(row.vkey)])
+            holds = (made.time, made.line) == (row.time, row.line)
+        except (GenepoolError, ValueError):
+            holds = False
+        if not holds:
+            yield Problem(f"cosignature {row.size}", "CHECKPOINT_INVALID", "it is not one of that checkpoint")
+
+
+def _withdrawal_problems(found: _Found, history: History | None) -> Iterator[Problem]:
+    if history is None:
+        return
+    logged = {
+        name: (one.withdrawn, one.erased) for name, one in history.contributions.items() if one.withdrawn is not None
+    }
+    rows = {row.contribution_id: (row.log_index, row.erased) for row in found.withdrawals}
+    for name in sorted(set(logged) | set(rows)):
+        if logged.get(name) != rows.get(name):
+            message = "the ledger and the log do not agree when it was withdrawn and erased"
+            yield Problem(f"withdrawal {name[:16]}", "LEDGER_INCONSISTENT", message)
+    for row in found.withdrawals:
+        try:
+            bundle = envelope.parse(row.receipt)
+            leaf = found.leaves[row.log_index]
+            receipt.verify(bundle, receipt.open_leaf(leaf.body, leaf.payload), found.log)
+            same = bundle.payload == leaf.payload
+        except (GenepoolError, IndexError):
+            same = False
+        if not same:
+            yield Problem(f"withdrawal {row.contribution_id[:16]}", "PROOF_INVALID", "its receipt does not hold")
+
+
+def _tile_problems(files: TileFiles, found: _Found, published: Published) -> Iterator[Problem]:
+    tree = Tree(row.hash for row in found.leaves)
+
+    def content(tile: Tile) -> bytes:
+        if tile.level is not None:
+            return tiles.hashes(tree, tile)
+        rows = found.leaves[tile.start : tile.start + tile.width]
+        return tiles.bundle([row.body if tile.kind == "tile/entries" else row.payload for row in rows])
+
+    for tile in files.wrong(min(published.size, len(tree)), content):
+        message = "the file is missing or not what the ledger says; genepool-server fsck --repair writes it again"
+        yield Problem(tile.path, "LEDGER_INCONSISTENT", message)
+
+
+def _row_problems(found: _Found, history: History | None) -> Iterator[Problem]:
     position = Position(found.identity.origin, found.log, {row.keyid: (row.site, row.pem) for row in found.keys})
-    if len(found.rows) != len(found.leaves):
-        message = f"there are {len(found.rows)} contributions and {len(found.leaves)} leaves"
+    if history is not None and len(found.rows) != len(history.contributions):
+        message = f"there are {len(found.rows)} contributions, and the log accepted {len(history.contributions)}"
         yield Problem("contribution", "LEDGER_INCONSISTENT", message)
     for row in found.rows:
         body = found.leaves[row.log_index].body if row.log_index < len(found.leaves) else b""
@@ -166,6 +273,10 @@ def _row_problems(found: _Found) -> Iterator[Problem]:
 
 def _blob_problems(blobs: FolderBlobs, found: _Found) -> Iterator[Problem]:
     for row in found.rows:
+        if row.state == "WITHDRAWN":
+            if row.contribution_id in found.erased and blobs.path(row.sha256).exists():
+                yield Problem(f"blob {row.sha256[:16]}", "BLOB_CORRUPT", "the log says that it was erased")
+            continue
         where, path = f"blob {row.sha256[:16]}", blobs.path(row.sha256)
         try:
             size, sha256 = path.stat().st_size, digest.sha256_file(path)
@@ -179,4 +290,10 @@ def _blob_problems(blobs: FolderBlobs, found: _Found) -> Iterator[Problem]:
 def _notes(blobs: FolderBlobs, found: _Found) -> list[str]:
     known = {row.sha256 for row in found.rows}
     orphans = sorted(set(blobs.digests()) - known)
-    return [f"blob {one[:16]} belongs to no contribution: a commit was cut short and not repeated" for one in orphans]
+    waiting = [row.contribution_id for row in found.withdrawals if row.erased is None]
+    late = [
+        f"contribution {one[:16]} is withdrawn and not erased yet: the pool does so when it opens" for one in waiting
+    ]
+    return late + [
+        f"blob {one[:16]} belongs to no contribution: a commit was cut short and not repeated" for one in orphans
+    ]

@@ -16,7 +16,6 @@ from typing import Final
 from sqlalchemy import Connection
 
 from genepool_protocol.learngene.manifest import parse_manifest
-from genepool_protocol.trust import receipt
 from genepool_protocol.wire.errors import GenepoolError, InvalidInput, NotFound, Refused
 from genepool_protocol.wire.limits import LIMITS
 from genepool_server.admission import architecture, content, nonces, state, statement
@@ -29,6 +28,7 @@ from genepool_server.pool.answers import Begun, Committed, Nonce
 from genepool_server.pool.blobs import Blobs
 from genepool_server.pool.ledger import Ledger
 from genepool_server.pool.log import Log
+from genepool_server.pool.notary import Notary
 from genepool_server.pool.spool import Spool
 from genepool_server.pool.ticket import Ticket
 from genepool_server.pool.view import Contribution, ContributionState, LoadedBlueprint
@@ -43,6 +43,7 @@ class Intake:
     Attributes:
         ledger: sites, contributions.
         log: where contributions are logged.
+        notary: signs what is decided about them.
         spool: unfinished uploads.
         blobs: accepted weights.
         blueprints: of which learngenes are taken.
@@ -52,6 +53,7 @@ class Intake:
 
     ledger: Ledger
     log: Log
+    notary: Notary
     spool: Spool
     blobs: Blobs
     blueprints: Sequence[LoadedBlueprint]
@@ -153,8 +155,7 @@ class Intake:
         if contribution_rows.weights_known(tx, manifest.file.sha256, manifest.file.tensor_digest):
             raise content.duplicate()
         self.blobs.publish(sound.path, manifest.file.sha256)
-        body = receipt.leaf(claim.verified)
-        entry = self.log.append(tx, body)
+        entry = self.log.append(tx, claim.verified)
         initial: ContributionState = "ACTIVE" if self.automatic else "QUARANTINED"
         contribution_rows.add(
             tx,
@@ -163,8 +164,10 @@ class Intake:
             note=decisions.PASSED if self.automatic else "",
             log_index=entry.index,
             manifest=claim.raw,
-            receipt=receipt.make(claim.bundle, body, entry.index, entry.proof, entry.head, self.log.key),
+            receipt=self.log.receipt(claim.bundle, entry),
         )
+        if self.automatic:
+            self.notary.admitted(tx, claim.contribution_id, manifest.file.sha256, passed=True, policy="automatic")
 
     def _claim(self, tx: Connection, bundle: bytes, manifest: bytes) -> Claim:
         return statement.check(bundle, manifest, partial(site_rows.signer, tx))

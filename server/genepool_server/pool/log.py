@@ -1,7 +1,7 @@
 """The log: leaves and signed heads in the ledger, the tree in memory, and what is published.
 
-A leaf becomes visible in three steps: the transaction that stores it with its contribution and the signed head of the
-grown tree; the lock store; this object's `size`. Nothing is answered from beyond `size`.
+A leaf becomes visible in four steps: the transaction that stores it with its contribution and the signed head of the
+grown tree; the tiles that it fills; the lock store; this object's `size`. Nothing is answered from beyond `size`.
 """
 
 from collections.abc import Iterator
@@ -11,14 +11,18 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from genepool_protocol.trust import checkpoint as heads
+from genepool_protocol.trust import receipt, tiles
 from genepool_protocol.trust.checkpoint import Checkpoint
+from genepool_protocol.trust.envelope import Bundle, Verified
 from genepool_protocol.trust.keys import LogSigner, LogVerifier
 from genepool_protocol.trust.merkle import Tree, leaf_hash
+from genepool_protocol.trust.tiles import Tile
 from genepool_protocol.wire.errors import Refused, StorageError, VerificationError
 from genepool_protocol.wire.limits import LIMITS
 from genepool_server.pool import log_rows
 from genepool_server.pool.head import NOTHING, Head, Published
 from genepool_server.pool.ledger import Ledger
+from genepool_server.pool.tile_files import TileFiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,7 @@ class Appended:
     """A leaf inside a transaction, with its proof under the head that the transaction stores."""
 
     index: int
+    body: bytes
     proof: list[bytes]
     head: Checkpoint
 
@@ -45,15 +50,17 @@ class Log:
         signer: signs the heads.
         ledger: holds the leaves.
         lock_store: says what was published.
+        files: full tiles.
 
     Raises:
         StorageError: LEDGER_INCONSISTENT, the ledger contradicts itself or is older than what was published.
     """
 
-    def __init__(self, signer: LogSigner, ledger: Ledger, lock_store: Head) -> None:
+    def __init__(self, signer: LogSigner, ledger: Ledger, lock_store: Head, files: TileFiles) -> None:
         self._signer = signer
         self._ledger = ledger
         self._lock_store = lock_store
+        self._files = files
         with ledger.read() as tx:
             self._tree = Tree(log_rows.leaf_hashes(tx))
             last = log_rows.last_checkpoint(tx)
@@ -75,6 +82,11 @@ class Log:
     def checkpoint(self) -> str:
         """The signed head of the published tree, empty while that is."""
         return self._visible.note
+
+    def published(self) -> tuple[str, int]:
+        """The signed head of the published tree and its size, of one moment."""
+        visible = self._visible
+        return visible.note, visible.head.size
 
     def root(self, size: int) -> bytes | None:
         """Root of the tree when it had that size; None when it never had."""
@@ -98,22 +110,27 @@ class Log:
                 raise
             self.publish()
 
-    def append(self, tx: Connection, body: bytes) -> Appended:
-        """Store a leaf and the signed head of the tree that ends with it.
+    def append(self, tx: Connection, verified: Verified) -> Appended:
+        """Store a statement's leaf and the signed head of the tree that ends with it.
 
         Args:
             tx: of `transaction`.
-            body: the leaf.
+            verified: the statement.
 
         Raises:
             StorageError: LEDGER_INCONSISTENT, the ledger holds other leaves than this process knows.
         """
+        body = receipt.leaf(verified)
         one = leaf_hash(body)
         index = self._tree.append(one)
         head = heads.sign(index + 1, self._tree.root(), self._signer)
-        log_rows.add_leaf(tx, index, body, one)
+        log_rows.add_leaf(tx, index, body, verified.payload, one)
         log_rows.add_checkpoint(tx, head.size, head.note)
-        return Appended(index, self._tree.inclusion(index, head.size), head)
+        return Appended(index, body, self._tree.inclusion(index, head.size), head)
+
+    def receipt(self, bundle: Bundle, entry: Appended) -> bytes:
+        """The proof that the log holds what was appended."""
+        return receipt.make(bundle, entry.body, entry.index, entry.proof, entry.head, self.key)
 
     def publish(self) -> None:
         """Make what is stored visible: needed again only after the lock store failed.
@@ -139,6 +156,34 @@ class Log:
             raise _range(f"leaves from {start} on, {count} of them, were asked for; the log has {size}")
         with self._ledger.read() as tx:
             return log_rows.leaves(tx, start, min(count, LIMITS.log_entries, size - start))
+
+    def tile(self, path: str) -> bytes:
+        """A file of the log's static copy (C2SP tlog-tiles), by its path; `checkpoint` is not one of them.
+
+        Raises:
+            Refused: LOG_RANGE, there is none, or not yet.
+        """
+        tile, size = Tile.parse(path), self.size
+        end = (tile.start + tile.width) << (8 * (tile.level or 0))
+        if end > size:
+            raise _range(f"the tile {path} was asked for, which ends with leaf {end}; the log has {size}")
+        return self._files.read(tile) or self._content(tile)
+
+    def repair(self) -> list[str]:
+        """Write again what is missing or wrong among the files that follow from the ledger; answers their paths.
+
+        Raises:
+            StorageError: DISK_FULL or DISK_FAILED.
+        """
+        with self._ledger.writing:
+            return [tile.path for tile in self._files.repair(self.size, self._content)]
+
+    def _content(self, tile: Tile) -> bytes:
+        if tile.level is not None:
+            return tiles.hashes(self._tree, tile)
+        rows = log_rows.leaves if tile.kind == "tile/entries" else log_rows.statements
+        with self._ledger.read() as tx:
+            return tiles.bundle(rows(tx, tile.start, tile.width))
 
     def consistency(self, old: int, new: int) -> list[bytes]:
         """Proof that the tree of size `new` extends that of size `old`.
@@ -167,6 +212,7 @@ class Log:
 
     def _settle(self, note: str) -> None:
         new = Published(len(self._tree), self._tree.root())
+        self._files.extend(new.size, self._content)
         if new != self._visible.head:
             self._lock_store.advance(self._visible.head, new)
         self._visible = _Visible(new, note)

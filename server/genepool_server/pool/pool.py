@@ -1,7 +1,7 @@
 """The pool: the one writer of a folder, and the only way to its sites, contributions and log.
 
     sites:          INVITED -> PENDING -> ACTIVE <-> SUSPENDED, and from each of them -> REVOKED
-    contributions:  QUARANTINED -> ACTIVE | REJECTED
+    contributions:  QUARANTINED -> ACTIVE | REJECTED, and each of the three -> WITHDRAWN
 
 Every method blocks, may be called from any thread, and has made durable what it answers.
 """
@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Literal, Self
 
 from genepool_protocol.trust.keys import LogVerifier, SigningKey
+from genepool_protocol.trust.witness import Policy
 from genepool_protocol.wire.errors import NotFound
-from genepool_server.pool import contribution_rows, creation, site_rows, sites
-from genepool_server.pool.answers import Begun, Committed, Nonce
+from genepool_server.pool import contribution_rows, creation, durable, site_rows, sites, withdrawal_rows
+from genepool_server.pool.answers import Begun, Committed, Nonce, Withdrawn
 from genepool_server.pool.blobs import FolderBlobs
 from genepool_server.pool.decisions import decide
 from genepool_server.pool.folder import FolderLock, PoolFolder
@@ -23,8 +24,13 @@ from genepool_server.pool.head import Head
 from genepool_server.pool.intake import Intake
 from genepool_server.pool.ledger import Ledger
 from genepool_server.pool.log import Log
+from genepool_server.pool.notary import Notary
+from genepool_server.pool.sealing import Sealer
 from genepool_server.pool.spool import Spool
-from genepool_server.pool.view import Contribution, LoadedBlueprint, Site
+from genepool_server.pool.tile_files import TileFiles
+from genepool_server.pool.view import Contribution, Descended, LoadedBlueprint, Site, Standing
+from genepool_server.pool.withdrawal import Withdrawals
+from genepool_server.pool.witnessing import Cosigned
 
 __all__ = ["Begun", "Committed", "Nonce", "Pool"]
 
@@ -37,27 +43,37 @@ class Pool:
         resources: what must be closed in the end, the folder's lock among it.
         ledger: opened.
         automatic: whether a contribution that passes every check becomes active at once.
+        witnesses: whose cosignatures are kept.
     """
 
-    def __init__(self, folder: PoolFolder, resources: ExitStack, ledger: Ledger, *, automatic: bool) -> None:
+    def __init__(
+        self, folder: PoolFolder, resources: ExitStack, ledger: Ledger, *, automatic: bool, witnesses: Policy
+    ) -> None:
         self._resources = resources
         self._ledger = ledger
         with ledger.read() as tx:
             identity = site_rows.identity(tx)
         self._blueprints = creation.load_blueprints(folder.blueprints)
         self._blobs = FolderBlobs(folder.blobs)
-        self._log = Log(folder.log_signer(identity), ledger, Head(folder.head))
+        self._log = Log(folder.log_signer(identity), ledger, Head(folder.head), TileFiles(folder.tiles))
+        self._release_key = folder.release_key()
+        self._cosigned = Cosigned(ledger, self._log, witnesses)
+        self._notary = Notary(self._log, self._release_key)
         self._intake = Intake(
             ledger=ledger,
             log=self._log,
+            notary=self._notary,
             spool=Spool(folder.spool),
             blobs=self._blobs,
             blueprints=self._blueprints,
             nonce_key=identity.nonce_key,
             automatic=automatic,
         )
+        self._restoring = folder.root
+        self._sealer = Sealer(folder.data_keys, self._blobs)
+        self._withdrawals = Withdrawals(ledger, self._log, self._notary, self._release_key, self._blobs, self._sealer)
         self._intake.recover()
-        self._release_key = folder.release_key()
+        self._withdrawals.recover()
 
     @classmethod
     def create(cls, folder: Path, origin: str, blueprints: Sequence[Path]) -> None:
@@ -77,12 +93,13 @@ class Pool:
         creation.create(PoolFolder(folder), origin, blueprints)
 
     @classmethod
-    def open(cls, folder: Path, *, automatic: bool = True) -> Self:
+    def open(cls, folder: Path, *, automatic: bool = True, witnesses: Policy | None = None) -> Self:
         """The pool in a folder, whatever moment its last process was killed at.
 
         Args:
             folder: made by `create`.
             automatic: whether a contribution that passes every check becomes active at once, without an operator.
+            witnesses: whose cosignatures of the log are kept.
 
         Raises:
             NotFound: POOL_UNKNOWN.
@@ -95,7 +112,7 @@ class Pool:
         with ExitStack() as undo:
             undo.enter_context(FolderLock(place.lock))
             ledger = undo.enter_context(Ledger.open(place.ledger))
-            pool = cls(place, undo, ledger, automatic=automatic)
+            pool = cls(place, undo, ledger, automatic=automatic, witnesses=witnesses or Policy())
             pool._resources = undo.pop_all()
             return pool
 
@@ -157,7 +174,7 @@ class Pool:
             VerificationError: INVITE_INVALID, the site or invitation is unknown or the MAC does not hold.
             Refused: INVITE_USED (with another key), KEY_IN_USE.
         """
-        return sites.enrol(self._ledger, site, invite_id, key_pem, mac)
+        return sites.enrol(self._notary, site, invite_id, key_pem, mac)
 
     def approve(self, site: str) -> Site:
         """PENDING or SUSPENDED -> ACTIVE.
@@ -166,7 +183,7 @@ class Pool:
             NotFound: SITE_UNKNOWN.
             Refused: STATE_TRANSITION.
         """
-        return sites.move(self._ledger, site, "ACTIVE")
+        return sites.move(self._notary, site, "ACTIVE")
 
     def suspend(self, site: str) -> Site:
         """ACTIVE -> SUSPENDED.
@@ -175,7 +192,7 @@ class Pool:
             NotFound: SITE_UNKNOWN.
             Refused: STATE_TRANSITION.
         """
-        return sites.move(self._ledger, site, "SUSPENDED")
+        return sites.move(self._notary, site, "SUSPENDED")
 
     def revoke(self, site: str) -> Site:
         """Any state but REVOKED -> REVOKED, for ever; what the site contributed before stays.
@@ -184,7 +201,7 @@ class Pool:
             NotFound: SITE_UNKNOWN.
             Refused: STATE_TRANSITION.
         """
-        return sites.move(self._ledger, site, "REVOKED")
+        return sites.move(self._notary, site, "REVOKED")
 
     # -- contributing (numbers of SPEC.md) -----------------------------------------------------------------------------
 
@@ -294,8 +311,97 @@ class Pool:
             NotFound: CONTRIBUTION_UNKNOWN.
             Refused: STATE_TRANSITION.
         """
-        decide(self._ledger, self.contribution(contribution_id), state, note)
+        decide(self._notary, self.contribution(contribution_id), state, note)
         return self.contribution(contribution_id)
+
+    def withdraw(self, bundle: bytes) -> Withdrawn:
+        """End a contribution: logged and out of every selection at once, then erased. Again: the same answer.
+
+        Args:
+            bundle: a withdrawal that the contribution's site signed.
+
+        Raises:
+            InvalidInput: JSON_MALFORMED, BUNDLE_MALFORMED, STATEMENT_MALFORMED.
+            VerificationError: KEY_UNKNOWN, SIGNATURE_INVALID.
+            Refused: AUDIENCE_MISMATCH, SITE_MISMATCH, KEY_REVOKED.
+            NotFound: CONTRIBUTION_UNKNOWN.
+            StorageError: DISK_FULL or DISK_FAILED: withdraw again.
+        """
+        return self._withdrawals.withdraw(bundle)
+
+    def withdraw_as_operator(self, contribution_id: str, reason: str) -> Withdrawn:
+        """The same, by the operator's word.
+
+        Raises:
+            NotFound: CONTRIBUTION_UNKNOWN.
+            StorageError: DISK_FULL or DISK_FAILED: withdraw again.
+        """
+        return self._withdrawals.by_operator(self.contribution(contribution_id), reason)
+
+    def seal(self, folder: Path) -> tuple[int, int]:
+        """Put a sealed copy of every contribution's weights into a folder, for a backup.
+
+        Returns:
+            How many were sealed now, and how many there are.
+
+        Raises:
+            StorageError: BLOB_CORRUPT; DISK_FULL or DISK_FAILED.
+        """
+        sealed, total = 0, 0
+        for found in self.contributions():
+            with self._ledger.writing:  # no withdrawal can come between the look and the key
+                if self.contribution(found.contribution_id).state != "WITHDRAWN":
+                    sealed += self._sealer.seal(found.sha256, folder)
+                    total += 1
+        return sealed, total
+
+    def unseal(self, folder: Path) -> tuple[int, int]:
+        """Put back the weights that the store lacks, from sealed copies.
+
+        Returns:
+            How many were put back, and how many contributions have weights.
+
+        Raises:
+            NotFound: FILE_MISSING, a copy or its data key is not there.
+            StorageError: BLOB_CORRUPT; DISK_FULL or DISK_FAILED.
+        """
+        live = [found for found in self.contributions() if found.state != "WITHDRAWN"]
+        missing = [found for found in live if not self._blobs.holds(found.sha256)]
+        for found in missing:
+            place = self._restoring / found.sha256
+            durable.write(place, self._sealer.unseal(found.sha256, folder))
+            self._blobs.publish(place, found.sha256)
+        return len(missing), len(live)
+
+    def descendants(self, contribution_id: str) -> list[Descended]:
+        """Descendants that were made from a contribution and handed over."""
+        with self._ledger.read() as tx:
+            return withdrawal_rows.descendants(tx, contribution_id)
+
+    def descendant(self, sha256: str) -> Descended | None:
+        """The descendant with that digest of model.safetensors, if it was handed over."""
+        with self._ledger.read() as tx:
+            return withdrawal_rows.descendant(tx, sha256)
+
+    def standing(self, contribution_id: str) -> Standing:
+        """The state of a contribution, with the proof of its end.
+
+        Raises:
+            NotFound: CONTRIBUTION_UNKNOWN.
+        """
+        found = self.contribution(contribution_id)
+        with self._ledger.read() as tx:
+            row = withdrawal_rows.withdrawal(tx, contribution_id)
+        return Standing(contribution_id, found.state, b"" if row is None else row.receipt)
+
+    def release(self, made: Descended) -> None:
+        """Record a descendant before it is signed, if every member is still active.
+
+        Raises:
+            Refused: CONTRIBUTION_NOT_ACTIVE.
+            StorageError: DISK_FULL or DISK_FAILED.
+        """
+        self._withdrawals.release(made)
 
     def active(self, name: str, licenses: tuple[str, ...]) -> list[Contribution]:
         """Active contributions to a blueprint, sorted by id; empty `licenses` means all.
@@ -326,8 +432,21 @@ class Pool:
     # -- the log -------------------------------------------------------------------------------------------------------
 
     def checkpoint(self) -> str:
-        """The latest signed tree head, empty while the log is."""
-        return self._log.checkpoint
+        """The latest signed tree head with the cosignatures that it has, empty while the log is."""
+        return self._cosigned.latest()
+
+    def witnessed(self) -> str:
+        """The latest head that a quorum of witnesses cosigned, empty before the first."""
+        return self._cosigned.witnessed()
+
+    def add_cosignature(self, note: str) -> None:
+        """Keep a witness's cosignature of one of the log's heads.
+
+        Raises:
+            VerificationError: CHECKPOINT_INVALID; LOG_FORK, it is no head of this log; KEY_UNKNOWN, of no witness.
+            StorageError: DISK_FULL or DISK_FAILED.
+        """
+        self._cosigned.add(note)
 
     def entries(self, start: int, count: int) -> list[bytes]:
         """Leaves from `start` on, at most `count` and at most LIMITS.log_entries.
@@ -336,6 +455,22 @@ class Pool:
             Refused: LOG_RANGE.
         """
         return self._log.entries(start, count)
+
+    def tile(self, path: str) -> bytes:
+        """A file of the log's static copy, by its path in C2SP tlog-tiles.
+
+        Raises:
+            Refused: LOG_RANGE.
+        """
+        return self._log.tile(path)
+
+    def repair(self) -> list[str]:
+        """Write again the files that follow from the ledger and are missing or wrong; answers their paths.
+
+        Raises:
+            StorageError: DISK_FULL or DISK_FAILED.
+        """
+        return self._log.repair()
 
     def consistency(self, old: int, new: int) -> list[bytes]:
         """Proof that the log's tree of size `new` extends that of size `old`.

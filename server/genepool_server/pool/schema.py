@@ -14,7 +14,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Of these tables; kept in the database, raised with every change of them."""
 
 metadata: Final = MetaData()
@@ -61,6 +61,7 @@ leaf = _table(
     "leaf",
     Column("log_index", Integer, primary_key=True, autoincrement=False),
     Column("body", LargeBinary, nullable=False),
+    Column("payload", LargeBinary, nullable=False),  # the signed statement, of which the leaf holds the hash
     Column("hash", LargeBinary, nullable=False),
 )
 
@@ -68,6 +69,14 @@ checkpoint = _table(
     "checkpoint",
     Column("size", Integer, primary_key=True, autoincrement=False),  # so there is one root for a size
     Column("note", Text, nullable=False),
+)
+
+cosignature = _table(
+    "cosignature",
+    Column("size", Integer, ForeignKey("checkpoint.size"), primary_key=True, autoincrement=False),
+    Column("vkey", Text, primary_key=True),
+    Column("time", Integer, nullable=False),
+    Column("line", Text, nullable=False),
 )
 
 contribution = _table(
@@ -89,4 +98,25 @@ contribution = _table(
     Column("manifest", LargeBinary, nullable=False),
     Column("receipt", LargeBinary, nullable=False),
     UniqueConstraint("site", "seq"),
+)
+
+withdrawal = _table(
+    "withdrawal",
+    Column("contribution_id", Text, ForeignKey("contribution.contribution_id"), primary_key=True),
+    Column("log_index", Integer, ForeignKey("leaf.log_index"), nullable=False, unique=True),
+    Column("receipt", LargeBinary, nullable=False),
+    Column("erased", Integer, ForeignKey("leaf.log_index"), unique=True),  # until then the blob may be there
+)
+
+descendant = _table(
+    "descendant",
+    Column("sha256", Text, primary_key=True),  # of model.safetensors
+    Column("blueprint", Text, nullable=False),
+    Column("size", Text, nullable=False),
+)
+
+member = _table(
+    "member",
+    Column("descendant", Text, ForeignKey("descendant.sha256"), primary_key=True),
+    Column("contribution_id", Text, ForeignKey("contribution.contribution_id"), primary_key=True, index=True),
 )

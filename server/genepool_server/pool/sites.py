@@ -15,6 +15,7 @@ from genepool_protocol.wire.documents import Name
 from genepool_protocol.wire.errors import InvalidInput, NotFound, Refused, VerificationError
 from genepool_server.pool import site_rows
 from genepool_server.pool.ledger import Ledger
+from genepool_server.pool.notary import Notary, SiteEventName
 from genepool_server.pool.view import Site, SiteState
 
 MOVES: Final[frozenset[tuple[SiteState, SiteState]]] = frozenset(
@@ -29,6 +30,9 @@ MOVES: Final[frozenset[tuple[SiteState, SiteState]]] = frozenset(
     }
 )
 """(from, to), as the operator may move a site. INVITED -> PENDING is the site's own step."""
+
+EVENTS: Final[dict[str, SiteEventName]] = {"ACTIVE": "approved", "SUSPENDED": "suspended", "REVOKED": "revoked"}
+"""What the log calls the operator's step to a state."""
 
 _NAME: Final[TypeAdapter[str]] = TypeAdapter(Name)
 
@@ -81,7 +85,7 @@ def invite(ledger: Ledger, name: str, now: datetime) -> tuple[str, str]:
     return invite_id, secret
 
 
-def enrol(ledger: Ledger, name: str, invite_id: str, key_pem: str, mac: bytes) -> Site:
+def enrol(notary: Notary, name: str, invite_id: str, key_pem: str, mac: bytes) -> Site:
     """Register the key of an invited site; the same call again gives the same answer.
 
     Raises:
@@ -91,7 +95,7 @@ def enrol(ledger: Ledger, name: str, invite_id: str, key_pem: str, mac: bytes) -
         StorageError: DISK_FULL or DISK_FAILED.
     """
     key = VerifyingKey.from_pem(key_pem)
-    with ledger.write() as tx:
+    with notary.transaction() as tx:
         found = site_rows.invite(tx, name)
         if found is None or not hmac.compare_digest(found.invite_id.encode(), invite_id.encode()):
             raise _invalid(name)
@@ -116,6 +120,7 @@ def enrol(ledger: Ledger, name: str, invite_id: str, key_pem: str, mac: bytes) -
         site_rows.add_key(tx, name, key)
         site_rows.use_invite(tx, invite_id, mac, key.keyid)
         site_rows.set_site_state(tx, name, "PENDING")
+        notary.site_event(tx, name, "enrolled", key.keyid)
         return known(tx, name)
 
 
@@ -127,15 +132,15 @@ def _invalid(name: str) -> VerificationError:
     )
 
 
-def move(ledger: Ledger, name: str, state: Literal["ACTIVE", "SUSPENDED", "REVOKED"]) -> Site:
-    """The operator's word on a site.
+def move(notary: Notary, name: str, state: Literal["ACTIVE", "SUSPENDED", "REVOKED"]) -> Site:
+    """The operator's word on a site, logged unless the site never enrolled.
 
     Raises:
         NotFound: SITE_UNKNOWN.
         Refused: STATE_TRANSITION.
         StorageError: DISK_FULL or DISK_FAILED.
     """
-    with ledger.write() as tx:
+    with notary.transaction() as tx:
         found = known(tx, name)
         if (found.state, state) not in MOVES:
             raise Refused(
@@ -144,4 +149,6 @@ def move(ledger: Ledger, name: str, state: Literal["ACTIVE", "SUSPENDED", "REVOK
                 "see genepool-server sites",
             )
         site_rows.set_site_state(tx, name, state)
+        if found.keyid:
+            notary.site_event(tx, name, EVENTS[state], found.keyid)
         return known(tx, name)

@@ -66,6 +66,32 @@ class Contribution:
     note: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Descended:
+    """A descendant that was handed over: to nobody in particular, the pool does not know who asked.
+
+    Attributes:
+        sha256: hex, of model.safetensors.
+        blueprint: name of the family.
+        size: depth and heads.
+        members: ids of the contributions that it was made from, sorted.
+    """
+
+    sha256: str
+    blueprint: str
+    size: str
+    members: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The state of a contribution, for whoever holds a descendant of it; `withdrawal` is the receipt of its end."""
+
+    contribution_id: str
+    state: ContributionState
+    withdrawal: bytes
+
+
 class PoolView(Protocol):
     """What serving needs to know of a pool. Blocking, thread-safe."""
 
@@ -95,4 +121,24 @@ class PoolView(Protocol):
         Raises:
             NotFound: BLUEPRINT_UNKNOWN.
         """
+        ...
+
+    def release(self, made: Descended) -> None:
+        """Record a descendant before it is signed, if every member is still active.
+
+        Raises:
+            Refused: CONTRIBUTION_NOT_ACTIVE, one was withdrawn while it was built.
+        """
+        ...
+
+    def standing(self, contribution_id: str) -> Standing:
+        """The state of a contribution, with the proof of its end.
+
+        Raises:
+            NotFound: CONTRIBUTION_UNKNOWN.
+        """
+        ...
+
+    def descendant(self, sha256: str) -> Descended | None:
+        """The descendant with that digest of model.safetensors, if it was handed over."""
         ...

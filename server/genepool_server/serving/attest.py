@@ -7,6 +7,7 @@ from genepool_protocol.learngene import descendant
 from genepool_protocol.trust import digest, envelope
 from genepool_protocol.trust.keys import SigningKey
 from genepool_protocol.trust.statement import model_statement
+from genepool_server.pool.view import Descended
 from genepool_server.serving.descent import Order
 
 SIGNATURE_FILE = "model.sig"
@@ -41,6 +42,17 @@ def lineage(order: Order, sha256: str, origin: str) -> descendant.Lineage:
             for member, milli in order.members
         ],
     )
+
+
+def descended(order: Order, sha256: str) -> Descended:
+    """What the pool keeps of a descendant that it hands over.
+
+    Args:
+        order: what was built.
+        sha256: hex, of model.safetensors.
+    """
+    members = tuple(member.contribution_id for member, _ in order.members)
+    return Descended(sha256, order.family.blueprint.name, str(order.size), members)
 
 
 def receipts(order: Order) -> descendant.Receipts:

@@ -1,6 +1,6 @@
 """What a consumer asks to be built, checked against the pool: pure decisions on the read side's values."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from genepool_protocol.learngene.size import Budget
 from genepool_protocol.wire.errors import InvalidInput, Refused
@@ -61,6 +61,21 @@ def usable(view: PoolView, loaded: LoadedBlueprint, contribution_id: str) -> Con
     if found.blueprint_sha256 != loaded.blueprint.sha256:
         raise _malformed(f"the contribution {contribution_id[:16]} is not of blueprint {loaded.blueprint.name}")
     return found
+
+
+def still_usable(view: PoolView, members: Iterable[Contribution]) -> None:
+    """Refuse contributions of which one was withdrawn since they were looked up.
+
+    Raises:
+        Refused: CONTRIBUTION_NOT_ACTIVE.
+    """
+    for member in members:
+        if view.contribution(member.contribution_id).state != "ACTIVE":
+            raise Refused(
+                "CONTRIBUTION_NOT_ACTIVE",
+                f"the contribution {member.contribution_id[:16]} was withdrawn meanwhile",
+                "select again",
+            )
 
 
 def prepare(view: PoolView, name: str, weights: Sequence[tuple[str, int]], budget: Budget) -> Order:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import tempfile
 import threading
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -16,6 +16,7 @@ from genepool_protocol.selection import tals
 from genepool_protocol.selection.pixels import Pixels
 from genepool_protocol.selection.retrieval import Member
 from genepool_protocol.selection.task_key import Key
+from genepool_protocol.wire.errors import StorageError
 from genepool_server.pool.view import Contribution, LoadedBlueprint, PoolView
 from genepool_server.serving import orders, selecting
 from genepool_server.serving.config import ServingConfig
@@ -120,24 +121,29 @@ class Serving:
         Raises:
             NotFound: BLUEPRINT_UNKNOWN.
             InvalidInput: SUPPORT_MALFORMED, SUPPORT_TOO_LARGE, SUPPORT_TOO_SMALL or ONE_CLASS_ONLY.
-            Refused: POOL_EMPTY.
+            Refused: POOL_EMPTY; CONTRIBUTION_NOT_ACTIVE, one that was scored was withdrawn meanwhile.
             Unavailable: BUSY, TOO_SLOW or SERVING_UNAVAILABLE.
         """
         async with self._selects.turn():
             loaded = await self.blocking(self._view.blueprint, name)
             checked = tals.check_support(loaded.blueprint, pixels, labels)
-            entries = await self.blocking(self._entries, loaded, licenses)
+            entries = await self._entries(loaded, licenses)
             support = Support(orders.family(loaded), pixels, checked)
+            by_id = {found.contribution_id: found for found, _ in entries}
             with self._dispatcher.share(support) as handle:
-                return await selecting.select(
-                    self._dispatcher,
-                    self._threads,
-                    handle,
-                    [Member(found.contribution_id, key) for found, key in entries],
-                    {found.contribution_id: orders.file_of(found) for found, _ in entries},
-                    labels=checked,
-                    progress=progress,
-                )
+                async with self._steady(by_id.values()):
+                    answer = await selecting.select(
+                        self._dispatcher,
+                        self._threads,
+                        handle,
+                        [Member(found.contribution_id, key) for found, key in entries],
+                        {name: orders.file_of(found) for name, found in by_id.items()},
+                        labels=checked,
+                        progress=progress,
+                    )
+            looked_at = [by_id[one.contribution_id] for one in answer.candidates]
+            await self.blocking(orders.still_usable, self._view, looked_at)
+            return answer
 
     async def keys(self, name: str, licenses: Sequence[str]) -> AsyncGenerator[tuple[Contribution, Key]]:
         """Every active contribution with its key, sorted by id.
@@ -152,7 +158,8 @@ class Serving:
             table = self._table(loaded)
             for start in range(0, len(found), _BATCH):
                 batch = found[start : start + _BATCH]
-                keys = await self.blocking(table.keys, [orders.file_of(entry) for entry in batch])
+                async with self._steady(batch):
+                    keys = await self.blocking(table.keys, [orders.file_of(entry) for entry in batch])
                 for entry, key in zip(batch, keys, strict=True):
                     yield entry, key
 
@@ -170,7 +177,23 @@ class Serving:
             family = orders.family(loaded)
             for contribution_id in ids:
                 found = await self.blocking(orders.usable, self._view, loaded, contribution_id)
-                yield contribution_id, await self.blocking(thin_file, self._library, family, orders.file_of(found))
+                async with self._steady([found]):
+                    raw = await self.blocking(thin_file, self._library, family, orders.file_of(found))
+                await self.blocking(orders.still_usable, self._view, [found])  # else it may be half overwritten
+                yield contribution_id, raw
+
+    @contextlib.asynccontextmanager
+    async def _steady(self, members: Iterable[Contribution]) -> AsyncGenerator[None]:
+        """A block that reads contributions: when a file cannot be read because it was erased, that is what is said.
+
+        Raises:
+            Refused: CONTRIBUTION_NOT_ACTIVE.
+        """
+        try:
+            yield
+        except StorageError:
+            await self.blocking(orders.still_usable, self._view, members)
+            raise
 
     async def order(self, name: str, weights: Sequence[tuple[str, int]], budget: Budget) -> Order:
         """A checked order; see `orders.prepare` for what it raises."""
@@ -195,9 +218,10 @@ class Serving:
 
         return Descent(order, self._dispatcher, self._threads, slot, give_back)
 
-    def _entries(self, loaded: LoadedBlueprint, licenses: Sequence[str]) -> list[tuple[Contribution, Key]]:
-        found = self._view.active(loaded.blueprint.name, tuple(licenses))
-        keys = self._table(loaded).keys([orders.file_of(entry) for entry in found])
+    async def _entries(self, loaded: LoadedBlueprint, licenses: Sequence[str]) -> list[tuple[Contribution, Key]]:
+        found = await self.blocking(self._view.active, loaded.blueprint.name, tuple(licenses))
+        async with self._steady(found):
+            keys = await self.blocking(self._table(loaded).keys, [orders.file_of(entry) for entry in found])
         return list(zip(found, keys, strict=True))
 
     def _table(self, loaded: LoadedBlueprint) -> KeyTable:

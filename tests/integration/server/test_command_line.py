@@ -77,8 +77,9 @@ def test_every_command_is_there_with_one_sentence_and_json():
             "show",
             "admit",
             "reject",
+            "withdraw",
         ),
-        *("fsck", "log", "blueprint list", "blueprint show", "blueprint bake"),
+        *("fsck", "log", "seal", "unseal", "blueprint list", "blueprint show", "blueprint bake"),
     }
     for name, one in found.items():
         assert one.help.strip().endswith("."), name
@@ -172,14 +173,19 @@ def story(folder) -> list:
         said.append(operator.decide(first, "ACTIVE", "looks good").note)
         said.append(operator.decide(second, "REJECTED", "").state)
         said.append([(replace(one, path=one.path.relative_to(folder))) for one in operator.contributions()])
-        said += [operator.checkpoint(), list(operator.entries(1, 5))]
+        operator_sealed = operator.seal(folder.parent / "sealed")
+        gone = operator.withdraw_as_operator(first, "court order")
+        said += [operator_sealed, gone.erased, gone.descendants, operator.descendants(first)]
+        said.append([one.state for one in operator.contributions()])
+        said += [operator.checkpoint().split("\n")[:2], len(operator.entries(1, 5))]  # roots depend on the clock
         for refused in (
             lambda: operator.approve("nobody"),
             lambda: operator.approve("west"),
             lambda: operator.invite("No Name", sites.NOW),
             lambda: operator.decide(second, "ACTIVE", ""),
             lambda: operator.decide("0" * 64, "ACTIVE", ""),
-            lambda: operator.entries(10, 1),
+            lambda: operator.withdraw_as_operator("0" * 64, ""),
+            lambda: operator.entries(99, 1),
         ):
             with pytest.raises(GenepoolError) as caught:
                 refused()
@@ -194,9 +200,9 @@ def test_the_operator_gets_the_same_answers_with_and_without_a_running_server(te
     without = story(quiet)
     with serving(running):
         assert story(running) == without
-    assert [reason for reason, _, _ in without[-6:]] == [
+    assert [reason for reason, _, _ in without[-7:]] == [
         *("SITE_UNKNOWN", "STATE_TRANSITION", "NAME_INVALID"),
-        *("STATE_TRANSITION", "CONTRIBUTION_UNKNOWN", "LOG_RANGE"),
+        *("STATE_TRANSITION", "CONTRIBUTION_UNKNOWN", "CONTRIBUTION_UNKNOWN", "LOG_RANGE"),
     ]
 
 
@@ -214,15 +220,20 @@ def test_the_commands_operate_a_running_server(folder):
         assert [(row["site"], row["state"]) for row in rows] == [
             (site, "QUARANTINED") for site in ("north", "south", "north")
         ]
-        first, second, third = (row["contribution_id"] for row in rows)
+        first, second, _third = (row["contribution_id"] for row in rows)
         assert operate(folder, "admit", first[:20], "--note", "looks good")["state"] == "ACTIVE"
         assert operate(folder, "reject", second)["state"] == "REJECTED"
         shown = operate(folder, "show", first[:20])
         assert (shown["contribution_id"], shown["state"], shown["note"]) == (first, "ACTIVE", "looks good")
         assert shown["manifest"]["site"] == "north"
         log = operate(folder, "log", "--last", "2")
-        assert [(one["index"], one["contribution_id"]) for one in log["entries"]] == [(1, second), (2, third)]
+        assert [one["kind"] for one in log["entries"]] == ["admitted", "rejected"]
+        assert [one["contribution_id"] for one in log["entries"]] == [first, second]
         assert failure(command("admit", second, "--dir", folder)) == (6, "STATE_TRANSITION")
+        done = operate(folder, "withdraw", first[:20], "--reason", "asked to")
+        assert (done["contribution_id"], done["erased"], done["descendants"]) == (first, True, [])
+        assert operate(folder, "show", first)["descendants"] == []
+        assert [one["kind"] for one in operate(folder, "log", "--last", "2")["entries"]] == ["withdrawn", "erased"]
 
 
 def test_the_tables_are_for_people(folder):
@@ -266,7 +277,7 @@ def test_fsck_finds_nothing_in_a_sound_pool_and_a_flipped_byte_in_another(folder
     sound = command("fsck", folder, "--json")
     assert sound.returncode == 0, sound.stderr
     found = json.loads(sound.stdout)
-    assert (found["problems"], found["contributions"], found["log_size"]) == ([], 3, 3)
+    assert (found["problems"], found["contributions"], found["log_size"]) == ([], 3, 8)
     blob = next((folder / "blobs").glob("??/*"))
     blob.write_bytes(blob.read_bytes()[:-1] + b"\xff")
     broken = command("fsck", folder, "--json")

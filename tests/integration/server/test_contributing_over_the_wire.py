@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from genepool_protocol.learngene.manifest import Observed
-from genepool_protocol.trust import envelope, receipt
+from genepool_protocol.trust import envelope, receipt, tiles
 from genepool_protocol.v1 import contribute_pb2 as pb
 from genepool_protocol.v1 import pool_pb2
 from genepool_protocol.wire.limits import LIMITS
@@ -73,7 +73,7 @@ def test_a_contribution_comes_back_with_a_receipt_that_verifies_against_the_anch
     done = site.commit(begun.upload_id)
     bundle = envelope.parse(done.receipt)
     logged = receipt.verify(bundle, envelope.verify(bundle, site.contributor.key.public), server.anchors.log)
-    assert logged.index == log_size(site.stubs) - 1
+    assert logged.index == log_size(site.stubs) - 2, "the decision follows"
     assert (done.contribution_id, done.state) == (packed.upload_id, pb.CONTRIBUTION_STATE_ACTIVE)
     assert site.commit(begun.upload_id) == done
     assert site.begin(packed).already_logged
@@ -87,12 +87,31 @@ def test_the_log_shows_its_entries_and_how_it_grew(site, rng):
     ids = [site.contribute(rng).contribution_id for _ in range(2)]
     request = pool_pb2.GetEntriesRequest(start=before, count=10)
     leaves = site.stubs.log.GetEntries(request, timeout=TIMEOUT).leaves
-    assert [receipt.leaf_payload_sha256(leaf) for leaf in leaves] == ids
+    assert [receipt.leaf_payload_sha256(leaf) for leaf in leaves[::2]] == ids
+    assert len(leaves) == 4, "each is followed by its decision"
     growth = pool_pb2.GetConsistencyRequest(old_size=before + 1, new_size=before + 2)
     assert site.stubs.log.GetConsistency(growth, timeout=TIMEOUT).hashes
     beyond = pool_pb2.GetConsistencyRequest(old_size=1, new_size=10**6)
     assert refused(site.stubs.log.GetConsistency, beyond).reason == "LOG_RANGE"
     assert refused(site.stubs.log.GetEntries, pool_pb2.GetEntriesRequest(start=10**6, count=1)).reason == "LOG_RANGE"
+
+
+def test_tiles_are_served_by_their_paths_and_nothing_else_is(server, site, rng):
+    site.contribute(rng)
+    size = log_size(site.stubs)
+    for tile in tiles.tiles(size):
+        parts = site.stubs.log.GetTile(pool_pb2.GetTileRequest(path=tile.path), timeout=TIMEOUT)
+        assert b"".join(part.chunk for part in parts) == server.pool.tile(tile.path)
+    tricks = (
+        "",
+        "checkpoint",
+        "../ledger.sqlite",
+        "tile/0/../../keys/log.pem",
+        "tile/0/000/",
+        f"tile/0/000.p/{size + 1}",
+    )
+    for path in tricks:
+        assert refused(site.stubs.log.GetTile, pool_pb2.GetTileRequest(path=path)).reason == "LOG_RANGE"
 
 
 # -- uploads that break ------------------------------------------------------------------------------------------------

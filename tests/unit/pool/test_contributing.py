@@ -27,14 +27,14 @@ def verified(place, site, done):
 def test_a_contribution_is_stored_logged_and_proved(place):
     packed = place.pack()
     done = place.pool.commit(c.upload(place.pool, packed), c.NOW)
-    assert verified(place, place.a, done).index == 0
+    assert verified(place, place.a, done).index == 4
     found = place.pool.contribution(done.contribution_id)
     assert found.path.read_bytes() == packed.weights
     assert (found.site, found.state, found.note) == ("site-a", "ACTIVE", decisions.PASSED)
     assert (found.manifest, found.receipt) == (packed.manifest, done.receipt)
     assert (found.size_bytes, found.sha256) == (len(packed.weights), digest.sha256_hex(packed.weights))
     assert found.site_key_pem == place.a.key.public.pem
-    assert found.log_index == 0
+    assert found.log_index == 4
     assert list((place.folder / "spool").iterdir()) == []
     assert fsck(place.folder) == []
 
@@ -46,8 +46,8 @@ def test_the_next_one_continues_the_chain(place):
     assert nonce.checkpoint == place.pool.checkpoint()
     assert (nonce.expires, len(nonce.nonce)) == ("2026-07-02T12:00:00Z", 43)
     second = place.contribute()
-    assert verified(place, place.a, second).checkpoint.size == 2
-    assert [one.log_index for one in place.pool.contributions()] == [0, 1]
+    assert verified(place, place.a, second).checkpoint.size == 7
+    assert [one.log_index for one in place.pool.contributions()] == [4, 6]
 
 
 def test_committing_again_gives_the_same_receipt_and_no_leaf(place):
@@ -59,7 +59,7 @@ def test_committing_again_gives_the_same_receipt_and_no_leaf(place):
     again = place.pool.begin(packed.bundle, packed.manifest, c.NOW)
     assert (again.upload_id, again.already_logged) == (done.contribution_id, True)
     assert place.pool.status(done.contribution_id) == (len(packed.weights), True)
-    assert len(place.pool.entries(0, 10)) == 2
+    assert len(place.pool.entries(0, 10)) == 8
 
 
 def test_the_other_valid_signature_is_the_same_contribution(place):

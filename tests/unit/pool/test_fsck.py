@@ -10,8 +10,8 @@ from genepool_server.pool.fsck import examine, fsck
 from genepool_server.pool.pool import Pool
 from tests.support import sites as c
 
-OPERATORS_WORD = {("site", "state"), ("contribution", "note")}
-"""What has no second source (a state that exists instead of another one neither)."""
+OPERATORS_WORD = {("site", "name"), ("contribution", "note")}
+"""What has no second source, or is a name that others refer to."""
 
 
 def reasons(folder):
@@ -42,7 +42,7 @@ def full(place, filled):
 
 def test_a_sound_pool_is_counted(full):
     report = examine(full.folder)
-    assert (report.problems, report.notes, report.contributions, report.log_size) == ([], [], 3, 3)
+    assert (report.problems, report.notes, report.contributions, report.log_size) == ([], [], 3, 10)
     full.pool.close()
     assert examine(full.folder) == report
 
@@ -60,7 +60,7 @@ def edit(place, statement, *values):
 def columns():
     from genepool_server.pool import schema
 
-    for table in ("signing_key", "leaf", "checkpoint", "contribution"):
+    for table in ("site", "signing_key", "leaf", "checkpoint", "contribution"):
         for column in schema.metadata.tables[table].columns:
             if (table, column.name) not in OPERATORS_WORD:
                 yield table, column.name
@@ -98,22 +98,39 @@ def test_a_ledger_without_identity_is_found(full):
 @pytest.mark.parametrize(
     "statement",
     [
-        "DELETE FROM contribution WHERE log_index = 1",
+        "DELETE FROM contribution WHERE log_index = 6",
         "DELETE FROM leaf WHERE log_index = 2",
         "DELETE FROM leaf WHERE log_index = 0",
         "DELETE FROM checkpoint WHERE size = 2",
         "DELETE FROM signing_key WHERE site = 'site-b'",
-        "UPDATE contribution SET site = 'site-b' WHERE log_index = 2",
-        "UPDATE contribution SET receipt = (SELECT receipt FROM contribution LIMIT 1) WHERE log_index = 2",
-        "UPDATE contribution SET manifest = (SELECT manifest FROM contribution LIMIT 1) WHERE log_index = 2",
+        "UPDATE contribution SET site = 'site-b' WHERE log_index = 8",
+        "UPDATE contribution SET receipt = (SELECT receipt FROM contribution LIMIT 1) WHERE log_index = 8",
+        "UPDATE contribution SET manifest = (SELECT manifest FROM contribution LIMIT 1) WHERE log_index = 8",
         "UPDATE signing_key SET pem = (SELECT pem FROM signing_key WHERE site = 'site-a')",
         "UPDATE checkpoint SET note = (SELECT note FROM checkpoint WHERE size = 2)",
-        "INSERT INTO checkpoint SELECT 4, note FROM checkpoint WHERE size = 3",
+        "INSERT INTO checkpoint SELECT 11, note FROM checkpoint WHERE size = 10",
+        "DELETE FROM site WHERE name = 'site-b'",
+        "DELETE FROM leaf WHERE log_index = 9",
+        "UPDATE leaf SET payload = (SELECT payload FROM leaf WHERE log_index = 0) WHERE log_index = 2",
     ],
 )
 def test_rows_that_are_missing_swapped_or_too_many_are_found(full, statement):
     edit(full, statement)
     assert fsck(full.folder)
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value"),
+    [
+        ("site", "state", "SUSPENDED"),
+        ("contribution", "state", "REJECTED"),
+        ("contribution", "state", "QUARANTINED"),
+        ("contribution", "state", "WITHDRAWN"),
+    ],
+)
+def test_a_pool_that_rewrites_a_decision_is_found(full, table, column, value):
+    edit(full, f"UPDATE {table} SET {column} = ? WHERE rowid = 1", value)
+    assert reasons(full.folder) == {"LEDGER_INCONSISTENT"}
 
 
 def test_a_flipped_byte_a_shorter_and_a_missing_blob_are_found(full):

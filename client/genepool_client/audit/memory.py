@@ -1,0 +1,92 @@
+"""What this user has seen of pools' logs: the last verified checkpoint of each, and evidence against those caught.
+
+$GENEPOOL_HOME/logs/NAME-HASH/checkpoint        NAME-HASH: the log's origin and the hash of its key
+$GENEPOOL_HOME/logs/NAME-HASH/fork-evidence/    two signed notes that exclude each other
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from genepool_client.consumer import known_pools
+from genepool_client.transport.logview import FetchProof, LogView
+from genepool_protocol.trust import checkpoint as heads
+from genepool_protocol.trust.anchors import Anchors
+from genepool_protocol.trust.checkpoint import Checkpoint
+from genepool_protocol.trust.merkle import Tree
+from genepool_protocol.wire.errors import InvalidInput, VerificationError
+
+
+def view(anchors: Anchors, fetch: FetchProof, root: Path | None = None) -> LogView:
+    """The memory of a pool's log, this user's unless another folder is given; its folder is made."""
+    name = re.sub(r"[^A-Za-z0-9.-]", "_", anchors.origin)
+    folder = (root or known_pools.home() / "logs") / f"{name}-{anchors.log.note_id.hex()}"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return LogView(folder / "checkpoint", anchors.log, fetch)
+
+
+def given(paths: Sequence[Path], anchors: Anchors) -> list[Checkpoint]:
+    """Checkpoints in files, verified.
+
+    Raises:
+        InvalidInput: PATH_MISSING.
+        VerificationError: CHECKPOINT_INVALID.
+    """
+    found = []
+    for path in paths:
+        try:
+            raw = path.read_text(encoding="utf-8", errors="replace")
+        except OSError as exc:
+            why = f"the checkpoint {path} cannot be read: {exc.strerror}"
+            raise InvalidInput("PATH_MISSING", why, "check the path") from exc
+        found.append(heads.verify(raw, anchors.log))
+    return found
+
+
+def remembered(anchors: Anchors) -> list[Checkpoint]:
+    """What this user saw last of the log, if anything.
+
+    Raises:
+        VerificationError: CHECKPOINT_INVALID, the file was changed.
+    """
+    seen = view(anchors, _nothing).seen()
+    return [] if seen is None else [seen]
+
+
+def remember(head: Checkpoint, anchors: Anchors, fetch: FetchProof) -> None:
+    """Keep a head that was audited."""
+    view(anchors, fetch).advance(head)
+
+
+def contradiction(head: Checkpoint, anchors: Anchors, tree: Tree) -> Path | None:
+    """Where the evidence lies when a head contradicts what this user saw; None when it does not."""
+    found = view(anchors, tree.consistency)
+    seen = found.seen()
+    if seen is None or seen.size > len(tree) or tree.root(seen.size) == seen.root:
+        return None  # a shorter copy may be an old one: that alone is no evidence
+    try:
+        found.advance(head)
+    except VerificationError:
+        return found.evidence
+    return None
+
+
+def evidence(folder: Path | None) -> list[dict[str, str]]:
+    """Every pair of contradicting notes below a folder, by default below this user's memory.
+
+    Raises:
+        InvalidInput: PATH_MISSING.
+    """
+    root = known_pools.home() / "logs" if folder is None else folder
+    if folder is not None and not folder.is_dir():
+        raise InvalidInput("PATH_MISSING", f"there is no folder {folder}", "check the path")
+    found = []
+    for shown in sorted(root.rglob("fork-evidence/*-shown.note")):
+        seen = shown.with_name(shown.name.replace("-shown.note", "-seen.note"))
+        texts = [path.read_text(encoding="utf-8", errors="replace") if path.is_file() else "" for path in (seen, shown)]
+        found.append({"file": str(shown), "seen": texts[0], "shown": texts[1]})
+    return found
+
+
+def _nothing(_old: int, _new: int) -> Sequence[bytes]:
+    return []

@@ -1,0 +1,89 @@
+"""The pool's own statements: whatever it decides is signed by the release key and logged with the decision's rows.
+
+`record_decision` is the one seam: who changes the state of a site or contribution calls it in the same transaction.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from typing import Literal
+
+from sqlalchemy import Connection
+
+from genepool_protocol.trust import envelope
+from genepool_protocol.trust.events import Decision, Event, SiteEvent
+from genepool_protocol.trust.keys import SigningKey
+from genepool_server.pool.log import Appended, Log
+
+SiteEventName = Literal["enrolled", "approved", "suspended", "revoked"]
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Notary:
+    """Signs what the pool decides into its log.
+
+    Args:
+        log: where it is recorded.
+        release_key: signs it.
+        now: the clock; the time in a statement is a claim, the log's order is what counts.
+    """
+
+    def __init__(self, log: Log, release_key: SigningKey, now: Callable[[], datetime] = _now) -> None:
+        self._log = log
+        self._key = release_key
+        self._now = now
+
+    @property
+    def origin(self) -> str:
+        """The pool's name."""
+        return self._log.key.name
+
+    def transaction(self) -> AbstractContextManager[Connection]:
+        """See `Log.transaction`."""
+        return self._log.transaction()
+
+    def time(self) -> str:
+        """Now, as statements have it."""
+        return self._now().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def record_decision(self, tx: Connection, event: Event) -> Appended:
+        """Sign an event and append it to the log.
+
+        Args:
+            tx: of `transaction`; the rows that the event is about change in it, too.
+            event: about this pool.
+
+        Raises:
+            StorageError: LEDGER_INCONSISTENT.
+        """
+        payload = event.payload()
+        signature = self._key.sign(envelope.pae(payload))
+        return self._log.append(tx, envelope.check(payload, signature, self._key.public))
+
+    def site_event(self, tx: Connection, site: str, event: SiteEventName, keyid: str, reason: str = "") -> Appended:
+        """Record what happened to a site."""
+        made = SiteEvent(pool=self.origin, time=self.time(), site=site, event=event, keyid=keyid, reason=reason)
+        return self.record_decision(tx, made)
+
+    def admitted(
+        self,
+        tx: Connection,
+        contribution_id: str,
+        sha256: str,
+        *,
+        passed: bool,
+        policy: Literal["automatic", "operator"],
+    ) -> Appended:
+        """Record whether a contribution was admitted."""
+        made = Decision(
+            pool=self.origin,
+            time=self.time(),
+            contribution_id=contribution_id,
+            sha256=sha256,
+            passed=passed,
+            policy=policy,
+        )
+        return self.record_decision(tx, made)

@@ -1,0 +1,169 @@
+"""The end of a contribution: logged and out of every selection in one transaction, then erased.
+
+    durable in this order:  transaction (leaf, state, receipt) -> data key, blob wiped -> transaction (erasure's leaf)
+
+From the first transaction on nobody is served it. Whatever moment the process ends at, the next one finishes the rest.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from genepool_protocol.trust import envelope, events
+from genepool_protocol.trust.envelope import Bundle, Verified
+from genepool_protocol.trust.events import Erasure, Withdrawal
+from genepool_protocol.trust.keys import SigningKey
+from genepool_protocol.wire.errors import InvalidInput, NotFound, Refused, VerificationError
+from genepool_server.pool import contribution_rows, site_rows, withdrawal_rows
+from genepool_server.pool.answers import Withdrawn
+from genepool_server.pool.blobs import Blobs
+from genepool_server.pool.ledger import Ledger
+from genepool_server.pool.log import Log
+from genepool_server.pool.notary import Notary
+from genepool_server.pool.sealing import Sealer
+from genepool_server.pool.view import Contribution, Descended
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawals:
+    """The way out. Thread-safe; made by the pool, which calls `recover` first.
+
+    Attributes:
+        ledger: contributions and who was made from them.
+        log: where withdrawals are logged.
+        notary: signs the pool's own part.
+        release_key: with which the operator withdraws.
+        blobs: where weights are erased.
+        sealer: which forgets how to open sealed copies of them.
+    """
+
+    ledger: Ledger
+    log: Log
+    notary: Notary
+    release_key: SigningKey
+    blobs: Blobs
+    sealer: Sealer
+
+    def recover(self) -> None:
+        """Finish what a process left that ended inside `withdraw`.
+
+        Raises:
+            StorageError: DISK_FULL or DISK_FAILED.
+        """
+        with self.ledger.read() as tx:
+            left = withdrawal_rows.unfinished(tx)
+        for contribution_id in left:
+            self._erase(contribution_id)
+
+    def withdraw(self, raw: bytes) -> Withdrawn:
+        """See `Pool.withdraw`."""
+        bundle = envelope.parse(raw)
+        with self.log.transaction() as tx:
+            found = self._checked(tx, bundle)
+            if withdrawal_rows.withdrawal(tx, found.contribution_id) is None:
+                self._record(tx, found, bundle)
+        self._erase(found.contribution_id)
+        return self._answer(found.contribution_id)
+
+    def by_operator(self, found: Contribution, reason: str) -> Withdrawn:
+        """See `Pool.withdraw_as_operator`."""
+        event = Withdrawal(
+            pool=self.notary.origin,
+            time=self.notary.time(),
+            contribution_id=found.contribution_id,
+            sha256=found.sha256,
+            reason=reason,
+        )
+        return self.withdraw(envelope.sign_statement(self.release_key, event.payload()))
+
+    def release(self, made: Descended) -> None:
+        """See `Pool.release`."""
+        with self.ledger.write() as tx:  # no withdrawal can come between the look and the record
+            require_active(withdrawal_rows.states(tx, made.members), made.members)
+            withdrawal_rows.add_descendant(tx, made)
+
+    def _checked(self, tx: Connection, bundle: Bundle) -> Contribution:
+        """The contribution that a bundle may withdraw: everything that can be refused is refused here."""
+        verified, site = self._verified(tx, bundle)
+        event = events.parse(verified.payload)
+        if not isinstance(event, Withdrawal):
+            raise InvalidInput("STATEMENT_MALFORMED", "the signed statement is no withdrawal", "sign one with genepool")
+        if event.pool != self.notary.origin:
+            raise Refused("AUDIENCE_MISMATCH", "the withdrawal is for another pool", "sign it for this one")
+        found = contribution_rows.contribution(tx, self.blobs.path, event.contribution_id)
+        if found is None:
+            raise NotFound(
+                "CONTRIBUTION_UNKNOWN",
+                f"the pool holds no contribution {event.contribution_id[:16]}",
+                "see genepool site status",
+            )
+        if site not in (None, found.site):
+            raise Refused(
+                "SITE_MISMATCH",
+                f"the contribution {found.contribution_id[:16]} is not {site}'s",
+                "only its own site or the operator can withdraw it",
+            )
+        if event.sha256 != found.sha256:
+            raise InvalidInput("STATEMENT_MALFORMED", "the withdrawal names other weights than its contribution has")
+        return found
+
+    def _verified(self, tx: Connection, bundle: Bundle) -> tuple[Verified, str | None]:
+        """The statement with the site that signed it; None for the operator."""
+        ours = self.release_key.public
+        if bundle.keyid == ours.keyid:
+            return envelope.verify(bundle, ours), None
+        signer = site_rows.signer(tx, bundle.keyid, bundle.hint)
+        if signer is None:
+            raise VerificationError("KEY_UNKNOWN", "no site has the key that the withdrawal names", "enrol first")
+        verified = envelope.verify(bundle, signer.key)
+        if signer.state == "REVOKED":
+            raise Refused("KEY_REVOKED", f"the site {signer.site} was revoked", "ask the operator to withdraw it")
+        return verified, signer.site
+
+    def _record(self, tx: Connection, found: Contribution, bundle: Bundle) -> None:
+        verified, _ = self._verified(tx, bundle)
+        entry = self.log.append(tx, verified)
+        event = events.parse(verified.payload)
+        reason = event.reason if isinstance(event, Withdrawal) else ""
+        contribution_rows.set_state(tx, found.contribution_id, "WITHDRAWN", reason)
+        withdrawal_rows.add(tx, found.contribution_id, entry.index, self.log.receipt(bundle, entry))
+
+    def _erase(self, contribution_id: str) -> None:
+        with self.ledger.writing:
+            with self.ledger.read() as tx:
+                row = withdrawal_rows.withdrawal(tx, contribution_id)
+                found = contribution_rows.contribution(tx, self.blobs.path, contribution_id)
+            if row is None or found is None or row.erased is not None:
+                return
+            self.sealer.forget(found.sha256)
+            self.blobs.erase(found.sha256)
+            with self.log.transaction() as tx:
+                time = self.notary.time()
+                gone = Erasure(pool=self.notary.origin, time=time, contribution_id=contribution_id, sha256=found.sha256)
+                entry = self.notary.record_decision(tx, gone)
+                withdrawal_rows.set_erased(tx, contribution_id, entry.index)
+
+    def _answer(self, contribution_id: str) -> Withdrawn:
+        with self.ledger.read() as tx:
+            row = withdrawal_rows.withdrawal(tx, contribution_id)
+            made = withdrawal_rows.descendants(tx, contribution_id)
+        if row is None:
+            raise NotFound("CONTRIBUTION_UNKNOWN", "the contribution was not withdrawn", "withdraw it again")
+        return Withdrawn(contribution_id, row.receipt, row.erased is not None, tuple(made))
+
+
+def require_active(states: dict[str, str], names: Sequence[str]) -> None:
+    """Refuse members of which one is not ACTIVE.
+
+    Raises:
+        Refused: CONTRIBUTION_NOT_ACTIVE.
+    """
+    for name in names:
+        state = states.get(name, "unknown")
+        if state != "ACTIVE":
+            raise Refused(
+                "CONTRIBUTION_NOT_ACTIVE",
+                f"the contribution {name[:16]} is {state.lower()} and takes no part",
+                "select again",
+            )

@@ -1,0 +1,77 @@
+"""A site takes contributions back: proof verified, repeatable, also without its outbox, and nobody else's."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from genepool_client.site import outbox, submission, withdrawing
+from genepool_client.site.folder import SiteFolder
+from genepool_client.transport.channel import Connection
+from genepool_protocol.trust import envelope, receipt
+from genepool_protocol.wire.errors import GenepoolError
+from tests.integration.site.world import condensed, silent
+
+
+@pytest.fixture(scope="module")
+def site(world):
+    found = world.site("takes-back")
+    for number in (1, 2, 3):
+        condensed(found, number)
+        with Connection(found.config.anchors) as connection:
+            submission.submit(found, connection, silent)
+    return found
+
+
+def withdraw(site, identifier, reason=""):
+    with Connection(site.config.anchors) as connection:
+        return withdrawing.withdraw(site, connection, identifier, reason)
+
+
+def reason_of(call, *args):
+    with pytest.raises(GenepoolError) as caught:
+        call(*args)
+    return caught.value.reason
+
+
+def test_a_site_takes_a_contribution_back_and_keeps_the_proof(world, site):
+    artefact = outbox.artefacts(site)[0]
+    name = artefact.contribution_id
+    done = withdraw(site, name[:12], "consent ended")
+    assert (done.contribution_id, done.erased, done.descendants) == (name, True, ())
+    assert world.contributions()[name].state == "WITHDRAWN"
+    bundle = envelope.parse((site.path / "withdrawals" / f"{name}.receipt.sig").read_bytes())
+    logged = receipt.verify(bundle, envelope.verify(bundle, site.signing_key().public), site.config.anchors.log)
+    assert logged.index == done.log_index
+    assert withdraw(site, name) == done, "the same statement again"
+    condensed(site, 4)
+    with Connection(site.config.anchors) as connection:
+        assert submission.submit(site, connection, silent).seq == 4, "its chain goes on"
+
+
+def test_a_site_that_lost_its_outbox_withdraws_by_the_whole_id(world, site):
+    artefact = outbox.artefacts(site)[1]
+    name = artefact.contribution_id
+    shutil.rmtree(artefact.path)
+    assert reason_of(withdraw, site, name[:12]) == "CONTRIBUTION_UNKNOWN"
+    assert withdraw(site, name).erased
+
+
+def test_a_site_cannot_withdraw_what_another_one_contributed(world, site):
+    other = world.site("somebody-else")
+    name = outbox.artefacts(site)[-1].contribution_id
+    assert reason_of(withdraw, other, name) == "SIGNATURE_INVALID"
+    assert world.contributions()[name].state == "ACTIVE"
+    assert reason_of(withdraw, other, "f" * 64) == "CONTRIBUTION_UNKNOWN"
+
+
+def test_the_command_says_what_was_withdrawn(site):
+    name = outbox.artefacts(SiteFolder(site.path))[-1].contribution_id
+    arguments = ["site", "withdraw", site.path, name[:16], "--reason", "moved", "--json"]
+    command = [str(Path(sys.executable).parent / "genepool"), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    said = json.loads(done.stdout)
+    assert (said["contribution_id"], said["erased"], said["descendants"]) == (name, True, [])
