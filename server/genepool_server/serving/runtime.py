@@ -36,6 +36,7 @@ _SWITCHES: Final = {
     "RAY_gcs_rpc_server_reconnect_timeout_s": "20",  # how long agents outlive a server that was killed
     "RAY_worker_niceness": "0",  # selecting and building is what this machine is for
     "RAY_memory_monitor_refresh_ms": "0",  # it counts the page cache, where the learngenes are, as ours
+    "OMP_NUM_THREADS": "1",  # torch.set_num_threads counts for one thread only, and an actor has several
     "OMP_WAIT_POLICY": "PASSIVE",
 }
 
