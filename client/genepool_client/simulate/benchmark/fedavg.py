@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from genepool_client.simulate.benchmark.trainings import Train
 from genepool_client.simulate.fleet import Fleet
 from genepool_client.site.train_loop import Recipe
 from genepool_protocol.wire.errors import Unavailable
+
+_ATTEMPTS: Final = 3
+"""Ray gives the agent that it starts thirty seconds, and on a busy machine that is too little; rounds are kept."""
 
 
 def federated(lab: Lab, sites: Sequence[Train], rounds: int, processes: int, progress: Progress) -> str:
@@ -56,7 +60,6 @@ def _of_a_round(site: Train, rounds: int) -> Recipe:
 
 def _run(work: Path, sites: int, rounds: int, processes: int, progress: Progress) -> None:
     saved = work / "sites" / fedavg_app.SAVED
-    fleet = Fleet(work / "flower", work / "sites", {})
 
     def watch() -> None:
         done = 0
@@ -65,7 +68,15 @@ def _run(work: Path, sites: int, rounds: int, processes: int, progress: Progress
                 done = int(found["round"])
         progress(done, rounds, f"round {done} of {rounds}")
 
-    try:
-        fleet.run(Path(__file__).parent / "fedavg", sites, processes, {}, watch)
-    finally:
-        fleet.stop()
+    for attempt in range(1, _ATTEMPTS + 1):
+        fleet = Fleet(work / "flower", work / "sites", {})
+        try:
+            fleet.run(Path(__file__).parent / "fedavg", sites, processes, {}, watch)
+        except Unavailable:
+            if attempt == _ATTEMPTS:
+                raise
+            progress(0, rounds, f"Flower's simulation failed, attempt {attempt + 1} of {_ATTEMPTS}")
+        else:
+            return
+        finally:
+            fleet.stop()
