@@ -83,7 +83,7 @@ def quick() -> Plan:
         test=20,
         images=300,
         unseen=(5, 30),
-        steps=24,
+        steps=16,
         mixtures=1,
         irrelevant=(2,),
         fully_trained=2,
