@@ -51,7 +51,7 @@ class Plan:
         Size(12, 4),
     )
     test: int = 25
-    images: int = 1200
+    images: int = 900
     unseen: tuple[int, int] = (12, 60)
     steps: int = 0
     trainings: int = 1
