@@ -4,9 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
-
-from genepool_protocol.selection import discriminant
 
 Array = npt.NDArray[np.float32]
 
@@ -31,6 +28,10 @@ def fit_head(features: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -
         features: shape (N, width), of at least one image per class.
         labels: classes 0..C-1, shape (N,).
     """
+    import torch
+
+    from genepool_protocol.selection import discriminant
+
     x = torch.from_numpy(np.asarray(features, dtype=np.float64))
     found = discriminant.fit(x, torch.from_numpy(np.asarray(labels, dtype=np.int64)))
     return Head(found.weight.numpy().astype(np.float32), found.bias.numpy().astype(np.float32))

@@ -42,7 +42,7 @@ class Options:
     sizes: tuple[Size, ...] = (Size(3, 1), Size(6, 2), Size(9, 4))
     shots: int = 5
     draws: int = 2
-    finetune: int = 30
+    finetune: int = 20
     parallel: int = 2
     steps: int = 0
 

@@ -32,7 +32,7 @@ def simulate(
     ] = None,
     shots: Annotated[int, typer.Option("--shots", min=1, help="Labelled images a class.")] = 5,
     draws: Annotated[int, typer.Option("--draws", min=1, help="Support sets a task.")] = 2,
-    finetune: Annotated[int, typer.Option("--finetune", min=0, help="Steps of fine-tuning; 0: none.")] = 30,
+    finetune: Annotated[int, typer.Option("--finetune", min=0, help="Steps of fine-tuning; 0: none.")] = 20,
     parallel: Annotated[int, typer.Option("--parallel", min=1, help="Processes that work at the same time.")] = 2,
     steps: Annotated[int, typer.Option("--steps", min=0, help="Steps of a site; 0: by its images.")] = 0,
     benchmark: Annotated[

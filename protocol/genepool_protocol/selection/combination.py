@@ -31,6 +31,9 @@ _LEAD: Final = 0.2
 
 _HALVING: Final = 0.1
 
+_SHARE: Final = 700
+"""What a single learngene, or a mixture by nearness, weighs, in thousandths."""
+
 _PLACES: Final = 9
 
 
@@ -47,8 +50,8 @@ class Evaluator(Protocol):
 
 
 def single(contribution_id: str) -> Mixture:
-    """One learngene with weight one."""
-    return ((contribution_id, _WHOLE),)
+    """One learngene. Between the seed and a net that was tuned from it lies a better one (Wortsman et al. 2022)."""
+    return ((contribution_id, _SHARE),)
 
 
 def mixture(weights: dict[str, int]) -> Mixture:
@@ -59,7 +62,8 @@ def mixture(weights: dict[str, int]) -> Mixture:
 def by_nearness(distances: Sequence[tuple[str, float]]) -> Mixture:
     """What the keys say: the nearest learngene where it leads clearly, else a mixture of the nearest three.
 
-    In a mixture a learngene's weight halves with every tenth that its key is farther.
+    In a mixture a learngene's weight halves with every tenth that its key is farther; together they weigh what a single
+    one does.
 
     Args:
         distances: (contribution id, distance), at least one.
@@ -68,7 +72,7 @@ def by_nearness(distances: Sequence[tuple[str, float]]) -> Mixture:
     if len(nearest) == 1 or nearest[1][1] - nearest[0][1] > _LEAD:
         return single(nearest[0][0])
     raw = np.array([2.0 ** (-(distance - nearest[0][1]) / _HALVING) for _, distance in nearest])
-    shares = np.floor(_WHOLE * raw / raw.sum()).astype(int).tolist()
+    shares = np.floor(_SHARE * raw / raw.sum()).astype(int).tolist()
     return mixture(dict(zip((name for name, _ in nearest), shares, strict=True)))
 
 

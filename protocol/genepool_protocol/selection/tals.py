@@ -127,7 +127,7 @@ def select(
     else:
         chosen, why, candidates = _searched(chosen, candidates, evaluator, progress)
     where = f"the nearest key is at {kept[0][1]:.2f}" + ("" if near else ", which is far")
-    kind = "seed" if not chosen else "single" if chosen == single(chosen[0][0]) else "combination"
+    kind = ("seed", "single", "combination")[min(len(chosen), 2)]
     return Selection(kind, chosen, tuple(candidates), f"{where}; {why}", KERNEL, shot)
 
 

@@ -9,7 +9,7 @@ import torch
 
 from genepool_client.consumer.pool import Pool
 from genepool_client.transport.channel import default_cache
-from genepool_protocol.selection import guard
+from genepool_protocol.selection import combination
 from genepool_protocol.selection.retrieval import FAR
 from genepool_protocol.wire.errors import GenepoolError
 from tests.integration.consumer.conftest import TINY, Members, make_pool
@@ -39,26 +39,22 @@ def test_both_modes_answer_the_same_to_the_last_digit(pool, request, kind):
     assert len(home.candidates) == 5
 
 
-def test_an_unlabelled_set_gets_the_nearest_learngene(pool, loose_pictures):
+def test_an_unlabelled_set_gets_what_the_keys_say(pool, loose_pictures):
     answer = pool.select(loose_pictures)
     nearest = min(answer.candidates, key=lambda one: one.key_distance)
-    assert answer.weights == ((nearest.contribution_id, 1000),)
-    assert answer.credits == (nearest,)
+    keys = [(one.contribution_id, one.key_distance) for one in answer.candidates]
+    assert answer.weights == combination.by_nearness(keys)
+    assert nearest in answer.credits
     assert nearest.site in str(answer)
 
 
 @pytest.fixture
-def bold(monkeypatch):
-    """A guard that takes the last mixture: random learngenes rarely beat the seed."""
-
-    def last(_seed, _single, combinations, *, near):
-        assert near
-        return 1 + len(combinations), "it was told to"
-
-    monkeypatch.setattr(guard, "choose", last)
+def undecided(monkeypatch):
+    """No key leads, so the nearest are mixed; the server is in this process and follows."""
+    monkeypatch.setattr(combination, "_LEAD", 100.0)
 
 
-@pytest.mark.usefixtures("bold")
+@pytest.mark.usefixtures("undecided")
 def test_both_modes_agree_on_a_combination(pool, pictures):
     home, away = pool.select(pictures, mode="private"), pool.select(pictures, mode="remote")
     assert home.choice == "combination"
@@ -69,7 +65,7 @@ def test_both_modes_agree_on_a_combination(pool, pictures):
 def test_one_image_a_class_can_be_selected_for(pool, tmp_path):
     support = write_classes(tmp_path / "few", {"a": 1, "b": 1, "c": 1}, np.random.default_rng(0))
     home, away = pool.select(support, mode="private"), pool.select(support, mode="remote")
-    assert home.choice == "single"
+    assert home.choice != "seed"
     assert as_value(home) == as_value(away)
     assert "NaN" not in json.dumps(home.as_json())
 

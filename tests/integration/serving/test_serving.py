@@ -59,8 +59,8 @@ def test_what_is_quarantined_takes_no_part(world, support):
 def test_progress_counts_every_candidate(world, support):
     events = []
     world.run(select(world, support, progress=lambda *event: events.append(event)))
-    assert [stage for stage, _, _ in events] == ["retrieve"] + ["score"] * 10 + ["guard"]
-    assert [done for stage, done, _ in events if stage == "score"] == list(range(10))
+    assert [stage for stage, _, _ in events] == ["retrieve"] + ["score"] * 9 + ["search", "guard"]
+    assert [done for stage, done, _ in events if stage == "score"] == list(range(1, 10))
 
 
 @pytest.mark.parametrize(
