@@ -149,6 +149,7 @@ class Withdrawing(Story):
 
     def prepare(self, pool):
         self.second = super().play(pool)
+        pool.seal(self.folder / "sealed")
         super().prepare(pool)
         found = pool.contribution(self.second.contribution_id)
         event = events.Withdrawal(
@@ -172,6 +173,8 @@ class Withdrawing(Story):
             return "the pool serves something else than the first contribution"
         if (folder / "blobs" / self.sha256[:2] / self.sha256).exists():
             return "the weights are still there"
+        if (folder / "keys" / "data" / self.sha256).exists():
+            return "the key of their sealed copy is still there"
         if pool.commit(self.second.contribution_id, c.NOW).receipt != self.second.receipt:
             return "the receipt of what was withdrawn changed"
         if size_of(pool) != self.before + 2:

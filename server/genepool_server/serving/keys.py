@@ -38,6 +38,7 @@ class KeyTable:
         self._width = blueprint.width(blueprint.key.heads)
         self._file: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - lives as long as the table
         self._rows: dict[str, int] = {}
+        self._free: list[int] = []
         self._blocks: list[npt.NDArray[np.float32]] = []
         self._lock = threading.Lock()
 
@@ -48,7 +49,7 @@ class KeyTable:
             self._file.close()
 
     def keys(self, refs: Iterable[FileRef]) -> list[Key]:
-        """The keys of these learngenes, in order, as views of the table.
+        """The keys of these learngenes, in order, as copies: a row may be forgotten while they are used.
 
         Raises:
             StorageError: BLOB_CORRUPT.
@@ -56,16 +57,24 @@ class KeyTable:
         with self._lock:
             return [self._key(self._rows.get(ref.sha256, -1), ref) for ref in refs]
 
+    def keep(self, digests: set[str]) -> None:
+        """Overwrite and forget the keys of all other files: of contributions that were withdrawn."""
+        with self._lock:
+            for sha256 in set(self._rows) - digests:
+                row = self._rows.pop(sha256)
+                self._blocks[row // _ROWS][row % _ROWS] = 0.0
+                self._free.append(row)
+
     def _key(self, row: int, ref: FileRef) -> Key:
         if row < 0:
-            row = len(self._rows)
-            if row % _ROWS == 0 and row // _ROWS == len(self._blocks):
-                self._grow()
             mean, std = self._read(ref)
+            row = self._free.pop() if self._free else len(self._rows)
+            if row // _ROWS == len(self._blocks):
+                self._grow()
             self._blocks[row // _ROWS][row % _ROWS] = (mean, std)
             self._rows[ref.sha256] = row
         values = self._blocks[row // _ROWS][row % _ROWS]
-        return Key(values[0], values[1])
+        return Key(values[0].copy(), values[1].copy())
 
     def _grow(self) -> None:
         shape = (_ROWS, 2, self._width)

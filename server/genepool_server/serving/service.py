@@ -156,6 +156,8 @@ class Serving:
             loaded = await self.blocking(self._view.blueprint, name)
             found = await self.blocking(self._view.active, name, tuple(licenses))
             table = self._table(loaded)
+            if not licenses:
+                await self.blocking(table.keep, {entry.sha256 for entry in found})
             for start in range(0, len(found), _BATCH):
                 batch = found[start : start + _BATCH]
                 async with self._steady(batch):
@@ -221,7 +223,10 @@ class Serving:
     async def _entries(self, loaded: LoadedBlueprint, licenses: Sequence[str]) -> list[tuple[Contribution, Key]]:
         found = await self.blocking(self._view.active, loaded.blueprint.name, tuple(licenses))
         async with self._steady(found):
-            keys = await self.blocking(self._table(loaded).keys, [orders.file_of(entry) for entry in found])
+            table = self._table(loaded)
+            if not licenses:  # these are all that there are
+                await self.blocking(table.keep, {entry.sha256 for entry in found})
+            keys = await self.blocking(table.keys, [orders.file_of(entry) for entry in found])
         return list(zip(found, keys, strict=True))
 
     def _table(self, loaded: LoadedBlueprint) -> KeyTable:

@@ -120,6 +120,21 @@ def test_a_file_without_its_key_is_corrupt_and_leaves_no_row(view, table):
     assert len(table.keys(refs(view))) == 3
 
 
+def test_a_key_that_is_not_kept_is_overwritten_and_its_row_used_again(view, table, monkeypatch):
+    monkeypatch.setattr("genepool_server.serving.keys._ROWS", 2)
+    first, second, third = refs(view)
+    before = table.keys([first, second, third])
+    held = [key.mean.copy() for key in before]
+    table.keep({first.sha256, third.sha256})
+    assert not np.any(table._blocks[0][1]), "nothing of it is left"
+    assert [key.mean.tobytes() for key in before] == [mean.tobytes() for mean in held], "who has it, has it"
+    view.add("east")
+    ids = [ref for ref in refs(view) if ref.sha256 != second.sha256]
+    assert len(table.keys(ids)) == 3
+    assert len(table._blocks) == 2
+    assert table.keys([second])[0].mean.tobytes() == held[1].tobytes()
+
+
 def test_a_table_leaves_no_file_behind(view, tmp_path):
     folder = tmp_path / "keys"
     folder.mkdir()
