@@ -26,7 +26,7 @@ from genepool_protocol.learngene.tensors import TensorFile
 from genepool_protocol.selection import net, tals
 from genepool_protocol.selection.combination import Mixture
 from genepool_protocol.selection.retrieval import Member
-from genepool_protocol.selection.scoring import Score
+from genepool_protocol.selection.score import Score
 from genepool_protocol.selection.task_key import Key, task_key
 from genepool_protocol.trust import digest
 from genepool_protocol.v1 import consume_pb2, types_pb2

@@ -13,7 +13,7 @@ from genepool_protocol.wire.limits import LIMITS
 
 if TYPE_CHECKING:
     from genepool_protocol.selection import tals
-    from genepool_protocol.selection.scoring import Score
+    from genepool_protocol.selection.score import Score
 
 Mode = Literal["private", "remote"]
 

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 import numpy as np
 
 from genepool_protocol.selection import guard
-from genepool_protocol.selection.scoring import Score
+from genepool_protocol.selection.score import Score
 
 Mixture = tuple[tuple[str, int], ...]
 """(contribution id, weight in thousandths), sorted by id; the empty mixture is the seed."""

@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from genepool_protocol.selection.scoring import Score
+from genepool_protocol.selection.score import Score
 
 CLEARLY: Final = 2.0
 """Standard errors by which a challenger must be better."""

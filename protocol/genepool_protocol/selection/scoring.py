@@ -5,13 +5,12 @@ errors decide, because it is the head that a descendant starts from; the others 
 rounding are the same on every machine: scores are rounded before they are compared.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from genepool_protocol.selection import discriminant
+from genepool_protocol.selection.score import Score
 
 Array = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
@@ -19,24 +18,6 @@ Labels = npt.NDArray[np.int64]
 _NEIGHBOURS = 3
 _PLACES = 6
 _TINY = 1e-12
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """What one mixture's features are worth on the support set.
-
-    Attributes:
-        knn: leave-one-out accuracy of cosine nearest neighbours.
-        lda: accuracy of the closed-form head (`discriminant`) on left-out images.
-        logme: log maximum evidence (You et al. 2021), per image and class.
-        errors: squared error of that head's probabilities on each left-out image, shape (N,); the guard compares these.
-            Empty when nothing can be left out (see `discriminant.can_leave_out`): knn and lda then are 0.
-    """
-
-    knn: float
-    lda: float
-    logme: float
-    errors: tuple[float, ...]
 
 
 def score(features: npt.NDArray[np.float32], labels: Labels) -> Score:

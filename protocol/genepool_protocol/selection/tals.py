@@ -17,7 +17,8 @@ from genepool_protocol.selection import combination, discriminant, guard, net, s
 from genepool_protocol.selection.combination import Evaluator, Mixture, single
 from genepool_protocol.selection.pixels import Pixels, check_pixels, to_images, to_patches
 from genepool_protocol.selection.retrieval import FAR, Member, retrieve
-from genepool_protocol.selection.scoring import Labels, Score
+from genepool_protocol.selection.score import Score
+from genepool_protocol.selection.scoring import Labels
 from genepool_protocol.selection.task_key import Key
 from genepool_protocol.trust import digest
 from genepool_protocol.wire.errors import InvalidInput, Refused

@@ -10,7 +10,7 @@ from typing import Any, Final
 import ray
 import torch
 
-from genepool_protocol.selection.scoring import Score
+from genepool_protocol.selection.score import Score
 from genepool_protocol.selection.task_key import Key
 from genepool_server.serving.library import FileRef
 from genepool_server.serving.worker import Build, Job, Support, Worker

@@ -9,7 +9,8 @@ from typing import Any
 from genepool_protocol.selection import tals
 from genepool_protocol.selection.combination import Mixture
 from genepool_protocol.selection.retrieval import Member
-from genepool_protocol.selection.scoring import Labels, Score
+from genepool_protocol.selection.score import Score
+from genepool_protocol.selection.scoring import Labels
 from genepool_protocol.selection.task_key import Key
 from genepool_server.serving.dispatcher import Dispatcher, Verb, split
 from genepool_server.serving.library import FileRef

@@ -16,7 +16,8 @@ from genepool_protocol.learngene import algebra, descendant, expansion
 from genepool_protocol.learngene.size import Size
 from genepool_protocol.selection import net, tals
 from genepool_protocol.selection.pixels import Pixels
-from genepool_protocol.selection.scoring import Labels, Score
+from genepool_protocol.selection.score import Score
+from genepool_protocol.selection.scoring import Labels
 from genepool_protocol.selection.task_key import Key, task_key
 from genepool_protocol.wire.errors import GenepoolError
 from genepool_server.serving import assembly

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from genepool_protocol.selection import combination, net, tals
-from genepool_protocol.selection.scoring import Score
+from genepool_protocol.selection.score import Score
 from tests.support.genes import random_gene, seed_gene, tiny_blueprint
 
 BLUEPRINT = tiny_blueprint()
