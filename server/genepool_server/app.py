@@ -11,21 +11,25 @@ import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from genepool_protocol.learngene.blueprint import bundled_folder
 from genepool_protocol.trust.anchors import Anchors
+from genepool_protocol.trust.enrolment import channel_of
 from genepool_protocol.trust.keys import LogVerifier, VerifyingKey
 from genepool_protocol.wire.errors import InvalidInput
 from genepool_server.config import CONFIG_FILE, Address, ServerConfig
-from genepool_server.front import identity
+from genepool_server.front import client_ca, identity
 from genepool_server.front.listening import check_free
 from genepool_server.front.operator_socket import OperatorSocket
 from genepool_server.pool import durable
 from genepool_server.pool.pool import Pool
 
 if TYPE_CHECKING:
+    import grpc
+
     from genepool_server.front.server import Front
     from genepool_server.serving.service import Serving
 
@@ -44,11 +48,13 @@ class Running:
 
     Attributes:
         address: HOST:PORT for clients.
+        certified: port of the same host for clients that show a certificate.
         pool: what it serves.
         serving: how it computes.
     """
 
     address: str
+    certified: int
     pool: Pool
     serving: "Serving"
 
@@ -99,6 +105,7 @@ def _check_empty(target: Path) -> None:
 def _fill(building: Path, config: ServerConfig, sources: Sequence[Path]) -> Anchors:
     Pool.create(building, config.name, sources)
     ca_pem = identity.create_ca(building / "keys", identity.utc_now())
+    client_ca.create(building / "keys", identity.utc_now())
     with Pool.open(building) as pool:
         listen = Address.parse(config.listen)
         anchors = _anchors(pool, ca_pem, config.advertised(listen, socket.gethostname()), config)
@@ -186,19 +193,19 @@ async def run(folder: Path, config: ServerConfig, ready: Callable[[Running], Non
         StorageError: what `Pool.open` finds; DISK_FULL or DISK_FAILED.
     """
     listen, loop = Address.parse(config.listen), asyncio.get_running_loop()
-    check_free(listen)
+    for place in (listen, config.certified()):
+        check_free(place)
     loop.set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="genepool-pool"))
     async with contextlib.AsyncExitStack() as undo:
-        pool = await asyncio.to_thread(
-            Pool.open, folder, automatic=config.admission == "automatic", witnesses=config.policy
-        )
+        automatic, quotas = config.admission == "automatic", config.quotas.quotas()
+        pool = await asyncio.to_thread(Pool.open, folder, automatic=automatic, witnesses=config.policy, quotas=quotas)
         undo.callback(pool.close)
         _check_name(pool, config)
         # a thread that writes for a call that is over must be through before the pool closes
         undo.push_async_callback(loop.shutdown_default_executor)
         from genepool_server.serving.service import Serving  # with torch behind it: what fails before need not wait
 
-        front = _front(folder, config, listen)
+        front = _front(folder, config, pool)
         undo.push_async_callback(front.stop, 0)
         address = str(config.advertised(front.bound, socket.gethostname()))
         if listen.everywhere and not config.advertise:
@@ -217,7 +224,7 @@ async def run(folder: Path, config: ServerConfig, ready: Callable[[Running], Non
         undo.callback((folder / ADDRESS_FILE).unlink, missing_ok=True)
         durable.write(folder / ADDRESS_FILE, f"{address}\n".encode(), 0o644)
         _log.info("serving %s at %s", pool.origin, address)
-        ready(Running(address, pool, serving))
+        ready(Running(address, front.certified.port, pool, serving))
         await stop.wait()
 
 
@@ -230,21 +237,39 @@ def _check_name(pool: Pool, config: ServerConfig) -> None:
         )
 
 
-def _front(folder: Path, config: ServerConfig, listen: Address) -> "Front":
-    from genepool_server.front.server import Front
+def _front(folder: Path, config: ServerConfig, pool: Pool) -> "Front":
+    from genepool_server.front.callers import NetworkCallers
+    from genepool_server.front.rates import Rates
+    from genepool_server.front.server import Doors, Front, Guard
 
-    clients = config.advertised(listen, socket.gethostname())
-    hosts = [clients.bare_host] if listen.everywhere else [listen.bare_host, clients.bare_host]
+    keys, listen, certified = folder / "keys", Address.parse(config.listen), config.certified()
+    hosts = _hosts(config, listen, certified)
 
     def current() -> identity.Identity:
-        return identity.current(folder / "keys", hosts, identity.utc_now())
+        return identity.current(keys, hosts, identity.utc_now())
+
+    def tls(client: bytes | None) -> "grpc.ServerCredentials":
+        return identity.server_credentials(current, identity.utc_now, client)
 
     return Front(
-        listen,
-        identity.server_credentials(current, identity.utc_now),
+        Doors((listen, tls(None)), (certified, tls(client_ca.read(keys)))),
+        Guard(
+            NetworkCallers(pool.holder, pool.origin, config.anonymous_consumers, identity.utc_now),
+            Rates(config.quotas.calls_per_minute),
+            client_ca.Issuer(keys, pool.origin, timedelta(days=config.certificate_days)).issue,
+            channel_of(identity.read_ca(keys)),
+            config.advertise_certified_port,
+        ),
         concurrent_calls=config.concurrent_calls,
         stall_seconds=config.serving.stall_seconds,
     )
+
+
+def _hosts(config: ServerConfig, *listened: Address) -> list[str]:
+    """Names that clients may know the server by, besides those of loopback."""
+    clients = config.advertised(listened[0], socket.gethostname())
+    own = [address.bare_host for address in listened if not address.everywhere]
+    return list(dict.fromkeys([*own, clients.bare_host]))
 
 
 def _tell_clients(folder: Path, pool: Pool, address: Address, config: ServerConfig) -> None:

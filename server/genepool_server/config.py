@@ -16,11 +16,14 @@ from genepool_protocol.trust.keys import WitnessVerifier
 from genepool_protocol.trust.witness import MAX_WITNESSES, Policy
 from genepool_protocol.wire.documents import first_problem
 from genepool_protocol.wire.errors import InvalidInput, NotFound
+from genepool_protocol.wire.limits import LIMITS
+from genepool_server.pool.quotas import Quotas
 from genepool_server.serving.config import ServingConfig
 
 CONFIG_FILE: Final = "genepool.toml"
 
 _HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\]")
+_LAST_PORT: Final = 0xFFFF
 _WILDCARDS: Final = ("0.0.0.0", "[::]")  # noqa: S104 - only compared with
 
 
@@ -39,7 +42,7 @@ class Address:
             InvalidInput: OPTION_INVALID.
         """
         host, _, port = text.rpartition(":")
-        if not _HOST.fullmatch(host) or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 0xFFFF:
+        if not _HOST.fullmatch(host) or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > _LAST_PORT:
             raise InvalidInput(
                 "OPTION_INVALID",
                 f"the address {text[:300]!r} is not HOST:PORT",
@@ -66,6 +69,10 @@ def _address(text: str) -> str:
         return str(Address.parse(text))
     except InvalidInput as exc:
         raise ValueError(exc.diagnostics()) from exc
+
+
+def _optional_address(text: str) -> str:
+    return _address(text) if text else text
 
 
 def _advertised(text: str) -> str:
@@ -113,6 +120,27 @@ class ServingSettings(BaseModel):
         )
 
 
+class QuotaSettings(BaseModel):
+    """What one site may take."""
+
+    model_config = _MODEL
+
+    contributions_per_day: int = Field(
+        default=200, ge=1, le=1_000_000, description="Contributions between two midnights (UTC)."
+    )
+    spool_mib: int = Field(default=256, ge=1, le=1 << 20, description="MiB of its unfinished uploads together.")
+    open_uploads: int = Field(
+        default=LIMITS.open_uploads, ge=1, le=LIMITS.open_uploads, description="Unfinished uploads at the same time."
+    )
+    calls_per_minute: int = Field(
+        default=120, ge=1, le=60_000, description="Calls a minute of each of BeginNonce, Begin, Commit and Renew."
+    )
+
+    def quotas(self) -> Quotas:
+        """The same for the pool."""
+        return Quotas(self.contributions_per_day, self.spool_mib << 20, self.open_uploads)
+
+
 class ServerConfig(BaseModel):
     """Everything that can be set."""
 
@@ -127,6 +155,13 @@ class ServerConfig(BaseModel):
     listen: Annotated[str, AfterValidator(_address)] = Field(
         default="127.0.0.1:8470",
         description="Where the server listens, HOST:PORT; 0.0.0.0: everywhere; port 0: a free one.",
+    )
+    listen_certified: Annotated[str, AfterValidator(_optional_address)] = Field(
+        default="",
+        description="Where clients with a certificate connect; empty: the same host, and the next port.",
+    )
+    advertise_certified_port: int = Field(
+        default=0, ge=0, le=_LAST_PORT, description="The port of it that clients are told, if another one leads to it."
     )
     advertise: Annotated[str, AfterValidator(_advertised)] = Field(
         default="",
@@ -144,10 +179,18 @@ class ServerConfig(BaseModel):
     quorum: int = Field(
         default=0, ge=0, description="How many of them must have cosigned a checkpoint before clients trust it."
     )
+    anonymous_consumers: Literal["nobody", "local", "everybody"] = Field(
+        default="local",
+        description="Who may consume without a certificate: nobody, local (programs of this machine) or everybody.",
+    )
+    certificate_days: int = Field(
+        default=90, ge=1, le=398, description="Days that a site's certificate is valid; sites renew it in time."
+    )
     concurrent_calls: int = Field(
         default=256, ge=1, le=65536, description="Calls at the same time; one more is refused."
     )
     drain_seconds: float = Field(default=5.0, ge=0, le=3600, description="Seconds that running calls get at the end.")
+    quotas: QuotaSettings = Field(default_factory=QuotaSettings, description="What one site may take.")
     serving: ServingSettings = Field(
         default_factory=ServingSettings, description="How selections and descendants are computed."
     )
@@ -179,6 +222,19 @@ class ServerConfig(BaseModel):
         if _HOST.fullmatch(self.advertise):
             return Address(self.advertise, bound.port)
         return Address.parse(self.advertise)
+
+    def certified(self) -> Address:
+        """Where clients with a certificate connect.
+
+        Raises:
+            InvalidInput: CONFIG_INVALID, there is no next port.
+        """
+        if self.listen_certified:
+            return Address.parse(self.listen_certified)
+        listen = Address.parse(self.listen)
+        if listen.port == _LAST_PORT:
+            raise _invalid(CONFIG_FILE, f"there is no port after {listen}, so listen_certified cannot be empty")
+        return Address(listen.host, listen.port + 1 if listen.port else 0)
 
     def to_toml(self) -> str:
         """The file, with a comment for every key."""

@@ -6,7 +6,7 @@ Either way there is one writer, and the same code decides.
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol, Self
 
@@ -17,12 +17,14 @@ from genepool_protocol.v1 import operator_pb2 as op
 from genepool_protocol.v1 import pool_pb2
 from genepool_protocol.v1.operator_pb2_grpc import OperatorServiceStub
 from genepool_protocol.v1.pool_pb2_grpc import LogServiceStub
+from genepool_protocol.wire.access import DEFAULT_ROLES
 from genepool_protocol.wire.errors import InvalidInput, NotFound, Unavailable
 from genepool_protocol.wire.status import from_rpc_error
 from genepool_server import config
 from genepool_server.front import operator_socket, states
 from genepool_server.pool.answers import Withdrawn
 from genepool_server.pool.pool import Pool
+from genepool_server.pool.sites import INVITE_LIFE, Invitation
 from genepool_server.pool.view import Contribution, Descended, Site
 
 _TIMEOUT: Final = 60.0  # seconds of one call
@@ -33,16 +35,24 @@ _PATIENCE: Final = 5.0  # seconds that another command may have the folder open
 class Operator(Protocol):
     """What can be done to a pool; see `pool.Pool`, which is one, for the meaning and the errors of each."""
 
-    def invite(self, site: str, now: datetime) -> tuple[str, str]:
-        """A fresh invitation: id and secret."""
+    def invite(
+        self,
+        site: str,
+        now: datetime,
+        *,
+        life: timedelta = INVITE_LIFE,
+        roles: Sequence[str] = DEFAULT_ROLES,
+        again: bool = False,
+    ) -> Invitation:
+        """A fresh invitation."""
         ...
 
     def sites(self) -> Sequence[Site]:
         """Every site."""
         ...
 
-    def approve(self, site: str) -> Site:
-        """Let a site contribute."""
+    def approve(self, site: str, fingerprint: str = "") -> Site:
+        """Let a site in."""
         ...
 
     def suspend(self, site: str) -> Site:
@@ -140,18 +150,27 @@ class RemoteOperator:
     def __exit__(self, *_: object) -> None:
         self._channel.close()
 
-    def invite(self, site: str, now: datetime) -> tuple[str, str]:  # noqa: ARG002 - the server has its own clock
+    def invite(
+        self,
+        site: str,
+        now: datetime,  # noqa: ARG002 - the server has its own clock
+        *,
+        life: timedelta = INVITE_LIFE,
+        roles: Sequence[str] = DEFAULT_ROLES,
+        again: bool = False,
+    ) -> Invitation:
         """See `Operator`."""
-        answer = self._call(self._operator.Invite, op.InviteRequest(site=site))
-        return answer.invite_id, answer.secret
+        request = op.InviteRequest(site=site, life_seconds=int(life.total_seconds()), roles=roles, again=again)
+        answer = self._call(self._operator.Invite, request)
+        return Invitation(answer.invite_id, answer.secret, answer.expires)
 
     def sites(self) -> list[Site]:
         """See `Operator`."""
         return [states.site_of(one.site) for one in self._stream(self._operator.ListSites, op.ListSitesRequest())]
 
-    def approve(self, site: str) -> Site:
+    def approve(self, site: str, fingerprint: str = "") -> Site:
         """See `Operator`."""
-        return self._change(site, pb.SITE_STATE_ACTIVE)
+        return self._change(site, pb.SITE_STATE_ACTIVE, fingerprint)
 
     def suspend(self, site: str) -> Site:
         """See `Operator`."""
@@ -208,8 +227,9 @@ class RemoteOperator:
         """See `Operator`."""
         return b"".join(one.chunk for one in self._stream(self._log.GetTile, pool_pb2.GetTileRequest(path=path)))
 
-    def _change(self, site: str, state: pb.SiteState.ValueType) -> Site:
-        return states.site_of(self._call(self._operator.ChangeSite, op.ChangeSiteRequest(site=site, state=state)).site)
+    def _change(self, site: str, state: pb.SiteState.ValueType, fingerprint: str = "") -> Site:
+        request = op.ChangeSiteRequest(site=site, state=state, fingerprint=fingerprint)
+        return states.site_of(self._call(self._operator.ChangeSite, request).site)
 
     def _call(self, method: Any, request: Any, timeout: float = _TIMEOUT) -> Any:
         try:

@@ -13,9 +13,9 @@ from cryptography import x509
 from genepool_protocol.trust import envelope, statement
 from genepool_protocol.trust.keys import SigningKey, VerifyingKey
 from genepool_protocol.wire.errors import GenepoolError, InvalidInput
-from tests.support.contributions import signed
 from tests.support.genes import tiny_blueprint
 from tests.support.log import Log
+from tests.support.sites import signed
 
 VECTORS = "model-signing/test-vectors/v1.0"
 FILES = ("learngene.safetensors", "manifest.json")
@@ -30,7 +30,7 @@ def key() -> SigningKey:
 def folder(tmp_path_factory, key):
     """A contribution as a site signs it."""
     path = tmp_path_factory.mktemp("signed")
-    return signed(tiny_blueprint(), key, np.random.default_rng(0), path).write(path / "learngene")
+    return signed(tiny_blueprint(), key, np.random.default_rng(0)).write(path / "learngene")
 
 
 @pytest.fixture

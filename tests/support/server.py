@@ -22,7 +22,9 @@ import grpc
 import numpy as np
 
 from genepool_protocol.trust.anchors import Anchors, read_anchors
-from genepool_protocol.v1 import consume_pb2_grpc, contribute_pb2_grpc, pool_pb2_grpc
+from genepool_protocol.trust.keys import SigningKey
+from genepool_protocol.v1 import consume_pb2_grpc, contribute_pb2_grpc, pool_pb2, pool_pb2_grpc
+from genepool_protocol.wire.versions import API_VERSION
 from genepool_server import app, config
 from genepool_server.pool.pool import Pool
 from tests.support.genes import write_seed
@@ -77,9 +79,19 @@ class Stubs:
 
 @contextmanager
 def channel(anchors: Anchors) -> Iterator[grpc.Channel]:
+    """A channel without a certificate."""
     credentials = grpc.ssl_channel_credentials(root_certificates=anchors.ca_pem.encode())
     with grpc.secure_channel(anchors.address, credentials) as opened:
         yield opened
+
+
+def certified_channel(anchors: Anchors, key: SigningKey | None, chain: bytes | None) -> grpc.Channel:
+    """A channel to the port where certificates are asked for; close it, or let it go."""
+    with channel(anchors) as opened:
+        request = pool_pb2.GetCapabilitiesRequest(api_version=API_VERSION)
+        port = Stubs(opened).pool.GetCapabilities(request, timeout=TIMEOUT, wait_for_ready=True).certified_port
+    credentials = grpc.ssl_channel_credentials(anchors.ca_pem.encode(), key and key.pem(), chain)
+    return grpc.secure_channel(f"{anchors.address.rpartition(':')[0]}:{port}", credentials)
 
 
 @contextmanager

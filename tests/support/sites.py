@@ -1,4 +1,4 @@
-"""Sites that contribute random learngenes of a tiny blueprint straight to a pool."""
+"""Sites and what they sign: random learngenes of a tiny blueprint, without training, for a pool or for a file."""
 
 import base64
 import tempfile
@@ -13,18 +13,22 @@ from genepool_protocol.learngene import manifest as manifests
 from genepool_protocol.learngene import tensors
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.trust import checkpoint, digest, envelope
-from genepool_protocol.trust.anchors import enrolment_mac
+from genepool_protocol.trust.enrolment import Application, mac, make_csr
 from genepool_protocol.trust.keys import SigningKey
 from genepool_protocol.trust.receipt import observed_root
 from genepool_protocol.trust.statement import model_statement
 from genepool_server.pool.pool import Committed, Pool
+from genepool_server.pool.sites import Invitation
 from tests.support import genes
-from tests.support.contributions import manifest_for, tensor_digest
 
 ORIGIN = "pool.test/log"
 NOW = datetime(2026, 7, 1, 12, 0, tzinfo=UTC)
 BLUEPRINT = "tiny-16"
 _P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+
+
+CHANNEL = b"\1" * 32
+"""Stands for the CA that clients pin, where there is no TLS."""
 
 
 @dataclass(frozen=True)
@@ -40,22 +44,30 @@ class Packed:
         """Names the upload and the contribution."""
         return digest.sha256_hex(envelope.parse(self.bundle).payload)
 
+    def write(self, folder: Path) -> Path:
+        """The three files in a folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / manifests.LEARNGENE_FILE).write_bytes(self.weights)
+        (folder / manifests.MANIFEST_FILE).write_bytes(self.manifest)
+        (folder / manifests.BUNDLE_FILE).write_bytes(self.bundle)
+        return folder
+
 
 @dataclass(frozen=True)
 class Contributor:
-    """A site with its signing key."""
+    """A site with its two keys."""
 
     name: str
     key: SigningKey = field(default_factory=SigningKey.generate)
+    tls: SigningKey = field(default_factory=SigningKey.generate)
+
+    def application(self, invite_id: str) -> Application:
+        """What it enrols with."""
+        return Application(self.name, invite_id, make_csr(self.tls), make_csr(self.key))
 
     def sign(self, manifest: bytes, weights: bytes, key: SigningKey | None = None) -> Packed:
         """The signed artefact over these very bytes."""
-        digests = {
-            manifests.LEARNGENE_FILE: digest.sha256_hex(weights),
-            manifests.MANIFEST_FILE: digest.sha256_hex(manifest),
-        }
-        payload = model_statement(manifests.SUBJECT, digests, ignore=[manifests.BUNDLE_FILE])
-        return Packed(envelope.sign_statement(key or self.key, payload), manifest, weights)
+        return packed(key or self.key, manifest, weights)
 
     def pack(self, pool: Pool, weights: bytes, /, **changes) -> Packed:
         """The signed artefact of the site's next contribution; members of the manifest can be changed."""
@@ -79,10 +91,61 @@ class Contributor:
         return self.sign(manifest.canonical(), weights)
 
 
+def packed(key: SigningKey, manifest: bytes, weights: bytes) -> Packed:
+    """A signed artefact."""
+    digests = {
+        manifests.LEARNGENE_FILE: digest.sha256_hex(weights),
+        manifests.MANIFEST_FILE: digest.sha256_hex(manifest),
+    }
+    payload = model_statement(manifests.SUBJECT, digests, ignore=[manifests.BUNDLE_FILE])
+    return Packed(envelope.sign_statement(key, payload), manifest, weights)
+
+
+def signed(blueprint: Blueprint, key: SigningKey, rng: np.random.Generator, *, scale: float = 0.2, **changes) -> Packed:
+    """A whole contribution that no pool was asked about."""
+    raw = learngene_file(blueprint, rng, scale)
+    return packed(key, manifest_for(blueprint, raw, **changes).canonical(), raw)
+
+
+def learngene_file(blueprint: Blueprint, rng: np.random.Generator, scale: float = 0.2) -> bytes:
+    """A learngene of random deltas with a random key."""
+    gene = {name: scale * array for name, array in genes.random_gene(blueprint, blueprint.components, rng).items()}
+    width = blueprint.width(blueprint.key.heads)
+    gene["key.mean"], gene["key.std"] = rng.standard_normal(width), np.abs(rng.standard_normal(width))
+    return tensors.encode(gene, "F16")
+
+
+def manifest_for(blueprint: Blueprint, raw: bytes | None = None, **changes) -> manifests.Manifest:
+    """The manifest of a learngene file, with plausible numbers."""
+    values = {
+        "pool": "pool.local/log",
+        "site": "north",
+        "seq": 1,
+        "prev": "0" * 64,
+        "nonce": "n" * 43,
+        "not_after": "2099-01-01T00:00:00Z",
+        "observed": manifests.Observed(size=0, root=""),
+        "blueprint": f"sha256:{blueprint.sha256}",
+        "file": manifests.FileRef(size=1, sha256=digest.sha256_hex(b"x"), tensor_digest="0" * 64)
+        if raw is None
+        else file_ref(raw),
+        "tensors": [
+            manifests.TensorRef(name=name, dtype="F16", shape=list(shape))
+            for name, shape in manifests.file_layout(blueprint).items()
+        ],
+        "training": manifests.Training(images=100, classes=4, ancestry_steps=10, condense_steps=10, software="tests"),
+        "privacy": manifests.Privacy(key_clip="3", key_noise="1"),
+        "license": "CC-BY-4.0",
+    }
+    return manifests.Manifest(**(values | changes))
+
+
 def file_ref(weights: bytes) -> manifests.FileRef:
     """What a manifest says of a weights file."""
-    with tempfile.TemporaryDirectory() as folder:
-        tensors_sha256 = tensor_digest(weights, Path(folder))
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(weights)
+        file.flush()
+        tensors_sha256 = tensors.TensorFile(Path(file.name)).tensor_digest()
     return manifests.FileRef(size=len(weights), sha256=digest.sha256_hex(weights), tensor_digest=tensors_sha256)
 
 
@@ -114,11 +177,13 @@ def make_pool(folder: Path, **changes) -> Path:
     return folder / "pool"
 
 
-def enrol(pool: Pool, contributor: Contributor) -> None:
+def enrol(pool: Pool, contributor: Contributor, **terms) -> Invitation:
     """Invite and enrol; the site is pending then."""
-    invite_id, secret = pool.invite(contributor.name, NOW)
-    key = contributor.key.public
-    pool.enrol(contributor.name, invite_id, key.pem, enrolment_mac(secret, key))
+    invitation = pool.invite(contributor.name, NOW, **terms)
+    application = contributor.application(invitation.invite_id)
+    proof = mac(invitation.secret, pool.origin, CHANNEL, application)
+    pool.enrol(application, proof, CHANNEL, NOW)
+    return invitation
 
 
 def join(pool: Pool, name: str) -> Contributor:

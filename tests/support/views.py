@@ -9,9 +9,9 @@ from genepool_protocol.trust import digest
 from genepool_protocol.trust.keys import SigningKey
 from genepool_protocol.wire.errors import NotFound, Refused
 from genepool_server.pool.view import Contribution, ContributionState, Descended, LoadedBlueprint, Standing
-from tests.support.contributions import signed
 from tests.support.genes import write_seed
 from tests.support.log import Log
+from tests.support.sites import signed
 
 
 class MemoryView:
@@ -88,19 +88,19 @@ class MemoryView:
         """One more contribution: signed, logged, on disk."""
         blueprint = self.blueprint(name).blueprint
         key = self._keys.setdefault(site, SigningKey.generate())
-        made = signed(blueprint, key, self._rng, self.folder, scale=scale, site=site, license=licence)
+        made = signed(blueprint, key, self._rng, scale=scale, site=site, license=licence)
         index, receipt = self.log.append(made.bundle, key)
-        path = self.folder / "blobs" / digest.sha256_hex(made.learngene)
+        path = self.folder / "blobs" / digest.sha256_hex(made.weights)
         path.parent.mkdir(exist_ok=True)
-        path.write_bytes(made.learngene)
+        path.write_bytes(made.weights)
         found = Contribution(
-            contribution_id=made.contribution_id,
+            contribution_id=made.upload_id,
             site=site,
             state=state,
             license=licence,
             blueprint_sha256=blueprint.sha256,
             sha256=path.name,
-            size_bytes=len(made.learngene),
+            size_bytes=len(made.weights),
             images=100,
             log_index=index,
             path=path,

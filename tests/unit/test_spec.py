@@ -17,9 +17,9 @@ from genepool_server.admission import architecture, content, state
 from genepool_server.admission import statement as signed_claims
 from genepool_server.pool import intake
 from tests.support import spec
-from tests.support.contributions import signed
 from tests.support.genes import tiny_blueprint
 from tests.support.log import Log
+from tests.support.sites import signed
 
 TEXT = spec.PAGE.read_text(encoding="utf-8")
 SOURCES = {
@@ -105,9 +105,9 @@ def members(value) -> set[str]:
     return set().union(*map(members, value)) if isinstance(value, list) else set()
 
 
-def test_every_member_of_statement_bundle_leaf_and_receipt_is_shown(tmp_path):
+def test_every_member_of_statement_bundle_leaf_and_receipt_is_shown():
     log, key = Log(), SigningKey.generate()
-    made = signed(tiny_blueprint(), key, np.random.default_rng(0), tmp_path)
+    made = signed(tiny_blueprint(), key, np.random.default_rng(0))
     _, raw = log.append(made.bundle, key)
     parsed = envelope.parse(raw)
     leaf = receipt.leaf(envelope.verify(parsed, key.public))

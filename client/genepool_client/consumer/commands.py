@@ -30,6 +30,15 @@ LicenseOption = Annotated[
     list[str] | None, typer.Option("--license", help="SPDX name that may take part; may be repeated. Default: all.")
 ]
 BlueprintOption = Annotated[str | None, typer.Option("--blueprint", help="Which family, where the pool has several.")]
+IdentityOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--identity",
+        metavar="DIR",
+        help="Folder of a site with the role consumer, for a pool that does not answer everybody.",
+        envvar="GENEPOOL_IDENTITY",
+    ),
+]
 FolderArgument = Annotated[Path, typer.Argument(metavar="FOLDER", help="What genepool descend wrote.")]
 PinsOption = Annotated[
     str | None, typer.Option("--pool", help="The pinned pool.json; by default that of a remembered pool.")
@@ -50,12 +59,13 @@ def select(
     remote: RemoteOption = False,
     licenses: LicenseOption = None,
     blueprint: BlueprintOption = None,
+    identity: IdentityOption = None,
     as_json: terminal.JsonOption = False,
 ) -> None:
     """Which learngenes fit a task, and why."""
     from genepool_client.consumer import shown
 
-    with _pool(pool, blueprint, "selecting") as opened:
+    with _pool(pool, blueprint, identity, "selecting") as opened:
         answer = opened.select(support, _mode(remote), tuple(licenses or ()))
     terminal.answer(answer.as_json(), as_json=as_json, text=shown.candidates(answer))
     if not as_json:
@@ -75,13 +85,14 @@ def descend(
     remote: RemoteOption = False,
     licenses: LicenseOption = None,
     blueprint: BlueprintOption = None,
+    identity: IdentityOption = None,
     as_json: terminal.JsonOption = False,
 ) -> None:
     """A Vision Transformer for a task, in the size you ask for: selected, downloaded and verified."""
     from genepool_client.consumer import known_pools, shown
     from genepool_client.consumer.staging import check_free
 
-    with _pool(pool, blueprint, "descending") as opened:
+    with _pool(pool, blueprint, identity, "descending") as opened:
         budget = opened.budget(size, max_params, max_bytes)
         check_free(out)
         found = None if support is None else opened.support(support)
@@ -193,10 +204,13 @@ def _mode(remote: bool) -> "Mode":
 
 
 @contextmanager
-def _pool(pool: str, blueprint: str | None, label: str) -> Iterator["Pool"]:
+def _pool(pool: str, blueprint: str | None, identity: Path | None, label: str) -> Iterator["Pool"]:
     from genepool_client.consumer.pool import Pool
 
-    with terminal.progress(label) as report, Pool(pool, blueprint=blueprint, progress=report) as opened:
+    with (
+        terminal.progress(label) as report,
+        Pool(pool, blueprint=blueprint, identity=identity, progress=report) as opened,
+    ):
         yield opened
 
 

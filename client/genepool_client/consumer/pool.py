@@ -3,6 +3,7 @@
 model = Pool("pool.json").descend(support="my_images/", max_params="1M")     # a timm VisionTransformer
 """
 
+import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +26,7 @@ from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.learngene.size import Budget, Size, parse_amount
 from genepool_protocol.selection.combination import Mixture, mixture
 from genepool_protocol.trust.anchors import Anchors
+from genepool_protocol.trust.key_files import TlsIdentity
 from genepool_protocol.wire.errors import InvalidInput, VerificationError
 
 if TYPE_CHECKING:
@@ -34,6 +36,16 @@ Progress = Callable[[int, int, str], None]
 SupportLike = str | Path | Support | tuple[Any, Any] | Any
 """A folder or data set name, a `Support`, (pixels, labels), or unlabelled pixels alone."""
 WeightsLike = Selection | Mapping[str, int] | Mixture
+
+
+def _identity(folder: str | Path | None) -> TlsIdentity | None:
+    given = folder or os.environ.get("GENEPOOL_IDENTITY")
+    if not given:
+        return None
+    from genepool_client.site import credentials
+    from genepool_client.site.folder import SiteFolder
+
+    return credentials.ready(SiteFolder(Path(given)))
 
 
 def _ignore(_done: int, _total: int, _note: str) -> None:
@@ -55,6 +67,8 @@ class Pool:
         pool: path of the operator's `pool.json`, or HOST:PORT of a pool whose anchors are remembered.
         anchors: the anchors themselves; then `pool` is only the address to reach it at.
         blueprint: which family, where the pool has several.
+        identity: folder of a site with the role consumer, for a pool that does not answer everybody;
+            $GENEPOOL_IDENTITY by default.
         cache: folder for blueprints and thin slices; the user's cache by default.
         memory: folder for what was seen of pools' logs; in the user's settings by default.
         progress: called with (done, total, note) by everything that takes time.
@@ -69,6 +83,7 @@ class Pool:
         anchors: Anchors | None = None,
         *,
         blueprint: str | None = None,
+        identity: str | Path | None = None,
         cache: Path | None = None,
         memory: Path | None = None,
         progress: Progress = _ignore,
@@ -76,7 +91,7 @@ class Pool:
         self.anchors = known_pools.find(pool) if anchors is None else anchors.model_copy(update={"address": str(pool)})
         self.progress = progress
         self._name = blueprint
-        self._connection = Connection(self.anchors, cache=cache)
+        self._connection = Connection(self.anchors, cache=cache, identity=_identity(identity))
         self._memory = memory
         self._offer: Offer | None = None
 

@@ -10,7 +10,7 @@ from genepool_client.simulate.partition import SiteData
 from genepool_client.simulate.pool_process import PoolProcess
 from genepool_client.simulate.report import SiteReport
 from genepool_client.simulate.watch import Clock
-from genepool_client.site import enrolment, outbox, steps
+from genepool_client.site import credentials, enrolment, outbox, steps
 from genepool_client.site.folder import SiteFolder
 from genepool_client.site.outbox import Artefact
 from genepool_client.transport.channel import Connection
@@ -26,17 +26,23 @@ def join(clock: Clock, pool: PoolProcess, sites: Sequence[SiteData], work: Path,
     (work / "sites").mkdir()
     with clock.phase("enrolment") as progress:
         for index, site in enumerate(sites):
-            invite = work / f"invite-{index:03d}.json"
-            pool.operate("invite", site.name, "--out", str(invite))
-            setup = enrolment.Setup(invite=invite, data=str(site.folder), steps=train_steps)
             folder = work / "sites" / f"site-{index:03d}"
-            made = enrolment.init(folder, setup)
-            with Connection(made.config.anchors) as connection:
-                enrolment.enrol(made, connection)
-            pool.operate("approve", site.name)
+            _join(pool, site.name, folder, data=str(site.folder), steps=train_steps)
             folders.append(folder)
             progress(index + 1, len(sites), site.name)
     return folders
+
+
+def _join(pool: PoolProcess, name: str, folder: Path, *roles: str, data: str = "", steps: int = 0) -> SiteFolder:
+    """The whole way from an invitation to a certificate, as a site's people and the operator walk it."""
+    invite = pool.folder.with_name(f"invite-{folder.name}.json")
+    pool.operate("invite", name, "--out", str(invite), *(word for role in roles for word in ("--role", role)))
+    made = enrolment.init(folder, enrolment.Setup(invite=invite, data=data, steps=steps))
+    with Connection(made.config.anchors) as connection:
+        found = enrolment.enrol(made, connection)
+    pool.operate("approve", name, "--fingerprint", found.fingerprint)
+    credentials.ready(made)
+    return made
 
 
 def contribute(clock: Clock, pool: PoolProcess, folders: Sequence[Path], work: Path, parallel: int) -> None:
@@ -47,7 +53,12 @@ def contribute(clock: Clock, pool: PoolProcess, folders: Sequence[Path], work: P
     """
     outcome = work / "campaign.json"
     (work / "flower").mkdir()
-    env = {"GENEPOOL_POOL_ANCHORS": str(pool.folder / "pool.json"), "GENEPOOL_CAMPAIGN_REPORT": str(outcome)}
+    auditor = _join(pool, "campaign", work / "campaign", "auditor")
+    env = {
+        "GENEPOOL_POOL_ANCHORS": str(pool.folder / "pool.json"),
+        "GENEPOOL_CAMPAIGN_IDENTITY": str(auditor.path / "keys" / "tls.pem"),
+        "GENEPOOL_CAMPAIGN_REPORT": str(outcome),
+    }
     fleet = Fleet(work / "flower", work / "sites", env)
     with clock.phase("sites") as progress:
 

@@ -25,6 +25,12 @@ DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or 
 StepsOption = Annotated[
     int, typer.Option("--steps", min=0, help="Training steps of the ancestry model; 0: by the number of images.")
 ]
+PassphraseOption = Annotated[
+    bool,
+    typer.Option(
+        "--passphrase", help="Ask for a passphrase for the new signing key; GENEPOOL_PASSPHRASE answers, too."
+    ),
+]
 FreshOption = Annotated[bool, typer.Option("--fresh", help="Start again instead of going on with what is there.")]
 
 
@@ -43,12 +49,15 @@ def init(
     ] = "CC-BY-4.0",
     blueprint: Annotated[str, typer.Option("--blueprint", help="Name; by default the pool's only one.")] = "",
     steps: StepsOption = 0,
+    passphrase: PassphraseOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a site folder with a fresh signing key. Nothing is written when anything is wrong."""
+    """Make a site folder with fresh keys. Nothing is written when anything is wrong."""
     from genepool_client.site import enrolment
+    from genepool_client.site.keyring import new_passphrase
 
-    setup = enrolment.Setup(invite, pool, data, data_dir, license_, blueprint, steps)
+    secret = new_passphrase(wanted=passphrase)
+    setup = enrolment.Setup(invite, pool, data, data_dir, license_, blueprint, steps, secret)
     site = enrolment.init(folder, setup)
     value = {
         "site": site.config.name,
@@ -56,7 +65,7 @@ def init(
         "pool": site.config.anchors.address,
         "blueprint": site.config.blueprint,
         "license": site.config.license,
-        "keyid": site.signing_key().public.keyid,
+        "keyid": site.keys.public.keyid,
     }
     text = (
         f"site {site.config.name} of the pool at {site.config.anchors.address} is set up in {folder}\n"
@@ -71,23 +80,53 @@ def enrol(
     folder: Folder,
     *,
     invite: Annotated[Path | None, typer.Option("--invite", metavar="FILE", help="A newer invitation.")] = None,
+    passphrase: PassphraseOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Register the signing key, or show the state once it is registered. The operator approves by the fingerprint."""
+    """Register the site's keys, or show their state and fetch the certificate. The operator approves by fingerprint."""
     site = SiteFolder(folder)
     from genepool_client.site import enrolment
+    from genepool_client.site.keyring import new_passphrase
     from genepool_client.transport.channel import Connection
+    from genepool_protocol.trust.enrolment import grouped
 
     with site.locked(), Connection(site.config.anchors) as connection:
         connection.capabilities()
         if invite is not None:
-            enrolment.replace_invite(site, invite)
+            enrolment.replace_invite(site, invite, new_passphrase(wanted=passphrase))
         found = enrolment.enrol(site, connection)
-    value = {"site": found.site, "state": found.state, "keyid": found.keyid}
-    text = f"site {found.site} is {found.state}\nkey fingerprint: {_grouped(found.keyid)}"
+    value = {"site": found.site, "state": found.state, "keyid": found.keyid, "fingerprint": grouped(found.fingerprint)}
+    text = f"site {found.site} is {found.state}\nfingerprint of its keys: {value['fingerprint']}"
     if found.state == "PENDING":
         text += f"\nread the fingerprint to the operator, who then runs: genepool-server approve {found.site}"
     terminal.answer(value, as_json=as_json, text=text)
+
+
+@app.command()
+def rotate(
+    folder: Folder,
+    *,
+    key: Annotated[str, typer.Option("--key", help="Which one to replace: tls or signing.")],
+    passphrase: PassphraseOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Replace one of the site's keys by a fresh one, under the old one; repeat it after any interruption."""
+    from genepool_client.site import credentials
+    from genepool_client.site.keyring import new_passphrase
+    from genepool_protocol.wire.errors import InvalidInput
+
+    site = SiteFolder(folder)
+    if key not in ("tls", "signing"):
+        raise InvalidInput("OPTION_INVALID", f"there is no key {key[:20]!r}", "choose --key tls or --key signing")
+    with site.locked():
+        if key == "tls":
+            with credentials.connect(site):  # fetches the first certificate, if that is still to do
+                ends = f"{credentials.renew(site, site.keys.tls()).ends:%Y-%m-%dT%H:%M:%SZ}"
+            value = {"site": site.config.name, "key": key, "certificate_ends": ends}
+        else:
+            ends = credentials.rotate_signing(site, new_passphrase(wanted=passphrase))
+            value = {"site": site.config.name, "key": key, "keyid": site.keys.public.keyid, "old_ends": ends}
+    terminal.answer(value, as_json=as_json)
 
 
 @app.command()
@@ -149,11 +188,10 @@ def condense(
 def submit(folder: Folder, *, as_json: JsonOption = False) -> None:
     """Sign the learngene and hand it to the pool; repeat it after any interruption."""
     site = SiteFolder(folder)
-    from genepool_client.site import submission
-    from genepool_client.transport.channel import Connection
+    from genepool_client.site import credentials, submission
 
-    with site.locked(), Connection(site.config.anchors) as connection, terminal.progress("submitting") as report:
-        connection.capabilities()
+    site.signing_key()  # asks for its passphrase, if it has one, before anything is drawn
+    with site.locked(), credentials.connect(site) as connection, terminal.progress("submitting") as report:
         done = submission.submit(site, connection, report)
     terminal.answer(_submitted(done), as_json=as_json, text=_receipt_text(done))
 
@@ -168,11 +206,9 @@ def withdraw(
 ) -> None:
     """Take a contribution back, for ever: no longer selected from now on, and erased from the pool's store."""
     site = SiteFolder(folder)
-    from genepool_client.site import withdrawing
-    from genepool_client.transport.channel import Connection
+    from genepool_client.site import credentials, withdrawing
 
-    with site.locked(), Connection(site.config.anchors) as connection:
-        connection.capabilities()
+    with site.locked(), credentials.connect_anyhow(site) as connection:
         done = withdrawing.withdraw(site, connection, identifier, reason)
     value = {
         "contribution_id": done.contribution_id,
@@ -316,8 +352,3 @@ def _summary(done: "Contribution") -> str:
 
 def _share(value: float | None) -> str:
     return "an unknown share" if value is None else f"{value:.1%}"
-
-
-def _grouped(keyid: str) -> str:
-    """A fingerprint that can be read aloud."""
-    return " ".join(keyid[i : i + 4] for i in range(0, len(keyid), 4))

@@ -4,12 +4,11 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from genepool_client.site import steps, submission
+from genepool_client.site import credentials, steps, submission
 from genepool_client.site.folder import SiteFolder
 from genepool_client.site.images import Progress
 from genepool_client.site.steps import Condensed, Settings, Trained
 from genepool_client.site.submission import Submitted
-from genepool_client.transport.channel import Connection
 
 Stage = Callable[[str], AbstractContextManager[Progress]]
 """Opens the display of one stage, by its name."""
@@ -30,12 +29,13 @@ def contribute(site: SiteFolder, settings: Settings, stage: Stage) -> Contributi
     Raises:
         GenepoolError: as the steps.
     """
+    site.signing_key()  # whoever has to type its passphrase does it now, not in an hour
     with stage("reading images") as progress:
         pictures = steps.images(site, settings, progress)
     with stage("training the ancestry model") as progress:
         trained = steps.train(site, pictures, settings, progress)
     with stage("condensing") as progress:
         condensed = steps.condense_learngene(site, pictures, settings, progress)
-    with stage("submitting") as progress, Connection(site.config.anchors) as connection:
+    with stage("submitting") as progress, credentials.connect(site) as connection:
         connection.capabilities()
         return Contribution(trained, condensed, submission.submit(site, connection, progress))

@@ -1,8 +1,9 @@
-"""How a folder becomes a site of a pool: init with an invitation, enrol a key, wait for the operator's approval."""
+"""How a folder becomes a site of a pool: init with an invitation, enrol its keys, wait for the operator's approval."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
+from genepool_client.site import credentials
 from genepool_client.site import folder as folders
 from genepool_client.site.datasets import is_name
 from genepool_client.site.folder import SiteFolder
@@ -10,7 +11,8 @@ from genepool_client.site.images import check_source
 from genepool_client.transport.blueprints import announced
 from genepool_client.transport.channel import Connection, check_address
 from genepool_client.transport.durable import remove, write_json
-from genepool_protocol.trust.anchors import Anchors, Invite, enrolment_mac, read_anchors, read_invite
+from genepool_protocol.trust.anchors import Anchors, Invite, read_anchors, read_invite
+from genepool_protocol.trust.enrolment import Application, channel_of, fingerprint, grouped, mac, make_csr
 from genepool_protocol.v1 import contribute_pb2 as pb
 from genepool_protocol.wire.errors import InvalidInput, Refused, VerificationError
 
@@ -27,6 +29,7 @@ class Setup:
         license: SPDX id of the contributions.
         blueprint: name; empty: the pool's only one.
         steps: of the ancestry model; 0: by the number of images.
+        passphrase: what the signing key is kept under; None: nothing.
     """
 
     invite: Path
@@ -36,15 +39,17 @@ class Setup:
     license: str = "CC-BY-4.0"
     blueprint: str = ""
     steps: int = 0
+    passphrase: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Enrolment:
-    """The pool's view of a site; `keyid` is what the operator compares before approving."""
+    """The pool's view of a site; `fingerprint` is what the operator compares before approving."""
 
     site: str
     state: str
     keyid: str
+    fingerprint: str
 
 
 def init(path: Path, setup: Setup) -> SiteFolder:
@@ -75,47 +80,53 @@ def init(path: Path, setup: Setup) -> SiteFolder:
         "license": setup.license,
         "steps": setup.steps,
     }
-    return folders.create(path, folders.validated(values, path / folders.CONFIG_FILE), invite)
+    return folders.create(path, folders.validated(values, path / folders.CONFIG_FILE), invite, setup.passphrase)
 
 
 def enrol(site: SiteFolder, connection: Connection) -> Enrolment:
-    """Register the site's key with the pool; when it is registered, ask for the site's state instead.
+    """Register the site's keys with the pool; when they are registered, ask for the site's state instead.
 
     Raises:
-        Refused: INVITE_USED, another key was registered under the invitation; KEY_IN_USE.
-        VerificationError: INVITE_INVALID; KEY_UNKNOWN, the pool knows the site under another key.
+        Refused: INVITE_EXPIRED; INVITE_USED, other keys were registered under the invitation; KEY_IN_USE.
+        VerificationError: INVITE_INVALID; KEY_UNKNOWN, the pool knows the site under other keys.
         GenepoolError: as `Connection.call`.
     """
-    key, invite = site.signing_key().public, site.invite()
+    invite = site.invite()
     if invite is None:
         return state(site, connection)
+    tls, signing = make_csr(site.keys.tls().key), make_csr(site.signing_key())
+    application = Application(invite.site, invite.invite_id, tls, signing)
+    channel = channel_of(site.config.anchors.ca_pem)
     request = pb.EnrolRequest(
-        site=invite.site,
-        invite_id=invite.invite_id,
-        signing_key_pem=key.pem,
-        mac=enrolment_mac(invite.secret, key),
+        site=application.site,
+        invite_id=application.invite_id,
+        tls_csr=tls,
+        signing_csr=signing,
+        mac=mac(invite.secret, site.config.anchors.origin, channel, application),
     )
     answer = connection.call(connection.enrolment.Enrol, request)
-    found = _checked(site, answer.state, answer.keyid)
+    found = _checked(site, answer.state, answer.fingerprint)
     remove(site.path / folders.INVITE_FILE)
     return found
 
 
 def state(site: SiteFolder, connection: Connection) -> Enrolment:
-    """The pool's view of the site.
+    """The pool's view of the site; its certificate is kept once there is one.
 
     Raises:
         NotFound: SITE_UNKNOWN.
         VerificationError: KEY_UNKNOWN.
         GenepoolError: as `Connection.call`.
     """
-    request = pb.GetEnrolmentRequest(site=site.config.name)
-    answer = connection.call(connection.enrolment.GetEnrolment, request)
-    return _checked(site, answer.state, answer.keyid)
+    identity = site.keys.tls()
+    answer = credentials.ask(site, connection, identity)
+    if answer.certificate_pem and not identity.chain:
+        site.keys.keep_certificate(identity.key, answer.certificate_pem)
+    return _checked(site, answer.state, answer.fingerprint)
 
 
-def replace_invite(site: SiteFolder, path: Path) -> None:
-    """Take a new invitation of the same pool and site, after the first one was lost or replaced.
+def replace_invite(site: SiteFolder, path: Path, passphrase: bytes | None = None) -> None:
+    """Take a new invitation of the same pool and site; a site that had enrolled gets fresh keys for it.
 
     Raises:
         Refused: SITE_MISMATCH, it is for another site.
@@ -128,22 +139,25 @@ def replace_invite(site: SiteFolder, path: Path) -> None:
             "SITE_MISMATCH", f"{path} invites {invite.site}, this is {site.config.name}", "use this site's invitation"
         )
     _same_pool(site.config.anchors, invite.anchors, str(path))
+    if site.invite() is None:
+        site.keys.create(passphrase)
     write_json(site.path / folders.INVITE_FILE, invite.model_dump(by_alias=True), 0o600)
 
 
-def _checked(site: SiteFolder, number: int, keyid: str) -> Enrolment:
-    ours = site.signing_key().public.keyid
-    if keyid and keyid != ours:
+def _checked(site: SiteFolder, number: int, registered: str) -> Enrolment:
+    signing = site.keys.public.keyid
+    ours = fingerprint(site.keys.tls().key.public.keyid, signing)
+    if registered and registered != ours:
         raise VerificationError(
             "KEY_UNKNOWN",
-            f"the pool knows {site.config.name} under key {keyid[:16]}, this folder has {ours[:16]}",
+            f"the pool knows {site.config.name} under the fingerprint {grouped(registered)}, ours is {grouped(ours)}",
             "use the folder that was enrolled, or ask the operator for a new invitation",
         )
     try:
         name = pb.SiteState.Name(pb.SiteState.ValueType(number)).removeprefix("SITE_STATE_")
     except ValueError:
         name = "UNSPECIFIED"
-    return Enrolment(site.config.name, name, ours)
+    return Enrolment(site.config.name, name, signing, ours)
 
 
 def _anchors(pool: str, invite: Invite) -> Anchors:

@@ -1,8 +1,8 @@
-"""A site's folder: one frozen config, one key, and where everything else lies.
+"""A site's folder: one frozen config, its keys, and where everything else lies.
 
 site.json            the config, for people to edit
 invite.json          0600; the invitation, until the site has enrolled
-keys/signing.pem     0600; never leaves
+keys/                0700; never leaves, see `keyring`
 work/                what training makes; nothing of it leaves
 outbox/SEQ/          what left, or is about to: learngene.safetensors, manifest.json, model.sig, then receipt.sig
 checkpoint           the last verified checkpoint of the pool's log
@@ -17,7 +17,8 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, ValidationError
 
-from genepool_client.transport.durable import write_atomic, write_json
+from genepool_client.site.keyring import Keyring
+from genepool_client.transport.durable import write_json
 from genepool_protocol.trust import strict_json
 from genepool_protocol.trust.anchors import Anchors, Invite, read_invite
 from genepool_protocol.trust.keys import SigningKey
@@ -58,6 +59,7 @@ class SiteFolder:
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
         self.config = _read_config(path / CONFIG_FILE)
+        self.keys = Keyring(self.path / "keys")
 
     @property
     def work(self) -> Path:
@@ -75,21 +77,8 @@ class SiteFolder:
         return self.path / "checkpoint"
 
     def signing_key(self) -> SigningKey:
-        """The site's key.
-
-        Raises:
-            NotFound: FILE_MISSING.
-            InvalidInput: KEY_MALFORMED.
-        """
-        path = self.path / "keys" / "signing.pem"
-        try:
-            return SigningKey.from_pem(path.read_bytes(), f"signing key {path}")
-        except FileNotFoundError as exc:
-            raise NotFound(
-                "FILE_MISSING",
-                f"the signing key {path} is gone",
-                "restore it, or enrol a new folder with a new invitation",
-            ) from exc
+        """The key that signs learngenes; see `Keyring.signing_key`."""
+        return self.keys.signing_key()
 
     def invite(self) -> Invite | None:
         """The invitation, or None after the site has enrolled."""
@@ -126,17 +115,15 @@ class SiteFolder:
             os.close(handle)
 
 
-def create(path: Path, config: SiteConfig, invite: Invite) -> SiteFolder:
-    """Make a site folder with a fresh key; site.json is written last, so that an unfinished one is no site folder.
+def create(path: Path, config: SiteConfig, invite: Invite, passphrase: bytes | None = None) -> SiteFolder:
+    """Make a site folder with fresh keys; site.json is written last, so that an unfinished one is no site folder.
 
     Raises:
         InvalidInput: PATH_NOT_EMPTY.
     """
     check_new(path)
     path.mkdir(parents=True, exist_ok=True)
-    keys = path / "keys"
-    keys.mkdir(mode=0o700, exist_ok=True)
-    write_atomic(keys / "signing.pem", SigningKey.generate().pem(), 0o600)
+    Keyring(path / "keys").create(passphrase)
     write_json(path / INVITE_FILE, invite.model_dump(by_alias=True), 0o600)
     write_json(path / CONFIG_FILE, config.model_dump(by_alias=True))
     return SiteFolder(path)

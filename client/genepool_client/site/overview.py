@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from genepool_client.site import enrolment, outbox, steps
+from genepool_client.site import credentials, enrolment, outbox, steps
 from genepool_client.site.folder import SiteFolder
 from genepool_client.site.outbox import Artefact
 from genepool_client.transport.channel import Connection
@@ -26,13 +26,16 @@ def overview(site: SiteFolder) -> dict[str, Any]:
     try:
         with Connection(site.config.anchors, timeout=_PATIENCE) as connection:
             enrolled = enrolment.state(site, connection).state
-            states = {one.path.name: _state(connection, one) for one in found if one.signed}
+        if enrolled == "ACTIVE":
+            with credentials.connect(site, _PATIENCE) as connection:
+                states = {one.path.name: _state(connection, one) for one in found if one.signed}
         pool = "answers"
     except GenepoolError as exc:
         enrolled, pool = "unknown", exc.message
     return {
         "site": site.config.name,
-        "keyid": site.signing_key().public.keyid,
+        "keyid": site.keys.public.keyid,
+        "certificate_ends": _ends(site),
         "pool": site.config.anchors.address,
         "pool_state": pool,
         "state": enrolled,
@@ -42,6 +45,11 @@ def overview(site: SiteFolder) -> dict[str, Any]:
         "condensed": condensed is not None,
         "contributions": [_row(one, states.get(one.path.name, "unknown")) for one in found],
     }
+
+
+def _ends(site: SiteFolder) -> str:
+    identity = site.keys.tls()
+    return f"{identity.ends:%Y-%m-%d %H:%M} UTC" if identity.chain else ""
 
 
 def _state(connection: Connection, artefact: Artefact) -> str:

@@ -20,10 +20,14 @@ from genepool_client.transport.channel import Connection
 from genepool_client.transport.logview import LogView, fetch_from, head_of
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.learngene.manifest import Privacy, Training
+from genepool_protocol.trust import envelope
+from genepool_protocol.trust.keys import VerifyingKey
 from genepool_protocol.v1 import contribute_pb2 as pb
 from genepool_protocol.wire.errors import GenepoolError, InvalidInput, NotFound, VerificationError
 
-_SIGN_AGAIN: Final = frozenset({"NONCE_INVALID", "MANIFEST_EXPIRED", "SEQ_GAP", "PREV_MISMATCH", "SEQ_CONFLICT"})
+_SIGN_AGAIN: Final = frozenset(
+    {"NONCE_INVALID", "MANIFEST_EXPIRED", "SEQ_GAP", "PREV_MISMATCH", "SEQ_CONFLICT", "KEY_REVOKED"}
+)
 _BEGIN_AGAIN: Final = frozenset({"UPLOAD_UNKNOWN", "UPLOAD_INCOMPLETE"})
 _ATTEMPTS: Final = 3
 
@@ -82,7 +86,7 @@ class _Submission:
         attempt = 0
         while True:
             attempt += 1
-            artefact.check(self._key.public)
+            artefact.check(self._signer(artefact))
             try:
                 accepted = upload.submit(self._connection, artefact.bundle(), artefact.manifest(), weights, progress)
             except GenepoolError as exc:
@@ -92,6 +96,10 @@ class _Submission:
                     artefact = self._sign(weights, artefact)
             else:
                 return self._done(artefact, accepted.receipt, accepted.state)
+
+    def _signer(self, artefact: Artefact) -> VerifyingKey:
+        """Whose signature must be on it: ours of today, or of before a rotation."""
+        return self._site.keys.public_of(envelope.parse(artefact.bundle()).keyid)
 
     def _known(self, artefact: Artefact) -> str:
         """State of a contribution that we hold a receipt for."""
@@ -147,11 +155,11 @@ class _Submission:
                 raise _lost(artefact, f"gives out number {chain.seq} again")
 
     def _done(self, artefact: Artefact, raw: bytes, state: str) -> Submitted:
-        logged = artefact.verify(raw, self._key.public, self._log)
+        logged = artefact.verify(raw, self._signer(artefact), self._log)
         if not artefact.received or self._view.seen() is None:
             self._view.advance(logged.checkpoint)
             artefact.keep_receipt(raw)
-        manifest = artefact.check(self._key.public)
+        manifest = artefact.check(self._signer(artefact))
         return Submitted(
             contribution_id=artefact.contribution_id,
             seq=artefact.seq,

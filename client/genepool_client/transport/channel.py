@@ -1,8 +1,9 @@
-"""The one connection of a client to a pool: TLS under the pinned CA, deadlines, retries, and errors that are ours."""
+"""The one connection of a client to a pool: TLS under the pinned CA, with a certificate or without, and our errors."""
 
 import contextlib
 import json
 import os
+import time
 from collections.abc import Generator
 from pathlib import Path
 from types import TracebackType
@@ -11,16 +12,18 @@ from typing import Any, Final, Self, TypeVar
 import grpc
 
 from genepool_client.transport import blueprints
+from genepool_client.transport.handshake import rejection
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.trust.anchors import Anchors
+from genepool_protocol.trust.key_files import TlsIdentity
 from genepool_protocol.trust.keys import VerifyingKey
 from genepool_protocol.v1 import consume_pb2, contribute_pb2, pool_pb2
 from genepool_protocol.v1.consume_pb2_grpc import DescendServiceStub, SelectServiceStub
 from genepool_protocol.v1.contribute_pb2_grpc import ContributeServiceStub, EnrolmentServiceStub
 from genepool_protocol.v1.pool_pb2_grpc import LogServiceStub, PoolServiceStub
-from genepool_protocol.wire.errors import InvalidInput, VerificationError, VersionMismatch
+from genepool_protocol.wire.errors import GenepoolError, InvalidInput, Refused, VerificationError, VersionMismatch
 from genepool_protocol.wire.limits import LIMITS
-from genepool_protocol.wire.status import from_rpc_error
+from genepool_protocol.wire.status import from_rpc_error, retry_seconds
 from genepool_protocol.wire.versions import API_VERSION
 
 _Q = TypeVar("_Q")
@@ -33,6 +36,10 @@ _RETRY: Final = {
     "backoffMultiplier": 2,
     "retryableStatusCodes": ["UNAVAILABLE"],
 }
+
+
+_SILENT: Final = frozenset({"POOL_UNREACHABLE", "TOO_SLOW"})
+"""What gRPC makes of a handshake that the server ends."""
 
 
 def _service_config() -> str:
@@ -78,32 +85,87 @@ class Connection:
         timeout: seconds that a unary call may take, retries included.
         stream_timeout: seconds that a whole stream may take.
         cache: folder for verified blueprints; `default_cache()` when not given.
+        identity: a TLS key with its certificate, for what is not for everybody.
 
     Raises:
         InvalidInput: OPTION_INVALID, the address is not HOST:PORT; KEY_MALFORMED, the CA is no certificate.
     """
 
     def __init__(
-        self, anchors: Anchors, timeout: float = 30.0, *, stream_timeout: float = 900.0, cache: Path | None = None
+        self,
+        anchors: Anchors,
+        timeout: float = 30.0,
+        *,
+        stream_timeout: float = 900.0,
+        cache: Path | None = None,
+        identity: TlsIdentity | None = None,
     ) -> None:
         check_address(anchors.address)
         if "-----BEGIN CERTIFICATE-----" not in anchors.ca_pem:
             raise InvalidInput("KEY_MALFORMED", "the anchors hold no CA certificate", "ask the operator for pool.json")
         self.anchors, self.timeout, self.stream_timeout = anchors, timeout, stream_timeout
         self.cache = cache or default_cache()
-        credentials = grpc.ssl_channel_credentials(root_certificates=anchors.ca_pem.encode())
-        self._channel = grpc.secure_channel(anchors.address, credentials, options=_OPTIONS)
-        self.pool = PoolServiceStub(self._channel)
-        self.log = LogServiceStub(self._channel)
-        self.enrolment = EnrolmentServiceStub(self._channel)
-        self.contribute = ContributeServiceStub(self._channel)
-        self.select = SelectServiceStub(self._channel)
-        self.descend = DescendServiceStub(self._channel)
+        self._identity = identity
+        self._open = self._channel(anchors.address)
+        self._certified: grpc.Channel | None = None
+        self._certified_address = ""
+        self.pool = PoolServiceStub(self._open)
+        self.log = LogServiceStub(self._open)
+        self.enrolment = EnrolmentServiceStub(self._open)
 
     @property
     def address(self) -> str:
         """HOST:PORT."""
         return self.anchors.address
+
+    @property
+    def account(self) -> EnrolmentServiceStub:
+        """What a site does with its own keys, under its certificate."""
+        return EnrolmentServiceStub(self._known())
+
+    @property
+    def contribute(self) -> ContributeServiceStub:
+        """Contributing, under the certificate."""
+        return ContributeServiceStub(self._known())
+
+    @property
+    def select(self) -> SelectServiceStub:
+        """Selecting, under the certificate if there is one."""
+        return SelectServiceStub(self._known())
+
+    @property
+    def descend(self) -> DescendServiceStub:
+        """Descending, under the certificate if there is one."""
+        return DescendServiceStub(self._known())
+
+    def _known(self) -> grpc.Channel:
+        """The channel on which the pool knows who we are; it learns no more than on the other without a certificate."""
+        if self._identity is None:
+            return self._open
+        if self._certified is None:
+            if not self._certified_address:
+                self.capabilities()
+            self._certified = self._channel(self._certified_address, self._identity)
+        return self._certified
+
+    def _channel(self, address: str, identity: TlsIdentity | None = None) -> grpc.Channel:
+        key, chain = (identity.key.pem(), identity.chain) if identity else (None, None)
+        credentials = grpc.ssl_channel_credentials(self.anchors.ca_pem.encode(), key, chain)
+        return grpc.secure_channel(address, credentials, options=_OPTIONS)
+
+    def error(self, exc: grpc.RpcError) -> GenepoolError:
+        """What a failed call means; of a handshake that the server ended, why."""
+        found = from_rpc_error(exc, self.address)
+        if self._certified is None or self._identity is None or found.reason not in _SILENT:
+            return found
+        why = rejection(self._certified_address, self.anchors, self._identity)
+        if why is None:
+            return found
+        return Refused(
+            "CERT_REJECTED",
+            f"the pool at {self._certified_address} does not accept the certificate in {self._identity.path}: {why}",
+            "ask the operator for a new invitation (--again), then: genepool site enrol DIR --invite FILE",
+        )
 
     def call(
         self,
@@ -121,13 +183,22 @@ class Connection:
             timeout: seconds; the connection's by default.
             wait: wait for a pool that is away, up to the timeout, instead of failing after the retries.
 
+        A pool that says when to come back is asked again then, if that is before the timeout.
+
         Raises:
-            GenepoolError: what the pool answered, or POOL_UNREACHABLE, POOL_UNTRUSTED, TOO_SLOW, BUSY.
+            GenepoolError: what the pool answered, or POOL_UNREACHABLE, POOL_UNTRUSTED, CERT_REJECTED, TOO_SLOW, BUSY.
         """
-        try:
-            return method(request, timeout=timeout or self.timeout, wait_for_ready=wait)
-        except grpc.RpcError as exc:
-            raise from_rpc_error(exc, self.address) from exc
+        seconds = timeout or self.timeout
+        end = time.monotonic() + seconds
+        while True:
+            try:
+                return method(request, timeout=seconds, wait_for_ready=wait)
+            except grpc.RpcError as exc:
+                error = self.error(exc)
+                pause = retry_seconds(error)
+                if pause is None or time.monotonic() + pause > end:
+                    raise error from exc
+            time.sleep(pause)
 
     def stream(
         self, method: "grpc.UnaryStreamMultiCallable[_Q, _A]", request: _Q, *, timeout: float | None = None
@@ -141,7 +212,7 @@ class Connection:
         try:
             yield from answers
         except grpc.RpcError as exc:
-            raise from_rpc_error(exc, self.address) from exc
+            raise self.error(exc) from exc
         finally:
             answers.cancel()
 
@@ -156,6 +227,7 @@ class Connection:
         answer = self.call(self.pool.GetCapabilities, pool_pb2.GetCapabilitiesRequest(api_version=API_VERSION))
         _check_version(answer, self.address)
         _check_keys(answer, self.anchors)
+        self._certified_address = f"{self.address.rpartition(':')[0]}:{answer.certified_port}"
         return answer
 
     def blueprint(self, name: str) -> tuple[Blueprint, Path]:
@@ -172,8 +244,10 @@ class Connection:
             return blueprints.load(self.cache, digest, parts)
 
     def close(self) -> None:
-        """Close the channel; calls that run are cancelled."""
-        self._channel.close()
+        """Close the channels; calls that run are cancelled."""
+        for channel in (self._open, self._certified):
+            if channel is not None:
+                channel.close()
 
     def __enter__(self) -> Self:
         return self

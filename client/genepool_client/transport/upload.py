@@ -14,7 +14,6 @@ from genepool_client.transport.channel import Connection
 from genepool_protocol.v1 import contribute_pb2 as pb
 from genepool_protocol.wire.errors import GenepoolError
 from genepool_protocol.wire.limits import LIMITS
-from genepool_protocol.wire.status import from_rpc_error
 
 Progress = Callable[[int, int, str], None]
 
@@ -101,7 +100,7 @@ class _Upload:
         try:
             call(self._messages(offset, progress), timeout=self.connection.stream_timeout, wait_for_ready=True)
         except grpc.RpcError as exc:
-            raise from_rpc_error(exc, self.connection.address) from exc
+            raise self.connection.error(exc) from exc
 
     def _messages(self, offset: int, progress: Progress) -> Iterator[pb.WriteRequest]:
         total, first = len(self.weights), self.upload_id

@@ -1,6 +1,6 @@
 """What the log says happened, replayed leaf by leaf: who may have signed what, and in which order things can be.
 
-    sites:          enrolled -> approved <-> suspended, each of them -> revoked
+    sites:          enrolled -> approved <-> suspended, each of them -> revoked or (keys lost) invited -> enrolled
     contributions:  accepted -> admitted | rejected, each of the three -> withdrawn -> erased
 
 The pool's fsck and anybody's audit replay the same log with this; a pure function of leaves and statements.
@@ -18,13 +18,15 @@ from genepool_protocol.trust.keys import VerifyingKey
 from genepool_protocol.trust.statement import check_model_statement
 from genepool_protocol.wire.errors import GenepoolError
 
-SiteState = Literal["PENDING", "ACTIVE", "SUSPENDED", "REVOKED"]
+SiteState = Literal["INVITED", "PENDING", "ACTIVE", "SUSPENDED", "REVOKED"]
 State = Literal["QUARANTINED", "ACTIVE", "REJECTED", "WITHDRAWN"]
 
 _STEPS: Final[dict[str, tuple[frozenset[SiteState], SiteState]]] = {
     "approved": (frozenset({"PENDING", "SUSPENDED"}), "ACTIVE"),
     "suspended": (frozenset({"ACTIVE"}), "SUSPENDED"),
     "revoked": (frozenset({"PENDING", "ACTIVE", "SUSPENDED"}), "REVOKED"),
+    "invited": (frozenset({"PENDING", "ACTIVE", "SUSPENDED"}), "INVITED"),
+    "rotated": (frozenset({"ACTIVE"}), "ACTIVE"),
 }
 
 
@@ -114,7 +116,7 @@ class History:
     def _accepted(self, index: int, verified: Verified) -> Iterator[str]:
         stated = check_model_statement(verified, SUBJECT, [LEARNGENE_FILE, MANIFEST_FILE], ignore=[BUNDLE_FILE])
         site, sha256 = self._owners.get(verified.key.keyid), stated.digests[LEARNGENE_FILE]
-        if site is None:
+        if site is None or verified.key.keyid not in self.sites[site].keyids:
             yield "no site enrolled the key that signed it"
         elif self.sites[site].state != "ACTIVE":
             yield f"its site was {self.sites[site].state.lower()}"
@@ -146,7 +148,8 @@ class History:
                 yield from _erased(index, found)
 
     def _enrolled(self, event: SiteEvent) -> Iterator[str]:
-        if event.site in self.sites or event.keyid in self._owners:
+        known = self.sites.get(event.site)
+        if (known is not None and known.state != "INVITED") or event.keyid in self._owners:
             yield "the site or its key has enrolled already"
         else:
             self.sites[event.site] = SiteStanding("PENDING", {event.keyid})
@@ -155,12 +158,20 @@ class History:
     def _moved(self, event: SiteEvent) -> Iterator[str]:
         before, after = _STEPS[event.event]
         known = self.sites.get(event.site)
-        if known is None or event.keyid not in known.keyids:
+        rotated = event.event == "rotated"
+        if rotated and event.keyid in self._owners:
+            yield "the new key belongs to a site already"
+        elif known is None or (not rotated and event.keyid not in known.keyids):
             yield "the site has not enrolled with this key"
         elif known.state not in before:
             yield f"the site was {known.state.lower()}"
         else:
             known.state = after
+            if rotated:
+                known.keyids.add(event.keyid)
+                self._owners[event.keyid] = event.site
+            elif event.event == "invited":
+                known.keyids.clear()  # they are lost; the site enrols anew
 
     def _withdrawn(self, index: int, found: Standing, keyid: str | None) -> Iterator[str]:
         """A withdrawal by a site's key, or by the pool's own (None)."""

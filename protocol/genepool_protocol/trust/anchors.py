@@ -3,9 +3,6 @@
 Both are JSON files. The anchors are public; an invitation holds a secret and is used once.
 """
 
-import base64
-import hashlib
-import hmac
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
 
@@ -14,10 +11,9 @@ from pydantic import Field, ValidationError, model_validator
 from genepool_protocol.trust import strict_json
 from genepool_protocol.trust.keys import LogVerifier, VerifyingKey, WitnessVerifier
 from genepool_protocol.trust.witness import MAX_WITNESSES, Policy
-from genepool_protocol.wire.documents import Document, Name, first_problem
+from genepool_protocol.wire.documents import Document, Name, Timestamp, first_problem
 from genepool_protocol.wire.errors import InvalidInput
 from genepool_protocol.wire.limits import LIMITS
-from genepool_protocol.wire.versions import ENROL_CONTEXT
 
 _T = TypeVar("_T", bound=Document)
 
@@ -75,13 +71,8 @@ class Invite(Document):
     site: Name
     invite_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
     secret: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{43}$")]  # 32 bytes, base64url
+    expires: Timestamp
     anchors: Anchors
-
-
-def enrolment_mac(secret: str, key: VerifyingKey) -> bytes:
-    """HMAC-SHA256 by which a site shows that it holds the invitation, bound to the key that it registers."""
-    raw = base64.urlsafe_b64decode(secret + "=")
-    return hmac.digest(raw, ENROL_CONTEXT + hashlib.sha256(key.spki).digest(), "sha256")
 
 
 def _read(path: Path, kind: type[_T], what: str) -> _T:

@@ -68,8 +68,8 @@ class SiteEvent(Event):
     predicate_type: ClassVar[str] = SITE_EVENT_PREDICATE
 
     site: Name
-    event: Literal["enrolled", "approved", "suspended", "revoked"]
-    keyid: Hex  # of the site's signing key
+    event: Literal["invited", "enrolled", "approved", "suspended", "revoked", "rotated"]
+    keyid: Hex  # of the site's signing key: the one that ends (invited), the new one (rotated), or the current one
     reason: Reason = ""
 
     def subject(self) -> tuple[str, str]:

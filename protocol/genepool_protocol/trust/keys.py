@@ -28,17 +28,23 @@ _LOG_NAME: Final = re.compile(r"[!-*,-~]{1,255}")
 """What can stand in a note's signature line and in a manifest."""
 
 
-def _load_private(pem: bytes, what: str) -> object:
+_ENCRYPTED: Final = b"-----BEGIN ENCRYPTED PRIVATE KEY-----"
+
+
+def _load_private(pem: bytes, what: str, passphrase: bytes | None = None) -> object:
     try:
-        return serialization.load_pem_private_key(pem, password=None)
+        return serialization.load_pem_private_key(pem, password=passphrase)
     except (ValueError, TypeError, UnsupportedAlgorithm) as exc:
+        if passphrase is not None:
+            raise InvalidInput("PASSPHRASE_INVALID", f"the passphrase does not open the {what}", "try again") from exc
         raise InvalidInput("KEY_MALFORMED", f"the {what} is not an unencrypted PEM private key") from exc
 
 
-def _private_pem(key: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+def _private_pem(key: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey, passphrase: bytes | None = None) -> bytes:
+    how: serialization.KeySerializationEncryption = serialization.NoEncryption()
+    if passphrase is not None:
+        how = serialization.BestAvailableEncryption(passphrase)
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, how)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,13 +133,13 @@ class SigningKey:
         return cls(ec.generate_private_key(ec.SECP256R1()))
 
     @classmethod
-    def from_pem(cls, pem: bytes, what: str = "signing key") -> Self:
-        """The key in unencrypted PKCS #8.
+    def from_pem(cls, pem: bytes, what: str = "signing key", passphrase: bytes | None = None) -> Self:
+        """The key in PKCS #8, encrypted if and only if there is a passphrase.
 
         Raises:
-            InvalidInput: KEY_MALFORMED.
+            InvalidInput: KEY_MALFORMED or PASSPHRASE_INVALID.
         """
-        key = _load_private(pem, what)
+        key = _load_private(pem, what, passphrase)
         if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
             raise InvalidInput("KEY_MALFORMED", f"the {what} is not an ECDSA P-256 key")
         return cls(key)
@@ -148,9 +154,14 @@ class SigningKey:
         """Its public half."""
         return VerifyingKey.of(self._key.public_key())
 
-    def pem(self) -> bytes:
-        """PKCS #8 PEM, unencrypted: for a file of mode 0600."""
-        return _private_pem(self._key)
+    @staticmethod
+    def encrypted(pem: bytes) -> bool:
+        """Whether a passphrase is needed to read the key."""
+        return pem.lstrip().startswith(_ENCRYPTED)
+
+    def pem(self, passphrase: bytes | None = None) -> bytes:
+        """PKCS #8 PEM, unencrypted unless there is a passphrase: for a file of mode 0600."""
+        return _private_pem(self._key, passphrase)
 
     def sign(self, message: bytes) -> bytes:
         """ECDSA-SHA256 in DER."""

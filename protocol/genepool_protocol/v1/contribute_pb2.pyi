@@ -69,23 +69,27 @@ class EnrolRequest(google.protobuf.message.Message):
 
     SITE_FIELD_NUMBER: builtins.int
     INVITE_ID_FIELD_NUMBER: builtins.int
-    SIGNING_KEY_PEM_FIELD_NUMBER: builtins.int
+    TLS_CSR_FIELD_NUMBER: builtins.int
+    SIGNING_CSR_FIELD_NUMBER: builtins.int
     MAC_FIELD_NUMBER: builtins.int
     site: builtins.str
     invite_id: builtins.str
-    signing_key_pem: builtins.str
-    """P-256 SubjectPublicKeyInfo"""
+    tls_csr: builtins.bytes
+    """PKCS #10 in DER: the key that the site will show in TLS"""
+    signing_csr: builtins.bytes
+    """the same for the key that signs its learngenes"""
     mac: builtins.bytes
-    """HMAC-SHA256(invite secret, "genepool-enrol-v1" || SHA-256(SPKI))"""
+    """HMAC-SHA256 under the invitation's secret, SPEC.md section 18"""
     def __init__(
         self,
         *,
         site: builtins.str = ...,
         invite_id: builtins.str = ...,
-        signing_key_pem: builtins.str = ...,
+        tls_csr: builtins.bytes = ...,
+        signing_csr: builtins.bytes = ...,
         mac: builtins.bytes = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["invite_id", b"invite_id", "mac", b"mac", "signing_key_pem", b"signing_key_pem", "site", b"site"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["invite_id", b"invite_id", "mac", b"mac", "signing_csr", b"signing_csr", "site", b"site", "tls_csr", b"tls_csr"]) -> None: ...
 
 Global___EnrolRequest: typing_extensions.TypeAlias = EnrolRequest
 
@@ -95,15 +99,20 @@ class EnrolResponse(google.protobuf.message.Message):
 
     STATE_FIELD_NUMBER: builtins.int
     KEYID_FIELD_NUMBER: builtins.int
+    FINGERPRINT_FIELD_NUMBER: builtins.int
     state: Global___SiteState.ValueType
     keyid: builtins.str
+    """of the signing key"""
+    fingerprint: builtins.str
+    """over both keys: what site and operator compare"""
     def __init__(
         self,
         *,
         state: Global___SiteState.ValueType = ...,
         keyid: builtins.str = ...,
+        fingerprint: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["keyid", b"keyid", "state", b"state"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["fingerprint", b"fingerprint", "keyid", b"keyid", "state", b"state"]) -> None: ...
 
 Global___EnrolResponse: typing_extensions.TypeAlias = EnrolResponse
 
@@ -112,13 +121,17 @@ class GetEnrolmentRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     SITE_FIELD_NUMBER: builtins.int
+    TLS_KEYID_FIELD_NUMBER: builtins.int
     site: builtins.str
+    tls_keyid: builtins.str
+    """who does not know it is not answered"""
     def __init__(
         self,
         *,
         site: builtins.str = ...,
+        tls_keyid: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["site", b"site"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["site", b"site", "tls_keyid", b"tls_keyid"]) -> None: ...
 
 Global___GetEnrolmentRequest: typing_extensions.TypeAlias = GetEnrolmentRequest
 
@@ -128,17 +141,99 @@ class GetEnrolmentResponse(google.protobuf.message.Message):
 
     STATE_FIELD_NUMBER: builtins.int
     KEYID_FIELD_NUMBER: builtins.int
+    FINGERPRINT_FIELD_NUMBER: builtins.int
+    CERTIFICATE_PEM_FIELD_NUMBER: builtins.int
+    ROLES_FIELD_NUMBER: builtins.int
     state: Global___SiteState.ValueType
     keyid: builtins.str
+    """of the signing key"""
+    fingerprint: builtins.str
+    certificate_pem: builtins.str
+    """empty unless the site is ACTIVE and this is its current TLS key"""
+    @property
+    def roles(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
     def __init__(
         self,
         *,
         state: Global___SiteState.ValueType = ...,
         keyid: builtins.str = ...,
+        fingerprint: builtins.str = ...,
+        certificate_pem: builtins.str = ...,
+        roles: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["keyid", b"keyid", "state", b"state"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["certificate_pem", b"certificate_pem", "fingerprint", b"fingerprint", "keyid", b"keyid", "roles", b"roles", "state", b"state"]) -> None: ...
 
 Global___GetEnrolmentResponse: typing_extensions.TypeAlias = GetEnrolmentResponse
+
+@typing.final
+class RenewRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    TLS_CSR_FIELD_NUMBER: builtins.int
+    tls_csr: builtins.bytes
+    def __init__(
+        self,
+        *,
+        tls_csr: builtins.bytes = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["tls_csr", b"tls_csr"]) -> None: ...
+
+Global___RenewRequest: typing_extensions.TypeAlias = RenewRequest
+
+@typing.final
+class RenewResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CERTIFICATE_PEM_FIELD_NUMBER: builtins.int
+    certificate_pem: builtins.str
+    def __init__(
+        self,
+        *,
+        certificate_pem: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["certificate_pem", b"certificate_pem"]) -> None: ...
+
+Global___RenewResponse: typing_extensions.TypeAlias = RenewResponse
+
+@typing.final
+class RotateSigningKeyRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    BY_OLD_FIELD_NUMBER: builtins.int
+    BY_NEW_FIELD_NUMBER: builtins.int
+    by_old: builtins.bytes
+    """bundle over the statement of SPEC.md section 18, by the current key"""
+    by_new: builtins.bytes
+    """the same statement, by the new key"""
+    def __init__(
+        self,
+        *,
+        by_old: builtins.bytes = ...,
+        by_new: builtins.bytes = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["by_new", b"by_new", "by_old", b"by_old"]) -> None: ...
+
+Global___RotateSigningKeyRequest: typing_extensions.TypeAlias = RotateSigningKeyRequest
+
+@typing.final
+class RotateSigningKeyResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    KEYID_FIELD_NUMBER: builtins.int
+    OLD_ENDS_FIELD_NUMBER: builtins.int
+    keyid: builtins.str
+    """of the new key"""
+    old_ends: builtins.str
+    """RFC 3339; until when the old key is accepted"""
+    def __init__(
+        self,
+        *,
+        keyid: builtins.str = ...,
+        old_ends: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["keyid", b"keyid", "old_ends", b"old_ends"]) -> None: ...
+
+Global___RotateSigningKeyResponse: typing_extensions.TypeAlias = RotateSigningKeyResponse
 
 @typing.final
 class BeginNonceRequest(google.protobuf.message.Message):

@@ -44,22 +44,48 @@ class EnrolmentServiceStub(object):
                 request_serializer=genepool__protocol_dot_v1_dot_contribute__pb2.GetEnrolmentRequest.SerializeToString,
                 response_deserializer=genepool__protocol_dot_v1_dot_contribute__pb2.GetEnrolmentResponse.FromString,
                 _registered_method=True)
+        self.Renew = channel.unary_unary(
+                '/genepool.v1.EnrolmentService/Renew',
+                request_serializer=genepool__protocol_dot_v1_dot_contribute__pb2.RenewRequest.SerializeToString,
+                response_deserializer=genepool__protocol_dot_v1_dot_contribute__pb2.RenewResponse.FromString,
+                _registered_method=True)
+        self.RotateSigningKey = channel.unary_unary(
+                '/genepool.v1.EnrolmentService/RotateSigningKey',
+                request_serializer=genepool__protocol_dot_v1_dot_contribute__pb2.RotateSigningKeyRequest.SerializeToString,
+                response_deserializer=genepool__protocol_dot_v1_dot_contribute__pb2.RotateSigningKeyResponse.FromString,
+                _registered_method=True)
 
 
 class EnrolmentServiceServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def Enrol(self, request, context):
-        """Registers a site's signing key under an operator's invitation; the site is PENDING until the operator approves it.
-        Idempotent for the same key. Errors: PERMISSION_DENIED INVITE_INVALID; ALREADY_EXISTS INVITE_USED, KEY_IN_USE;
-        INVALID_ARGUMENT KEY_MALFORMED.
+        """Registers a site's two keys under an operator's invitation; the site is PENDING until the operator approves it.
+        Idempotent for the same keys. Errors: PERMISSION_DENIED INVITE_INVALID, INVITE_EXPIRED, SIGNATURE_INVALID;
+        ALREADY_EXISTS INVITE_USED, KEY_IN_USE; INVALID_ARGUMENT KEY_MALFORMED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetEnrolment(self, request, context):
-        """The state of a site. Errors: NOT_FOUND SITE_UNKNOWN.
+        """The state of a site, and the certificate of its TLS key once it is ACTIVE. Errors: NOT_FOUND SITE_UNKNOWN.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Renew(self, request, context):
+        """A certificate for another TLS key, asked for under the current one. Idempotent for the same key.
+        Errors: INVALID_ARGUMENT KEY_MALFORMED; PERMISSION_DENIED SIGNATURE_INVALID; ALREADY_EXISTS KEY_IN_USE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RotateSigningKey(self, request, context):
+        """Another signing key, by a statement that the old one and the new one signed. Idempotent for the same statement.
+        Errors: INVALID_ARGUMENT STATEMENT_MALFORMED; PERMISSION_DENIED SIGNATURE_INVALID; ALREADY_EXISTS KEY_IN_USE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -77,6 +103,16 @@ def add_EnrolmentServiceServicer_to_server(servicer, server):
                     servicer.GetEnrolment,
                     request_deserializer=genepool__protocol_dot_v1_dot_contribute__pb2.GetEnrolmentRequest.FromString,
                     response_serializer=genepool__protocol_dot_v1_dot_contribute__pb2.GetEnrolmentResponse.SerializeToString,
+            ),
+            'Renew': grpc.unary_unary_rpc_method_handler(
+                    servicer.Renew,
+                    request_deserializer=genepool__protocol_dot_v1_dot_contribute__pb2.RenewRequest.FromString,
+                    response_serializer=genepool__protocol_dot_v1_dot_contribute__pb2.RenewResponse.SerializeToString,
+            ),
+            'RotateSigningKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateSigningKey,
+                    request_deserializer=genepool__protocol_dot_v1_dot_contribute__pb2.RotateSigningKeyRequest.FromString,
+                    response_serializer=genepool__protocol_dot_v1_dot_contribute__pb2.RotateSigningKeyResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -143,6 +179,60 @@ class EnrolmentService(object):
             metadata,
             _registered_method=True)
 
+    @staticmethod
+    def Renew(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/genepool.v1.EnrolmentService/Renew',
+            genepool__protocol_dot_v1_dot_contribute__pb2.RenewRequest.SerializeToString,
+            genepool__protocol_dot_v1_dot_contribute__pb2.RenewResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateSigningKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/genepool.v1.EnrolmentService/RotateSigningKey',
+            genepool__protocol_dot_v1_dot_contribute__pb2.RotateSigningKeyRequest.SerializeToString,
+            genepool__protocol_dot_v1_dot_contribute__pb2.RotateSigningKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
 
 class ContributeServiceStub(object):
     """Missing associated documentation comment in .proto file."""
@@ -194,7 +284,8 @@ class ContributeServiceServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def BeginNonce(self, request, context):
-        """A single-use nonce bound to the site, and where its chain stands. Errors: PERMISSION_DENIED SITE_*.
+        """A single-use nonce bound to the site, and where its chain stands. Errors: PERMISSION_DENIED SITE_*, CERT_MISMATCH;
+        RESOURCE_EXHAUSTED RATE_EXCEEDED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -202,6 +293,7 @@ class ContributeServiceServicer(object):
 
     def Begin(self, request, context):
         """Checks 3 to 12 of SPEC.md on the statement and manifest, before a byte of weights is taken.
+        Errors: PERMISSION_DENIED CERT_MISMATCH; RESOURCE_EXHAUSTED RATE_EXCEEDED, QUOTA_EXCEEDED, TOO_MANY_UPLOADS.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -230,7 +322,7 @@ class ContributeServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetContribution(self, request, context):
-        """The state and receipt of a contribution. Errors: NOT_FOUND CONTRIBUTION_UNKNOWN.
+        """The state and receipt of a contribution: its own for a contributor, any for an auditor. Errors: NOT_FOUND CONTRIBUTION_UNKNOWN.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -57,7 +57,39 @@ _EnrolmentServiceGetEnrolmentType = typing_extensions.TypeVar(
     ],
 )
 
-class EnrolmentServiceStub(typing.Generic[_EnrolmentServiceEnrolType, _EnrolmentServiceGetEnrolmentType]):
+_EnrolmentServiceRenewType = typing_extensions.TypeVar(
+    '_EnrolmentServiceRenewType',
+    grpc.UnaryUnaryMultiCallable[
+        genepool_protocol.v1.contribute_pb2.RenewRequest,
+        genepool_protocol.v1.contribute_pb2.RenewResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        genepool_protocol.v1.contribute_pb2.RenewRequest,
+        genepool_protocol.v1.contribute_pb2.RenewResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        genepool_protocol.v1.contribute_pb2.RenewRequest,
+        genepool_protocol.v1.contribute_pb2.RenewResponse,
+    ],
+)
+
+_EnrolmentServiceRotateSigningKeyType = typing_extensions.TypeVar(
+    '_EnrolmentServiceRotateSigningKeyType',
+    grpc.UnaryUnaryMultiCallable[
+        genepool_protocol.v1.contribute_pb2.RotateSigningKeyRequest,
+        genepool_protocol.v1.contribute_pb2.RotateSigningKeyResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        genepool_protocol.v1.contribute_pb2.RotateSigningKeyRequest,
+        genepool_protocol.v1.contribute_pb2.RotateSigningKeyResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        genepool_protocol.v1.contribute_pb2.RotateSigningKeyRequest,
+        genepool_protocol.v1.contribute_pb2.RotateSigningKeyResponse,
+    ],
+)
+
+class EnrolmentServiceStub(typing.Generic[_EnrolmentServiceEnrolType, _EnrolmentServiceGetEnrolmentType, _EnrolmentServiceRenewType, _EnrolmentServiceRotateSigningKeyType]):
     @typing.overload
     def __init__(self: EnrolmentServiceStub[
         grpc.UnaryUnaryMultiCallable[
@@ -67,6 +99,14 @@ class EnrolmentServiceStub(typing.Generic[_EnrolmentServiceEnrolType, _Enrolment
         grpc.UnaryUnaryMultiCallable[
             genepool_protocol.v1.contribute_pb2.GetEnrolmentRequest,
             genepool_protocol.v1.contribute_pb2.GetEnrolmentResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            genepool_protocol.v1.contribute_pb2.RenewRequest,
+            genepool_protocol.v1.contribute_pb2.RenewResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            genepool_protocol.v1.contribute_pb2.RotateSigningKeyRequest,
+            genepool_protocol.v1.contribute_pb2.RotateSigningKeyResponse,
         ],
     ], channel: grpc.Channel) -> None: ...
 
@@ -80,16 +120,34 @@ class EnrolmentServiceStub(typing.Generic[_EnrolmentServiceEnrolType, _Enrolment
             genepool_protocol.v1.contribute_pb2.GetEnrolmentRequest,
             genepool_protocol.v1.contribute_pb2.GetEnrolmentResponse,
         ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            genepool_protocol.v1.contribute_pb2.RenewRequest,
+            genepool_protocol.v1.contribute_pb2.RenewResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            genepool_protocol.v1.contribute_pb2.RotateSigningKeyRequest,
+            genepool_protocol.v1.contribute_pb2.RotateSigningKeyResponse,
+        ],
     ], channel: grpc.aio.Channel) -> None: ...
 
     Enrol: _EnrolmentServiceEnrolType
-    """Registers a site's signing key under an operator's invitation; the site is PENDING until the operator approves it.
-    Idempotent for the same key. Errors: PERMISSION_DENIED INVITE_INVALID; ALREADY_EXISTS INVITE_USED, KEY_IN_USE;
-    INVALID_ARGUMENT KEY_MALFORMED.
+    """Registers a site's two keys under an operator's invitation; the site is PENDING until the operator approves it.
+    Idempotent for the same keys. Errors: PERMISSION_DENIED INVITE_INVALID, INVITE_EXPIRED, SIGNATURE_INVALID;
+    ALREADY_EXISTS INVITE_USED, KEY_IN_USE; INVALID_ARGUMENT KEY_MALFORMED.
     """
 
     GetEnrolment: _EnrolmentServiceGetEnrolmentType
-    """The state of a site. Errors: NOT_FOUND SITE_UNKNOWN."""
+    """The state of a site, and the certificate of its TLS key once it is ACTIVE. Errors: NOT_FOUND SITE_UNKNOWN."""
+
+    Renew: _EnrolmentServiceRenewType
+    """A certificate for another TLS key, asked for under the current one. Idempotent for the same key.
+    Errors: INVALID_ARGUMENT KEY_MALFORMED; PERMISSION_DENIED SIGNATURE_INVALID; ALREADY_EXISTS KEY_IN_USE.
+    """
+
+    RotateSigningKey: _EnrolmentServiceRotateSigningKeyType
+    """Another signing key, by a statement that the old one and the new one signed. Idempotent for the same statement.
+    Errors: INVALID_ARGUMENT STATEMENT_MALFORMED; PERMISSION_DENIED SIGNATURE_INVALID; ALREADY_EXISTS KEY_IN_USE.
+    """
 
 EnrolmentServiceAsyncStub: typing_extensions.TypeAlias = EnrolmentServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
@@ -100,6 +158,14 @@ EnrolmentServiceAsyncStub: typing_extensions.TypeAlias = EnrolmentServiceStub[
         genepool_protocol.v1.contribute_pb2.GetEnrolmentRequest,
         genepool_protocol.v1.contribute_pb2.GetEnrolmentResponse,
     ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        genepool_protocol.v1.contribute_pb2.RenewRequest,
+        genepool_protocol.v1.contribute_pb2.RenewResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        genepool_protocol.v1.contribute_pb2.RotateSigningKeyRequest,
+        genepool_protocol.v1.contribute_pb2.RotateSigningKeyResponse,
+    ],
 ]
 
 class EnrolmentServiceServicer(metaclass=abc.ABCMeta):
@@ -109,9 +175,9 @@ class EnrolmentServiceServicer(metaclass=abc.ABCMeta):
         request: genepool_protocol.v1.contribute_pb2.EnrolRequest,
         context: _ServicerContext,
     ) -> typing.Union[genepool_protocol.v1.contribute_pb2.EnrolResponse, collections.abc.Awaitable[genepool_protocol.v1.contribute_pb2.EnrolResponse]]:
-        """Registers a site's signing key under an operator's invitation; the site is PENDING until the operator approves it.
-        Idempotent for the same key. Errors: PERMISSION_DENIED INVITE_INVALID; ALREADY_EXISTS INVITE_USED, KEY_IN_USE;
-        INVALID_ARGUMENT KEY_MALFORMED.
+        """Registers a site's two keys under an operator's invitation; the site is PENDING until the operator approves it.
+        Idempotent for the same keys. Errors: PERMISSION_DENIED INVITE_INVALID, INVITE_EXPIRED, SIGNATURE_INVALID;
+        ALREADY_EXISTS INVITE_USED, KEY_IN_USE; INVALID_ARGUMENT KEY_MALFORMED.
         """
 
     @abc.abstractmethod
@@ -120,7 +186,27 @@ class EnrolmentServiceServicer(metaclass=abc.ABCMeta):
         request: genepool_protocol.v1.contribute_pb2.GetEnrolmentRequest,
         context: _ServicerContext,
     ) -> typing.Union[genepool_protocol.v1.contribute_pb2.GetEnrolmentResponse, collections.abc.Awaitable[genepool_protocol.v1.contribute_pb2.GetEnrolmentResponse]]:
-        """The state of a site. Errors: NOT_FOUND SITE_UNKNOWN."""
+        """The state of a site, and the certificate of its TLS key once it is ACTIVE. Errors: NOT_FOUND SITE_UNKNOWN."""
+
+    @abc.abstractmethod
+    def Renew(
+        self,
+        request: genepool_protocol.v1.contribute_pb2.RenewRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[genepool_protocol.v1.contribute_pb2.RenewResponse, collections.abc.Awaitable[genepool_protocol.v1.contribute_pb2.RenewResponse]]:
+        """A certificate for another TLS key, asked for under the current one. Idempotent for the same key.
+        Errors: INVALID_ARGUMENT KEY_MALFORMED; PERMISSION_DENIED SIGNATURE_INVALID; ALREADY_EXISTS KEY_IN_USE.
+        """
+
+    @abc.abstractmethod
+    def RotateSigningKey(
+        self,
+        request: genepool_protocol.v1.contribute_pb2.RotateSigningKeyRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[genepool_protocol.v1.contribute_pb2.RotateSigningKeyResponse, collections.abc.Awaitable[genepool_protocol.v1.contribute_pb2.RotateSigningKeyResponse]]:
+        """Another signing key, by a statement that the old one and the new one signed. Idempotent for the same statement.
+        Errors: INVALID_ARGUMENT STATEMENT_MALFORMED; PERMISSION_DENIED SIGNATURE_INVALID; ALREADY_EXISTS KEY_IN_USE.
+        """
 
 def add_EnrolmentServiceServicer_to_server(servicer: EnrolmentServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...
 
@@ -302,10 +388,14 @@ class ContributeServiceStub(typing.Generic[_ContributeServiceBeginNonceType, _Co
     ], channel: grpc.aio.Channel) -> None: ...
 
     BeginNonce: _ContributeServiceBeginNonceType
-    """A single-use nonce bound to the site, and where its chain stands. Errors: PERMISSION_DENIED SITE_*."""
+    """A single-use nonce bound to the site, and where its chain stands. Errors: PERMISSION_DENIED SITE_*, CERT_MISMATCH;
+    RESOURCE_EXHAUSTED RATE_EXCEEDED.
+    """
 
     Begin: _ContributeServiceBeginType
-    """Checks 3 to 12 of SPEC.md on the statement and manifest, before a byte of weights is taken."""
+    """Checks 3 to 12 of SPEC.md on the statement and manifest, before a byte of weights is taken.
+    Errors: PERMISSION_DENIED CERT_MISMATCH; RESOURCE_EXHAUSTED RATE_EXCEEDED, QUOTA_EXCEEDED, TOO_MANY_UPLOADS.
+    """
 
     Write: _ContributeServiceWriteType
     """Chunks of learngene.safetensors. A stream that ends without finish_write keeps what was durable and commits nothing.
@@ -319,7 +409,7 @@ class ContributeServiceStub(typing.Generic[_ContributeServiceBeginNonceType, _Co
     """Checks 14 to 17 on the bytes, then the log entry. Idempotent: the same upload gives the same receipt."""
 
     GetContribution: _ContributeServiceGetContributionType
-    """The state and receipt of a contribution. Errors: NOT_FOUND CONTRIBUTION_UNKNOWN."""
+    """The state and receipt of a contribution: its own for a contributor, any for an auditor. Errors: NOT_FOUND CONTRIBUTION_UNKNOWN."""
 
     Withdraw: _ContributeServiceWithdrawType
     """Ends a contribution by a withdrawal that its site signed: out of every selection at once, then erased. Idempotent.
@@ -365,7 +455,9 @@ class ContributeServiceServicer(metaclass=abc.ABCMeta):
         request: genepool_protocol.v1.contribute_pb2.BeginNonceRequest,
         context: _ServicerContext,
     ) -> typing.Union[genepool_protocol.v1.contribute_pb2.BeginNonceResponse, collections.abc.Awaitable[genepool_protocol.v1.contribute_pb2.BeginNonceResponse]]:
-        """A single-use nonce bound to the site, and where its chain stands. Errors: PERMISSION_DENIED SITE_*."""
+        """A single-use nonce bound to the site, and where its chain stands. Errors: PERMISSION_DENIED SITE_*, CERT_MISMATCH;
+        RESOURCE_EXHAUSTED RATE_EXCEEDED.
+        """
 
     @abc.abstractmethod
     def Begin(
@@ -373,7 +465,9 @@ class ContributeServiceServicer(metaclass=abc.ABCMeta):
         request: genepool_protocol.v1.contribute_pb2.BeginRequest,
         context: _ServicerContext,
     ) -> typing.Union[genepool_protocol.v1.contribute_pb2.BeginResponse, collections.abc.Awaitable[genepool_protocol.v1.contribute_pb2.BeginResponse]]:
-        """Checks 3 to 12 of SPEC.md on the statement and manifest, before a byte of weights is taken."""
+        """Checks 3 to 12 of SPEC.md on the statement and manifest, before a byte of weights is taken.
+        Errors: PERMISSION_DENIED CERT_MISMATCH; RESOURCE_EXHAUSTED RATE_EXCEEDED, QUOTA_EXCEEDED, TOO_MANY_UPLOADS.
+        """
 
     @abc.abstractmethod
     def Write(
@@ -407,7 +501,7 @@ class ContributeServiceServicer(metaclass=abc.ABCMeta):
         request: genepool_protocol.v1.contribute_pb2.GetContributionRequest,
         context: _ServicerContext,
     ) -> typing.Union[genepool_protocol.v1.contribute_pb2.GetContributionResponse, collections.abc.Awaitable[genepool_protocol.v1.contribute_pb2.GetContributionResponse]]:
-        """The state and receipt of a contribution. Errors: NOT_FOUND CONTRIBUTION_UNKNOWN."""
+        """The state and receipt of a contribution: its own for a contributor, any for an auditor. Errors: NOT_FOUND CONTRIBUTION_UNKNOWN."""
 
     @abc.abstractmethod
     def Withdraw(

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from genepool_protocol.v1 import contribute_pb2 as genepool__protocol_dot_v1_dot_contribute__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#genepool_protocol/v1/operator.proto\x12\x0bgenepool.v1\x1a%genepool_protocol/v1/contribute.proto\"\x1d\n\rInviteRequest\x12\x0c\n\x04site\x18\x01 \x01(\t\"3\n\x0eInviteResponse\x12\x11\n\tinvite_id\x18\x01 \x01(\t\x12\x0e\n\x06secret\x18\x02 \x01(\t\"[\n\x04Site\x12\x0c\n\x04name\x18\x01 \x01(\t\x12%\n\x05state\x18\x02 \x01(\x0e\x32\x16.genepool.v1.SiteState\x12\r\n\x05keyid\x18\x03 \x01(\t\x12\x0f\n\x07key_pem\x18\x04 \x01(\t\"\x12\n\x10ListSitesRequest\"4\n\x11ListSitesResponse\x12\x1f\n\x04site\x18\x01 \x01(\x0b\x32\x11.genepool.v1.Site\"H\n\x11\x43hangeSiteRequest\x12\x0c\n\x04site\x18\x01 \x01(\t\x12%\n\x05state\x18\x02 \x01(\x0e\x32\x16.genepool.v1.SiteState\"5\n\x12\x43hangeSiteResponse\x12\x1f\n\x04site\x18\x01 \x01(\x0b\x32\x11.genepool.v1.Site\"\xab\x02\n\x0c\x43ontribution\x12\x17\n\x0f\x63ontribution_id\x18\x01 \x01(\t\x12\x0c\n\x04site\x18\x02 \x01(\t\x12-\n\x05state\x18\x03 \x01(\x0e\x32\x1e.genepool.v1.ContributionState\x12\x0f\n\x07license\x18\x04 \x01(\t\x12\x18\n\x10\x62lueprint_sha256\x18\x05 \x01(\t\x12\x0e\n\x06sha256\x18\x06 \x01(\t\x12\x12\n\nsize_bytes\x18\x07 \x01(\x04\x12\x0e\n\x06images\x18\x08 \x01(\x04\x12\x11\n\tlog_index\x18\t \x01(\x04\x12\x0c\n\x04path\x18\n \x01(\t\x12\x10\n\x08manifest\x18\x0b \x01(\x0c\x12\x0f\n\x07receipt\x18\x0c \x01(\x0c\x12\x14\n\x0csite_key_pem\x18\r \x01(\t\x12\x0c\n\x04note\x18\x0e \x01(\t\"\x1a\n\x18ListContributionsRequest\"L\n\x19ListContributionsResponse\x12/\n\x0c\x63ontribution\x18\x01 \x01(\x0b\x32\x19.genepool.v1.Contribution\"q\n\x19\x44\x65\x63ideContributionRequest\x12\x17\n\x0f\x63ontribution_id\x18\x01 \x01(\t\x12-\n\x05state\x18\x02 \x01(\x0e\x32\x1e.genepool.v1.ContributionState\x12\x0c\n\x04note\x18\x03 \x01(\t\"M\n\x1a\x44\x65\x63ideContributionResponse\x12/\n\x0c\x63ontribution\x18\x01 \x01(\x0b\x32\x19.genepool.v1.Contribution\"F\n\x1bWithdrawContributionRequest\x12\x17\n\x0f\x63ontribution_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"m\n\x1cWithdrawContributionResponse\x12\x0f\n\x07receipt\x18\x01 \x01(\x0c\x12\x0e\n\x06\x65rased\x18\x02 \x01(\x08\x12,\n\x0b\x64\x65scendants\x18\x03 \x03(\x0b\x32\x17.genepool.v1.Descendant\"\x1d\n\x0bSealRequest\x12\x0e\n\x06\x66older\x18\x01 \x01(\t\"-\n\x0cSealResponse\x12\x0e\n\x06sealed\x18\x01 \x01(\x04\x12\r\n\x05total\x18\x02 \x01(\x04\"1\n\x16ListDescendantsRequest\x12\x17\n\x0f\x63ontribution_id\x18\x01 \x01(\t\"F\n\x17ListDescendantsResponse\x12+\n\ndescendant\x18\x01 \x01(\x0b\x32\x17.genepool.v1.Descendant2\xc8\x05\n\x0fOperatorService\x12\x41\n\x06Invite\x12\x1a.genepool.v1.InviteRequest\x1a\x1b.genepool.v1.InviteResponse\x12L\n\tListSites\x12\x1d.genepool.v1.ListSitesRequest\x1a\x1e.genepool.v1.ListSitesResponse0\x01\x12M\n\nChangeSite\x12\x1e.genepool.v1.ChangeSiteRequest\x1a\x1f.genepool.v1.ChangeSiteResponse\x12\x64\n\x11ListContributions\x12%.genepool.v1.ListContributionsRequest\x1a&.genepool.v1.ListContributionsResponse0\x01\x12\x65\n\x12\x44\x65\x63ideContribution\x12&.genepool.v1.DecideContributionRequest\x1a\'.genepool.v1.DecideContributionResponse\x12k\n\x14WithdrawContribution\x12(.genepool.v1.WithdrawContributionRequest\x1a).genepool.v1.WithdrawContributionResponse\x12;\n\x04Seal\x12\x18.genepool.v1.SealRequest\x1a\x19.genepool.v1.SealResponse\x12^\n\x0fListDescendants\x12#.genepool.v1.ListDescendantsRequest\x1a$.genepool.v1.ListDescendantsResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#genepool_protocol/v1/operator.proto\x12\x0bgenepool.v1\x1a%genepool_protocol/v1/contribute.proto\"Q\n\rInviteRequest\x12\x0c\n\x04site\x18\x01 \x01(\t\x12\x14\n\x0clife_seconds\x18\x02 \x01(\x04\x12\r\n\x05roles\x18\x03 \x03(\t\x12\r\n\x05\x61gain\x18\x04 \x01(\x08\"D\n\x0eInviteResponse\x12\x11\n\tinvite_id\x18\x01 \x01(\t\x12\x0e\n\x06secret\x18\x02 \x01(\t\x12\x0f\n\x07\x65xpires\x18\x03 \x01(\t\"\x96\x01\n\x04Site\x12\x0c\n\x04name\x18\x01 \x01(\t\x12%\n\x05state\x18\x02 \x01(\x0e\x32\x16.genepool.v1.SiteState\x12\r\n\x05keyid\x18\x03 \x01(\t\x12\x0f\n\x07key_pem\x18\x04 \x01(\t\x12\x11\n\ttls_keyid\x18\x05 \x01(\t\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x06 \x01(\t\x12\r\n\x05roles\x18\x07 \x03(\t\"\x12\n\x10ListSitesRequest\"4\n\x11ListSitesResponse\x12\x1f\n\x04site\x18\x01 \x01(\x0b\x32\x11.genepool.v1.Site\"]\n\x11\x43hangeSiteRequest\x12\x0c\n\x04site\x18\x01 \x01(\t\x12%\n\x05state\x18\x02 \x01(\x0e\x32\x16.genepool.v1.SiteState\x12\x13\n\x0b\x66ingerprint\x18\x03 \x01(\t\"5\n\x12\x43hangeSiteResponse\x12\x1f\n\x04site\x18\x01 \x01(\x0b\x32\x11.genepool.v1.Site\"\xab\x02\n\x0c\x43ontribution\x12\x17\n\x0f\x63ontribution_id\x18\x01 \x01(\t\x12\x0c\n\x04site\x18\x02 \x01(\t\x12-\n\x05state\x18\x03 \x01(\x0e\x32\x1e.genepool.v1.ContributionState\x12\x0f\n\x07license\x18\x04 \x01(\t\x12\x18\n\x10\x62lueprint_sha256\x18\x05 \x01(\t\x12\x0e\n\x06sha256\x18\x06 \x01(\t\x12\x12\n\nsize_bytes\x18\x07 \x01(\x04\x12\x0e\n\x06images\x18\x08 \x01(\x04\x12\x11\n\tlog_index\x18\t \x01(\x04\x12\x0c\n\x04path\x18\n \x01(\t\x12\x10\n\x08manifest\x18\x0b \x01(\x0c\x12\x0f\n\x07receipt\x18\x0c \x01(\x0c\x12\x14\n\x0csite_key_pem\x18\r \x01(\t\x12\x0c\n\x04note\x18\x0e \x01(\t\"\x1a\n\x18ListContributionsRequest\"L\n\x19ListContributionsResponse\x12/\n\x0c\x63ontribution\x18\x01 \x01(\x0b\x32\x19.genepool.v1.Contribution\"q\n\x19\x44\x65\x63ideContributionRequest\x12\x17\n\x0f\x63ontribution_id\x18\x01 \x01(\t\x12-\n\x05state\x18\x02 \x01(\x0e\x32\x1e.genepool.v1.ContributionState\x12\x0c\n\x04note\x18\x03 \x01(\t\"M\n\x1a\x44\x65\x63ideContributionResponse\x12/\n\x0c\x63ontribution\x18\x01 \x01(\x0b\x32\x19.genepool.v1.Contribution\"F\n\x1bWithdrawContributionRequest\x12\x17\n\x0f\x63ontribution_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"m\n\x1cWithdrawContributionResponse\x12\x0f\n\x07receipt\x18\x01 \x01(\x0c\x12\x0e\n\x06\x65rased\x18\x02 \x01(\x08\x12,\n\x0b\x64\x65scendants\x18\x03 \x03(\x0b\x32\x17.genepool.v1.Descendant\"\x1d\n\x0bSealRequest\x12\x0e\n\x06\x66older\x18\x01 \x01(\t\"-\n\x0cSealResponse\x12\x0e\n\x06sealed\x18\x01 \x01(\x04\x12\r\n\x05total\x18\x02 \x01(\x04\"1\n\x16ListDescendantsRequest\x12\x17\n\x0f\x63ontribution_id\x18\x01 \x01(\t\"F\n\x17ListDescendantsResponse\x12+\n\ndescendant\x18\x01 \x01(\x0b\x32\x17.genepool.v1.Descendant2\xc8\x05\n\x0fOperatorService\x12\x41\n\x06Invite\x12\x1a.genepool.v1.InviteRequest\x1a\x1b.genepool.v1.InviteResponse\x12L\n\tListSites\x12\x1d.genepool.v1.ListSitesRequest\x1a\x1e.genepool.v1.ListSitesResponse0\x01\x12M\n\nChangeSite\x12\x1e.genepool.v1.ChangeSiteRequest\x1a\x1f.genepool.v1.ChangeSiteResponse\x12\x64\n\x11ListContributions\x12%.genepool.v1.ListContributionsRequest\x1a&.genepool.v1.ListContributionsResponse0\x01\x12\x65\n\x12\x44\x65\x63ideContribution\x12&.genepool.v1.DecideContributionRequest\x1a\'.genepool.v1.DecideContributionResponse\x12k\n\x14WithdrawContribution\x12(.genepool.v1.WithdrawContributionRequest\x1a).genepool.v1.WithdrawContributionResponse\x12;\n\x04Seal\x12\x18.genepool.v1.SealRequest\x1a\x19.genepool.v1.SealResponse\x12^\n\x0fListDescendants\x12#.genepool.v1.ListDescendantsRequest\x1a$.genepool.v1.ListDescendantsResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,41 +33,41 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'genepool_protocol.v1.operat
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_INVITEREQUEST']._serialized_start=91
-  _globals['_INVITEREQUEST']._serialized_end=120
-  _globals['_INVITERESPONSE']._serialized_start=122
-  _globals['_INVITERESPONSE']._serialized_end=173
-  _globals['_SITE']._serialized_start=175
-  _globals['_SITE']._serialized_end=266
-  _globals['_LISTSITESREQUEST']._serialized_start=268
-  _globals['_LISTSITESREQUEST']._serialized_end=286
-  _globals['_LISTSITESRESPONSE']._serialized_start=288
-  _globals['_LISTSITESRESPONSE']._serialized_end=340
-  _globals['_CHANGESITEREQUEST']._serialized_start=342
-  _globals['_CHANGESITEREQUEST']._serialized_end=414
-  _globals['_CHANGESITERESPONSE']._serialized_start=416
-  _globals['_CHANGESITERESPONSE']._serialized_end=469
-  _globals['_CONTRIBUTION']._serialized_start=472
-  _globals['_CONTRIBUTION']._serialized_end=771
-  _globals['_LISTCONTRIBUTIONSREQUEST']._serialized_start=773
-  _globals['_LISTCONTRIBUTIONSREQUEST']._serialized_end=799
-  _globals['_LISTCONTRIBUTIONSRESPONSE']._serialized_start=801
-  _globals['_LISTCONTRIBUTIONSRESPONSE']._serialized_end=877
-  _globals['_DECIDECONTRIBUTIONREQUEST']._serialized_start=879
-  _globals['_DECIDECONTRIBUTIONREQUEST']._serialized_end=992
-  _globals['_DECIDECONTRIBUTIONRESPONSE']._serialized_start=994
-  _globals['_DECIDECONTRIBUTIONRESPONSE']._serialized_end=1071
-  _globals['_WITHDRAWCONTRIBUTIONREQUEST']._serialized_start=1073
-  _globals['_WITHDRAWCONTRIBUTIONREQUEST']._serialized_end=1143
-  _globals['_WITHDRAWCONTRIBUTIONRESPONSE']._serialized_start=1145
-  _globals['_WITHDRAWCONTRIBUTIONRESPONSE']._serialized_end=1254
-  _globals['_SEALREQUEST']._serialized_start=1256
-  _globals['_SEALREQUEST']._serialized_end=1285
-  _globals['_SEALRESPONSE']._serialized_start=1287
-  _globals['_SEALRESPONSE']._serialized_end=1332
-  _globals['_LISTDESCENDANTSREQUEST']._serialized_start=1334
-  _globals['_LISTDESCENDANTSREQUEST']._serialized_end=1383
-  _globals['_LISTDESCENDANTSRESPONSE']._serialized_start=1385
-  _globals['_LISTDESCENDANTSRESPONSE']._serialized_end=1455
-  _globals['_OPERATORSERVICE']._serialized_start=1458
-  _globals['_OPERATORSERVICE']._serialized_end=2170
+  _globals['_INVITEREQUEST']._serialized_end=172
+  _globals['_INVITERESPONSE']._serialized_start=174
+  _globals['_INVITERESPONSE']._serialized_end=242
+  _globals['_SITE']._serialized_start=245
+  _globals['_SITE']._serialized_end=395
+  _globals['_LISTSITESREQUEST']._serialized_start=397
+  _globals['_LISTSITESREQUEST']._serialized_end=415
+  _globals['_LISTSITESRESPONSE']._serialized_start=417
+  _globals['_LISTSITESRESPONSE']._serialized_end=469
+  _globals['_CHANGESITEREQUEST']._serialized_start=471
+  _globals['_CHANGESITEREQUEST']._serialized_end=564
+  _globals['_CHANGESITERESPONSE']._serialized_start=566
+  _globals['_CHANGESITERESPONSE']._serialized_end=619
+  _globals['_CONTRIBUTION']._serialized_start=622
+  _globals['_CONTRIBUTION']._serialized_end=921
+  _globals['_LISTCONTRIBUTIONSREQUEST']._serialized_start=923
+  _globals['_LISTCONTRIBUTIONSREQUEST']._serialized_end=949
+  _globals['_LISTCONTRIBUTIONSRESPONSE']._serialized_start=951
+  _globals['_LISTCONTRIBUTIONSRESPONSE']._serialized_end=1027
+  _globals['_DECIDECONTRIBUTIONREQUEST']._serialized_start=1029
+  _globals['_DECIDECONTRIBUTIONREQUEST']._serialized_end=1142
+  _globals['_DECIDECONTRIBUTIONRESPONSE']._serialized_start=1144
+  _globals['_DECIDECONTRIBUTIONRESPONSE']._serialized_end=1221
+  _globals['_WITHDRAWCONTRIBUTIONREQUEST']._serialized_start=1223
+  _globals['_WITHDRAWCONTRIBUTIONREQUEST']._serialized_end=1293
+  _globals['_WITHDRAWCONTRIBUTIONRESPONSE']._serialized_start=1295
+  _globals['_WITHDRAWCONTRIBUTIONRESPONSE']._serialized_end=1404
+  _globals['_SEALREQUEST']._serialized_start=1406
+  _globals['_SEALREQUEST']._serialized_end=1435
+  _globals['_SEALRESPONSE']._serialized_start=1437
+  _globals['_SEALRESPONSE']._serialized_end=1482
+  _globals['_LISTDESCENDANTSREQUEST']._serialized_start=1484
+  _globals['_LISTDESCENDANTSREQUEST']._serialized_end=1533
+  _globals['_LISTDESCENDANTSRESPONSE']._serialized_start=1535
+  _globals['_LISTDESCENDANTSRESPONSE']._serialized_end=1605
+  _globals['_OPERATORSERVICE']._serialized_start=1608
+  _globals['_OPERATORSERVICE']._serialized_end=2320
 # @@protoc_insertion_point(module_scope)

@@ -24,13 +24,27 @@ class InviteRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     SITE_FIELD_NUMBER: builtins.int
+    LIFE_SECONDS_FIELD_NUMBER: builtins.int
+    ROLES_FIELD_NUMBER: builtins.int
+    AGAIN_FIELD_NUMBER: builtins.int
     site: builtins.str
+    life_seconds: builtins.int
+    """0: three days"""
+    again: builtins.bool
+    """also for a site that has enrolled: its keys end now"""
+    @property
+    def roles(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """empty: contributor and consumer"""
+
     def __init__(
         self,
         *,
         site: builtins.str = ...,
+        life_seconds: builtins.int = ...,
+        roles: collections.abc.Iterable[builtins.str] | None = ...,
+        again: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["site", b"site"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["again", b"again", "life_seconds", b"life_seconds", "roles", b"roles", "site", b"site"]) -> None: ...
 
 Global___InviteRequest: typing_extensions.TypeAlias = InviteRequest
 
@@ -40,16 +54,20 @@ class InviteResponse(google.protobuf.message.Message):
 
     INVITE_ID_FIELD_NUMBER: builtins.int
     SECRET_FIELD_NUMBER: builtins.int
+    EXPIRES_FIELD_NUMBER: builtins.int
     invite_id: builtins.str
     secret: builtins.str
     """base64url"""
+    expires: builtins.str
+    """RFC 3339"""
     def __init__(
         self,
         *,
         invite_id: builtins.str = ...,
         secret: builtins.str = ...,
+        expires: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["invite_id", b"invite_id", "secret", b"secret"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["expires", b"expires", "invite_id", b"invite_id", "secret", b"secret"]) -> None: ...
 
 Global___InviteResponse: typing_extensions.TypeAlias = InviteResponse
 
@@ -61,12 +79,21 @@ class Site(google.protobuf.message.Message):
     STATE_FIELD_NUMBER: builtins.int
     KEYID_FIELD_NUMBER: builtins.int
     KEY_PEM_FIELD_NUMBER: builtins.int
+    TLS_KEYID_FIELD_NUMBER: builtins.int
+    CERTIFICATE_PEM_FIELD_NUMBER: builtins.int
+    ROLES_FIELD_NUMBER: builtins.int
     name: builtins.str
     state: genepool_protocol.v1.contribute_pb2.SiteState.ValueType
     keyid: builtins.str
     """empty until it enrols"""
     key_pem: builtins.str
     """empty until it enrols"""
+    tls_keyid: builtins.str
+    """empty until it enrols"""
+    certificate_pem: builtins.str
+    """empty until it was issued"""
+    @property
+    def roles(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
     def __init__(
         self,
         *,
@@ -74,8 +101,11 @@ class Site(google.protobuf.message.Message):
         state: genepool_protocol.v1.contribute_pb2.SiteState.ValueType = ...,
         keyid: builtins.str = ...,
         key_pem: builtins.str = ...,
+        tls_keyid: builtins.str = ...,
+        certificate_pem: builtins.str = ...,
+        roles: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["key_pem", b"key_pem", "keyid", b"keyid", "name", b"name", "state", b"state"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["certificate_pem", b"certificate_pem", "key_pem", b"key_pem", "keyid", b"keyid", "name", b"name", "roles", b"roles", "state", b"state", "tls_keyid", b"tls_keyid"]) -> None: ...
 
 Global___Site: typing_extensions.TypeAlias = Site
 
@@ -112,16 +142,20 @@ class ChangeSiteRequest(google.protobuf.message.Message):
 
     SITE_FIELD_NUMBER: builtins.int
     STATE_FIELD_NUMBER: builtins.int
+    FINGERPRINT_FIELD_NUMBER: builtins.int
     site: builtins.str
     state: genepool_protocol.v1.contribute_pb2.SiteState.ValueType
     """ACTIVE, SUSPENDED or REVOKED"""
+    fingerprint: builtins.str
+    """for ACTIVE: what the site read to the operator; empty: it was compared elsewhere"""
     def __init__(
         self,
         *,
         site: builtins.str = ...,
         state: genepool_protocol.v1.contribute_pb2.SiteState.ValueType = ...,
+        fingerprint: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["site", b"site", "state", b"state"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["fingerprint", b"fingerprint", "site", b"site", "state", b"state"]) -> None: ...
 
 Global___ChangeSiteRequest: typing_extensions.TypeAlias = ChangeSiteRequest
 

@@ -94,7 +94,7 @@ class OperatorServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ChangeSite(self, request, context):
-        """Approves, suspends or revokes. Errors: NOT_FOUND SITE_UNKNOWN; FAILED_PRECONDITION STATE_TRANSITION.
+        """Approves, suspends or revokes. Errors: NOT_FOUND SITE_UNKNOWN; PERMISSION_DENIED FINGERPRINT_MISMATCH; FAILED_PRECONDITION STATE_TRANSITION.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -233,7 +233,7 @@ class OperatorServiceStub(typing.Generic[_OperatorServiceInviteType, _OperatorSe
     """Every site, by name. Errors: none of its own."""
 
     ChangeSite: _OperatorServiceChangeSiteType
-    """Approves, suspends or revokes. Errors: NOT_FOUND SITE_UNKNOWN; FAILED_PRECONDITION STATE_TRANSITION."""
+    """Approves, suspends or revokes. Errors: NOT_FOUND SITE_UNKNOWN; PERMISSION_DENIED FINGERPRINT_MISMATCH; FAILED_PRECONDITION STATE_TRANSITION."""
 
     ListContributions: _OperatorServiceListContributionsType
     """Every contribution, in the order of the log. Errors: none of its own."""
@@ -308,7 +308,7 @@ class OperatorServiceServicer(metaclass=abc.ABCMeta):
         request: genepool_protocol.v1.operator_pb2.ChangeSiteRequest,
         context: _ServicerContext,
     ) -> typing.Union[genepool_protocol.v1.operator_pb2.ChangeSiteResponse, collections.abc.Awaitable[genepool_protocol.v1.operator_pb2.ChangeSiteResponse]]:
-        """Approves, suspends or revokes. Errors: NOT_FOUND SITE_UNKNOWN; FAILED_PRECONDITION STATE_TRANSITION."""
+        """Approves, suspends or revokes. Errors: NOT_FOUND SITE_UNKNOWN; PERMISSION_DENIED FINGERPRINT_MISMATCH; FAILED_PRECONDITION STATE_TRANSITION."""
 
     @abc.abstractmethod
     def ListContributions(

@@ -49,6 +49,7 @@ class GetCapabilitiesResponse(google.protobuf.message.Message):
     MAX_CHUNK_BYTES_FIELD_NUMBER: builtins.int
     MAX_SUPPORT_IMAGES_FIELD_NUMBER: builtins.int
     ACTIVE_CONTRIBUTIONS_FIELD_NUMBER: builtins.int
+    CERTIFIED_PORT_FIELD_NUMBER: builtins.int
     low_api_version: builtins.str
     high_api_version: builtins.str
     software_version: builtins.str
@@ -62,6 +63,8 @@ class GetCapabilitiesResponse(google.protobuf.message.Message):
     max_chunk_bytes: builtins.int
     max_support_images: builtins.int
     active_contributions: builtins.int
+    certified_port: builtins.int
+    """of the same host: where clients show a certificate"""
     @property
     def blueprints(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___BlueprintInfo]: ...
     def __init__(
@@ -78,8 +81,9 @@ class GetCapabilitiesResponse(google.protobuf.message.Message):
         max_chunk_bytes: builtins.int = ...,
         max_support_images: builtins.int = ...,
         active_contributions: builtins.int = ...,
+        certified_port: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["active_contributions", b"active_contributions", "blueprints", b"blueprints", "high_api_version", b"high_api_version", "log_vkey", b"log_vkey", "low_api_version", b"low_api_version", "max_chunk_bytes", b"max_chunk_bytes", "max_learngene_bytes", b"max_learngene_bytes", "max_support_images", b"max_support_images", "origin", b"origin", "release_key_pem", b"release_key_pem", "software_version", b"software_version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["active_contributions", b"active_contributions", "blueprints", b"blueprints", "certified_port", b"certified_port", "high_api_version", b"high_api_version", "log_vkey", b"log_vkey", "low_api_version", b"low_api_version", "max_chunk_bytes", b"max_chunk_bytes", "max_learngene_bytes", b"max_learngene_bytes", "max_support_images", b"max_support_images", "origin", b"origin", "release_key_pem", b"release_key_pem", "software_version", b"software_version"]) -> None: ...
 
 Global___GetCapabilitiesResponse: typing_extensions.TypeAlias = GetCapabilitiesResponse
 

@@ -15,6 +15,11 @@ def moment(text: str) -> datetime:
     return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
 
 
+def stamp(time: datetime) -> str:
+    """The `Timestamp` of a time, to the second."""
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def _existing(text: str) -> str:
     moment(text)
     return text

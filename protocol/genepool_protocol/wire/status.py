@@ -1,4 +1,4 @@
-"""Errors on the wire: google.rpc.Status with one ErrorInfo, in both directions.
+"""Errors on the wire: google.rpc.Status with one ErrorInfo, and RetryInfo where waiting helps, in both directions.
 
 A refusal carries `reason`, the sentence and the fix; the receiving side rebuilds the same class from the table.
 """
@@ -6,13 +6,16 @@ A refusal carries `reason`, the sentence and the fix; the receiving side rebuild
 from typing import Any, Final
 
 import grpc
-from google.protobuf import any_pb2
-from google.protobuf.message import DecodeError
+from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from genepool_protocol.wire.errors import REASONS, GenepoolError, InvalidInput, Unavailable, error
 from genepool_protocol.wire.versions import ERROR_DOMAIN
+
+_RETRY: Final = "retry_seconds"
+"""Member of an error's metadata that travels as google.rpc.RetryInfo."""
 
 _MAX_TEXT: Final = 500
 """Characters of a sentence: it travels twice in the trailers, which gRPC limits to 8 KiB."""
@@ -21,12 +24,26 @@ _MAX_TEXT: Final = 500
 def to_status(exc: GenepoolError) -> Any:
     """A `grpc.Status` for `context.abort_with_status`."""
     row = REASONS.get(exc.reason, REASONS["INTERNAL"])
-    metadata = {name: _sendable(text) for name, text in {"fix": exc.fix, **exc.metadata}.items()}
+    facts = {"fix": exc.fix, **exc.metadata}
+    metadata = {name: _sendable(text) for name, text in facts.items() if name != _RETRY}
     info = error_details_pb2.ErrorInfo(reason=exc.reason, domain=ERROR_DOMAIN, metadata=metadata)
-    detail = any_pb2.Any()
-    detail.Pack(info)
     code = grpc.StatusCode[row.code].value[0]
-    return rpc_status.to_status(status_pb2.Status(code=code, message=_sendable(exc.message), details=[detail]))
+    details = [_packed(info), *_retry(exc)]
+    return rpc_status.to_status(status_pb2.Status(code=code, message=_sendable(exc.message), details=details))
+
+
+def _retry(exc: GenepoolError) -> list[any_pb2.Any]:
+    """The hint of an error that says when to come back, in its metadata."""
+    seconds = exc.metadata.get(_RETRY)
+    if seconds is None:
+        return []
+    return [_packed(error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(seconds=int(seconds))))]
+
+
+def _packed(message: Message) -> any_pb2.Any:
+    detail = any_pb2.Any()
+    detail.Pack(message)
+    return detail
 
 
 def _sendable(text: str) -> str:
@@ -40,11 +57,12 @@ def from_rpc_error(exc: grpc.RpcError, address: str) -> GenepoolError:  # noqa: 
         exc: what the stub raised.
         address: whom we called, for the sentence.
     """
-    for detail in _rich_details(exc):
+    details = _rich_details(exc)
+    for detail in details:
         info = error_details_pb2.ErrorInfo()
         if detail.Unpack(info) and info.domain == ERROR_DOMAIN:
             found = error(info.reason, _details(exc), info.metadata.pop("fix", ""))
-            found.metadata = dict(info.metadata)
+            found.metadata = {**info.metadata, **_retry_hint(details)}
             return found
     code, text = _code(exc), _details(exc)
     if code is grpc.StatusCode.UNAVAILABLE and ("certificate" in text.lower() or "handshake" in text.lower()):
@@ -65,6 +83,17 @@ def from_rpc_error(exc: grpc.RpcError, address: str) -> GenepoolError:  # noqa: 
         return Unavailable("BUSY", f"the pool at {address} is at its limit", "try again in a minute")
     name = code.name if code else "no status"
     return GenepoolError("INTERNAL", f"the pool at {address} failed ({name})", "see the server's log")
+
+
+def _retry_hint(details: list[any_pb2.Any]) -> dict[str, str]:
+    hint = error_details_pb2.RetryInfo()
+    return {_RETRY: str(hint.retry_delay.seconds)} if any(detail.Unpack(hint) for detail in details) else {}
+
+
+def retry_seconds(error: GenepoolError) -> int | None:
+    """After how many seconds the other side says that the same call may succeed."""
+    text = error.metadata.get(_RETRY)
+    return int(text) if text is not None else None
 
 
 def _rich_details(exc: grpc.RpcError) -> list[any_pb2.Any]:

@@ -18,5 +18,11 @@ DECISION_PREDICATE: Final = "https://slsa.dev/verification_summary/v1"
 WITHDRAWAL_PREDICATE: Final = "https://genepool/withdrawal/v1"
 ERASURE_PREDICATE: Final = "https://genepool/erasure/v1"
 
-ENROL_CONTEXT: Final = b"genepool-enrol-v1"
+ENROL_CONTEXT: Final = b"genepool-enrol-v2"
 """First bytes of what an enrolling site authenticates with the invite's secret."""
+
+FINGERPRINT_CONTEXT: Final = b"genepool-fingerprint-v1"
+"""First bytes of what a site's fingerprint is the hash of."""
+
+ROTATION_PREDICATE: Final = "https://genepool/key-rotation/v1"
+"""predicateType of the statement by which a site replaces its signing key."""

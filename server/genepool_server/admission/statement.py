@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from genepool_protocol.learngene.manifest import (
@@ -29,6 +30,8 @@ class Signer:
     site: str
     state: SiteState
     key: VerifyingKey
+    ends: datetime | None = None
+    """Until when it is accepted, once it was replaced."""
 
 
 FindSigner = Callable[[str, str], Signer | None]
@@ -70,13 +73,14 @@ class Claim:
         return self.statement.payload_sha256
 
 
-def check(bundle: bytes, manifest: bytes, find: FindSigner) -> Claim:
+def check(bundle: bytes, manifest: bytes, find: FindSigner, now: datetime) -> Claim:
     """Checks 3 to 7.
 
     Args:
         bundle: model.sig.
         manifest: manifest.json.
         find: looks a key up.
+        now: the time.
 
     Raises:
         InvalidInput: JSON_MALFORMED, BUNDLE_MALFORMED, STATEMENT_MALFORMED, DIGEST_MISMATCH or MANIFEST_MALFORMED.
@@ -84,11 +88,11 @@ def check(bundle: bytes, manifest: bytes, find: FindSigner) -> Claim:
         Refused: SITE_NOT_ACTIVE or KEY_REVOKED.
     """
     parsed = envelope.parse(bundle)  # 3
-    signer = select_signer(parsed, find)
+    signer = select_signer(parsed, find, now)
     return check_manifest(check_signature(parsed, signer), manifest)
 
 
-def select_signer(bundle: Bundle, find: FindSigner) -> Signer:
+def select_signer(bundle: Bundle, find: FindSigner, now: datetime) -> Signer:
     """Check 4: the bundle names a key that an active site has registered. Selecting is no evidence.
 
     Raises:
@@ -103,6 +107,8 @@ def select_signer(bundle: Bundle, find: FindSigner) -> Signer:
             "enrol first",
         )
     require_active(signer.site, signer.state)
+    if signer.ends is not None and now > signer.ends:
+        raise Refused("KEY_REVOKED", f"the site {signer.site} has replaced this key", "sign with the new one")
     return signer
 
 

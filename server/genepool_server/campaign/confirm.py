@@ -11,12 +11,16 @@ from genepool_protocol.trust import digest, envelope, receipt, statement, strict
 from genepool_protocol.trust.anchors import Anchors
 from genepool_protocol.trust.encoding import unb64
 from genepool_protocol.trust.envelope import Bundle
+from genepool_protocol.trust.key_files import TlsIdentity
 from genepool_protocol.trust.keys import VerifyingKey
 from genepool_protocol.v1.contribute_pb2 import GetContributionRequest
 from genepool_protocol.v1.contribute_pb2_grpc import ContributeServiceStub
+from genepool_protocol.v1.pool_pb2 import GetCapabilitiesRequest
+from genepool_protocol.v1.pool_pb2_grpc import PoolServiceStub
 from genepool_protocol.wire.errors import VerificationError
 from genepool_protocol.wire.limits import LIMITS
 from genepool_protocol.wire.status import from_rpc_error
+from genepool_protocol.wire.versions import API_VERSION
 from genepool_server.campaign.claims import Claim
 
 _TIMEOUT: Final = 60.0  # seconds; a pool that restarts is waited for
@@ -27,13 +31,29 @@ class PoolWitness:
 
     Args:
         anchors: the pool's address and keys.
+        identity: of an auditor: only those hear of every site's contributions.
+
+    Raises:
+        GenepoolError: the pool cannot be reached.
     """
 
-    def __init__(self, anchors: Anchors) -> None:
+    def __init__(self, anchors: Anchors, identity: TlsIdentity) -> None:
         self._anchors = anchors
-        credentials = grpc.ssl_channel_credentials(root_certificates=anchors.ca_pem.encode())
-        self._channel = grpc.secure_channel(anchors.address, credentials)
+        root = anchors.ca_pem.encode()
+        with grpc.secure_channel(anchors.address, grpc.ssl_channel_credentials(root)) as opened:
+            port = self._certified_port(PoolServiceStub(opened))
+        self._channel = grpc.secure_channel(
+            f"{anchors.address.rpartition(':')[0]}:{port}",
+            grpc.ssl_channel_credentials(root, identity.key.pem(), identity.chain),
+        )
         self._contribute = ContributeServiceStub(self._channel)
+
+    def _certified_port(self, pool: PoolServiceStub) -> int:
+        request = GetCapabilitiesRequest(api_version=API_VERSION)
+        try:
+            return pool.GetCapabilities(request, timeout=_TIMEOUT, wait_for_ready=True).certified_port
+        except grpc.RpcError as exc:
+            raise from_rpc_error(exc, self._anchors.address) from exc
 
     def confirm(self, claim: Claim) -> int:
         """The log index of the claimed contribution.

@@ -1,7 +1,8 @@
 """The ServerApp: invites every site once, collects receipts, and believes only what the pool confirms.
 
 Named by the app bundle as `genepool_server.campaign.server_app:app`. Its process is Flower's; it learns where the pool
-is from GENEPOOL_POOL_ANCHORS (path of pool.json) and writes the run report to GENEPOOL_CAMPAIGN_REPORT.
+is from GENEPOOL_POOL_ANCHORS (path of pool.json), asks it as the auditor whose TLS key and certificate are in the file
+GENEPOOL_CAMPAIGN_IDENTITY (keys/tls.pem of a site folder), and writes the run report to GENEPOOL_CAMPAIGN_REPORT.
 """
 
 import logging
@@ -13,6 +14,7 @@ from flwr.app import ConfigRecord, Context, RecordDict
 from flwr.serverapp import Grid, ServerApp
 
 from genepool_protocol.trust.anchors import Anchors, read_anchors
+from genepool_protocol.trust.key_files import TlsIdentity
 from genepool_protocol.wire.errors import InvalidInput, Unavailable
 from genepool_server.campaign.confirm import PoolWitness
 from genepool_server.campaign.invitations import Plan, invite, wait_for_sites
@@ -21,6 +23,7 @@ from genepool_server.campaign.report import RunReport
 _log = logging.getLogger(__name__)
 
 ANCHORS: Final = "GENEPOOL_POOL_ANCHORS"
+IDENTITY: Final = "GENEPOOL_CAMPAIGN_IDENTITY"
 REPORT: Final = "GENEPOOL_CAMPAIGN_REPORT"
 
 app = ServerApp()
@@ -34,13 +37,13 @@ def main(grid: Grid, context: Context) -> None:
         InvalidInput: CONFIG_INVALID or PATH_MISSING, before anybody is invited.
         Unavailable: QUORUM_MISSED, at the end, after the report was written.
     """
-    anchors, plan = _anchors(), Plan.of(context.run_config)
+    anchors, identity, plan = _anchors(), _identity(), Plan.of(context.run_config)
     path = os.environ.get(REPORT)
     report = RunReport(context.run_id, Path(path) if path else None)
     nodes = wait_for_sites(grid, plan)
     report.begin(nodes, plan)
     if len(nodes) >= plan.min_nodes:
-        with PoolWitness(anchors) as witness:
+        with PoolWitness(anchors, identity) as witness:
             for outcome in invite(grid, nodes, RecordDict({"config": ConfigRecord()}), plan, witness.confirm):
                 _log.info("site %s: %s %s", outcome.name or outcome.node, outcome.result, outcome.reason)
                 report.add(outcome)
@@ -54,9 +57,15 @@ def main(grid: Grid, context: Context) -> None:
 
 
 def _anchors() -> Anchors:
-    path = os.environ.get(ANCHORS)
+    return read_anchors(_path(ANCHORS, "start the SuperLink with the path of the pool's pool.json in it"))
+
+
+def _identity() -> TlsIdentity:
+    return TlsIdentity.read(_path(IDENTITY, "enrol an auditor, and start the SuperLink with its keys/tls.pem in it"))
+
+
+def _path(name: str, fix: str) -> Path:
+    path = os.environ.get(name)
     if not path:
-        raise InvalidInput(
-            "CONFIG_INVALID", f"{ANCHORS} is not set", "start the SuperLink with the path of the pool's pool.json in it"
-        )
-    return read_anchors(Path(path))
+        raise InvalidInput("CONFIG_INVALID", f"{name} is not set", fix)
+    return Path(path)

@@ -29,6 +29,9 @@ def init(
     name: Annotated[str | None, typer.Option(help="Name of the pool and its log; clients pin it.")] = None,
     listen: Annotated[str | None, typer.Option(help="Where it will listen.", metavar="HOST:PORT")] = None,
     advertise: Annotated[str | None, typer.Option(help="What clients connect to.", metavar="HOST[:PORT]")] = None,
+    anonymous: Annotated[
+        str | None, typer.Option(help="Who consumes without a certificate: nobody, local or everybody.")
+    ] = None,
     admission: Annotated[str | None, typer.Option(help="Who admits: automatic or manual.")] = None,
     workers: Annotated[int | None, typer.Option(help="Ray workers; 0: threads of the server.")] = None,
     as_json: terminal.JsonOption = False,
@@ -38,6 +41,7 @@ def init(
     from genepool_server.pool.folder import PoolFolder
 
     given: dict[str, Any] = {"name": name, "listen": listen, "advertise": advertise, "admission": admission}
+    given["anonymous_consumers"] = anonymous
     values = {key: value for key, value in given.items() if value is not None}
     if workers is not None:
         values["serving"] = {"workers": workers}
@@ -59,6 +63,9 @@ def serve(
     listen: Annotated[
         str | None, typer.Option(help="Where to listen instead of what the settings say.", metavar="HOST:PORT")
     ] = None,
+    listen_certified: Annotated[
+        str | None, typer.Option(help="Where clients with a certificate connect; by default the next port.")
+    ] = None,
     workers: Annotated[int | None, typer.Option(help="Ray workers, instead of what the settings say.")] = None,
     as_json: terminal.JsonOption = False,
 ) -> None:
@@ -70,13 +77,20 @@ def serve(
     changed = settings.model_dump()
     if listen is not None:
         changed["listen"] = listen
+    if listen_certified is not None:
+        changed["listen_certified"] = listen_certified
     if workers is not None:
         changed["serving"]["workers"] = workers
     settings = config.parse(changed, "the options")
 
     def ready(running: app.Running) -> None:
         names = ", ".join(loaded.blueprint.name for loaded in running.pool.blueprints())
-        answer = {"address": running.address, "name": running.pool.origin, "blueprints": names}
+        answer = {
+            "address": running.address,
+            "certified_port": running.certified,
+            "name": running.pool.origin,
+            "blueprints": names,
+        }
         terminal.announce(answer, as_json=as_json, text=f"serving {running.address} {running.pool.origin} ({names})")
 
     app.serve(folder, settings, ready)

@@ -16,6 +16,7 @@ import grpc.aio
 
 from genepool_protocol.wire.errors import GenepoolError, InvalidInput, StorageError
 from genepool_protocol.wire.status import to_status
+from genepool_server.front.handlers import parts
 from genepool_server.front.patience import patience
 
 _log = logging.getLogger(__name__)
@@ -65,7 +66,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         if handler is None:  # an unknown method: gRPC answers UNIMPLEMENTED
             return None
         method = str(handler_call_details.method)
-        make, inner = _parts(handler)
+        make, inner = parts(handler)
         wrapped: grpc.RpcMethodHandler[Any, Any] = make(
             self._guarded(inner, method),
             request_deserializer=handler.request_deserializer,
@@ -106,16 +107,3 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
 
 async def _abort(context: "grpc.aio.ServicerContext[Any, Any]", error: GenepoolError) -> None:
     await context.abort_with_status(to_status(error))
-
-
-def _parts(handler: "grpc.RpcMethodHandler[Any, Any]") -> tuple[Any, Any]:
-    """How a handler of this shape is made, and the function in it."""
-    match (bool(handler.request_streaming), bool(handler.response_streaming)):
-        case (False, False):
-            return grpc.unary_unary_rpc_method_handler, handler.unary_unary
-        case (False, True):
-            return grpc.unary_stream_rpc_method_handler, handler.unary_stream
-        case (True, False):
-            return grpc.stream_unary_rpc_method_handler, handler.stream_unary
-        case _:
-            return grpc.stream_stream_rpc_method_handler, handler.stream_stream

@@ -2,16 +2,20 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from genepool_protocol.v1 import contribute_pb2 as pb
 from genepool_protocol.v1 import operator_pb2 as op
 from genepool_protocol.v1 import operator_pb2_grpc
+from genepool_protocol.wire.access import DEFAULT_ROLES
 from genepool_protocol.wire.errors import Refused
 from genepool_server.front import states
 from genepool_server.pool.pool import Pool
+from genepool_server.pool.sites import INVITE_LIFE
+from genepool_server.pool.view import Site
 
 _DECISIONS: Final[dict[int, Literal["ACTIVE", "REJECTED"]]] = {
     pb.CONTRIBUTION_STATE_ACTIVE: "ACTIVE",
@@ -37,8 +41,12 @@ class OperatorServicer(operator_pb2_grpc.OperatorServiceServicer):
         context: Any,  # noqa: ARG002 - the interface
     ) -> op.InviteResponse:
         """A fresh invitation."""
-        invite_id, secret = await asyncio.to_thread(self._pool.invite, request.site, self._now())
-        return op.InviteResponse(invite_id=invite_id, secret=secret)
+        life = timedelta(seconds=request.life_seconds) if request.life_seconds else INVITE_LIFE
+        roles = tuple(request.roles) or DEFAULT_ROLES
+        made = await asyncio.to_thread(
+            self._pool.invite, request.site, self._now(), life=life, roles=roles, again=request.again
+        )
+        return op.InviteResponse(invite_id=made.invite_id, secret=made.secret, expires=made.expires)
 
     async def ListSites(  # noqa: N802
         self,
@@ -55,8 +63,8 @@ class OperatorServicer(operator_pb2_grpc.OperatorServiceServicer):
         context: Any,  # noqa: ARG002 - the interface
     ) -> op.ChangeSiteResponse:
         """Approve, suspend or revoke."""
-        changes = {
-            pb.SITE_STATE_ACTIVE: self._pool.approve,
+        changes: dict[int, Callable[[str], Site]] = {
+            pb.SITE_STATE_ACTIVE: partial(self._pool.approve, fingerprint=request.fingerprint),
             pb.SITE_STATE_SUSPENDED: self._pool.suspend,
             pb.SITE_STATE_REVOKED: self._pool.revoke,
         }

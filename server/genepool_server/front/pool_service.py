@@ -25,9 +25,13 @@ class PoolServicer(pool_pb2_grpc.PoolServiceServicer):
         origin: the pool's name.
         log_key: verifies checkpoints.
         release_key: verifies descendants.
+        certified_port: where clients show a certificate.
     """
 
-    def __init__(self, view: PoolView, origin: str, log_key: LogVerifier, release_key: VerifyingKey) -> None:
+    def __init__(
+        self, view: PoolView, origin: str, log_key: LogVerifier, release_key: VerifyingKey, certified_port: int
+    ) -> None:
+        self._certified_port = certified_port
         self._view = view
         self._origin = origin
         self._log_key = log_key
@@ -79,6 +83,7 @@ class PoolServicer(pool_pb2_grpc.PoolServiceServicer):
             max_chunk_bytes=LIMITS.chunk_bytes,
             max_support_images=min((_support_images(loaded) for loaded in blueprints), default=LIMITS.support_images),
             active_contributions=sum(len(self._view.active(name, ())) for name in names),
+            certified_port=self._certified_port,
         )
 
 

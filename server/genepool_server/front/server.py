@@ -1,5 +1,6 @@
-"""The listener: one grpc.aio server over TLS with every service that is meant for the network."""
+"""The listener: one grpc.aio server over TLS, on two ports, with every service that is meant for the network."""
 
+from dataclasses import dataclass
 from typing import Any, Final
 
 import grpc
@@ -17,6 +18,8 @@ from genepool_protocol.v1 import (
 )
 from genepool_protocol.wire.limits import LIMITS
 from genepool_server.config import Address
+from genepool_server.front.access import AccessInterceptor
+from genepool_server.front.callers import Callers
 from genepool_server.front.contribute_service import ContributeServicer
 from genepool_server.front.descend_service import DescendServicer
 from genepool_server.front.enrolment_service import EnrolmentServicer
@@ -25,8 +28,10 @@ from genepool_server.front.interceptor import ErrorInterceptor
 from genepool_server.front.listening import taken
 from genepool_server.front.log_service import LogServicer
 from genepool_server.front.pool_service import PoolServicer
+from genepool_server.front.rates import Rates
 from genepool_server.front.select_service import SelectServicer
 from genepool_server.pool.pool import Pool
+from genepool_server.pool.site_keys import Issue
 from genepool_server.serving.service import Serving
 
 OPTIONS: Final[list[tuple[str, Any]]] = [
@@ -52,14 +57,46 @@ _SERVICES: Final = tuple(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """Where to listen and how: gRPC for Python asks every client of a port for a certificate, or none.
+
+    Attributes:
+        open: address and TLS for clients without a certificate; port 0 takes a free one.
+        certified: the same for clients that show one.
+    """
+
+    open: tuple[Address, grpc.ServerCredentials]
+    certified: tuple[Address, grpc.ServerCredentials]
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """Who is let in, and what vouches for sites.
+
+    Attributes:
+        callers: tells who calls.
+        rates: how often a site may.
+        issue: makes the certificates of sites.
+        port: where clients are told to show them; 0: where they are asked for.
+        channel: SHA-256 of the key of the CA that clients pin.
+    """
+
+    callers: Callers
+    rates: Rates
+    issue: Issue
+    channel: bytes
+    port: int = 0
+
+
 class Front:
     """The server on the network. Made, started and stopped on one event loop.
 
-    The port is taken at once, so that nobody else can have it while the workers start; `start` begins to answer.
+    The ports are taken at once, so that nobody else can have them while the workers start; `start` begins to answer.
 
     Args:
-        address: where to listen; port 0 takes a free one.
-        credentials: TLS.
+        doors: where to listen.
+        guard: who is let in.
         concurrent_calls: one more is refused.
         stall_seconds: a client that moves nothing for so long is cut off.
 
@@ -67,30 +104,37 @@ class Front:
         Unavailable: PORT_IN_USE.
     """
 
-    def __init__(
-        self, address: Address, credentials: grpc.ServerCredentials, *, concurrent_calls: int, stall_seconds: float
-    ) -> None:
+    def __init__(self, doors: Doors, guard: Guard, *, concurrent_calls: int, stall_seconds: float) -> None:
+        self._guard = guard
         self._stall_seconds = stall_seconds
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(
-            interceptors=[ErrorInterceptor(stall_seconds, deadlines=True)],
+            interceptors=[
+                ErrorInterceptor(stall_seconds, deadlines=True),
+                AccessInterceptor(guard.callers, guard.rates),
+            ],
             options=OPTIONS,
             maximum_concurrent_rpcs=concurrent_calls,
         )
+        self.bound = self._listen(*doors.open)
+        self.certified = self._listen(*doors.certified)
+
+    def _listen(self, address: Address, credentials: grpc.ServerCredentials) -> Address:
         try:
-            port = self._server.add_secure_port(str(address), credentials)
+            return Address(address.host, self._server.add_secure_port(str(address), credentials))
         except RuntimeError as exc:
             raise taken(address) from exc
-        self.bound = Address(address.host, port)
 
     async def start(self, pool: Pool, serving: Serving) -> None:
         """Register every service and answer from now on."""
-        server, key = self._server, pool.release_key
+        server, key, guard = self._server, pool.release_key, self._guard
         add = pool_pb2_grpc.add_PoolServiceServicer_to_server
-        add(PoolServicer(pool, pool.origin, pool.log_key, key.public), server)
+        port = guard.port or self.certified.port
+        add(PoolServicer(pool, pool.origin, pool.log_key, key.public, port), server)
         pool_pb2_grpc.add_LogServiceServicer_to_server(LogServicer(pool), server)
-        contribute_pb2_grpc.add_EnrolmentServiceServicer_to_server(EnrolmentServicer(pool), server)
-        contribute = ContributeServicer(pool, self._stall_seconds, utc_now)
+        enrolment = EnrolmentServicer(pool, guard.callers, guard.channel, guard.issue, utc_now)
+        contribute_pb2_grpc.add_EnrolmentServiceServicer_to_server(enrolment, server)
+        contribute = ContributeServicer(pool, guard.callers, self._stall_seconds, utc_now)
         contribute_pb2_grpc.add_ContributeServiceServicer_to_server(contribute, server)
         consume_pb2_grpc.add_SelectServiceServicer_to_server(SelectServicer(pool, serving), server)
         consume_pb2_grpc.add_DescendServiceServicer_to_server(DescendServicer(pool, serving, key, pool.origin), server)

@@ -56,12 +56,28 @@ def _word(table: Mapping[_Word, int], value: int) -> _Word:
 
 def site_message(site: Site) -> op.Site:
     """A site for the operator."""
-    return op.Site(name=site.name, state=site_state(site.state), keyid=site.keyid, key_pem=site.key_pem)
+    return op.Site(
+        name=site.name,
+        state=site_state(site.state),
+        keyid=site.keyid,
+        key_pem=site.key_pem,
+        tls_keyid=site.tls_keyid,
+        certificate_pem=site.certificate,
+        roles=site.roles,
+    )
 
 
 def site_of(message: op.Site) -> Site:
     """The inverse of `site_message`."""
-    return Site(message.name, site_state_of(message.state), message.keyid, message.key_pem)
+    return Site(
+        name=message.name,
+        state=site_state_of(message.state),
+        keyid=message.keyid,
+        key_pem=message.key_pem,
+        tls_keyid=message.tls_keyid,
+        certificate=message.certificate_pem,
+        roles=tuple(message.roles),
+    )
 
 
 def descendant_message(made: Descended) -> pb.Descendant:

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from genepool_protocol.trust.key_files import read_private
 from genepool_protocol.trust.keys import LogSigner, SigningKey
 from genepool_protocol.wire.errors import NotFound, StorageError, Unavailable
 from genepool_server.pool.durable import translated
 from genepool_server.pool.site_rows import Identity
+
+_RESTORE = "restore it from the backup"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +91,10 @@ class PoolFolder:
         Raises:
             StorageError: LEDGER_INCONSISTENT.
             NotFound: FILE_MISSING.
+            VerificationError: KEY_EXPOSED.
             InvalidInput: KEY_MALFORMED.
         """
-        signer = LogSigner.from_pem(identity.origin, _read(self.log_pem))
+        signer = LogSigner.from_pem(identity.origin, read_private(self.log_pem, _RESTORE))
         if signer.public.vkey != identity.log_vkey:
             raise StorageError(
                 "LEDGER_INCONSISTENT",
@@ -104,18 +108,10 @@ class PoolFolder:
 
         Raises:
             NotFound: FILE_MISSING.
+            VerificationError: KEY_EXPOSED.
             InvalidInput: KEY_MALFORMED.
         """
-        return SigningKey.from_pem(_read(self.release_pem), "release key")
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as exc:
-        raise NotFound(
-            "FILE_MISSING", f"the pool's key {path} cannot be read: {exc.strerror}", "restore it from the backup"
-        ) from exc
+        return SigningKey.from_pem(read_private(self.release_pem, _RESTORE), "release key")
 
 
 class FolderLock:

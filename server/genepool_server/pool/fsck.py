@@ -15,7 +15,16 @@ from genepool_protocol.trust.keys import LogVerifier, VerifyingKey, WitnessVerif
 from genepool_protocol.trust.merkle import Tree, leaf_hash
 from genepool_protocol.trust.tiles import Tile
 from genepool_protocol.wire.errors import GenepoolError
-from genepool_server.pool import contribution_rows, creation, log_rows, site_rows, sqlite, withdrawal_rows
+from genepool_server.pool import (
+    contribution_rows,
+    creation,
+    log_rows,
+    registry_check,
+    registry_rows,
+    site_rows,
+    sqlite,
+    withdrawal_rows,
+)
 from genepool_server.pool.blobs import FolderBlobs
 from genepool_server.pool.evidence import Position, check_row
 from genepool_server.pool.folder import PoolFolder
@@ -110,6 +119,7 @@ class _Found:
     pages: list[str]
     sites: list[Site]
     keys: list[Any]  # rows of the tables
+    tls: list[Any]
     leaves: list[Any]
     checkpoints: dict[int, str]
     rows: list[Any]
@@ -131,6 +141,7 @@ def _read(ledger: Ledger) -> _Found:
             sqlite.problems(tx),
             site_rows.sites(tx),
             site_rows.raw_keys(tx),
+            registry_rows.tls_keys(tx),
             log_rows.raw(tx),
             log_rows.checkpoints(tx),
             contribution_rows.raw(tx),
@@ -159,6 +170,8 @@ def _settings(place: PoolFolder, found: _Found) -> Iterator[Problem]:
         else:
             if (key.keyid, key.hint, key.pem) != (row.keyid, row.hint, row.pem):
                 yield Problem(f"key {row.keyid[:16]}", "LEDGER_INCONSISTENT", "the row and its key disagree")
+    for keyid, why in registry_check.check(found.tls, found.identity.origin):
+        yield Problem(f"TLS key {keyid[:16]}", "LEDGER_INCONSISTENT", why)
 
 
 def _log_problems(found: _Found, published: Published) -> Iterator[Problem]:
@@ -202,7 +215,8 @@ def _state_problems(found: _Found, history: History | None) -> Iterator[Problem]
         logged = history.sites.get(site.name)
         if site.keyid and (logged is None or logged.state != site.state or site.keyid not in logged.keyids):
             yield Problem(f"site {site.name}", "LEDGER_INCONSISTENT", "its state or key is not what the log says")
-    for name in sorted(set(history.sites) - {site.name for site in found.sites if site.keyid}):
+    logged_sites = {name for name, logged in history.sites.items() if logged.state != "INVITED"}
+    for name in sorted(logged_sites - {site.name for site in found.sites if site.keyid}):
         yield Problem(f"site {name}", "LEDGER_INCONSISTENT", "the log knows it, the ledger does not")
     for row in found.rows:
         standing = history.contributions.get(row.contribution_id)

@@ -23,12 +23,13 @@ from genepool_server.admission.architecture import Fitting
 from genepool_server.admission.content import Sound
 from genepool_server.admission.state import Current
 from genepool_server.admission.statement import Claim
-from genepool_server.pool import contribution_rows, decisions, durable, site_rows, sites
+from genepool_server.pool import contribution_rows, decisions, durable, quotas, site_rows, sites
 from genepool_server.pool.answers import Begun, Committed, Nonce
 from genepool_server.pool.blobs import Blobs
 from genepool_server.pool.ledger import Ledger
 from genepool_server.pool.log import Log
 from genepool_server.pool.notary import Notary
+from genepool_server.pool.quotas import Quotas
 from genepool_server.pool.spool import Spool
 from genepool_server.pool.ticket import Ticket
 from genepool_server.pool.view import Contribution, ContributionState, LoadedBlueprint
@@ -49,6 +50,7 @@ class Intake:
         blueprints: of which learngenes are taken.
         nonce_key: authenticates nonces.
         automatic: whether what passes every check becomes active at once.
+        quotas: what one site may take.
     """
 
     ledger: Ledger
@@ -59,6 +61,7 @@ class Intake:
     blueprints: Sequence[LoadedBlueprint]
     nonce_key: bytes
     automatic: bool
+    quotas: Quotas
 
     def recover(self) -> None:
         """Put right what a process left that ended inside `commit`.
@@ -87,14 +90,16 @@ class Intake:
         nonce = nonces.issue(self.nonce_key, site, expires)
         return Nonce(nonce, expires.strftime("%Y-%m-%dT%H:%M:%SZ"), seq, payload, self.log.checkpoint)
 
-    def begin(self, bundle: bytes, manifest: bytes, now: datetime) -> Begun:
+    def begin(self, bundle: bytes, manifest: bytes, now: datetime, caller: str | None) -> Begun:
         """See `Pool.begin`."""
         with self.ledger.read() as tx:
-            claim = self._claim(tx, bundle, manifest)
+            claim = self._claim(tx, bundle, manifest, now)
+            _require_caller(claim, caller)
             size = claim.manifest.file.size
             if contribution_rows.exists(tx, claim.contribution_id):  # 8
                 return Begun(claim.contribution_id, size, already_logged=True)
             architecture.check(self._current(tx, claim, now), self.blueprints)
+            quotas.check_day(tx, self.quotas, claim.site, now)
         self._sweep(claim, now)
         committed = self.spool.begin(Ticket(claim.contribution_id, claim.site, size, bundle, manifest))
         return Begun(claim.contribution_id, committed, already_logged=False)
@@ -108,6 +113,16 @@ class Intake:
             if found is None:
                 raise
             return found.size_bytes, True
+
+    def owner(self, upload_id: str) -> str:
+        """See `Pool.owner`."""
+        try:
+            return self.spool.ticket(upload_id).site
+        except NotFound:
+            found = self._logged(upload_id)
+            if found is None:
+                raise
+            return found.site
 
     def commit(self, upload_id: str, now: datetime) -> Committed:
         """See `Pool.commit`."""
@@ -130,7 +145,7 @@ class Intake:
     def _accept(self, upload_id: str, path: Path, now: datetime) -> None:
         ticket = self.spool.ticket(upload_id)
         with self.ledger.read() as tx:
-            claim = self._claim(tx, ticket.bundle, ticket.manifest)
+            claim = self._claim(tx, ticket.bundle, ticket.manifest, now)
             fitting = architecture.check(self._current(tx, claim, now), self.blueprints)
         try:
             sound = self._sound(fitting, path)
@@ -152,8 +167,10 @@ class Intake:
         claim = sound.claim
         manifest = claim.manifest
         self._current(tx, claim, now)  # no other contribution can come between this and the end of the transaction
+        quotas.check_day(tx, self.quotas, claim.site, now)
         if contribution_rows.weights_known(tx, manifest.file.sha256, manifest.file.tensor_digest):
             raise content.duplicate()
+        quotas.count(tx, claim.site, now)
         self.blobs.publish(sound.path, manifest.file.sha256)
         entry = self.log.append(tx, claim.verified)
         initial: ContributionState = "ACTIVE" if self.automatic else "QUARANTINED"
@@ -169,8 +186,8 @@ class Intake:
         if self.automatic:
             self.notary.admitted(tx, claim.contribution_id, manifest.file.sha256, passed=True, policy="automatic")
 
-    def _claim(self, tx: Connection, bundle: bytes, manifest: bytes) -> Claim:
-        return statement.check(bundle, manifest, partial(site_rows.signer, tx))
+    def _claim(self, tx: Connection, bundle: bytes, manifest: bytes, now: datetime) -> Claim:
+        return statement.check(bundle, manifest, partial(site_rows.signer, tx), now)
 
     def _current(self, tx: Connection, claim: Claim, now: datetime) -> Current:
         site = sites.known(tx, claim.site)
@@ -186,7 +203,7 @@ class Intake:
             if ticket.site == claim.site and ticket.upload_id != claim.contribution_id:
                 try:
                     with self.ledger.read() as tx:
-                        self._current(tx, self._claim(tx, ticket.bundle, ticket.manifest), now)
+                        self._current(tx, self._claim(tx, ticket.bundle, ticket.manifest, now), now)
                 except Refused as exc:
                     _log.info("the upload %s can no longer be committed: %s", ticket.upload_id[:16], exc.reason)
                     self.spool.discard(ticket.upload_id)
@@ -194,3 +211,13 @@ class Intake:
     def _logged(self, contribution_id: str) -> Contribution | None:
         with self.ledger.read() as tx:
             return contribution_rows.contribution(tx, self.blobs.path, contribution_id)
+
+
+def _require_caller(claim: Claim, caller: str | None) -> None:
+    """Who talks and who vouches must be one site."""
+    if caller is not None and caller != claim.site:
+        raise Refused(
+            "CERT_MISMATCH",
+            f"the certificate is of {caller}, and {claim.site} signed the statement",
+            "submit with the certificate of the site that signed",
+        )

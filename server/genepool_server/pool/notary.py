@@ -15,7 +15,7 @@ from genepool_protocol.trust.events import Decision, Event, SiteEvent
 from genepool_protocol.trust.keys import SigningKey
 from genepool_server.pool.log import Appended, Log
 
-SiteEventName = Literal["enrolled", "approved", "suspended", "revoked"]
+SiteEventName = Literal["invited", "enrolled", "approved", "suspended", "revoked", "rotated"]
 
 
 def _now() -> datetime:

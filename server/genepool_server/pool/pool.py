@@ -1,21 +1,23 @@
 """The pool: the one writer of a folder, and the only way to its sites, contributions and log.
 
-    sites:          INVITED -> PENDING -> ACTIVE <-> SUSPENDED, and from each of them -> REVOKED
+    sites:          INVITED -> PENDING -> ACTIVE <-> SUSPENDED, and from each of them -> REVOKED or (again) INVITED
     contributions:  QUARANTINED -> ACTIVE | REJECTED, and each of the three -> WITHDRAWN
 
 Every method blocks, may be called from any thread, and has made durable what it answers.
 """
 
-from collections.abc import Sequence
-from contextlib import ExitStack
-from datetime import datetime
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal, Self
 
+from genepool_protocol.trust.enrolment import Application
 from genepool_protocol.trust.keys import LogVerifier, SigningKey
 from genepool_protocol.trust.witness import Policy
+from genepool_protocol.wire.access import DEFAULT_ROLES
 from genepool_protocol.wire.errors import NotFound
-from genepool_server.pool import contribution_rows, creation, durable, site_rows, sites, withdrawal_rows
+from genepool_server.pool import contribution_rows, creation, durable, site_keys, site_rows, sites, withdrawal_rows
 from genepool_server.pool.answers import Begun, Committed, Nonce, Withdrawn
 from genepool_server.pool.blobs import FolderBlobs
 from genepool_server.pool.decisions import decide
@@ -25,7 +27,11 @@ from genepool_server.pool.intake import Intake
 from genepool_server.pool.ledger import Ledger
 from genepool_server.pool.log import Log
 from genepool_server.pool.notary import Notary
+from genepool_server.pool.quotas import Quotas
+from genepool_server.pool.registry import Holder, Registry
 from genepool_server.pool.sealing import Sealer
+from genepool_server.pool.site_keys import Issue
+from genepool_server.pool.sites import Invitation
 from genepool_server.pool.spool import Spool
 from genepool_server.pool.tile_files import TileFiles
 from genepool_server.pool.view import Contribution, Descended, LoadedBlueprint, Site, Standing
@@ -44,13 +50,22 @@ class Pool:
         ledger: opened.
         automatic: whether a contribution that passes every check becomes active at once.
         witnesses: whose cosignatures are kept.
+        quotas: what one site may take.
     """
 
     def __init__(
-        self, folder: PoolFolder, resources: ExitStack, ledger: Ledger, *, automatic: bool, witnesses: Policy
+        self,
+        folder: PoolFolder,
+        resources: ExitStack,
+        ledger: Ledger,
+        *,
+        automatic: bool,
+        witnesses: Policy,
+        quotas: Quotas,
     ) -> None:
         self._resources = resources
         self._ledger = ledger
+        self._registry = Registry(ledger)
         with ledger.read() as tx:
             identity = site_rows.identity(tx)
         self._blueprints = creation.load_blueprints(folder.blueprints)
@@ -63,11 +78,12 @@ class Pool:
             ledger=ledger,
             log=self._log,
             notary=self._notary,
-            spool=Spool(folder.spool),
+            spool=Spool(folder.spool, quotas),
             blobs=self._blobs,
             blueprints=self._blueprints,
             nonce_key=identity.nonce_key,
             automatic=automatic,
+            quotas=quotas,
         )
         self._restoring = folder.root
         self._sealer = Sealer(folder.data_keys, self._blobs)
@@ -93,13 +109,21 @@ class Pool:
         creation.create(PoolFolder(folder), origin, blueprints)
 
     @classmethod
-    def open(cls, folder: Path, *, automatic: bool = True, witnesses: Policy | None = None) -> Self:
+    def open(
+        cls,
+        folder: Path,
+        *,
+        automatic: bool = True,
+        witnesses: Policy | None = None,
+        quotas: Quotas = Quotas(),  # noqa: B008 - frozen
+    ) -> Self:
         """The pool in a folder, whatever moment its last process was killed at.
 
         Args:
             folder: made by `create`.
             automatic: whether a contribution that passes every check becomes active at once, without an operator.
             witnesses: whose cosignatures of the log are kept.
+            quotas: what one site may take; by default as much as it likes.
 
         Raises:
             NotFound: POOL_UNKNOWN.
@@ -112,7 +136,7 @@ class Pool:
         with ExitStack() as undo:
             undo.enter_context(FolderLock(place.lock))
             ledger = undo.enter_context(Ledger.open(place.ledger))
-            pool = cls(place, undo, ledger, automatic=automatic, witnesses=witnesses or Policy())
+            pool = cls(place, undo, ledger, automatic=automatic, witnesses=witnesses or Policy(), quotas=quotas)
             pool._resources = undo.pop_all()
             return pool
 
@@ -143,14 +167,30 @@ class Pool:
 
     # -- sites ---------------------------------------------------------------------------------------------------------
 
-    def invite(self, site: str, now: datetime) -> tuple[str, str]:
-        """A fresh invitation, (invite id, secret in base64url); an earlier one that was not used is void.
+    def invite(
+        self,
+        site: str,
+        now: datetime,
+        *,
+        life: timedelta = sites.INVITE_LIFE,
+        roles: Sequence[str] = DEFAULT_ROLES,
+        again: bool = False,
+    ) -> Invitation:
+        """A fresh invitation; an earlier one that was not used is void.
+
+        Args:
+            site: its name.
+            now: the time.
+            life: how long the invitation can be used.
+            roles: what the site will be.
+            again: also for a site that has enrolled and lost its keys: they end now.
 
         Raises:
-            InvalidInput: NAME_INVALID.
+            InvalidInput: NAME_INVALID or OPTION_INVALID.
             Refused: SITE_EXISTS, it has enrolled already.
         """
-        return sites.invite(self._ledger, site, now)
+        with self._changing():
+            return sites.invite(self._notary, site, now, life=life, roles=roles, again=again)
 
     def sites(self) -> list[Site]:
         """Every site, by name."""
@@ -166,42 +206,92 @@ class Pool:
         with self._ledger.read() as tx:
             return sites.known(tx, name)
 
-    def enrol(self, site: str, invite_id: str, key_pem: str, mac: bytes) -> Site:
-        """Register a site's signing key under its invitation; the same call again gives the same answer.
+    def enrol(self, application: Application, mac: bytes, channel: bytes, now: datetime) -> Site:
+        """Register a site's keys under its invitation; the same call again gives the same answer.
+
+        Args:
+            application: names, and a request for each key.
+            mac: under the invitation's secret.
+            channel: SHA-256 of the key of the CA that clients pin.
+            now: the time.
 
         Raises:
             InvalidInput: KEY_MALFORMED.
-            VerificationError: INVITE_INVALID, the site or invitation is unknown or the MAC does not hold.
-            Refused: INVITE_USED (with another key), KEY_IN_USE.
+            VerificationError: SIGNATURE_INVALID; INVITE_INVALID, the site or invitation is unknown or the MAC does not
+                hold.
+            Refused: INVITE_EXPIRED, INVITE_USED (with another key), KEY_IN_USE.
         """
-        return sites.enrol(self._notary, site, invite_id, key_pem, mac)
+        with self._changing():
+            return sites.enrol(self._ledger, self._notary, application, mac, channel, now)
 
-    def approve(self, site: str) -> Site:
-        """PENDING or SUSPENDED -> ACTIVE.
+    def certificate(self, site: str, tls_keyid: str, issue: Issue, now: datetime) -> tuple[Site, str]:
+        """A site and its certificate, which is issued once it is active; see `site_keys.certificate`.
+
+        Raises:
+            NotFound: SITE_UNKNOWN, or it has not registered that key.
+        """
+        return site_keys.certificate(self._ledger, site, tls_keyid, issue, now)
+
+    def renew(self, site: str, tls_csr: bytes, issue: Issue, now: datetime) -> str:
+        """A certificate for a site's next TLS key; see `site_keys.renew`.
+
+        Raises:
+            InvalidInput: KEY_MALFORMED.
+            VerificationError: SIGNATURE_INVALID.
+            Refused: KEY_IN_USE, SITE_NOT_ACTIVE or KEY_REVOKED.
+        """
+        with self._changing():
+            return site_keys.renew(self._ledger, site, tls_csr, issue, now)
+
+    def rotate(self, site: str, by_old: bytes, by_new: bytes, now: datetime) -> tuple[str, str]:
+        """Replace a site's signing key; answers the new key's id and the end of the old one; see `site_keys.rotate`.
+
+        Raises:
+            InvalidInput: JSON_MALFORMED, BUNDLE_MALFORMED, STATEMENT_MALFORMED or KEY_MALFORMED.
+            VerificationError: SIGNATURE_INVALID.
+            Refused: KEY_IN_USE, SITE_NOT_ACTIVE or KEY_REVOKED.
+        """
+        return site_keys.rotate(self._notary, site, by_old, by_new, now)
+
+    def holder(self, tls_keyid: str) -> Holder | None:
+        """What the registry knows of a TLS key: from memory, for every call and message."""
+        return self._registry.holder(tls_keyid)
+
+    def approve(self, site: str, fingerprint: str = "") -> Site:
+        """PENDING or SUSPENDED -> ACTIVE; `fingerprint` is what the site read to the operator.
 
         Raises:
             NotFound: SITE_UNKNOWN.
+            VerificationError: FINGERPRINT_MISMATCH.
             Refused: STATE_TRANSITION.
         """
-        return sites.move(self._notary, site, "ACTIVE")
+        with self._changing():
+            return sites.move(self._notary, site, "ACTIVE", fingerprint=fingerprint)
 
     def suspend(self, site: str) -> Site:
-        """ACTIVE -> SUSPENDED.
+        """ACTIVE -> SUSPENDED, from the next message on.
 
         Raises:
             NotFound: SITE_UNKNOWN.
             Refused: STATE_TRANSITION.
         """
-        return sites.move(self._notary, site, "SUSPENDED")
+        with self._changing():
+            return sites.move(self._notary, site, "SUSPENDED")
 
     def revoke(self, site: str) -> Site:
-        """Any state but REVOKED -> REVOKED, for ever; what the site contributed before stays.
+        """Any state but REVOKED -> REVOKED, for ever and from the next message on; what it contributed before stays.
 
         Raises:
             NotFound: SITE_UNKNOWN.
             Refused: STATE_TRANSITION.
         """
-        return sites.move(self._notary, site, "REVOKED")
+        with self._changing():
+            return sites.move(self._notary, site, "REVOKED")
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        yield
+        self._registry.reload()
 
     # -- contributing (numbers of SPEC.md) -----------------------------------------------------------------------------
 
@@ -214,20 +304,34 @@ class Pool:
         """
         return self._intake.begin_nonce(site, now)
 
-    def begin(self, bundle: bytes, manifest: bytes, now: datetime) -> Begun:
+    def begin(self, bundle: bytes, manifest: bytes, now: datetime, caller: str | None = None) -> Begun:
         """Checks 3 to 12; a statement that passes them may upload its weights.
+
+        Args:
+            bundle: model.sig.
+            manifest: manifest.json.
+            now: the time.
+            caller: the site that the certificate of the call names; None: nobody called, this is the pool's machine.
 
         Raises:
             InvalidInput: JSON_MALFORMED, BUNDLE_MALFORMED, STATEMENT_MALFORMED, MANIFEST_MALFORMED, DIGEST_MISMATCH,
                 ARCH_MISMATCH.
             VerificationError: KEY_UNKNOWN, SIGNATURE_INVALID, LOG_FORK.
             Refused: SITE_NOT_ACTIVE, KEY_REVOKED, AUDIENCE_MISMATCH, SITE_MISMATCH, MANIFEST_EXPIRED, NONCE_INVALID,
-                SEQ_GAP, SEQ_CONFLICT, PREV_MISMATCH.
+                SEQ_GAP, SEQ_CONFLICT, PREV_MISMATCH, CERT_MISMATCH.
             NotFound: BLUEPRINT_UNKNOWN.
-            Unavailable: TOO_MANY_UPLOADS, SPOOL_FULL.
+            Unavailable: TOO_MANY_UPLOADS, SPOOL_FULL, QUOTA_EXCEEDED.
             StorageError: DISK_FULL or DISK_FAILED.
         """
-        return self._intake.begin(bundle, manifest, now)
+        return self._intake.begin(bundle, manifest, now, caller)
+
+    def owner(self, upload_id: str) -> str:
+        """The site whose upload or contribution that is.
+
+        Raises:
+            NotFound: UPLOAD_UNKNOWN.
+        """
+        return self._intake.owner(upload_id)
 
     def lease(self, upload_id: str) -> int:
         """The right to write to an upload; it ends every earlier one.
@@ -297,11 +401,7 @@ class Pool:
         with self._ledger.read() as tx:
             found = contribution_rows.contribution(tx, self._blobs.path, contribution_id)
         if found is None or found.log_index >= self._log.size:
-            raise NotFound(
-                "CONTRIBUTION_UNKNOWN",
-                f"the pool holds no contribution {contribution_id[:64]!r}",
-                "list them with genepool-server contributions",
-            )
+            raise unknown_contribution(contribution_id)
         return found
 
     def decide(self, contribution_id: str, state: Literal["ACTIVE", "REJECTED"], note: str) -> Contribution:
@@ -479,3 +579,12 @@ class Pool:
             Refused: LOG_RANGE.
         """
         return self._log.consistency(old, new)
+
+
+def unknown_contribution(contribution_id: str) -> NotFound:
+    """The error of a contribution that is not there."""
+    return NotFound(
+        "CONTRIBUTION_UNKNOWN",
+        f"the pool holds no contribution {contribution_id[:64]!r}",
+        "list them with genepool-server contributions",
+    )

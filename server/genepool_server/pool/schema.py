@@ -44,9 +44,11 @@ invite = _table(
     Column("invite_id", Text, primary_key=True),
     Column("site", Text, ForeignKey("site.name"), nullable=False, unique=True),
     Column("created", Text, nullable=False),
+    Column("expires", Text, nullable=False),
     Column("secret", Text),  # until it is used; HMAC needs the secret itself
     Column("mac", LargeBinary),  # once it is used: what the same call again must show
     Column("keyid", Text),
+    Column("tls_keyid", Text),
 )
 
 signing_key = _table(

@@ -19,12 +19,17 @@ from typing import Final
 from genepool_protocol.wire.errors import InvalidInput, NotFound, Refused, StorageError, Unavailable
 from genepool_protocol.wire.limits import LIMITS
 from genepool_server.pool import durable
+from genepool_server.pool.quotas import Quotas
 from genepool_server.pool.ticket import Ticket
 
 _log: Final = logging.getLogger(__name__)
 
 _RESERVE: Final = 64 << 20
 """Bytes of the disk that uploads leave free, so that the ledger can still be written."""
+
+
+_LATER: Final = "300"
+"""Seconds after which it is worth asking for room again."""
 
 
 @dataclass(slots=True)
@@ -42,12 +47,17 @@ class _Upload:
 class Spool:
     """The uploads in a folder, found again when it is opened. Thread-safe.
 
+    Args:
+        folder: where they lie.
+        quotas: what one site may take.
+
     Raises:
         StorageError: DISK_FULL or DISK_FAILED.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, quotas: Quotas = Quotas()) -> None:  # noqa: B008 - frozen
         self._folder = folder
+        self._quotas = quotas
         self._lock = threading.Lock()
         self._uploads: dict[str, _Upload] = {}
         with durable.translated(folder):
@@ -73,7 +83,7 @@ class Spool:
         """Keep a place for an upload; answers how many bytes of an earlier attempt are durable.
 
         Raises:
-            Unavailable: TOO_MANY_UPLOADS or SPOOL_FULL.
+            Unavailable: TOO_MANY_UPLOADS, QUOTA_EXCEEDED or SPOOL_FULL.
             StorageError: DISK_FULL or DISK_FAILED.
         """
         with self._lock:
@@ -210,10 +220,10 @@ class Spool:
         with self._lock:
             upload = self._uploads.get(upload_id)
         if upload is None:
-            raise _unknown(upload_id)
+            raise unknown_upload(upload_id)
         with upload.lock:
             if upload.gone:
-                raise _unknown(upload_id)
+                raise unknown_upload(upload_id)
             if lease is not None and lease != upload.lease:
                 raise Refused(
                     "UPLOAD_SUPERSEDED",
@@ -224,17 +234,27 @@ class Spool:
 
     def _require_room(self, ticket: Ticket) -> None:
         others = [upload for upload in self._uploads.values() if upload.ticket.site == ticket.site]
-        if len(others) >= LIMITS.open_uploads:
+        if len(others) >= self._quotas.open_uploads:
             raise Unavailable(
                 "TOO_MANY_UPLOADS",
                 f"the site {ticket.site} has {len(others)} unfinished uploads, which is the most that is allowed",
                 "commit one of them, or wait until their nonces have expired",
+                retry_seconds=_LATER,
+            )
+        if sum(upload.ticket.size for upload in others) + ticket.size > self._quotas.spool_bytes:
+            raise Unavailable(
+                "QUOTA_EXCEEDED",
+                f"the unfinished uploads of {ticket.site} would have more than {self._quotas.spool_bytes} bytes",
+                "commit one of them, or wait until their nonces have expired",
+                retry_seconds=_LATER,
             )
         promised = sum(upload.ticket.size - upload.written for upload in self._uploads.values())
         with durable.translated(self._folder):
             free = shutil.disk_usage(self._folder).free
         if free < promised + ticket.size + _RESERVE:
-            raise Unavailable("SPOOL_FULL", "the pool has no room for this upload now", "try again later")
+            raise Unavailable(
+                "SPOOL_FULL", "the pool has no room for this upload now", "try again later", retry_seconds=_LATER
+            )
 
 
 def _sync(upload: _Upload, how: Callable[[Path], None] = durable.sync) -> None:
@@ -280,5 +300,6 @@ def _incomplete(upload: _Upload) -> Refused:
     )
 
 
-def _unknown(upload_id: str) -> NotFound:
+def unknown_upload(upload_id: str) -> NotFound:
+    """The error of an upload that is not there."""
     return NotFound("UPLOAD_UNKNOWN", f"the pool has no upload {upload_id[:64]!r}", "begin it")

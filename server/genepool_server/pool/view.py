@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from genepool_protocol.learngene.blueprint import Blueprint
+from genepool_protocol.trust.enrolment import fingerprint
 
 SiteState = Literal["INVITED", "PENDING", "ACTIVE", "SUSPENDED", "REVOKED"]
 ContributionState = Literal["QUARANTINED", "ACTIVE", "REJECTED", "WITHDRAWN"]
@@ -21,12 +22,30 @@ class LoadedBlueprint:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A site as the ledger knows it; `keyid` and `key_pem` are empty until it enrols."""
+    """A site as the ledger knows it.
+
+    Attributes:
+        name: as it was invited.
+        state: see `pool.pool`.
+        keyid: of its signing key; empty until it enrols, like the next three.
+        key_pem: its signing key.
+        tls_keyid: of its TLS key.
+        certificate: the latest one in PEM; empty until it was issued.
+        roles: what it was invited as, sorted.
+    """
 
     name: str
     state: SiteState
     keyid: str
     key_pem: str
+    tls_keyid: str = ""
+    certificate: str = ""
+    roles: tuple[str, ...] = ()
+
+    @property
+    def fingerprint(self) -> str:
+        """What site and operator compare; empty until it enrols."""
+        return fingerprint(self.tls_keyid, self.keyid) if self.keyid and self.tls_keyid else ""
 
 
 @dataclass(frozen=True, slots=True)

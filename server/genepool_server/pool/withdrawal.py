@@ -14,6 +14,7 @@ from genepool_protocol.trust import envelope, events
 from genepool_protocol.trust.envelope import Bundle, Verified
 from genepool_protocol.trust.events import Erasure, Withdrawal
 from genepool_protocol.trust.keys import SigningKey
+from genepool_protocol.wire.documents import moment
 from genepool_protocol.wire.errors import InvalidInput, NotFound, Refused, VerificationError
 from genepool_server.pool import contribution_rows, site_rows, withdrawal_rows
 from genepool_server.pool.answers import Withdrawn
@@ -117,6 +118,8 @@ class Withdrawals:
         if signer is None:
             raise VerificationError("KEY_UNKNOWN", "no site has the key that the withdrawal names", "enrol first")
         verified = envelope.verify(bundle, signer.key)
+        if signer.ends is not None and moment(self.notary.time()) > signer.ends:
+            raise Refused("KEY_REVOKED", f"the site {signer.site} has replaced this key", "sign with the new one")
         if signer.state == "REVOKED":
             raise Refused("KEY_REVOKED", f"the site {signer.site} was revoked", "ask the operator to withdraw it")
         return verified, signer.site

@@ -31,7 +31,11 @@ def run(world: World, folder) -> dict:
     """One campaign over both sites; returns the run report, whether it raised or not."""
     report = folder / "campaign.json"
     folder.mkdir()
-    env = {server_app.ANCHORS: str(world.anchors), server_app.REPORT: str(report)}
+    env = {
+        server_app.ANCHORS: str(world.anchors),
+        server_app.IDENTITY: str(world.auditor()),
+        server_app.REPORT: str(report),
+    }
     fleet = Fleet(folder / "flower", world.root, env)
     raised = ""
     try:

@@ -43,6 +43,7 @@ class Campaign:
             "OMP_NUM_THREADS": "1",
             "PATH": f"{script('flwr').rpartition('/')[0]}:/usr/bin:/bin",
             server_app.ANCHORS: str(world.anchors),
+            server_app.IDENTITY: str(world.auditor()),
             server_app.REPORT: str(self.report),
         }
         self.children: list[Child] = []

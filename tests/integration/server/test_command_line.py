@@ -37,7 +37,8 @@ def template(tmp_path_factory):
         north, south = sites.join(pool, "north"), sites.join(pool, "south")
         for site in (north, south, north):
             sites.contribute(pool, site, rng)
-        sites.enrol(pool, sites.Contributor("west"))
+        for name in ("west", "later"):
+            sites.enrol(pool, sites.Contributor(name))
     return folder
 
 
@@ -116,7 +117,9 @@ def test_init_makes_a_whole_pool_and_never_touches_an_existing_one(tmp_path):
         "blobs",
         "spool",
     }
-    assert sorted(path.name for path in (pool / "keys").iterdir()) == ["ca.crt", "ca.pem", "log.pem", "release.pem"]
+    assert sorted(path.name for path in (pool / "keys").iterdir()) == [
+        *("ca.crt", "ca.pem", "client-ca.crt", "client-ca.pem", "log.pem", "release.pem")
+    ]
     assert (pool / "keys").stat().st_mode & 0o777 == 0o700
     assert read_anchors(pool / "pool.json").address == "127.0.0.1:8470"
     before = {path: path.read_bytes() for path in pool.rglob("*") if path.is_file()}
@@ -167,8 +170,9 @@ def story(folder) -> list:
     said = []
     with operating.operate(folder) as operator:
         said += [change("west").state for change in (operator.approve, operator.suspend, operator.revoke)]
-        said.append([len(part) for part in operator.invite("east", sites.NOW)])
-        said.append([(site.name, site.state, site.keyid, site.key_pem) for site in operator.sites()])
+        made = operator.invite("east", sites.NOW, roles=("auditor",))
+        said.append([len(part) for part in (made.invite_id, made.secret, made.expires)])
+        said.append(operator.sites())
         first, second, _third = (one.contribution_id for one in operator.contributions())
         said.append(operator.decide(first, "ACTIVE", "looks good").note)
         said.append(operator.decide(second, "REJECTED", "").state)
@@ -181,6 +185,8 @@ def story(folder) -> list:
         for refused in (
             lambda: operator.approve("nobody"),
             lambda: operator.approve("west"),
+            lambda: operator.approve("later", "0" * 32),
+            lambda: operator.invite("east", sites.NOW, roles=("operator",)),
             lambda: operator.invite("No Name", sites.NOW),
             lambda: operator.decide(second, "ACTIVE", ""),
             lambda: operator.decide("0" * 64, "ACTIVE", ""),
@@ -200,22 +206,32 @@ def test_the_operator_gets_the_same_answers_with_and_without_a_running_server(te
     without = story(quiet)
     with serving(running):
         assert story(running) == without
-    assert [reason for reason, _, _ in without[-7:]] == [
-        *("SITE_UNKNOWN", "STATE_TRANSITION", "NAME_INVALID"),
+    assert [reason for reason, _, _ in without[-9:]] == [
+        *("SITE_UNKNOWN", "STATE_TRANSITION", "FINGERPRINT_MISMATCH", "OPTION_INVALID", "NAME_INVALID"),
         *("STATE_TRANSITION", "CONTRIBUTION_UNKNOWN", "CONTRIBUTION_UNKNOWN", "LOG_RANGE"),
     ]
 
 
 def test_the_commands_operate_a_running_server(folder):
     with serving(folder):
-        assert operate(folder, "approve", "west")["state"] == "ACTIVE"
+        (waiting,) = (one for one in operate(folder, "sites") if one["site"] == "west")
+        assert failure(command("approve", "west", "--fingerprint", "0" * 32, "--dir", folder)) == (
+            4,
+            "FINGERPRINT_MISMATCH",
+        )
+        approved = operate(folder, "approve", "west", "--fingerprint", waiting["fingerprint"])
+        assert (approved["state"], approved["fingerprint"]) == ("ACTIVE", waiting["fingerprint"])
         path = folder.parent / "invitation.json"
-        assert operate(folder, "invite", "east", "--out", str(path)) == {"site": "east", "file": str(path)}
+        made = operate(folder, "invite", "east", "--out", str(path), "--hours", "2", "--role", "auditor")
         invite = read_invite(path)
+        assert made == {"site": "east", "file": str(path), "expires": invite.expires}
         assert (invite.site, invite.anchors) == ("east", read_anchors(folder / "pool.json"))
         assert path.stat().st_mode & 0o777 == 0o600
         states = [(one["site"], one["state"]) for one in operate(folder, "sites")]
-        assert states == [("east", "INVITED"), ("north", "ACTIVE"), ("south", "ACTIVE"), ("west", "ACTIVE")]
+        assert states == [
+            *(("east", "INVITED"), ("later", "PENDING")),
+            *(("north", "ACTIVE"), ("south", "ACTIVE"), ("west", "ACTIVE")),
+        ]
         rows = operate(folder, "contributions")
         assert [(row["site"], row["state"]) for row in rows] == [
             (site, "QUARANTINED") for site in ("north", "south", "north")

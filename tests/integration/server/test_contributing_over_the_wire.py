@@ -1,4 +1,4 @@
-"""A site on the wire: joining, uploading in pieces, being killed, resuming, and what a refusal says."""
+"""A site on the wire: uploading in pieces, being killed, resuming, and what a refusal says."""
 
 import threading
 
@@ -13,51 +13,13 @@ from genepool_protocol.v1 import pool_pb2
 from genepool_protocol.wire.limits import LIMITS
 from genepool_protocol.wire.status import from_rpc_error
 from tests.integration.server.wire import WireSite, chunks, refused
-from tests.support.server import TIMEOUT, channel, pool_server, wait_until
+from tests.support.server import TIMEOUT, certified_channel, pool_server, wait_until
 from tests.support.sites import weights_of
 
 
 def log_size(stubs) -> int:
     note = stubs.log.GetCheckpoint(pool_pb2.GetCheckpointRequest(), timeout=TIMEOUT).checkpoint
     return int(note.split("\n")[1]) if note else 0
-
-
-# -- joining -----------------------------------------------------------------------------------------------------------
-
-
-def test_enrolling_again_with_the_same_key_gives_the_same_answer(new_site, stubs):
-    site = new_site()
-    request = site.enrol_request()
-    first = stubs.enrolment.Enrol(request, timeout=TIMEOUT)
-    assert stubs.enrolment.Enrol(request, timeout=TIMEOUT) == first
-    found = stubs.enrolment.GetEnrolment(pb.GetEnrolmentRequest(site=site.name), timeout=TIMEOUT)
-    assert (found.state, found.keyid) == (first.state, first.keyid)
-
-
-def test_a_wrong_mac_is_refused_and_uses_nothing_up(new_site, stubs):
-    site = new_site()
-    request = site.enrol_request()
-    wrong = pb.EnrolRequest()
-    wrong.CopyFrom(request)
-    wrong.mac = bytes(32)
-    assert refused(stubs.enrolment.Enrol, wrong).reason == "INVITE_INVALID"
-    assert stubs.enrolment.Enrol(request, timeout=TIMEOUT).state == pb.SITE_STATE_PENDING
-
-
-def test_a_site_that_is_not_approved_gets_no_nonce(new_site, stubs):
-    site = new_site()
-    stubs.enrolment.Enrol(site.enrol_request(), timeout=TIMEOUT)
-    assert refused(stubs.contribute.BeginNonce, pb.BeginNonceRequest(site=site.name)).reason == "SITE_NOT_ACTIVE"
-    assert refused(stubs.contribute.BeginNonce, pb.BeginNonceRequest(site="nobody")).reason == "SITE_UNKNOWN"
-
-
-def test_a_suspended_site_is_stopped_in_the_middle_of_things(server, site, rng):
-    packed = site.random(rng)
-    server.pool.suspend(site.name)
-    request = pb.BeginRequest(bundle=packed.bundle, manifest=packed.manifest)
-    assert refused(site.stubs.contribute.Begin, request).reason == "SITE_NOT_ACTIVE"
-    server.pool.approve(site.name)
-    assert site.begin(packed).committed_size == 0
 
 
 # -- the whole way -----------------------------------------------------------------------------------------------------
@@ -155,7 +117,7 @@ def test_a_client_that_vanishes_in_the_middle_leaves_what_was_durable(site, rng)
         yield from list(chunks(begun.upload_id, packed.weights, finish=False))[:2]
         gone.wait(TIMEOUT)
 
-    with channel(site.server.anchors) as opened:
+    with certified_channel(site.server.anchors, site.contributor.tls, site.chain) as opened:
         call = opened.stream_unary(
             "/genepool.v1.ContributeService/Write",
             request_serializer=pb.WriteRequest.SerializeToString,
@@ -212,7 +174,7 @@ def test_a_stream_that_stalls_is_ended_and_its_upload_resumes(tmp_path, rng):
             yield next(chunks(begun.upload_id, packed.weights))
             release.wait(TIMEOUT)
 
-        error = refused(stubs.contribute.Write, stalling())
+        error = refused(site.stubs.contribute.Write, stalling())
         release.set()
         assert error.reason == "TOO_SLOW"
         site.write(list(chunks(begun.upload_id, packed.weights, site.begin(packed).committed_size)))

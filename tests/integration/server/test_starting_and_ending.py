@@ -66,7 +66,7 @@ def test_a_call_that_runs_when_the_server_goes_down_gets_its_seconds(tmp_path, r
         site = WireSite(server, stubs, "north").join()
         packed = site.random(rng)
         parts = list(chunks(site.begin(packed).upload_id, packed.weights))
-        upload = Trickle(stubs)
+        upload = Trickle(site.stubs)
         upload.send(parts[0])
         part = server.folder / "spool" / f"{packed.upload_id}.part"
         assert wait_until(lambda: part.is_file() and part.stat().st_size == len(parts[0].data))
@@ -77,7 +77,7 @@ def test_a_call_that_runs_when_the_server_goes_down_gets_its_seconds(tmp_path, r
         upload.send(*parts[1:], None)
         assert upload.call.result().committed_size == len(packed.weights)
     with serving(server.folder) as again, again.stubs() as stubs:
-        assert WireSite(again, stubs, "north").commit(packed.upload_id).state == pb.CONTRIBUTION_STATE_ACTIVE
+        assert site.again(again, stubs).commit(packed.upload_id).state == pb.CONTRIBUTION_STATE_ACTIVE
 
 
 def test_the_anchors_tell_the_address_of_the_running_server(tmp_path):
@@ -133,7 +133,7 @@ def test_a_killed_server_starts_again_and_an_upload_goes_on(tmp_path, rng):
     assert advertised(folder) == {"address", "operator.json"}
     assert [one["state"] for one in operate(folder, "sites")] == ["ACTIVE"]
     with server_process(folder) as process, channel(process.anchors) as opened:
-        site = WireSite(RemoteServer(folder, process.anchors), Stubs(opened), "north")
+        site = site.again(RemoteServer(folder, process.anchors), Stubs(opened))
         assert site.status(packed.upload_id).committed_size == 2 * 4096
         site.write(list(chunks(packed.upload_id, packed.weights, 2 * 4096)))
         assert site.commit(packed.upload_id).state == pb.CONTRIBUTION_STATE_ACTIVE
@@ -154,9 +154,9 @@ class RemotePool:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def invite(self, site, now):
+    def invite(self, site, now, **terms):
         with operated(self._folder) as operator:
-            return operator.invite(site, now)
+            return operator.invite(site, now, **terms)
 
     def approve(self, site):
         with operated(self._folder) as operator:

@@ -116,8 +116,8 @@ def test_the_operators_service_is_not_on_the_network(stubs):
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
-def test_a_message_above_the_limit_is_refused_and_the_server_goes_on(stubs):
-    large = pb.BeginRequest(bundle=bytes(LIMITS.message_bytes + 1))
+def test_a_message_above_the_limit_is_refused_and_the_server_goes_on(site):
+    large, stubs = pb.BeginRequest(bundle=bytes(LIMITS.message_bytes + 1)), site.stubs
     with pytest.raises(grpc.RpcError) as caught:
         stubs.contribute.Begin(large, timeout=TIMEOUT)
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED

@@ -11,14 +11,14 @@ import pytest
 from genepool_protocol.learngene import manifest as manifests
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.trust import checkpoint
-from genepool_protocol.trust.anchors import enrolment_mac
+from genepool_protocol.trust.enrolment import channel_of, mac
 from genepool_protocol.trust.receipt import observed_root
 from genepool_protocol.v1 import contribute_pb2 as pb
 from genepool_protocol.wire.errors import GenepoolError
 from genepool_protocol.wire.status import from_rpc_error
-from tests.support.contributions import manifest_for
-from tests.support.server import TIMEOUT, Server, Stubs
-from tests.support.sites import Contributor, Packed, file_ref, tensor_refs, weights_of
+from genepool_server.pool.sites import Invitation
+from tests.support.server import TIMEOUT, Server, Stubs, certified_channel
+from tests.support.sites import Contributor, Packed, file_ref, manifest_for, tensor_refs, weights_of
 
 
 def refused(call: Any, *arguments: Any, **options: Any) -> GenepoolError:
@@ -35,28 +35,60 @@ def refused(call: Any, *arguments: Any, **options: Any) -> GenepoolError:
 
 
 class WireSite:
-    """One site: joins through the operator's command and the wire, contributes random learngenes."""
+    """One site: joins through the operator's command and the wire, contributes random learngenes.
+
+    `strange` are stubs without a certificate; `stubs` show the site's own, once it has joined.
+    """
 
     def __init__(self, server: Server, stubs: Stubs, name: str) -> None:
-        self.server, self.stubs, self.name = server, stubs, name
+        self.server, self.strange, self.name = server, stubs, name
         self.contributor = Contributor(name)
+        self.chain = b""
+        self.stubs = stubs
 
     @property
     def blueprint(self) -> Blueprint:
         return self.server.pool.blueprint("tiny-16").blueprint
 
-    def enrol_request(self) -> pb.EnrolRequest:
-        invite_id, secret = self.server.pool.invite(self.name, datetime.now(UTC))
-        key = self.contributor.key.public
-        mac = enrolment_mac(secret, key)
-        return pb.EnrolRequest(site=self.name, invite_id=invite_id, signing_key_pem=key.pem, mac=mac)
+    def enrol_request(self, **terms: Any) -> pb.EnrolRequest:
+        invitation = self.server.pool.invite(self.name, datetime.now(UTC), **terms)
+        return self.request_for(invitation)
 
-    def join(self) -> "WireSite":
-        answer = self.stubs.enrolment.Enrol(self.enrol_request(), timeout=TIMEOUT)
+    def request_for(self, invitation: Invitation) -> pb.EnrolRequest:
+        application = self.contributor.application(invitation.invite_id)
+        anchors = self.server.anchors
+        proof = mac(invitation.secret, anchors.origin, channel_of(anchors.ca_pem), application)
+        return pb.EnrolRequest(
+            site=self.name,
+            invite_id=application.invite_id,
+            tls_csr=application.tls_csr,
+            signing_csr=application.signing_csr,
+            mac=proof,
+        )
+
+    def join(self, **terms: Any) -> "WireSite":
+        answer = self.strange.enrolment.Enrol(self.enrol_request(**terms), timeout=TIMEOUT)
         assert answer.state == pb.SITE_STATE_PENDING
         assert answer.keyid == self.contributor.key.public.keyid
         self.server.pool.approve(self.name)
+        return self.certified()
+
+    def enrolment(self) -> pb.GetEnrolmentResponse:
+        request = pb.GetEnrolmentRequest(site=self.name, tls_keyid=self.contributor.tls.public.keyid)
+        return self.strange.enrolment.GetEnrolment(request, timeout=TIMEOUT)
+
+    def certified(self) -> "WireSite":
+        """Fetch the certificate, and show it from now on."""
+        self.chain = self.enrolment().certificate_pem.encode()
+        assert self.chain
+        self.stubs = Stubs(certified_channel(self.server.anchors, self.contributor.tls, self.chain))
         return self
+
+    def again(self, server: Server, stubs: Stubs) -> "WireSite":
+        """The same site at a server that was started again."""
+        site = WireSite(server, stubs, self.name)
+        site.contributor = self.contributor
+        return site.certified()
 
     def pack(self, weights: bytes, **changes: Any) -> Packed:
         nonce = self.stubs.contribute.BeginNonce(pb.BeginNonceRequest(site=self.name), timeout=TIMEOUT)

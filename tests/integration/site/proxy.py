@@ -15,26 +15,30 @@ class Proxy:
         sent: bytes that went from clients to the pool.
         cut_after: when so many have gone, every connection is closed, once.
         stall_after: when so many have gone, nothing more goes through.
+        away: connections are closed as soon as they are made.
     """
 
     def __init__(self, target: tuple[str, int]) -> None:
         self.target, self.sent = target, 0
         self.cut_after: int | None = None
         self.stall_after: int | None = None
-        self.cuts = 0
+        self.cuts, self.away = 0, False
         self.stalled = threading.Event()
         self._open: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         threading.Thread(target=self._accept, daemon=True).start()
 
     @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self._listener.getsockname()[1]}"
+    def port(self) -> int:
+        return self._listener.getsockname()[1]
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
+                if self.away:
+                    client.close()
+                    continue
                 try:
                     server = socket.create_connection(self.target)
                 except OSError:
@@ -59,6 +63,13 @@ class Proxy:
                     return
         with contextlib.suppress(OSError):
             sink.shutdown(socket.SHUT_WR)
+
+    def mend(self) -> None:
+        """Whole again, and nothing has gone through yet."""
+        self.cut()
+        self.sent, self.cuts, self.away = 0, 0, False
+        self.cut_after = self.stall_after = None
+        self.stalled.clear()
 
     def cut(self) -> None:
         """Break every connection."""

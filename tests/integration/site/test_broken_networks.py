@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from genepool_client.site import outbox, submission
+from genepool_client.site import credentials, outbox, submission
 from genepool_client.site.folder import SiteFolder
-from genepool_client.transport.channel import Connection
 from genepool_protocol.wire.errors import GenepoolError
 from tests.integration.site.proxy import Proxy
 from tests.integration.site.world import World, condensed, silent
@@ -23,34 +22,39 @@ MIB = 1 << 20
 
 
 @pytest.fixture(scope="module")
-def big(tmp_path_factory):
+def network():
+    """Between every client and the port where certificates are asked for."""
+    made = Proxy(("127.0.0.1", 0))
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def big(tmp_path_factory, network):
     made = World(tmp_path_factory.mktemp("big"), **BIG)
+    settings = made.pool.folder / "genepool.toml"
+    told = f"advertise_certified_port = {network.port}"
+    settings.write_text(settings.read_text().replace("advertise_certified_port = 0", told))
     made.start()
+    network.target = ("127.0.0.1", made.certified)
     yield made
     made.stop()
 
 
 @pytest.fixture
-def proxy(big):
-    made = Proxy(("127.0.0.1", big.port))
-    yield made
-    made.close()
-
-
-def through(site: SiteFolder, proxy: Proxy) -> None:
-    anchors = site.config.anchors.model_dump(by_alias=True)
-    site.change(anchors={**anchors, "address": proxy.address})
+def proxy(network, big):
+    network.mend()
+    return network
 
 
 def submit(site: SiteFolder, progress=silent) -> submission.Submitted:
-    with Connection(site.config.anchors) as connection:
+    with credentials.connect(site) as connection:
         return submission.submit(site, connection, progress)
 
 
 def test_a_connection_that_is_cut_goes_on_where_it_was(big, proxy):
     site = big.site("cut")
     condensed(site, 1)
-    through(site, proxy)
     proxy.cut_after = 12 * MIB
     done = submit(site)
     size = outbox.Artefact(site.outbox / "1").weights.stat().st_size
@@ -61,14 +65,14 @@ def test_a_connection_that_is_cut_goes_on_where_it_was(big, proxy):
 def test_a_client_that_is_killed_in_the_middle_ends_with_the_same_artefact(big, proxy):
     site = big.site("killed")
     condensed(site, 2)
-    through(site, proxy)
     proxy.stall_after = 10 * MIB
     code = (
         "import sys; from pathlib import Path; from tests.integration.site import test_broken_networks as t; "
         "t.submit(t.SiteFolder(Path(sys.argv[1])))"
     )
     child = subprocess.Popen(
-        [sys.executable, "-c", code, str(site.path)], env={**os.environ, "PYTHONPATH": str(Path.cwd())}
+        [sys.executable, "-c", code, str(site.path)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")])},
     )
     assert proxy.stalled.wait(60)
     child.send_signal(signal.SIGKILL)
@@ -85,7 +89,6 @@ def test_a_client_that_is_killed_in_the_middle_ends_with_the_same_artefact(big, 
 def test_a_pool_that_is_killed_and_comes_back_gets_the_rest(big, proxy):
     site = big.site("patient")
     condensed(site, 3)
-    through(site, proxy)
     events = []
 
     def restart(done: int, total: int, _note: str) -> None:
@@ -104,16 +107,16 @@ def test_a_pool_that_stays_away_is_said_so_and_nothing_is_lost(big, proxy, monke
     monkeypatch.setattr("genepool_client.transport.upload._WAIT", 1.0)
     site = big.site("alone")
     condensed(site, 4)
-    through(site, proxy)
 
     def vanish(done: int, _total: int, _note: str) -> None:
         if done > 4 * MIB:
-            proxy.close()
+            proxy.away = True
+            proxy.cut()
 
     with pytest.raises(GenepoolError) as caught:
         submit(site, vanish)
     assert caught.value.reason in {"POOL_UNREACHABLE", "TOO_SLOW"}
     artefact = outbox.Artefact(site.outbox / "1")
     assert (artefact.signed, artefact.received) == (True, False)
-    through(site, Proxy(("127.0.0.1", big.port)))
+    proxy.away = False
     assert submit(site).contribution_id == artefact.contribution_id

@@ -11,7 +11,17 @@ import pytest
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
-from genepool_client.site import contribution, enrolment, guard, outbox, overview, packing, steps, submission
+from genepool_client.site import (
+    contribution,
+    credentials,
+    enrolment,
+    guard,
+    outbox,
+    overview,
+    packing,
+    steps,
+    submission,
+)
 from genepool_client.site.client_app import SIMULATION_ROOT, app
 from genepool_client.site.code import code_identity
 from genepool_client.site.folder import SiteFolder
@@ -20,6 +30,7 @@ from genepool_client.transport.channel import Connection
 from genepool_protocol import terminal
 from genepool_protocol.learngene.manifest import parse_manifest
 from genepool_protocol.trust.anchors import read_anchors
+from genepool_protocol.trust.key_files import TlsIdentity
 from genepool_protocol.wire.errors import GenepoolError
 from genepool_server.campaign.claims import claim_of
 from genepool_server.campaign.confirm import PoolWitness
@@ -41,7 +52,7 @@ def refused(call, *arguments, **options) -> GenepoolError:
 
 
 def submit(site: SiteFolder) -> submission.Submitted:
-    with Connection(site.config.anchors) as connection:
+    with credentials.connect(site) as connection:
         return submission.submit(site, connection, silent)
 
 
@@ -141,11 +152,13 @@ def test_enrolling_is_idempotent_and_an_invitation_works_once(world, tmp_path):
     with Connection(site.config.anchors) as connection:
         first = enrolment.enrol(site, connection)
         assert (first.state, first.keyid) == ("PENDING", site.signing_key().public.keyid)
+        assert not site.keys.tls().chain
         assert enrolment.enrol(site, connection) == first
         assert refused(enrolment.enrol, twin, connection).reason == "INVITE_USED"
     world.approve("once")
     with Connection(site.config.anchors) as connection:
         assert enrolment.enrol(site, connection).state == "ACTIVE"
+    assert site.keys.tls().chain
     found = refused(enrolment.replace_invite, site, world.invited("someone-else"))
     assert found.reason == "SITE_MISMATCH"
 
@@ -280,7 +293,7 @@ def test_the_client_app_answers_a_receipt_that_the_pool_confirms(world, data, tm
     assert guard.violation(reply.content) is None
     claim = claim_of(dict(reply.content["receipt"]))
     assert (claim.code, claim.contribution_id) == (code_identity(), steps.submitted(site).contribution_id)
-    with PoolWitness(read_anchors(world.anchors)) as witness:
+    with PoolWitness(read_anchors(world.anchors), TlsIdentity.read(world.auditor())) as witness:
         assert witness.confirm(claim) >= 0
         false = {"contribution_id": "0" * 64}, {"sha256": "0" * 64}
         reasons = [refused(witness.confirm, type(claim)(**{**as_dict(claim), **change})).reason for change in false]

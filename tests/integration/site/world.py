@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from genepool_client.simulate.pool_process import PoolProcess
-from genepool_client.simulate.processes import Child, run_json, script
-from genepool_client.site import enrolment, steps
+from genepool_client.simulate.processes import Child, free_port, run_json, script
+from genepool_client.site import credentials, enrolment, steps
 from genepool_client.site.folder import SiteFolder
 from genepool_client.site.steps import Condensed, Trained
 from genepool_client.transport.channel import Connection
@@ -34,7 +34,7 @@ class World:
     """
 
     def __init__(self, root: Path, **blueprint) -> None:
-        self.root, self.port = root, 0
+        self.root, self.port, self.certified = root, 0, free_port()
         write_seed(root / "blueprint", np.random.default_rng(0), **blueprint)
         self._child: Child | None = None
         made = ["init", str(root / "pool"), "--blueprint", str(root / "blueprint"), "--workers", "0"]
@@ -43,6 +43,7 @@ class World:
 
     def start(self) -> None:
         command = [script("genepool-server"), "serve", str(self.pool.folder), "--listen", f"127.0.0.1:{self.port}"]
+        command += ["--listen-certified", f"127.0.0.1:{self.certified}"]
         log = self.root / f"pool-{len(list(self.root.glob('pool-*.log')))}.log"
         self._child = Child("the pool server", command, log, env={}, cwd=self.root)
         self._child.wait_for("serving ", 180)
@@ -61,12 +62,13 @@ class World:
     def anchors(self) -> Path:
         return self.pool.folder / "pool.json"
 
-    def invited(self, name: str) -> Path:
+    def invited(self, name: str, **terms) -> Path:
         """An invitation's file; through the operator's socket, as the command does, but without its process."""
         path = self.root / f"invite-{name}.json"
         with operating.operate(self.pool.folder) as operator:
-            invite_id, secret = operator.invite(name, datetime.now(UTC))
-        invite = Invite(site=name, invite_id=invite_id, secret=secret, anchors=read_anchors(self.anchors))
+            made = operator.invite(name, datetime.now(UTC), **terms)
+        values = {"invite_id": made.invite_id, "secret": made.secret, "expires": made.expires}
+        invite = Invite(site=name, anchors=read_anchors(self.anchors), **values)
         write_json(path, invite.model_dump(by_alias=True))
         return path
 
@@ -78,15 +80,23 @@ class World:
         with operating.operate(self.pool.folder) as operator:
             return {one.contribution_id: one for one in operator.contributions()}
 
-    def site(self, name: str, *, data: Path | None = None, address: str = "", approve: bool = True) -> SiteFolder:
+    def site(
+        self, name: str, *, data: Path | None = None, address: str = "", approve: bool = True, **terms
+    ) -> SiteFolder:
         """An enrolled site in `root/name`."""
-        setup = enrolment.Setup(invite=self.invited(name), pool=address, data=str(data or ""), steps=2)
+        setup = enrolment.Setup(invite=self.invited(name, **terms), pool=address, data=str(data or ""), steps=2)
         site = enrolment.init(self.root / name, setup)
         with Connection(site.config.anchors) as connection:
             enrolment.enrol(site, connection)
         if approve:
             self.approve(name)
         return site
+
+    def auditor(self) -> Path:
+        """The key and certificate of an auditor, whom campaigns ask the pool as."""
+        path = self.root / "auditor"
+        site = SiteFolder(path) if path.exists() else self.site("auditor", roles=("auditor",))
+        return credentials.ready(site).path
 
 
 def condensed(site: SiteFolder, rng: int) -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -33,9 +34,21 @@ def finder(site, state="ACTIVE"):
     return find
 
 
+@pytest.mark.parametrize(("after", "reason"), [(-1, None), (0, None), (1, "KEY_REVOKED")])
+def test_a_key_that_was_replaced_is_accepted_until_its_end(world, after, reason):
+    signer = statement.Signer(world.site.name, "ACTIVE", world.site.key.public, c.NOW - timedelta(seconds=after))
+    bundle = envelope.parse(world.packed.bundle)
+    if reason is None:
+        assert statement.select_signer(bundle, lambda *_: signer, c.NOW) == signer
+    else:
+        with pytest.raises(GenepoolError) as caught:
+            statement.select_signer(bundle, lambda *_: signer, c.NOW)
+        assert caught.value.reason == reason
+
+
 def check(world, packed=None, state="ACTIVE"):
     packed = packed or world.packed
-    return statement.check(packed.bundle, packed.manifest, finder(world.site, state))
+    return statement.check(packed.bundle, packed.manifest, finder(world.site, state), c.NOW)
 
 
 def reason_of(world, packed, state="ACTIVE"):
@@ -172,7 +185,7 @@ def test_a_signed_statement_that_says_something_else_is_refused(world, edit):
 
 
 def test_names_that_were_swapped_are_refused(world):
-    digests = statement.check(world.packed.bundle, world.packed.manifest, finder(world.site)).statement.digests
+    digests = statement.check(world.packed.bundle, world.packed.manifest, finder(world.site), c.NOW).statement.digests
     swapped = {LEARNGENE_FILE: digests[MANIFEST_FILE], MANIFEST_FILE: digests[LEARNGENE_FILE]}
     payload = model_statement(SUBJECT, swapped, ignore=[BUNDLE_FILE])
     assert reason_of(world, signed(world, payload)) == "DIGEST_MISMATCH"

@@ -7,8 +7,8 @@ import pytest
 from genepool_protocol.learngene.manifest import check_architecture, file_layout, parse_manifest
 from genepool_protocol.trust import strict_json
 from genepool_protocol.wire.errors import InvalidInput
-from tests.support.contributions import manifest_for
 from tests.support.genes import tiny_blueprint
+from tests.support.sites import manifest_for
 
 BLUEPRINT = tiny_blueprint()
 MANIFEST = manifest_for(BLUEPRINT)

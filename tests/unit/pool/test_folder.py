@@ -112,6 +112,8 @@ def test_a_pool_that_could_not_be_opened_can_be_opened_later(place):
     key.unlink()
     assert reason_of(Pool.open, place.folder) == "FILE_MISSING"
     key.write_bytes(good)
+    assert reason_of(Pool.open, place.folder) == "KEY_EXPOSED"
+    key.chmod(0o600)
     assert place.reopen().origin == c.ORIGIN
 
 

@@ -13,7 +13,7 @@ LOG, RELEASE = LogSigner.generate("pool.local/log").public, SigningKey.generate(
 ANCHORS = Anchors(
     address="127.0.0.1:8470", origin="pool.local/log", ca_pem="ca", log_vkey=LOG.vkey, release_key_pem=RELEASE.pem
 )
-INVITE = Invite(site="north", invite_id="0" * 32, secret="s" * 43, anchors=ANCHORS)
+INVITE = Invite(site="north", invite_id="0" * 32, secret="s" * 43, expires="2030-01-01T00:00:00Z", anchors=ANCHORS)
 
 
 def written(tmp_path, value):

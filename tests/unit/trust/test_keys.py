@@ -1,8 +1,6 @@
 """Keys: the one curve of each purpose, canonical texts, signatures that repeat."""
 
-import base64
 import hashlib
-import hmac
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -159,10 +157,11 @@ def test_an_ed25519_signature_holds_for_one_key_and_one_message():
     assert not LogSigner.generate("pool/log").public.holds(signature, b"text")
 
 
-def test_the_enrolment_mac_binds_the_invitation_and_the_key():
-    from genepool_protocol.trust.anchors import enrolment_mac
-
-    key, secret = SigningKey.generate().public, base64.urlsafe_b64encode(b"s" * 32).decode().rstrip("=")
-    expected = hmac.digest(b"s" * 32, b"genepool-enrol-v1" + bytes.fromhex(key.keyid), "sha256")
-    assert enrolment_mac(secret, key) == expected
-    assert enrolment_mac(secret, SigningKey.generate().public) != expected
+def test_a_key_under_a_passphrase_opens_with_it_and_with_nothing_else():
+    key = SigningKey.generate()
+    sealed = key.pem(b"horse")
+    assert SigningKey.encrypted(sealed)
+    assert not SigningKey.encrypted(key.pem())
+    assert SigningKey.from_pem(sealed, passphrase=b"horse").public == key.public
+    assert reason_of(SigningKey.from_pem, sealed, "key", b"hors") == "PASSPHRASE_INVALID"
+    assert reason_of(SigningKey.from_pem, sealed) == "KEY_MALFORMED"

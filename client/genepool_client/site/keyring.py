@@ -1,0 +1,175 @@
+"""A site's two keys on its disk, apart from each other: one signs learngenes, one is shown in TLS.
+
+signing.pem         the signing key, under a passphrase if the site wants one, and its public half
+tls.pem             the TLS key, and its certificate once the pool issued it
+signing.next.pem    keys that are about to take their places; they survive an interruption, so that
+tls.next.pem        asking the pool again is asking for the same
+old/KEYID.pub       what earlier contributions were signed with
+
+Everything is 0600 in a folder of 0700, and is not read otherwise.
+"""
+
+import getpass
+import os
+import sys
+from pathlib import Path
+from typing import Final
+
+from genepool_client.transport.durable import remove, sync_folder, write_atomic
+from genepool_protocol.trust.key_files import TlsIdentity, read_private
+from genepool_protocol.trust.keys import SigningKey, VerifyingKey
+from genepool_protocol.wire.errors import InvalidInput
+
+ANSWER: Final = "GENEPOOL_PASSPHRASE"
+"""Environment variable that answers for the person at the terminal."""
+
+_LOST: Final = "restore it from a backup, or enrol with a new invitation: genepool site enrol DIR --invite FILE"
+_PUBLIC: Final = b"-----BEGIN PUBLIC KEY-----"
+
+
+class Keyring:
+    """The keys in a folder.
+
+    Args:
+        folder: of the keys.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._signing, self._next = folder / "signing.pem", folder / "signing.next.pem"
+        self._tls, self._next_tls = folder / "tls.pem", folder / "tls.next.pem"
+        self._unlocked: SigningKey | None = None
+
+    def create(self, passphrase: bytes | None) -> None:
+        """Make both keys, in place of whatever is there; public halves of earlier ones are kept."""
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        if self._signing.exists():
+            self._keep_public()
+        for path in (self._next, self._next_tls):
+            remove(path)
+        _write_signing(self._signing, SigningKey.generate(), passphrase)
+        write_atomic(self._tls, SigningKey.generate().pem(), 0o600)
+        self._unlocked = None
+
+    # -- the signing key -----------------------------------------------------------------------------------------------
+
+    def signing_key(self) -> SigningKey:
+        """The key that signs; a person is asked for its passphrase once.
+
+        Raises:
+            NotFound: FILE_MISSING.
+            VerificationError: KEY_EXPOSED.
+            InvalidInput: KEY_MALFORMED or PASSPHRASE_INVALID.
+        """
+        if self._unlocked is None:
+            self._unlocked = _read_signing(self._signing)
+        return self._unlocked
+
+    @property
+    def public(self) -> VerifyingKey:
+        """Its public half, for which nobody is asked anything.
+
+        Raises:
+            NotFound: FILE_MISSING.
+            VerificationError: KEY_EXPOSED.
+            InvalidInput: KEY_MALFORMED.
+        """
+        _, begin, rest = read_private(self._signing, _LOST).partition(_PUBLIC)
+        return VerifyingKey.from_pem(begin + rest)
+
+    def public_of(self, keyid: str) -> VerifyingKey:
+        """The public key that an earlier signature names; the current one when it is not one of ours.
+
+        Raises:
+            NotFound: FILE_MISSING.
+            VerificationError: KEY_EXPOSED.
+            InvalidInput: KEY_MALFORMED.
+        """
+        old = self._folder / "old" / f"{keyid}.pub"
+        return VerifyingKey.from_pem(old.read_bytes()) if keyid.isalnum() and old.exists() else self.public
+
+    def next_signing(self, passphrase: bytes | None) -> SigningKey:
+        """The key that is about to take the signing key's place; made when there is none."""
+        if not self._next.exists():
+            _write_signing(self._next, SigningKey.generate(), passphrase)
+        return _read_signing(self._next)
+
+    def adopt_signing(self) -> None:
+        """Put the next signing key in its place; repeating it does nothing."""
+        if self._next.exists():
+            self._keep_public()
+            self._next.replace(self._signing)
+            sync_folder(self._folder)
+            self._unlocked = None
+
+    def _keep_public(self) -> None:
+        old, key = self._folder / "old", self.public
+        old.mkdir(mode=0o700, exist_ok=True)
+        write_atomic(old / f"{key.keyid}.pub", key.pem.encode())
+
+    # -- the TLS key ---------------------------------------------------------------------------------------------------
+
+    def tls(self) -> TlsIdentity:
+        """The TLS key, and its certificate if there is one yet.
+
+        Raises:
+            NotFound: FILE_MISSING.
+            VerificationError: KEY_EXPOSED.
+            InvalidInput: KEY_MALFORMED.
+        """
+        return TlsIdentity.read(self._tls, _LOST)
+
+    def next_tls(self) -> TlsIdentity:
+        """The key that is about to take the TLS key's place; made when there is none."""
+        if not self._next_tls.exists():
+            write_atomic(self._next_tls, SigningKey.generate().pem(), 0o600)
+        return TlsIdentity.read(self._next_tls, _LOST)
+
+    def keep_certificate(self, key: SigningKey, certificate: str) -> TlsIdentity:
+        """Put a key with its certificate in the TLS key's place.
+
+        Raises:
+            InvalidInput: KEY_MALFORMED, the certificate is not for this key; nothing was changed.
+        """
+        made = TlsIdentity(self._tls, key, certificate.encode())
+        made.check()
+        write_atomic(self._tls, made.pem(), 0o600)
+        remove(self._next_tls)
+        return made
+
+
+def new_passphrase(*, wanted: bool) -> bytes | None:
+    """What a new signing key is kept under: the environment's word, or a person's when it is wanted, or nothing.
+
+    Raises:
+        InvalidInput: PASSPHRASE_INVALID, it was not typed twice, or nobody can be asked.
+    """
+    given = os.environ.get(ANSWER)
+    if given or not wanted:
+        return given.encode() if given else None
+    first = _ask("a passphrase for the new signing key: ")
+    if not first or first != _ask("once more: "):
+        raise InvalidInput("PASSPHRASE_INVALID", "the passphrase is empty, or was not typed twice", "try again")
+    return first.encode()
+
+
+def _ask(what: str) -> str:
+    if not sys.stdin.isatty():
+        raise InvalidInput(
+            "PASSPHRASE_INVALID",
+            "the signing key needs a passphrase, and nobody is here to type it",
+            f"set {ANSWER}",
+        )
+    return getpass.getpass(what)
+
+
+def _write_signing(path: Path, key: SigningKey, passphrase: bytes | None) -> None:
+    write_atomic(path, key.pem(passphrase) + key.public.pem.encode(), 0o600)
+
+
+def _read_signing(path: Path) -> SigningKey:
+    private = read_private(path, _LOST).partition(_PUBLIC)[0]
+    what = f"signing key {path}"
+    if not SigningKey.encrypted(private):
+        return SigningKey.from_pem(private, what)
+    return SigningKey.from_pem(private, what, (os.environ.get(ANSWER) or _ask(f"passphrase of {path}: ")).encode())

@@ -1,0 +1,56 @@
+"""Whether a server ends the TLS handshake of a client over its certificate: gRPC says no more than that it failed."""
+
+import socket
+import ssl
+from datetime import UTC, datetime
+from typing import Final
+
+from genepool_protocol.trust.anchors import Anchors
+from genepool_protocol.trust.key_files import TlsIdentity
+
+_SECONDS: Final = 5.0
+_HELLO: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+"""How HTTP/2 begins, with empty settings: a server that accepts us answers it."""
+
+
+def rejection(address: str, anchors: Anchors, identity: TlsIdentity) -> str | None:
+    """Shake hands once more and see who hangs up.
+
+    Args:
+        address: HOST:PORT where certificates are shown.
+        anchors: of the pool.
+        identity: what is shown.
+
+    Returns:
+        What must be wrong with the certificate; None when it is accepted, or when nobody can tell.
+    """
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    context = ssl.create_default_context(cadata=anchors.ca_pem)
+    context.load_cert_chain(identity.path)
+    context.set_alpn_protocols(["h2"])
+    try:
+        with (
+            socket.create_connection((host, int(port)), _SECONDS) as plain,
+            context.wrap_socket(plain, server_hostname=host) as secure,
+        ):
+            hung_up = _hangs_up(secure)
+    except ssl.SSLError as exc:
+        # TLS 1.2 refuses a certificate with an alert; a server that is gone or not trusted is another matter
+        hung_up = "ALERT" in str(exc.reason)
+    except OSError:
+        return None  # there is no server
+    if not hung_up:
+        return None
+    return "it has expired" if datetime.now(UTC) > identity.ends else "this pool did not issue it"
+
+
+def _hangs_up(secure: ssl.SSLSocket) -> bool:
+    """TLS 1.3 refuses a client's certificate after the client's own handshake is through."""
+    try:
+        secure.sendall(_HELLO)
+        return not secure.recv(1)
+    except TimeoutError:
+        return False
+    except OSError:  # an alert, or a reset
+        return True

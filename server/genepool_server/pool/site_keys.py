@@ -1,0 +1,106 @@
+"""A site's keys after it has enrolled: its certificate, another TLS key, another signing key."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection
+
+from genepool_protocol.trust import enrolment, envelope, rotation
+from genepool_protocol.trust.keys import VerifyingKey
+from genepool_protocol.wire.documents import stamp
+from genepool_protocol.wire.errors import NotFound, Refused
+from genepool_protocol.wire.limits import LIMITS
+from genepool_server.admission.statement import require_active
+from genepool_server.pool import registry_rows, site_rows, sites
+from genepool_server.pool.ledger import Ledger
+from genepool_server.pool.notary import Notary
+from genepool_server.pool.view import Site
+
+Issue = Callable[[VerifyingKey, str, datetime], str]
+"""(key, site, now) -> certificate in PEM."""
+
+
+def certificate(ledger: Ledger, name: str, tls_keyid: str, issue: Issue, now: datetime) -> tuple[Site, str]:
+    """A site and the certificate of one of its TLS keys, issued when it is asked for the first time.
+
+    Only who knows the key is answered: the names of sites are nobody else's business. The certificate is empty while
+    the site is not active, and for a key that was replaced.
+
+    Raises:
+        NotFound: SITE_UNKNOWN.
+        StorageError: DISK_FULL or DISK_FAILED.
+    """
+    with ledger.read() as tx:
+        row, site = registry_rows.find_tls(tx, tls_keyid), site_rows.site(tx, name)
+    if row is None or site is None or row.site != name:
+        raise NotFound("SITE_UNKNOWN", f"no site {name[:64]!r} has registered this TLS key", "enrol first")
+    if site.state != "ACTIVE" or row.ends is not None:
+        return site, ""
+    if row.certificate is not None:
+        return site, row.certificate
+    with ledger.write() as tx:
+        return site, _issued(tx, VerifyingKey.from_pem(row.pem), name, issue, now)
+
+
+def _issued(tx: Connection, key: VerifyingKey, name: str, issue: Issue, now: datetime) -> str:
+    row = registry_rows.find_tls(tx, key.keyid)
+    if row is not None and row.certificate is not None:
+        return str(row.certificate)
+    pem = issue(key, name, now)
+    registry_rows.set_certificate(tx, key.keyid, pem)
+    return pem
+
+
+def renew(ledger: Ledger, name: str, tls_csr: bytes, issue: Issue, now: datetime) -> str:
+    """A certificate for another TLS key of an active site; the one before is accepted for `renew_seconds` more.
+
+    The same request again gives the same certificate.
+
+    Raises:
+        InvalidInput: KEY_MALFORMED.
+        VerificationError: SIGNATURE_INVALID.
+        Refused: KEY_IN_USE, SITE_NOT_ACTIVE or KEY_REVOKED.
+        StorageError: DISK_FULL or DISK_FAILED.
+    """
+    key = enrolment.read_csr(tls_csr, "request for the TLS key")
+    with ledger.write() as tx:
+        site = sites.known(tx, name)
+        require_active(name, site.state)
+        if site.tls_keyid == key.keyid:
+            return _issued(tx, key, name, issue, now)
+        sites.check_new(tx, key)
+        registry_rows.end_tls(tx, name, stamp(now + timedelta(seconds=LIMITS.renew_seconds)))
+        registry_rows.add_tls(tx, name, key)
+        return _issued(tx, key, name, issue, now)
+
+
+def rotate(notary: Notary, name: str, by_old: bytes, by_new: bytes, now: datetime) -> tuple[str, str]:
+    """Put another signing key in the place of the current one, which is accepted for `overlap_seconds` more.
+
+    The same statement again gives the same answer.
+
+    Returns:
+        The new key's id, and until when the old key is accepted.
+
+    Raises:
+        InvalidInput: JSON_MALFORMED, BUNDLE_MALFORMED, STATEMENT_MALFORMED or KEY_MALFORMED.
+        VerificationError: SIGNATURE_INVALID.
+        Refused: KEY_IN_USE, SITE_NOT_ACTIVE or KEY_REVOKED.
+        StorageError: DISK_FULL or DISK_FAILED.
+    """
+    with notary.transaction() as tx:
+        site = sites.known(tx, name)
+        require_active(name, site.state)
+        done = registry_rows.find_replaced(tx, name, envelope.parse(by_old).keyid)
+        old = VerifyingKey.from_pem(done.pem if done is not None else site.key_pem)
+        proved = rotation.verify(by_old, by_new, old, notary.origin, name)
+        if done is not None:
+            if proved.new.keyid != site.keyid:
+                raise Refused("KEY_IN_USE", "this signing key was replaced by another one before", "use that one")
+            return site.keyid, done.ends
+        sites.check_new(tx, proved.new)
+        ends = stamp(now + timedelta(seconds=LIMITS.overlap_seconds))
+        site_rows.add_key(tx, name, proved.new)
+        registry_rows.replace_signing(tx, old.keyid, ends)
+        sites.record_decision(notary, tx, "rotated", sites.known(tx, name))
+    return proved.new.keyid, ends
