@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from genepool_client.site import outbox, submission, withdrawing
+from genepool_client.site import credentials, outbox, submission, withdrawing
 from genepool_client.site.folder import SiteFolder
-from genepool_client.transport.channel import Connection
 from genepool_protocol.trust import envelope, receipt
 from genepool_protocol.wire.errors import GenepoolError
+from genepool_server import operating
 from tests.integration.site.world import condensed, silent
 
 
@@ -21,13 +21,13 @@ def site(world):
     found = world.site("takes-back")
     for number in (1, 2, 3):
         condensed(found, number)
-        with Connection(found.config.anchors) as connection:
+        with credentials.connect(found) as connection:
             submission.submit(found, connection, silent)
     return found
 
 
 def withdraw(site, identifier, reason=""):
-    with Connection(site.config.anchors) as connection:
+    with credentials.connect_anyhow(site) as connection:
         return withdrawing.withdraw(site, connection, identifier, reason)
 
 
@@ -48,7 +48,7 @@ def test_a_site_takes_a_contribution_back_and_keeps_the_proof(world, site):
     assert logged.index == done.log_index
     assert withdraw(site, name) == done, "the same statement again"
     condensed(site, 4)
-    with Connection(site.config.anchors) as connection:
+    with credentials.connect(site) as connection:
         assert submission.submit(site, connection, silent).seq == 4, "its chain goes on"
 
 
@@ -63,9 +63,19 @@ def test_a_site_that_lost_its_outbox_withdraws_by_the_whole_id(world, site):
 def test_a_site_cannot_withdraw_what_another_one_contributed(world, site):
     other = world.site("somebody-else")
     name = outbox.artefacts(site)[-1].contribution_id
-    assert reason_of(withdraw, other, name) == "SIGNATURE_INVALID"
+    assert reason_of(withdraw, other, name) == "CONTRIBUTION_UNKNOWN"  # whose it is, it is not told
     assert world.contributions()[name].state == "ACTIVE"
     assert reason_of(withdraw, other, "f" * 64) == "CONTRIBUTION_UNKNOWN"
+
+
+def test_a_suspended_site_keeps_its_right_to_withdraw(world):
+    site = world.site("suspended-one")
+    condensed(site, 50)
+    with credentials.connect(site) as connection:
+        name = submission.submit(site, connection, silent).contribution_id
+    with operating.operate(world.pool.folder) as operator:
+        operator.suspend("suspended-one")
+    assert withdraw(site, name).erased
 
 
 def test_the_command_says_what_was_withdrawn(site):
