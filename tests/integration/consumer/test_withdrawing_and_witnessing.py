@@ -10,7 +10,7 @@ import pytest
 from genepool_client.audit import memory
 from genepool_client.audit.witness import Witness
 from genepool_client.consumer.pool import Pool
-from genepool_client.site import enrolment, submission
+from genepool_client.site import credentials, enrolment, submission
 from genepool_client.transport.channel import Connection
 from genepool_protocol.learngene import descendant
 from genepool_protocol.trust import envelope, events
@@ -231,8 +231,9 @@ def test_a_site_signs_nothing_under_a_head_that_lacks_the_quorum(tmp_path):
     witness = Witness.create(tmp_path / "witness", "witness.example/one")
     folder = make_pool(tmp_path / "pool", witnesses=[witness.signer.public.vkey], quorum=1)
     with serving(folder) as server, Connection(server.anchors) as connection:
-        invite_id, secret = server.pool.invite("north", datetime.now(UTC))
-        invite = Invite(site="north", invite_id=invite_id, secret=secret, anchors=server.anchors)
+        made = server.pool.invite("north", datetime.now(UTC))
+        values = {"invite_id": made.invite_id, "secret": made.secret, "expires": made.expires}
+        invite = Invite(site="north", anchors=server.anchors, **values)
         (tmp_path / "invite.json").write_bytes(invite.model_dump_json(by_alias=True).encode())
         setup = enrolment.Setup(tmp_path / "invite.json", "", "", "", "CC-BY-4.0", TINY, 2)
         site = enrolment.init(tmp_path / "site", setup)
@@ -240,9 +241,10 @@ def test_a_site_signs_nothing_under_a_head_that_lacks_the_quorum(tmp_path):
         enrolment.enrol(site, connection)
         server.pool.approve("north")
         condensed(site, 1)
-        assert reason_of(submission.submit, site, connection, silent) == "WITNESSES_MISSING"
-        assert server.pool.contributions() == []
-        witness.visit(connection, datetime.now(UTC))
-        done = submission.submit(site, connection, silent)
+        with credentials.connect(site) as certified:
+            assert reason_of(submission.submit, site, certified, silent) == "WITNESSES_MISSING"
+            assert server.pool.contributions() == []
+            witness.visit(connection, datetime.now(UTC))
+            done = submission.submit(site, certified, silent)
         observed = json.loads(server.pool.contribution(done.contribution_id).manifest)["observed"]
         assert observed["size"] == 2, "what it saw is what the witness saw"
