@@ -65,7 +65,7 @@ def test_descend_says_what_it_made_and_that_it_was_verified(run, to_pool, loose_
         "descend", *to_pool, "--support", loose_pictures, "--max-params", "9k", "--out", tmp_path / "mine"
     )
     assert code == 0
-    for part in ("folder: ", "parameters", "weight: 1.000 of ", "credits: ", "verified: "):
+    for part in ("folder: ", "parameters", "weight: 0.", "credits: ", "verified: "):
         assert part in out
 
 

@@ -57,7 +57,7 @@ def test_a_labelled_support_set_gives_a_model_with_a_head(pool, pictures):
 def test_without_labels_the_model_answers_features(pool, loose_pictures):
     model = pool.descend(support=loose_pictures, max_params="4k")
     assert model.num_classes == 0
-    assert len(model.genepool.dependencies) == 1
+    assert sum(one.milli for one in model.genepool.dependencies) in range(690, 701)
     assert pool.blueprint.params(model.genepool.size) <= 4000
 
 
@@ -153,19 +153,21 @@ def proxy(server):
 
 
 def through(proxy, server):
-    return Pool(proxy.address, server.anchors, blueprint=WIDE)
+    return Pool(f"127.0.0.1:{proxy.port}", server.anchors, blueprint=WIDE)
 
 
 def test_a_connection_that_breaks_is_resumed_to_the_same_bytes(proxy, server, wide, tmp_path, monkeypatch):
     offsets = []
     with through(proxy, server) as pool:
-        ask = pool._connection.descend.Descend
+        stub = pool._connection.descend
+        ask = stub.Descend
 
         def spy(request, **options):
             offsets.append(request.resume_offset)
             return ask(request, **options)
 
-        monkeypatch.setattr(pool._connection.descend, "Descend", spy)
+        monkeypatch.setattr(stub, "Descend", spy)
+        monkeypatch.setattr(type(pool._connection), "descend", stub)
         broken = iter([True, True])
         pool.progress = lambda done, _total, note: (
             proxy.cut() if note == "bytes" and done > (1 << 20) and next(broken, False) else None

@@ -30,6 +30,9 @@ HONEST = [
 ]
 
 
+_AGAIN = (3, 10)  # a site can be suspended, approved again and suspended again
+
+
 def replay(*entries):
     """The history and everything that is wrong with it."""
     history, found = History(e.ORIGIN, POOL.public), []
@@ -135,4 +138,5 @@ def test_whatever_order_leaves_come_in_a_contribution_is_active_only_after_accep
             seen.append(number)
         states = {one.state for one in history.contributions.values()}
         assert "ACTIVE" not in states or seen.index(0) < seen.index(1) < seen.index(4) < seen.index(5)
-        assert len(seen) == len(set(seen)), "nothing happens twice"
+        once = [number for number in seen if number not in _AGAIN]
+        assert len(once) == len(set(once)), "nothing happens twice"
