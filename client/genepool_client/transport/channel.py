@@ -5,6 +5,7 @@ import json
 import os
 import time
 from collections.abc import Generator
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -118,22 +119,22 @@ class Connection:
         """HOST:PORT."""
         return self.anchors.address
 
-    @property
+    @cached_property
     def account(self) -> EnrolmentServiceStub:
         """What a site does with its own keys, under its certificate."""
         return EnrolmentServiceStub(self._known())
 
-    @property
+    @cached_property
     def contribute(self) -> ContributeServiceStub:
         """Contributing, under the certificate."""
         return ContributeServiceStub(self._known())
 
-    @property
+    @cached_property
     def select(self) -> SelectServiceStub:
         """Selecting, under the certificate if there is one."""
         return SelectServiceStub(self._known())
 
-    @property
+    @cached_property
     def descend(self) -> DescendServiceStub:
         """Descending, under the certificate if there is one."""
         return DescendServiceStub(self._known())

@@ -159,21 +159,18 @@ def through(proxy, server):
 def test_a_connection_that_breaks_is_resumed_to_the_same_bytes(proxy, server, wide, tmp_path, monkeypatch):
     offsets = []
     with through(proxy, server) as pool:
-        stub = pool._connection.descend
-        ask = stub.Descend
+        ask = pool._connection.descend.Descend
 
         def spy(request, **options):
             offsets.append(request.resume_offset)
             return ask(request, **options)
 
-        monkeypatch.setattr(stub, "Descend", spy)
-        monkeypatch.setattr(type(pool._connection), "descend", stub)
+        monkeypatch.setattr(pool._connection.descend, "Descend", spy)
         broken = iter([True, True])
         pool.progress = lambda done, _total, note: (
             proxy.cut() if note == "bytes" and done > (1 << 20) and next(broken, False) else None
         )
         pool.descend(size="5,4", out=tmp_path / "broken")
-    monkeypatch.undo()
     assert len(offsets) >= 2
     assert offsets[0] == 0
     assert offsets[-1] > 0
