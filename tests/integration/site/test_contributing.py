@@ -258,7 +258,7 @@ def test_what_was_changed_after_signing_is_not_sent(world):
 def test_the_same_weights_by_another_site_are_refused_and_nothing_is_kept(world):
     for name in ("original", "copycat"):
         site = world.site(name)
-        condensed(site, 6)
+        condensed(site, 6, whose="original")
         if name == "original":
             submit(site)
     assert refused(submit, site).reason == "DUPLICATE_WEIGHTS"

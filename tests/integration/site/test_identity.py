@@ -220,20 +220,20 @@ def test_a_signing_key_is_rotated_and_what_it_signed_stays(world):
 
 
 def test_a_site_that_lost_its_keys_begins_anew_with_a_new_invitation(world):
-    site = world.site("forgetful")
+    site = world.site("keyless")
     condensed(site, 43)
     submit(site)
     before = site.keys.public
-    invite = world.invited("forgetful", again=True)
+    invite = world.invited("keyless", again=True)
     with credentials.connect(site) as connection:
-        request = pb.BeginNonceRequest(site="forgetful")
+        request = pb.BeginNonceRequest(site="keyless")
         error = refused(connection.call, connection.contribute.BeginNonce, request)
     assert error.reason == "SITE_NOT_ACTIVE"
     enrolment.replace_invite(site, invite)
     assert site.keys.public != before
     with Connection(site.config.anchors) as connection:
         assert enrolment.enrol(site, connection).state == "PENDING"
-    world.approve("forgetful")
+    world.approve("keyless")
     condensed(site, 44)
     assert submit(site).seq == 2
 

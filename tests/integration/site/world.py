@@ -99,10 +99,10 @@ class World:
         return credentials.ready(site).path
 
 
-def condensed(site: SiteFolder, rng: int) -> None:
+def condensed(site: SiteFolder, rng: int, whose: str = "") -> None:
     """Put a learngene of random numbers where condensing leaves it: submitting does not care where it came from."""
     blueprint, _ = steps.family(site)
-    generator = np.random.default_rng(rng)
+    generator = np.random.default_rng([rng, *(whose or site.config.name).encode()])  # tests share one pool
     gene = {
         name: (0.01 * generator.standard_normal(shape)).astype(np.float32)
         for name, shape in file_layout(blueprint).items()
