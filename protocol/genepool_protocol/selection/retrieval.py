@@ -2,9 +2,8 @@
 
 The distance is between mean features, each in units of how much it varies within a site: the median of the members'
 standard deviations, so that no single member can stretch the scale. A support set has too few images for its own
-deviations to count. On the sample pack this finds the site of the task's kind in 88 % of the support sets of five
-images and in all of 25; the Frechet distance of the two Gaussians, at the same key size, in 83 and 91 %. Distance and
-key size were chosen among seven and four on that very pack, so expect less elsewhere.
+deviations to count. With the seed that ships, the nearest key was the right site's in all of thirty support sets of the
+sample pack, half of them with one image a class. The distance and the key's size were chosen on that very pack.
 """
 
 from collections.abc import Sequence
@@ -16,8 +15,8 @@ import numpy as np
 from genepool_protocol.selection.task_key import Key
 
 FAR: Final = 1.1
-"""Beyond this distance a task is like no site: sites of different kinds are 0.7 to 1.3 apart, a task of a site's kind
-0.3 to 1.0 from that site."""
+"""Beyond this distance a task is like no site. Tasks of a site's kind are 0.4 to 0.8 from it; of unrelated ones, stamps
+and shogi pieces are at 0.8 to 1.0 and still gain a little, solar cells at 1.0 lose a point."""
 
 _LEAST: Final = 1e-3  # of a deviation, in feature units: a feature that never varies divides nothing by zero
 
