@@ -15,8 +15,8 @@ import numpy as np
 from genepool_protocol.selection.task_key import Key
 
 FAR: Final = 0.92
-"""Beyond this distance a task is like no site. Tasks of a site's kind are 0.4 to 0.8 from it; of the unrelated ones that
-were tried, those beyond it lost up to five points by the nearest learngene, or gained one at most."""
+"""Beyond this distance a task is like no site. Tasks of a site's kind are 0.4 to 0.8 from it; of the unrelated ones
+that were tried, those beyond it lost up to five points by the nearest learngene, or gained one at most."""
 
 _LEAST: Final = 1e-3  # of a deviation, in feature units: a feature that never varies divides nothing by zero
 
