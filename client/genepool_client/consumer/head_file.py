@@ -15,6 +15,7 @@ from genepool_client.consumer.folder import Scan, check_tensors, read_small, sca
 from genepool_client.consumer.head import Head
 from genepool_client.transport.durable import write_atomic
 from genepool_protocol.learngene import descendant, tensors
+from genepool_protocol.learngene.expansion import Layout
 from genepool_protocol.learngene.tensors import Header
 from genepool_protocol.trust import digest, strict_json
 from genepool_protocol.wire.errors import GenepoolError, InvalidInput
@@ -64,12 +65,17 @@ def read(folder: Path, width: int) -> tuple[Head, tuple[str, ...]]:
 
 def _header(found: Scan, width: int) -> Header:
     stated = tensors.parse_header(found.head, found.size, max_size=1 << 30).layout
-    count = stated.get("head.bias", (0,))[0]
+    count = _length(stated, "head.bias")
     if not 1 <= count <= LIMITS.support_classes:
         raise InvalidInput("ARCH_MISMATCH", f"a head has 1 to {LIMITS.support_classes} classes")
-    length = min(stated.get(_CLASSES, (0,))[0], _NAMES_BYTES)
+    length = min(_length(stated, _CLASSES), _NAMES_BYTES)
     layout = {"head.weight": (count, width), "head.bias": (count,), _CLASSES: (length,)}
     return check_tensors(found, layout, descendant.HEAD_FILE)
+
+
+def _length(stated: Layout, name: str) -> int:
+    """The first axis of a tensor; 0 for one that is missing or has none."""
+    return (*stated.get(name, ()), 0)[0]
 
 
 def _array(raw: bytes, header: Header, name: str) -> np.ndarray:
@@ -79,10 +85,9 @@ def _array(raw: bytes, header: Header, name: str) -> np.ndarray:
 
 
 def _classes(values: np.ndarray, count: int) -> tuple[str, ...]:
-    small = values.astype(np.uint8)
-    if not np.array_equal(small.astype(np.float32), values):
+    if ((values < 0) | (values > 255) | (values % 1 != 0)).any():
         raise InvalidInput("FILE_MALFORMED", "the class names are no bytes")
-    names = strict_json.loads(small.tobytes(), max_bytes=_NAMES_BYTES, what="list of class names")
+    names = strict_json.loads(values.astype(np.uint8).tobytes(), max_bytes=_NAMES_BYTES, what="list of class names")
     if not isinstance(names, list) or len(names) != count or not all(isinstance(name, str) for name in names):
         raise InvalidInput("FILE_MALFORMED", "there is not one name for each class")
     return tuple(names)

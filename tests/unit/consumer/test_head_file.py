@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from genepool_client.consumer import head_file
 from genepool_client.consumer.head import Head
+from genepool_protocol.learngene import tensors
 
 NAMES = st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=12), min_size=1, max_size=6)
 
@@ -23,6 +24,26 @@ def test_a_head_comes_back_as_it_was(tmp_path, names, width):
     assert classes == tuple(names)
     np.testing.assert_array_equal(again.weight, head.weight)
     np.testing.assert_array_equal(again.bias, head.bias)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"head.bias": np.float32(0)},  # no axis at all
+        {"classes.utf8": np.float32(0)},
+        {"classes.utf8": np.float32([91.5, 93.0])},
+        {"classes.utf8": np.float32([-1.0, 3e38])},
+    ],
+)
+def test_a_head_of_other_shapes_or_with_names_that_are_no_bytes_is_refused(tmp_path, change):
+    from genepool_protocol.wire.errors import GenepoolError
+
+    arrays = {"head.weight": np.ones((1, 4), np.float32), "head.bias": np.ones(1, np.float32)}
+    names = {"classes.utf8": np.frombuffer(b'["x"]', np.uint8).astype(np.float32)}
+    (tmp_path / "head.safetensors").write_bytes(tensors.encode({**arrays, **names, **change}, "F32"))
+    with pytest.raises(GenepoolError) as caught:
+        head_file.read(tmp_path, 4)
+    assert caught.value.reason == "FOLDER_TAMPERED"
 
 
 @pytest.mark.parametrize("raw", [b"", b"\x00" * 8, b"x" * 100])
