@@ -165,9 +165,12 @@ def parse_blueprint(raw: bytes) -> Blueprint:
     """
     value = strict_json.loads_canonical(raw, max_bytes=LIMITS.manifest_bytes, what="blueprint")
     try:
-        return Blueprint.model_validate(value)
+        blueprint = Blueprint.model_validate(value)
     except ValidationError as exc:
         raise InvalidInput("BLUEPRINT_MALFORMED", f"the blueprint is not valid: {first_problem(exc)}") from exc
+    if blueprint.canonical() != raw:  # or its digest would not be that of the bytes
+        raise InvalidInput("BLUEPRINT_MALFORMED", "the blueprint lacks a member, such as its schema")
+    return blueprint
 
 
 def bundled_folder(name: str) -> Path:

@@ -279,9 +279,12 @@ def parse_receipts(raw: bytes) -> Receipts:
     """
     value = strict_json.loads_canonical(raw, max_bytes=16 << 20, what="receipts")
     try:
-        return Receipts.model_validate(value)
+        receipts = Receipts.model_validate(value)
     except ValidationError as exc:
         raise InvalidInput("FILE_MALFORMED", f"receipts.json is not valid: {first_problem(exc)}") from exc
+    if receipts.canonical() != raw:
+        raise InvalidInput("FILE_MALFORMED", "receipts.json lacks its schema")
+    return receipts
 
 
 def model_card(blueprint: Blueprint, lineage: Lineage) -> bytes:

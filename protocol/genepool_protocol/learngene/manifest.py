@@ -96,9 +96,12 @@ def parse_manifest(raw: bytes) -> Manifest:
     """
     value = strict_json.loads_canonical(raw, max_bytes=LIMITS.manifest_bytes, what="manifest")
     try:
-        return Manifest.model_validate(value)
+        manifest = Manifest.model_validate(value)
     except ValidationError as exc:
         raise InvalidInput("MANIFEST_MALFORMED", f"the manifest is not valid: {first_problem(exc)}") from exc
+    if manifest.canonical() != raw:  # a member with one allowed value must still be stated: it is what gets signed
+        raise InvalidInput("MANIFEST_MALFORMED", "the manifest lacks a member, such as its schema")
+    return manifest
 
 
 def file_layout(blueprint: Blueprint) -> Layout:

@@ -84,9 +84,12 @@ def _read(path: Path, kind: type[_T], what: str) -> _T:
         ) from exc
     value = strict_json.loads(raw, max_bytes=LIMITS.bundle_bytes, what=what)
     try:
-        return kind.model_validate(value)
+        found = kind.model_validate(value)
     except ValidationError as exc:
         raise InvalidInput("FILE_MALFORMED", f"{path} is not a valid {what}: {first_problem(exc)}") from exc
+    if not all("schema_" in part.model_fields_set for part in (found, getattr(found, "anchors", found))):
+        raise InvalidInput("FILE_MALFORMED", f"{path} is not a valid {what}: schema is missing")
+    return found
 
 
 def read_anchors(path: Path) -> Anchors:

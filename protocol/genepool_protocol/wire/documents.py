@@ -38,7 +38,7 @@ Timestamp = Annotated[
 class Document(BaseModel):
     """A pydantic model for canonical JSON: no floats (decimals are strings), no unknown members, no coercion."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 def first_problem(exc: ValidationError) -> str:

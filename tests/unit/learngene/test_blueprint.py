@@ -26,6 +26,14 @@ def changed(**changes) -> bytes:
     return strict_json.canonical(json.loads(tiny_blueprint().canonical()) | changes)
 
 
+@pytest.mark.parametrize("name", ["schema", "basis", "norm_eps"])
+def test_a_blueprint_whose_digest_would_be_another_is_refused(name):
+    value = json.loads(tiny_blueprint().canonical())
+    old = value.pop(name)
+    assert reason_of(parse_blueprint, strict_json.canonical(value)) == "BLUEPRINT_MALFORMED"
+    assert reason_of(parse_blueprint, strict_json.canonical(value | {f"{name}_": old})) == "BLUEPRINT_MALFORMED"
+
+
 def test_a_blueprint_survives_its_bytes():
     blueprint = tiny_blueprint()
     assert parse_blueprint(blueprint.canonical()) == blueprint

@@ -37,6 +37,18 @@ def test_only_canonical_bytes_are_a_manifest():
     assert refused(parse_manifest, json.dumps(json.loads(MANIFEST.canonical()), indent=1).encode()) == "JSON_MALFORMED"
 
 
+@pytest.mark.parametrize("place", [(), ("file",), ("privacy",)])
+def test_a_member_that_is_left_out_or_renamed_is_refused_although_only_one_value_is_allowed(place):
+    names = {(): ("schema", "basis"), ("file",): ("name",), ("privacy",): ("mechanism",)}[place]
+    for name in names:
+        for other in (None, f"{name}_"):
+            value = json.loads(MANIFEST.canonical())
+            inner = value[place[0]] if place else value
+            old = inner.pop(name)
+            inner.update({other: old} if other else {})
+            assert refused(parse_manifest, strict_json.canonical(value)) == "MANIFEST_MALFORMED"
+
+
 def test_a_manifest_gives_no_image_away():
     """Numbers, names and digests: no member holds free text beyond the software's name."""
     assert set(json.loads(MANIFEST.canonical())) == {

@@ -49,6 +49,18 @@ def test_anchors_with_other_members_are_refused(tmp_path, change):
     assert reason_of(read_anchors, written(tmp_path, value)) == "FILE_MALFORMED"
 
 
+@pytest.mark.parametrize("name", ["schema", "schema_"])
+def test_anchors_and_invitations_without_their_schema_are_refused(tmp_path, name):
+    value, invite = ANCHORS.model_dump(by_alias=True), INVITE.model_dump(by_alias=True)
+    for document in (value, invite, invite["anchors"]):
+        schema = document.pop("schema")
+        document.update({name: schema} if name == "schema_" else {})
+    assert reason_of(read_anchors, written(tmp_path, value)) == "FILE_MALFORMED"
+    assert reason_of(read_invite, written(tmp_path, invite)) == "FILE_MALFORMED"
+    invite = INVITE.model_dump(by_alias=True) | {"anchors": value}
+    assert reason_of(read_invite, written(tmp_path, invite)) == "FILE_MALFORMED"
+
+
 @pytest.mark.parametrize(
     "change",
     [
