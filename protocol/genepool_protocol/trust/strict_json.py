@@ -1,6 +1,7 @@
 """JSON that means one thing: no duplicate members, no floats, bounded depth; and RFC 8785 canonical bytes."""
 
 import json
+import math
 import re
 from typing import Any, Final, NoReturn
 
@@ -39,7 +40,8 @@ def loads(raw: bytes, *, max_bytes: int, what: str, floats: bool = False) -> Any
         return int(text) if len(text) <= 15 else bad("an integer has 16 or more digits")
 
     def fraction(text: str) -> float:
-        return float(text) if floats else bad("it holds a float")
+        value = float(text) if floats else bad("it holds a float")
+        return value if math.isfinite(value) else bad("it holds a number without end")
 
     if len(raw) > max_bytes:
         bad(f"it has {len(raw)} bytes, at most {max_bytes} are allowed")

@@ -73,6 +73,8 @@ def test_floats_are_read_only_when_they_are_allowed():
     refused(b"[0.5]")
     assert strict_json.loads(b"[0.5]", max_bytes=9, what="thing", floats=True) == [0.5]
     refused(b"[NaN]", floats=True)
+    refused(b"[1e999]", floats=True)
+    refused(b"[-1e999]", floats=True)
 
 
 def test_a_long_document_is_not_looked_at():
