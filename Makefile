@@ -8,7 +8,7 @@ export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-fast lint format bench bench-method proto clean help
+.PHONY: demo test test-fast lint format bench bench-method fuzz proto clean help
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ bench: $(VENV)/.installed-dev ## speed and memory, as ratios against a floor mea
 
 bench-method: $(VENV)/.installed ## the method against its controls: QUICK=1 for minutes; DATA=FOLDER for other domains than the sample pack
 	$(BIN)/genepool simulate --benchmark $(if $(QUICK),--quick) $(if $(DATA),--data $(DATA)) --report $(BENCH_OUT)
+
+fuzz: $(VENV)/.installed-dev ## break what every parser reads, for MINUTES=10; crashes go to tests/fuzz/crashes and are tests from then on
+	$(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),10) $(FUZZ_ARGS)
 
 proto: $(VENV)/.installed-dev ## generate the stubs in place
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m grpc_tools.protoc -I protocol --python_out=protocol --mypy_out=protocol \
