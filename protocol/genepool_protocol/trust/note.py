@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from genepool_protocol.trust.encoding import b64
 from genepool_protocol.trust.keys import LogSigner, LogVerifier
 from genepool_protocol.wire.errors import VerificationError
 
@@ -59,7 +60,7 @@ def signatures(raw: str) -> tuple[str, list[tuple[str, bytes]]]:
 
 def line(name: str, signature: bytes) -> str:
     """A signature line; `signature` begins with the four bytes that select the key."""
-    return f"\N{EM DASH} {name} {base64.b64encode(signature).decode()}\n"
+    return f"\N{EM DASH} {name} {b64(signature)}\n"
 
 
 def _parts(raw: str) -> tuple[str, list[str]]:
@@ -82,7 +83,7 @@ def _signatures(lines: Sequence[str]) -> list[tuple[str, bytes]]:
             raw = base64.b64decode(match[2], validate=True) if match else b""
         except ValueError:
             raw = b""
-        if match is None or len(raw) < 5:
+        if match is None or len(raw) < 5 or b64(raw) != match[2]:
             raise _bad("a signature line is malformed")
         found.append((match[1], raw))
     return found

@@ -80,6 +80,9 @@ BLOB = LINE.split()[-1]
         signed("text\n", [f"{DASH} witness A===\n", LINE]),
         signed("text\n", [f"{DASH} witness AAAA\n", LINE]),
         signed("text\n", [f"{DASH} pool.local/log {BLOB[:-8]}\n"]),
+        signed("text\n", [LINE.replace("=\n", "==\n")]),
+        signed("text\n", [f"{DASH} witness AAAAAA=\n", LINE]),
+        signed("text\n", [f"{DASH} witness AAAAAAB=\n", LINE]),  # a bit that no byte holds
         signed("text\n", [LINE] * 17),
         signed("te\txt\n", [LINE]),
         signed("text\r\n", [LINE]),
