@@ -124,7 +124,7 @@ def _blueprint(raw: bytes) -> None:
 
 def _note(raw: bytes) -> None:
     text, lines = note.signatures(_text(raw))
-    assert text + "\n" == _text(raw)[: len(text) + 1]
+    assert f"{text}\n" + "".join(note.line(name, signature) for name, signature in lines) == _text(raw)
     assert 1 <= len(lines) <= 16
 
 
