@@ -44,4 +44,10 @@ class Document(BaseModel):
 def first_problem(exc: ValidationError) -> str:
     """The first problem that pydantic found, as `place: rule`; never the offending value."""
     problem = exc.errors(include_url=False, include_input=False)[0]
-    return f"{'.'.join(str(part) for part in problem['loc']) or 'document'}: {problem['msg']}"
+    return f"{'.'.join(_shown(part) for part in problem['loc']) or 'document'}: {problem['msg']}"
+
+
+def _shown(part: int | str) -> str:
+    """A part of a place: the name of a member that does not belong there is the other side's own text."""
+    text = str(part)[:64]
+    return text if text.isprintable() else ascii(text)

@@ -49,6 +49,15 @@ def test_a_member_that_is_left_out_or_renamed_is_refused_although_only_one_value
             assert refused(parse_manifest, strict_json.canonical(value)) == "MANIFEST_MALFORMED"
 
 
+@pytest.mark.parametrize("name", ["x" * 10_000, "\x1b[2Jgone", "\u202e"])
+def test_a_refusal_shows_little_of_a_foreign_name_and_no_control_character(name):
+    with pytest.raises(InvalidInput) as caught:
+        parse_manifest(changed(**{name: 1}))
+    assert caught.value.reason == "MANIFEST_MALFORMED"
+    assert len(caught.value.message) < 300
+    assert caught.value.message.isprintable()
+
+
 def test_a_manifest_gives_no_image_away():
     """Numbers, names and digests: no member holds free text beyond the software's name."""
     assert set(json.loads(MANIFEST.canonical())) == {
@@ -101,6 +110,7 @@ TENSOR = json.loads(MANIFEST.canonical())["tensors"][0]
         inside("training", images=-1),
         inside("training", software="x" * 65),
         inside("privacy", mechanism="magic"),
+        inside("privacy", epsilon="1"),  # attack 70: a claim that nobody could recompute
         inside("privacy", key_noise=1),
         inside("privacy", key_noise="1e+3"),
     ],
