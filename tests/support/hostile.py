@@ -75,6 +75,10 @@ HOSTILE: list[tuple[str, str, bytes]] = [
     ("TENSOR_FIELDS", "array", file({"a": [1, 2]})),
     ("DTYPE", "bfloat16", file(one(dtype="BF16", shape=[4]))),
     ("DTYPE", "bool", file(one(dtype="BOOL", shape=[8]))),
+    *(
+        ("DTYPE", name, file(one(dtype=name, shape=shape)))
+        for name, shape in [("F8_E4M3", [8]), ("F8_E5M2", [8]), ("F4", [16]), ("C64", [1]), ("I64", [1]), ("F64", [1])]
+    ),
     ("DTYPE", "lower case", file(one(dtype="f32"))),
     ("DTYPE", "pickle", file(one(dtype="PICKLE"))),
     ("DTYPE", "array", file(one(dtype=["F32"]))),

@@ -124,6 +124,14 @@ def test_a_message_above_the_limit_is_refused_and_the_server_goes_on(site):
     assert refused(stubs.contribute.Begin, pb.BeginRequest(bundle=bytes(1 << 20))).reason == "JSON_MALFORMED"
 
 
+def test_a_message_that_is_small_only_until_it_is_unpacked_is_refused(stubs):
+    large = pb.BeginRequest(bundle=bytes(64 << 20))
+    with pytest.raises(grpc.RpcError) as caught:
+        stubs.contribute.Begin(large, timeout=TIMEOUT, compression=grpc.Compression.Gzip)
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert refused(stubs.contribute.Begin, pb.BeginRequest(bundle=b"x")).reason == "JSON_MALFORMED"
+
+
 def test_metadata_above_the_limit_is_refused(stubs):
     with pytest.raises(grpc.RpcError) as caught:
         stubs.pool.GetCapabilities(

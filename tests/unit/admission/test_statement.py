@@ -140,6 +140,35 @@ def test_a_signature_by_another_key_under_the_sites_key_id_is_refused(world):
     assert reason_of(world, packed) == "SIGNATURE_INVALID"
 
 
+def test_a_key_id_or_hint_of_another_site_is_refused(world):
+    other = SigningKey.generate().public
+
+    def find(keyid, hint):
+        both = (world.site.key.public, other)
+        return next(
+            (
+                statement.Signer("other", "ACTIVE", key)
+                for key in both
+                if keyid == key.keyid or (not keyid and hint == key.hint)
+            ),
+            None,
+        )
+
+    def foreign(value):
+        value["verificationMaterial"]["publicKey"]["hint"] = other.hint
+        value["dsseEnvelope"]["signatures"][0].update(keyid=other.keyid)
+
+    def hint_alone(value):
+        foreign(value)
+        del value["dsseEnvelope"]["signatures"][0]["keyid"]
+
+    for edit in (foreign, hint_alone):
+        packed = edited(world.packed, edit)
+        with pytest.raises(GenepoolError) as caught:
+            statement.check(packed.bundle, packed.manifest, find)
+        assert caught.value.reason == "SIGNATURE_INVALID"
+
+
 @pytest.mark.parametrize(("state", "reason"), [
     ("PENDING", "SITE_NOT_ACTIVE"), ("SUSPENDED", "SITE_NOT_ACTIVE"), ("REVOKED", "KEY_REVOKED"),
 ])  # fmt: skip
