@@ -8,11 +8,15 @@ import hashlib
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import safetensors.numpy
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.hashes import SHA256
 
 from genepool_client.consumer import head_file
 from genepool_client.consumer.head import Head
@@ -21,10 +25,12 @@ from genepool_protocol.learngene.history import History
 from genepool_protocol.trust import (
     anchors,
     checkpoint,
+    enrolment,
     envelope,
     events,
     note,
     receipt,
+    rotation,
     statement,
     strict_json,
     tiles,
@@ -34,10 +40,10 @@ from genepool_protocol.trust.envelope import Verified
 from genepool_protocol.trust.keys import LogSigner, LogVerifier, SigningKey, VerifyingKey, WitnessSigner
 from genepool_protocol.wire.limits import LIMITS
 from tests.support import events as stated
-from tests.support.contributions import manifest_for
 from tests.support.genes import tiny_blueprint
 from tests.support.hostile import HOSTILE
 from tests.support.log import Log
+from tests.support.sites import manifest_for
 
 # One fixed key for each purpose, so that a crash file means the same in every run.
 SITE = SigningKey(ec.derive_private_key(0x51, ec.SECP256R1()))
@@ -220,6 +226,30 @@ def _der(raw: bytes) -> None:
     found.verify(raw, raw)
 
 
+def _csr(raw: bytes) -> None:
+    key = enrolment.read_csr(raw, "x")
+    assert VerifyingKey.from_der(key.spki) == key
+    parts = [x509.load_der_x509_csr(one).tbs_certrequest_bytes for one in (raw, CSR)]
+    assert (key == SITE.public) == (parts[0] == parts[1])  # what this key signed, and nothing else
+
+
+def _ca(raw: bytes) -> None:
+    assert len(enrolment.channel_of(_text(raw))) == 32
+
+
+def _rotation(raw: bytes) -> None:
+    """The new key's half of a rotation; the site's half stays as it is."""
+    found = rotation.verify(ROTATION[0], raw, SITE.public, LOG.name, "north")
+    assert found.new == RELEASE.public
+
+
+def _rotation_payload(raw: bytes) -> None:
+    """A rotation that both keys signed, whatever it says."""
+    halves = [envelope.sign_statement(key, raw) for key in (SITE, RELEASE)]
+    rotation.verify(*halves, SITE.public, LOG.name, "north")
+    assert raw == envelope.parse(ROTATION[0]).payload
+
+
 def _provenance(raw: bytes) -> None:
     assert descendant.provenance_json(descendant.parse_provenance(raw)) == raw
 
@@ -235,6 +265,8 @@ PAYLOAD = statement.model_statement(
     {manifest.LEARNGENE_FILE: "1" * 64, manifest.MANIFEST_FILE: hashlib.sha256(MANIFEST).hexdigest()},
     ignore=[manifest.BUNDLE_FILE],
 )
+CSR = enrolment.make_csr(SITE)
+ROTATION = rotation.sign(SITE, RELEASE, LOG.name, "north")
 BUNDLE = envelope.sign_statement(SITE, PAYLOAD)
 _log = Log("pool.test/log")
 _log.signer = LOG
@@ -252,7 +284,7 @@ ANCHORS = anchors.Anchors(
     witnesses=[WITNESS.public.vkey],
     quorum=1,
 )
-INVITE = anchors.Invite(site="north", invite_id="0" * 32, secret="A" * 43, anchors=ANCHORS)
+INVITE = anchors.Invite(site="north", invite_id="0" * 32, secret="A" * 43, expires=stated.TIME, anchors=ANCHORS)
 LINEAGE = descendant.Lineage(
     blueprint="1" * 64,
     seed="2" * 64,
@@ -292,6 +324,13 @@ def _head_example(*classes: str) -> bytes:
         return (Path(name) / descendant.HEAD_FILE).read_bytes()
 
 
+def _certificate() -> bytes:
+    name, start = x509.Name([]), datetime(2026, 1, 1, tzinfo=UTC)
+    builder = x509.CertificateBuilder(name, name, RELEASE.private.public_key(), 1, start, start + timedelta(days=3650))
+    signed = builder.sign(RELEASE.private, SHA256(), ecdsa_deterministic=True)
+    return signed.public_bytes(serialization.Encoding.PEM)
+
+
 TARGETS = [
     Target("strict_json", [b'{"a":[1,-2,{"b":"\\u00e9"}],"c":null}', BUNDLE, MANIFEST], _strict),
     Target("json_with_floats", [b'{"a":[1.5,-2e3,0.25],"b":{"c":"x"}}', b'{"a":1e308}'], _floats),
@@ -322,6 +361,10 @@ TARGETS = [
     Target("verifier_key", [LOG.public.vkey.encode()], _vkey),
     Target("key_pem", [SITE.public.pem.encode()], _pem),
     Target("key_der", [SITE.public.spki], _der),
+    Target("csr", [CSR], _csr),
+    Target("ca", [_certificate()], _ca),
+    Target("rotation", [ROTATION[1], ROTATION[0]], _rotation),
+    Target("rotation_payload", [envelope.parse(ROTATION[0]).payload], _rotation_payload),
     Target("provenance", [descendant.provenance_json(LINEAGE)], _provenance),
     Target("receipts", [RECEIPTS.canonical()], _receipts),
 ]

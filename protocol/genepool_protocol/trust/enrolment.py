@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -17,6 +18,9 @@ from genepool_protocol.trust.keys import SigningKey, VerifyingKey
 from genepool_protocol.wire.errors import InvalidInput, VerificationError
 from genepool_protocol.wire.limits import LIMITS
 from genepool_protocol.wire.versions import ENROL_CONTEXT, FINGERPRINT_CONTEXT
+
+_UNREADABLE: Final = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion)
+"""What `cryptography` raises for requests and certificates that are none, or of a kind that it does not know."""
 
 _FINGERPRINT: Final = 32
 """Hexadecimal digits that people compare: 128 bits."""
@@ -62,7 +66,7 @@ def channel_of(ca_pem: str) -> bytes:
     """
     try:
         key = x509.load_pem_x509_certificate(ca_pem.encode()).public_key()
-    except ValueError as exc:
+    except _UNREADABLE as exc:
         raise InvalidInput("KEY_MALFORMED", "the pool's CA is no PEM certificate", "ask the operator") from exc
     return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()
 
@@ -88,7 +92,7 @@ def read_csr(raw: bytes, what: str) -> VerifyingKey:
         request = x509.load_der_x509_csr(raw)
         key = VerifyingKey.of(request.public_key())
         key.verify(request.signature, request.tbs_certrequest_bytes)
-    except (ValueError, TypeError) as exc:
+    except _UNREADABLE as exc:
         raise InvalidInput("KEY_MALFORMED", f"the {what} is no certificate signing request") from exc
     return key
 

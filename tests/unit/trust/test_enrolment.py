@@ -23,6 +23,9 @@ _SHA256 = SHA256()
 APPLICATION = enrolment.Application("north", "0" * 32, b"tls", b"signing")
 
 
+_EC, _P256 = bytes.fromhex("06072a8648ce3d0201"), bytes.fromhex("06082a8648ce3d030107")  # object ids in DER
+
+
 def reason_of(call, *arguments):
     with pytest.raises(GenepoolError) as caught:
         call(*arguments)
@@ -85,8 +88,11 @@ def test_a_request_that_another_key_signed_is_refused():
         csr(ed25519.Ed25519PrivateKey.generate(), None),
         csr(ec.generate_private_key(ec.SECP384R1())),
         enrolment.make_csr(SigningKey.generate()) + bytes(4096),
+        enrolment.make_csr(SigningKey.generate()).replace(b"\x02\x01\x00", b"\x02\x01\x08", 1),
+        enrolment.make_csr(SigningKey.generate()).replace(_EC, _EC[:-1] + b"\x09", 1),
+        enrolment.make_csr(SigningKey.generate()).replace(_P256, _P256[:-1] + b"\x09", 1),
     ],
-    ids=["empty", "garbage", "rsa", "ed25519", "p384", "large"],
+    ids=["empty", "garbage", "rsa", "ed25519", "p384", "large", "version", "algorithm", "curve"],
 )
 def test_attack_23_a_request_that_is_none_or_of_another_algorithm_is_refused(raw):
     assert reason_of(enrolment.read_csr, raw, "request") == "KEY_MALFORMED"
