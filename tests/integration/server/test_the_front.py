@@ -129,7 +129,7 @@ def test_a_message_that_is_small_only_until_it_is_unpacked_is_refused(stubs):
     with pytest.raises(grpc.RpcError) as caught:
         stubs.contribute.Begin(large, timeout=TIMEOUT, compression=grpc.Compression.Gzip)
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert refused(stubs.contribute.Begin, pb.BeginRequest(bundle=b"x")).reason == "JSON_MALFORMED"
+    assert refused(stubs.contribute.Begin, pb.BeginRequest(bundle=b"x")).reason == "CERT_REQUIRED"
 
 
 def test_metadata_above_the_limit_is_refused(stubs):

@@ -165,7 +165,7 @@ def test_a_key_id_or_hint_of_another_site_is_refused(world):
     for edit in (foreign, hint_alone):
         packed = edited(world.packed, edit)
         with pytest.raises(GenepoolError) as caught:
-            statement.check(packed.bundle, packed.manifest, find)
+            statement.check(packed.bundle, packed.manifest, find, c.NOW)
         assert caught.value.reason == "SIGNATURE_INVALID"
 
 
