@@ -9,6 +9,7 @@ import hashlib
 import random
 import sys
 import time
+import warnings
 from collections import Counter
 from pathlib import Path
 
@@ -113,6 +114,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--only", default="", help="name of one target")
     options = parser.parse_args(arguments)
     seed = options.seed if options.seed is not None else random.SystemRandom().getrandbits(32)
+    warnings.simplefilter("error")  # as under pytest
     rng, end = random.Random(seed), time.monotonic() + 60 * options.minutes
     fuzzers = [Fuzzer(target, rng) for target in TARGETS if options.only in ("", target.name)]
     if not fuzzers:
