@@ -32,6 +32,9 @@ Progress = Callable[[str, int, int], None]
 _BATCH: Final = 64
 """Images that one backward pass looks at."""
 
+_SEARCHED_FROM: Final = 16
+"""Images a class from which left-out errors may choose among learngenes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -126,29 +129,35 @@ def select(
     elif not discriminant.can_leave_out(torch.from_numpy(labels)):
         why = "with one image a class nothing can be left out and scored"
     else:
-        chosen, why, candidates = _searched(chosen, candidates, evaluator, progress)
+        many = len(labels) >= _SEARCHED_FROM * len(np.unique(labels))
+        chosen, why, candidates = _searched(chosen, candidates, evaluator, progress, many=many)
     where = f"the nearest key is at {kept[0][1]:.2f}" + ("" if near else ", which is far")
     kind = ("seed", "single", "combination")[min(len(chosen), 2)]
     return Selection(kind, chosen, tuple(candidates), f"{where}; {why}", KERNEL, shot)
 
 
 def _searched(
-    holder: Mixture, candidates: Sequence[Candidate], evaluator: Evaluator, progress: Progress
+    holder: Mixture, candidates: Sequence[Candidate], evaluator: Evaluator, progress: Progress, *, many: bool
 ) -> tuple[Mixture, str, list[Candidate]]:
-    """Stages B to D: the mixture, what decided, and the candidates with the scores of the nearest."""
+    """Stages B to D: the mixture, what decided, and the candidates with the scores of the nearest.
+
+    With few images only the seed may challenge: the best of many by twenty-five left-out errors is the luckiest.
+    """
     nearest = [candidate.contribution_id for candidate in candidates[: LIMITS.scored]]
     asked = list(dict.fromkeys([holder, (), *map(single, nearest)]))
     scores: dict[Mixture, Score] = {}
     for mixture, score in zip(asked, evaluator.scores(asked), strict=True):
         scores[mixture] = score
         progress("score", len(scores), len(asked))
-    best = min(map(single, nearest), key=lambda one: (round(float(np.mean(scores[one].errors)), 6), one))
-    progress("search", 0, 1)
-    ids = [candidate.contribution_id for candidate in candidates]
-    path = combination.walk(evaluator, ids, holder, scores[holder])
-    scores.update(path)
-    challengers = list(dict.fromkeys([(), best, *(mixture for mixture, _ in path[-1:])]))
-    challengers = [mixture for mixture in challengers if mixture != holder]
+    challengers: list[Mixture] = [()]
+    if many:
+        best = min(map(single, nearest), key=lambda one: (round(float(np.mean(scores[one].errors)), 6), one))
+        progress("search", 0, 1)
+        ids = [candidate.contribution_id for candidate in candidates]
+        path = combination.walk(evaluator, ids, holder, scores[holder])
+        scores.update(path)
+        challengers += [best, *(mixture for mixture, _ in path[-1:])]
+    challengers = [mixture for mixture in dict.fromkeys(challengers) if mixture != holder]
     index, why = guard.choose(scores[holder], [scores[mixture] for mixture in challengers])
     progress("guard", len(challengers), len(challengers))
     shown = [replace(one, score=scores.get(single(one.contribution_id))) for one in candidates]

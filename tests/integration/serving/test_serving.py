@@ -56,10 +56,18 @@ def test_what_is_quarantined_takes_no_part(world, support):
     assert {world.view.contribution(c.contribution_id).state for c in found.candidates} == {"ACTIVE"}
 
 
+def test_with_many_images_the_workers_search_as_one_does_at_home(world, support):
+    pixels, labels = support
+    many, stages = (np.concatenate([pixels, 255 - pixels]), [*labels, *labels]), []
+    found = world.run(select(world, many, progress=lambda stage, *_: stages.append(stage)))
+    assert "search" in stages
+    assert found == at_home(world, many)
+
+
 def test_progress_counts_every_candidate(world, support):
     events = []
     world.run(select(world, support, progress=lambda *event: events.append(event)))
-    assert [stage for stage, _, _ in events] == ["retrieve"] + ["score"] * 9 + ["search", "guard"]
+    assert [stage for stage, _, _ in events] == ["retrieve"] + ["score"] * 9 + ["guard"]
     assert [done for stage, done, _ in events if stage == "score"] == list(range(1, 10))
 
 

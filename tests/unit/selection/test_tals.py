@@ -18,14 +18,14 @@ def key(value, std=1.0):
     return Key(np.full(4, value, np.float32), np.full(4, std, np.float32))
 
 
-WORST = Score(0.0, 0.0, 0.0, (2.0,) * 10)
+WORST = Score(0.0, 0.0, 0.0, (2.0,) * 32)
 
 
 def member(name, value):
     return Member(name, key(value))
 
 
-def score(error, *, quality=0.5, images=10, wobble=0.0):
+def score(error, *, quality=0.5, images=32, wobble=0.0):
     """A score whose left-out errors lie around `error`."""
     errors = tuple(error + wobble * (-1) ** i for i in range(images))
     return Score(quality, quality, quality, errors)
@@ -51,7 +51,8 @@ def singles(**scores):
     return {combination.single(name): value for name, value in scores.items()}
 
 
-LABELS = np.repeat([0, 1], 5)
+LABELS = np.repeat([0, 1], 16)
+FEW = np.repeat([0, 1], 5)
 ONE_EACH = np.arange(2)
 
 
@@ -114,6 +115,15 @@ def test_the_walk_can_find_a_mixture_that_no_key_named():
     table = {(): score(1.0), half: score(0.2)} | singles(a=score(0.9), b=score(0.95))
     found = tals.select(key(0), members, Scripted(table, slopes={"b": -1.0}), labels=LABELS)
     assert (found.choice, found.weights) == ("combination", half)
+
+
+def test_with_few_images_only_the_seed_may_overrule_the_keys():
+    members = [member("a", 0.3), member("b", 0.6)]
+    table = {(): score(1.0, images=10)} | singles(a=score(0.9, images=10), b=score(0.3, images=10))
+    found = tals.select(key(0), members, Scripted(table, slopes={"b": -1.0}), labels=FEW)
+    assert found.weights == combination.single("a")
+    table[()] = score(0.1, images=10)
+    assert tals.select(key(0), members, Scripted(table), labels=FEW).weights == ()
 
 
 def test_only_the_nearest_are_scored_and_all_that_were_kept_are_shown():
