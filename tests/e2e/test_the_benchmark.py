@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -50,7 +49,7 @@ def interrupted(folder):
     while child.poll() is None and trained < 2:
         time.sleep(0.5)
         trained = sum("ancestry_seconds" in path.read_text() for path in records(folder))
-    child.send_signal(signal.SIGINT)
+    child.terminate()
     assert child.wait(60) != 0
     return records(folder)
 
