@@ -82,7 +82,7 @@ def streaming(quick: bool) -> list[Row]:
 
 async def _measure(folder: Path, view: MemoryView, serving: Serving, rounds: int) -> dict:
     keys = folder / "keys"
-    keys.mkdir()
+    keys.mkdir(mode=0o700)
     now = datetime.now(UTC)
     (folder / "ca.crt").write_text(identity.create_ca(keys, now))
     found = identity.current(keys, ["localhost"], now)

@@ -293,7 +293,7 @@ def test_fsck_finds_nothing_in_a_sound_pool_and_a_flipped_byte_in_another(folder
     sound = command("fsck", folder, "--json")
     assert sound.returncode == 0, sound.stderr
     found = json.loads(sound.stdout)
-    assert (found["problems"], found["contributions"], found["log_size"]) == ([], 3, 8)
+    assert (found["problems"], found["contributions"], found["log_size"]) == ([], 3, 9)
     blob = next((folder / "blobs").glob("??/*"))
     blob.write_bytes(blob.read_bytes()[:-1] + b"\xff")
     broken = command("fsck", folder, "--json")
