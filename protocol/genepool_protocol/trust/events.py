@@ -3,6 +3,7 @@
 Each is an in-toto Statement v1 in RFC 8785 bytes. There is one way to write an event, so a reader refuses every other.
 """
 
+from abc import abstractmethod
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import Field, ValidationError
@@ -37,9 +38,9 @@ class Event(Document):
     pool: str
     time: Timestamp
 
+    @abstractmethod
     def subject(self) -> tuple[str, str]:
         """Name and hex SHA-256 of what the event is about."""
-        raise NotImplementedError
 
     def predicate(self) -> dict[str, Any]:
         """The predicate's members."""

@@ -1,23 +1,20 @@
-"""The pool: the one writer of a folder, and the only way to its sites, contributions and log.
+"""The pool: the one writer of a folder, and the only way to its contributions and log; its sites are `registrar`'s.
 
-    sites:          INVITED -> PENDING -> ACTIVE <-> SUSPENDED, and from each of them -> REVOKED or (again) INVITED
     contributions:  QUARANTINED -> ACTIVE | REJECTED, and each of the three -> WITHDRAWN
 
 Every method blocks, may be called from any thread, and has made durable what it answers.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from contextlib import ExitStack
+from datetime import datetime
 from pathlib import Path
 from typing import Literal, Self
 
-from genepool_protocol.trust.enrolment import Application
 from genepool_protocol.trust.keys import LogVerifier, SigningKey
 from genepool_protocol.trust.witness import Policy
-from genepool_protocol.wire.access import DEFAULT_ROLES
 from genepool_protocol.wire.errors import NotFound
-from genepool_server.pool import contribution_rows, creation, durable, site_keys, site_rows, sites, withdrawal_rows
+from genepool_server.pool import contribution_rows, creation, durable, site_rows, withdrawal_rows
 from genepool_server.pool.answers import Begun, Committed, Nonce, Withdrawn
 from genepool_server.pool.blobs import FolderBlobs
 from genepool_server.pool.decisions import decide
@@ -28,20 +25,18 @@ from genepool_server.pool.ledger import Ledger
 from genepool_server.pool.log import Log
 from genepool_server.pool.notary import Notary
 from genepool_server.pool.quotas import Quotas
-from genepool_server.pool.registry import Holder, Registry
+from genepool_server.pool.registrar import Registrar
 from genepool_server.pool.sealing import Sealer
-from genepool_server.pool.site_keys import Issue
-from genepool_server.pool.sites import Invitation
 from genepool_server.pool.spool import Spool
 from genepool_server.pool.tile_files import TileFiles
-from genepool_server.pool.view import Contribution, Descended, LoadedBlueprint, Site, Standing
+from genepool_server.pool.view import Contribution, Descended, LoadedBlueprint, Standing
 from genepool_server.pool.withdrawal import Withdrawals
 from genepool_server.pool.witnessing import Cosigned
 
 __all__ = ["Begun", "Committed", "Nonce", "Pool"]
 
 
-class Pool:
+class Pool(Registrar):
     """A pool that is open in this process; made by `open`. Implements `view.PoolView`.
 
     Args:
@@ -64,8 +59,6 @@ class Pool:
         quotas: Quotas,
     ) -> None:
         self._resources = resources
-        self._ledger = ledger
-        self._registry = Registry(ledger)
         with ledger.read() as tx:
             identity = site_rows.identity(tx)
         self._blueprints = creation.load_blueprints(folder.blueprints)
@@ -73,7 +66,7 @@ class Pool:
         self._log = Log(folder.log_signer(identity), ledger, Head(folder.head), TileFiles(folder.tiles))
         self._release_key = folder.release_key()
         self._cosigned = Cosigned(ledger, self._log, witnesses)
-        self._notary = Notary(self._log, self._release_key)
+        super().__init__(ledger, Notary(self._log, self._release_key))
         self._intake = Intake(
             ledger=ledger,
             log=self._log,
@@ -164,134 +157,6 @@ class Pool:
     def release_key(self) -> SigningKey:
         """The key that signs descendants."""
         return self._release_key
-
-    # -- sites ---------------------------------------------------------------------------------------------------------
-
-    def invite(
-        self,
-        site: str,
-        now: datetime,
-        *,
-        life: timedelta = sites.INVITE_LIFE,
-        roles: Sequence[str] = DEFAULT_ROLES,
-        again: bool = False,
-    ) -> Invitation:
-        """A fresh invitation; an earlier one that was not used is void.
-
-        Args:
-            site: its name.
-            now: the time.
-            life: how long the invitation can be used.
-            roles: what the site will be.
-            again: also for a site that has enrolled and lost its keys: they end now.
-
-        Raises:
-            InvalidInput: NAME_INVALID or OPTION_INVALID.
-            Refused: SITE_EXISTS, it has enrolled already.
-        """
-        with self._changing():
-            return sites.invite(self._notary, site, now, life=life, roles=roles, again=again)
-
-    def sites(self) -> list[Site]:
-        """Every site, by name."""
-        with self._ledger.read() as tx:
-            return site_rows.sites(tx)
-
-    def site(self, name: str) -> Site:
-        """The site of that name.
-
-        Raises:
-            NotFound: SITE_UNKNOWN.
-        """
-        with self._ledger.read() as tx:
-            return sites.known(tx, name)
-
-    def enrol(self, application: Application, mac: bytes, channel: bytes, now: datetime) -> Site:
-        """Register a site's keys under its invitation; the same call again gives the same answer.
-
-        Args:
-            application: names, and a request for each key.
-            mac: under the invitation's secret.
-            channel: SHA-256 of the key of the CA that clients pin.
-            now: the time.
-
-        Raises:
-            InvalidInput: KEY_MALFORMED.
-            VerificationError: SIGNATURE_INVALID; INVITE_INVALID, the site or invitation is unknown or the MAC does not
-                hold.
-            Refused: INVITE_EXPIRED, INVITE_USED (with another key), KEY_IN_USE.
-        """
-        with self._changing():
-            return sites.enrol(self._ledger, self._notary, application, mac, channel, now)
-
-    def certificate(self, site: str, tls_keyid: str, issue: Issue, now: datetime) -> tuple[Site, str]:
-        """A site and its certificate, which is issued once it is active; see `site_keys.certificate`.
-
-        Raises:
-            NotFound: SITE_UNKNOWN, or it has not registered that key.
-        """
-        return site_keys.certificate(self._ledger, site, tls_keyid, issue, now)
-
-    def renew(self, site: str, tls_csr: bytes, issue: Issue, now: datetime) -> str:
-        """A certificate for a site's next TLS key; see `site_keys.renew`.
-
-        Raises:
-            InvalidInput: KEY_MALFORMED.
-            VerificationError: SIGNATURE_INVALID.
-            Refused: KEY_IN_USE, SITE_NOT_ACTIVE or KEY_REVOKED.
-        """
-        with self._changing():
-            return site_keys.renew(self._ledger, site, tls_csr, issue, now)
-
-    def rotate(self, site: str, by_old: bytes, by_new: bytes, now: datetime) -> tuple[str, str]:
-        """Replace a site's signing key; answers the new key's id and the end of the old one; see `site_keys.rotate`.
-
-        Raises:
-            InvalidInput: JSON_MALFORMED, BUNDLE_MALFORMED, STATEMENT_MALFORMED or KEY_MALFORMED.
-            VerificationError: SIGNATURE_INVALID.
-            Refused: KEY_IN_USE, SITE_NOT_ACTIVE or KEY_REVOKED.
-        """
-        return site_keys.rotate(self._notary, site, by_old, by_new, now)
-
-    def holder(self, tls_keyid: str) -> Holder | None:
-        """What the registry knows of a TLS key: from memory, for every call and message."""
-        return self._registry.holder(tls_keyid)
-
-    def approve(self, site: str, fingerprint: str = "") -> Site:
-        """PENDING or SUSPENDED -> ACTIVE; `fingerprint` is what the site read to the operator.
-
-        Raises:
-            NotFound: SITE_UNKNOWN.
-            VerificationError: FINGERPRINT_MISMATCH.
-            Refused: STATE_TRANSITION.
-        """
-        with self._changing():
-            return sites.move(self._notary, site, "ACTIVE", fingerprint=fingerprint)
-
-    def suspend(self, site: str) -> Site:
-        """ACTIVE -> SUSPENDED, from the next message on.
-
-        Raises:
-            NotFound: SITE_UNKNOWN.
-            Refused: STATE_TRANSITION.
-        """
-        with self._changing():
-            return sites.move(self._notary, site, "SUSPENDED")
-
-    def revoke(self, site: str) -> Site:
-        """Any state but REVOKED -> REVOKED, for ever and from the next message on; what it contributed before stays.
-
-        Raises:
-            NotFound: SITE_UNKNOWN.
-            Refused: STATE_TRANSITION.
-        """
-        with self._changing():
-            return sites.move(self._notary, site, "REVOKED")
-
-    @contextmanager
-    def _changing(self) -> Iterator[None]:
-        yield
-        self._registry.reload()
 
     # -- contributing (numbers of SPEC.md) -----------------------------------------------------------------------------
 

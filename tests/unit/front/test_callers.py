@@ -3,6 +3,7 @@
 import socket
 from datetime import UTC, datetime, timedelta
 
+import psutil
 import pytest
 
 from genepool_protocol.trust.keys import SigningKey
@@ -112,11 +113,9 @@ def test_who_consumes_without_a_certificate_depends_on_where_he_is(peer, here):
 
 
 def test_a_program_of_this_machine_is_known_by_any_of_its_addresses():
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))
-        except OSError:
-            pytest.skip("this machine has no address but loopback")
-        own = probe.getsockname()[0]
+    found = [address for addresses in psutil.net_if_addrs().values() for address in addresses]
+    own = {address.address for address in found if address.family == socket.AF_INET}
+    assert "127.0.0.1" in own
     callers = NetworkCallers(lambda _: None, ORIGIN, "local", lambda: NOW)
-    assert callers(Context(peer=f"ipv4:{own}:4711")).roles == CONSUMER
+    for address in own:
+        assert callers(Context(peer=f"ipv4:{address}:4711")).roles == CONSUMER
