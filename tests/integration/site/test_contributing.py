@@ -13,7 +13,6 @@ from flwr.supercore.task_identity import TaskIdentity
 
 from genepool_client.site import (
     contribution,
-    credentials,
     enrolment,
     guard,
     outbox,
@@ -31,10 +30,9 @@ from genepool_protocol import terminal
 from genepool_protocol.learngene.manifest import parse_manifest
 from genepool_protocol.trust.anchors import read_anchors
 from genepool_protocol.trust.key_files import TlsIdentity
-from genepool_protocol.wire.errors import GenepoolError
 from genepool_server.campaign.claims import claim_of
 from genepool_server.campaign.confirm import PoolWitness
-from tests.integration.site.world import condensed, silent
+from tests.integration.site.world import condensed, refused, silent, submit
 from tests.support.images import write_classes
 
 COUNTS = {"a": 12, "b": 12, "c": 12}
@@ -43,17 +41,6 @@ COUNTS = {"a": 12, "b": 12, "c": 12}
 @pytest.fixture
 def data(tmp_path):
     return write_classes(tmp_path / "data", COUNTS, np.random.default_rng(0))
-
-
-def refused(call, *arguments, **options) -> GenepoolError:
-    with pytest.raises(GenepoolError) as caught:
-        call(*arguments, **options)
-    return caught.value
-
-
-def submit(site: SiteFolder) -> submission.Submitted:
-    with credentials.connect(site) as connection:
-        return submission.submit(site, connection, silent)
 
 
 def test_the_whole_way_of_a_site(world, data):

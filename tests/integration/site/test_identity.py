@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from genepool_client.consumer.pool import Pool
-from genepool_client.site import credentials, enrolment, keyring, outbox, overview, submission
+from genepool_client.site import credentials, enrolment, keyring, outbox, overview
 from genepool_client.site.folder import SiteFolder
 from genepool_client.transport.channel import Connection
 from genepool_client.transport.durable import write_json
@@ -19,21 +19,9 @@ from genepool_protocol.trust.anchors import Invite
 from genepool_protocol.trust.key_files import TlsIdentity
 from genepool_protocol.trust.keys import SigningKey
 from genepool_protocol.v1 import contribute_pb2 as pb
-from genepool_protocol.wire.errors import GenepoolError
 from genepool_server.front import client_ca
-from tests.integration.site.world import World, condensed, silent
+from tests.integration.site.world import World, condensed, refused, submit
 from tests.support.server import Server, pool_server
-
-
-def refused(call, *arguments, **options) -> GenepoolError:
-    with pytest.raises(GenepoolError) as caught:
-        call(*arguments, **options)
-    return caught.value
-
-
-def submit(site: SiteFolder) -> submission.Submitted:
-    with credentials.connect(site) as connection:
-        return submission.submit(site, connection, silent)
 
 
 def issued(world: World, site: SiteFolder, **changes) -> TlsIdentity:

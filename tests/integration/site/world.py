@@ -4,10 +4,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from genepool_client.simulate.pool_process import PoolProcess
 from genepool_client.simulate.processes import Child, free_port, run_json, script
-from genepool_client.site import credentials, enrolment, steps
+from genepool_client.site import credentials, enrolment, steps, submission
 from genepool_client.site.folder import SiteFolder
 from genepool_client.site.steps import Condensed, Trained
 from genepool_client.transport.channel import Connection
@@ -16,6 +17,7 @@ from genepool_protocol.learngene import tensors
 from genepool_protocol.learngene.manifest import file_layout
 from genepool_protocol.trust import digest
 from genepool_protocol.trust.anchors import Invite, read_anchors
+from genepool_protocol.wire.errors import GenepoolError
 from genepool_server import operating
 from genepool_server.pool.view import Contribution
 from tests.support.genes import write_seed
@@ -115,3 +117,14 @@ def condensed(site: SiteFolder, rng: int, whose: str = "") -> None:
     record = Condensed(ancestry=trained, steps=1, agreement=0.5, sha256=digest.sha256_hex(raw))
     write_atomic(site.work / "condensed.safetensors", raw)
     write_json(site.work / "condensed.json", record.model_dump(by_alias=True))
+
+
+def refused(call, *arguments, **options) -> GenepoolError:
+    with pytest.raises(GenepoolError) as caught:
+        call(*arguments, **options)
+    return caught.value
+
+
+def submit(site: SiteFolder) -> submission.Submitted:
+    with credentials.connect(site) as connection:
+        return submission.submit(site, connection, silent)
