@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import TimeoutExpired
 from typing import Any
 
 from genepool_client.simulate.processes import Child, free_port, run_json, script
@@ -54,7 +55,7 @@ class Fleet:
             watch: called twice a second.
 
         Raises:
-            Unavailable: SIMULATION_FAILED, with the end of Flower's log.
+            Unavailable: SIMULATION_FAILED, with what Flower noted about the run.
         """
         port = free_port()
         self._start(port)
@@ -91,7 +92,7 @@ class Fleet:
                 state = self._state(run_id)
                 if state.startswith("finished"):
                     if state != "finished:completed":
-                        self._fail(f"the campaign ended as {state}")
+                        self._fail(f"the campaign ended as {state}", self._account(run_id))
                     return
             if self._child is None or self._child.returncode is not None:
                 self._fail("Flower's SuperLink ended")
@@ -107,9 +108,17 @@ class Fleet:
         )
         return str(answer["runs"][0]["status"])
 
-    def _fail(self, why: str) -> None:
+    def _account(self, run_id: str) -> str:
+        # SuperLink's own log holds its requests; what the engine and the ServerApp wrote is asked for
+        try:
+            lines = run_json([script("flwr"), "log", run_id, "sim", "--show"], env=self._cli_env, cwd=self._empty)
+        except (Unavailable, TimeoutExpired) as exc:
+            return f"its account could not be read: {exc}"
+        return "Flower's account of it ends:\n" + "\n".join(lines.splitlines()[-40:])
+
+    def _fail(self, why: str, account: str = "") -> None:
         tail = self._child.tail(30) if self._child else ""
-        raise Unavailable("SIMULATION_FAILED", why, f"its log {self._log} ends:\n{tail}")
+        raise Unavailable("SIMULATION_FAILED", why, account or f"its log {self._log} ends:\n{tail}")
 
     def stop(self) -> None:
         """End Flower and the Ray that it started."""

@@ -37,14 +37,14 @@ def run(world: World, folder) -> dict:
         server_app.REPORT: str(report),
     }
     fleet = Fleet(folder / "flower", world.root, env)
-    raised = ""
+    raised = told = ""
     try:
         fleet.run(app_folder(), 2, 1, {"min-nodes": 2}, lambda: None)
     except GenepoolError as exc:
-        raised = exc.reason
+        raised, told = exc.reason, exc.diagnostics()
     finally:
         fleet.stop()
-    return {**json.loads(report.read_text()), "raised": raised}
+    return {**json.loads(report.read_text()), "raised": raised, "told": told}
 
 
 def test_two_sites_contribute_and_one_that_cannot_is_reported(world, tmp_path):
@@ -54,7 +54,7 @@ def test_two_sites_contribute_and_one_that_cannot_is_reported(world, tmp_path):
         sites.append(world.site(f"site-00{index}", data=data))
 
     report = run(world, tmp_path / "first")
-    assert (report["raised"], report["state"], report["accepted"]) == ("", "completed", 2)
+    assert (report["raised"], report["state"], report["accepted"]) == ("", "completed", 2), report["told"]
     assert {row["result"] for row in report["sites"]} == {"accepted"}
     assert {row["claim"]["code"] for row in report["sites"]} == {code_identity()}
     claimed = {row["claim"]["contribution_id"] for row in report["sites"]}
@@ -64,6 +64,7 @@ def test_two_sites_contribute_and_one_that_cannot_is_reported(world, tmp_path):
     (sites[1].path / "site.json").write_text("{}")
     report = run(world, tmp_path / "second")
     assert (report["raised"], report["state"], report["accepted"]) == ("SIMULATION_FAILED", "quorum missed", 1)
+    assert "quorum missed" in report["told"]  # Flower's account reaches who simulates
     failed = next(row for row in report["sites"] if row["result"] == "failed")
     assert (failed["reason"][:6], str(world.root) in failed["reason"]) == ("[1000]", False)
     assert len(outbox.artefacts(sites[0])) == 1
