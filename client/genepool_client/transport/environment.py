@@ -10,6 +10,8 @@ QUIET: Final[dict[str, str]] = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "HF_HUB_OFFLINE": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
+    # its fork handlers abort what Ray forks beside a thread that speaks gRPC (tests/integration/flower shows it)
+    "GRPC_ENABLE_FORK_SUPPORT": "0",
 }
 
 

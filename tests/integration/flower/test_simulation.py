@@ -64,7 +64,7 @@ def test_two_sites_contribute_and_one_that_cannot_is_reported(world, tmp_path):
     (sites[1].path / "site.json").write_text("{}")
     report = run(world, tmp_path / "second")
     assert (report["raised"], report["state"], report["accepted"]) == ("SIMULATION_FAILED", "quorum missed", 1)
-    assert "quorum missed" in report["told"]  # Flower's account reaches who simulates
+    assert "1 sites contributed, the campaign needs 2" in report["told"]  # what Flower noted reaches who simulates
     failed = next(row for row in report["sites"] if row["result"] == "failed")
     assert (failed["reason"][:6], str(world.root) in failed["reason"]) == ("[1000]", False)
     assert len(outbox.artefacts(sites[0])) == 1
