@@ -16,13 +16,3 @@ from hypothesis import settings
 
 settings.register_profile("genepool", deadline=None)
 settings.load_profile("genepool")
-
-_FOREIGN = [
-    r"ignore:'click.utils.get_\w+' is deprecated:DeprecationWarning",  # typer imports what click 9 will drop
-]
-"""What other people's code warns of when it is imported; everything else is an error."""
-
-
-def pytest_configure(config):
-    for line in _FOREIGN:
-        config.addinivalue_line("filterwarnings", line)
