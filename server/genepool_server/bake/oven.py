@@ -228,5 +228,6 @@ def _sandwich(blueprint: Blueprint, rng: torch.Generator) -> tuple[Size, Size]:
     def draw(first: int, last: int) -> int:
         return int(torch.randint(first, last + 1, (1,), generator=rng))
 
+    narrow = blueprint.narrowest
     full = Size(blueprint.depth if draw(0, 2) else draw(min(low + 2, high), high), blueprint.heads)
-    return full, Size(draw(low, blueprint.depth), draw(1, max(1, blueprint.heads - 1)))
+    return full, Size(draw(low, blueprint.depth), draw(narrow, max(narrow, blueprint.heads - 1)))

@@ -99,7 +99,7 @@ def test_a_size_inside_is_kept():
 @given(st.integers(0, 200_000))
 def test_a_budget_of_parameters_gets_the_largest_that_fits(most):
     blueprint = tiny_blueprint()
-    fitting = [size for size in sizes((1, 5), 2) if blueprint.params(size) <= most]
+    fitting = [size for size in sizes((1, 5), (1, 2)) if blueprint.params(size) <= most]
     if not fitting:
         assert reason_of(blueprint.resolve, Budget(max_params=most)) == "BUDGET_TOO_SMALL"
     else:
@@ -110,7 +110,7 @@ def test_a_budget_of_parameters_gets_the_largest_that_fits(most):
 @given(st.integers(0, 400_000))
 def test_a_budget_of_bytes_is_never_exceeded_and_nearly_used(most):
     blueprint = tiny_blueprint()
-    fitting = [size for size in sizes((1, 5), 2) if descendant.total_bytes(blueprint, size) + 8192 <= most]
+    fitting = [size for size in sizes((1, 5), (1, 2)) if descendant.total_bytes(blueprint, size) + 8192 <= most]
     try:
         found = blueprint.resolve(Budget(max_bytes=most))
     except InvalidInput:
