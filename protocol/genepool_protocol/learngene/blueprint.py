@@ -80,7 +80,10 @@ class Blueprint(Document):
             (self._tensors(high) > LIMITS.tensors, f"{high} layers have more than {LIMITS.tensors} tensors"),
             (self.components > self.seed.components, "a learngene has more components than the seed"),
             (self.narrowest > self.heads, "the narrowest descendant is wider than the model"),
-            (any(not self.narrowest <= ref.heads <= self.heads for ref in inner), "the width of key or score lies outside"),
+            (
+                any(not self.narrowest <= ref.heads <= self.heads for ref in inner),
+                "the width of key or score lies outside",
+            ),
             (self.pooling == "token" and not self.class_token, "there is no class token to pool"),
             (self.basis == "dct-pick-v1" and high > self.depth, "layers cannot be picked beyond the depth"),
             (any(not low <= ref.depth <= high for ref in inner), "the depth of key or score lies outside depths"),
@@ -192,7 +195,7 @@ def parse_blueprint(raw: bytes) -> Blueprint:
 
 
 def bundled_folder(name: str) -> Path:
-    """The folder of a blueprint that ships inside the package: `blueprint.json` and `seed.safetensors`.
+    """The folder of a blueprint that ships inside the package: `blueprint.json`, and `seed.safetensors` if it is small.
 
     Raises:
         NotFound: BLUEPRINT_UNKNOWN.
@@ -202,3 +205,13 @@ def bundled_folder(name: str) -> Path:
     if name not in names:
         raise NotFound("BLUEPRINT_UNKNOWN", f"there is no blueprint {name!r}", f"choose one of: {', '.join(names)}")
     return root / name
+
+
+def blueprint_folder(name: str) -> Path:
+    """The folder that is named: one with a `blueprint.json`, else that of a bundled blueprint.
+
+    Raises:
+        NotFound: BLUEPRINT_UNKNOWN.
+    """
+    path = Path(name)
+    return path if (path / "blueprint.json").is_file() else bundled_folder(name)

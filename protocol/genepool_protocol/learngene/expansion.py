@@ -2,11 +2,11 @@
 
     W_l = sum_n c_n(x_l) * A_n[prefix slices],   c_0 = 1,  c_n(x) = sqrt(2) cos(pi n x)
 
-`dct-v1` stretches the curves over the depth L: x_l = (l + 1/2) / L, and components n >= L are left out, so that the
+`dct-v1` stretches the curves over the depth L: x_l = (l + 1/2) / L with l from 0, and components n >= L are left out, so that the
 basis is orthogonal for every N <= L. It is for seeds whose depths were all trained. `dct-pick-v1` keeps the curves where
-the reference depth R has them and picks L of its R layers, evenly: x_l = (p + 1/2) / R, p = floor((l + 1/2) R / L). A
-published net of R layers stays itself there, with every R-th component, and its shallower descendants are its layers
-instead of averages of layers that have nothing in common.
+the reference depth R has them and picks L of its R layers, evenly from the first to the last: x_l = (p + 1/2) / R with
+p = round(l (R - 1) / (L - 1)), halves upwards. It is for published nets: with R components all their layers are there,
+and a shallower descendant is made of some of them, not of averages of layers that have nothing in common.
 
 Everything here is linear in the gene, so D(G0 + sum w_k delta_k) = D(G0) + sum w_k D(delta_k); a property test keeps
 it so.
@@ -151,7 +151,8 @@ def gene_layout(blueprint: Blueprint, components: int, heads: int | None = None)
 def place(basis: Basis, reference: int, layer: int, depth: int) -> tuple[int, int]:
     """Where on the curves a layer of a net of that depth lies: in the middle of which step, of how many (0-based)."""
     if basis == "dct-pick-v1":
-        return (2 * layer + 1) * reference // (2 * depth), reference
+        last = depth - 1
+        return (2 * layer * (reference - 1) + last) // max(1, 2 * last), reference
     return layer, depth
 
 
