@@ -2,11 +2,12 @@
 
     W_l = sum_n c_n(x_l) * A_n[prefix slices],   c_0 = 1,  c_n(x) = sqrt(2) cos(pi n x)
 
-`dct-v1` stretches the curves over the depth L: x_l = (l + 1/2) / L with l from 0, and components n >= L are left out, so that the
-basis is orthogonal for every N <= L. It is for seeds whose depths were all trained. `dct-pick-v1` keeps the curves where
-the reference depth R has them and picks L of its R layers, evenly from the first to the last: x_l = (p + 1/2) / R with
-p = round(l (R - 1) / (L - 1)), halves upwards. It is for published nets: with R components all their layers are there,
-and a shallower descendant is made of some of them, not of averages of layers that have nothing in common.
+`dct-v1` stretches the curves over the depth L: x_l = (l + 1/2) / L with l from 0. Components n >= L are left out, so
+that the basis is orthogonal for every N <= L. It is for seeds whose depths were all trained. `dct-pick-v1` keeps the
+curves where the reference depth R has them and picks L of its R layers, evenly from the first to the last:
+x_l = (p + 1/2) / R with p = round(l (R - 1) / (L - 1)), halves upwards. It is for published nets: with R components all
+their layers are there, and a shallower descendant is made of some of them, not of averages of layers that have nothing
+in common.
 
 Everything here is linear in the gene, so D(G0 + sum w_k delta_k) = D(G0) + sum w_k D(delta_k); a property test keeps
 it so.

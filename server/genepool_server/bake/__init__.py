@@ -56,7 +56,7 @@ def bake_folder(
     there and a second call continues from it.
 
     Args:
-        blueprint: the family, or a bundled blueprint's name or a folder whose family is meant; its seed reference is replaced.
+        blueprint: the family, or the name or folder of a blueprint whose family is meant; its seed is replaced.
         corpus: SET/CLASS/*.png.
         out: the blueprint's folder.
         teacher: a teacher's features of the corpus (.npz), or None to learn from classes alone.

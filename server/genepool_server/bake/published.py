@@ -29,7 +29,7 @@ def read_weights(path: Path) -> Arrays:
     try:
         with np.load(path) as saved:
             return {name: np.asarray(saved[name], dtype=np.float32) for name in saved.files}
-    except (OSError, ValueError, AttributeError) as exc:
+    except (OSError, EOFError, ValueError, AttributeError) as exc:
         raise InvalidInput(
             "FILE_MALFORMED", f"{path} holds no weights by name", "make it with deploy/data/extract_dinov2.py"
         ) from exc
