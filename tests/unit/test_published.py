@@ -183,7 +183,7 @@ def test_baking_starts_at_the_published_net_and_teaches_its_smaller_sizes_to_be_
     oven = bake.Oven(BLUEPRINT, corpus, RECIPE, None, start)
     small = Size(2, 2)
     before = {size: oven.held_out(size)["features"] for size in (BLUEPRINT.reference, small)}
-    assert before[BLUEPRINT.reference] == 0.0
+    assert before[BLUEPRINT.reference] < 1e-3
     assert before[small] > 0.3
     oven.bake(lambda _done, _total, _note: None)
     assert oven.held_out(small)["features"] < 0.7 * before[small]

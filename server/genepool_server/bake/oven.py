@@ -220,12 +220,15 @@ class Oven:
         """Accuracy and squared feature error of one size on images that were never trained on."""
         the_plan = expansion.plan(self.blueprint, size, self.blueprint.seed.components)
         weights = expansion.expand(the_plan, layers.gene(self.blueprint, self.net))
-        found = net.embed(self.blueprint, size, weights, self.corpus.images[self.held])
-        patches = pixels.to_patches(self.blueprint, pixels.to_images(self.blueprint, self.corpus.images[self.held]))
-        wanted = self._wanted(np.zeros(len(self.held), np.int64), self.held, patches)
-        _, seen, right = self._answers(found, torch.from_numpy(self.corpus.labels[self.held]), wanted)
-        named = self.recipe.class_weight > 0 or seen is None
-        error = None if seen is None else round(seen.item(), 4)
+        blueprint, seen = self.blueprint, self.corpus.images[self.held]
+        found = net.embed(blueprint, size, weights, seen)
+        if self.guide is not None:
+            wanted: torch.Tensor | None = net.embed(blueprint, blueprint.reference, self.guide, seen) / self.scale
+        else:
+            wanted = None if self.corpus.targets is None else torch.from_numpy(self.corpus.targets[0, self.held])
+        _, off, right = self._answers(found, torch.from_numpy(self.corpus.labels[self.held]), wanted)
+        named = self.recipe.class_weight > 0 or off is None
+        error = None if off is None else round(off.item(), 4)
         return {"size": str(size), "accuracy": round(right, 4) if named else None, "features": error}
 
     def _fingerprint(self) -> str:
