@@ -61,9 +61,9 @@ def seed_gene(blueprint: Blueprint, rng: np.random.Generator) -> dict:
     return gene
 
 
-def write_seed(folder, rng: np.random.Generator, **changes) -> Blueprint:
+def write_seed(folder, rng: np.random.Generator, base=tiny_blueprint, **changes) -> Blueprint:
     """A tiny blueprint with its seed as files, as a pool keeps them."""
-    blueprint = tiny_blueprint(**changes)
+    blueprint = base(**changes)
     gene = {name: array.astype(np.float16) for name, array in seed_gene(blueprint, rng).items()}
     raw = tensors.encode(gene, "F16")
     seed = SeedRef(sha256=f"sha256:{digest.sha256_hex(raw)}", size=len(raw), components=blueprint.seed.components)

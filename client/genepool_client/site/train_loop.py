@@ -27,7 +27,7 @@ _GROWTH: Final = 0.7
 _BOUNDS: Final = (0.3, 12.0)
 
 _NARROW: Final = 256
-_GENTLE: Final = 0.1
+_GENTLE: Final = 0.05
 
 
 def scaled_steps(steps: int, images: int) -> int:
