@@ -9,6 +9,7 @@ verified. Repeated after an interruption, it goes on with what is there. It writ
 
 import argparse
 import json
+import resource
 import subprocess
 import time
 from dataclasses import asdict
@@ -48,11 +49,14 @@ def contribute(pool: PoolProcess, name: str, data: Path, folder: Path, steps: in
             found = enrolment.enrol(made, connection)
         pool.operate("approve", name, "--fingerprint", found.fingerprint)
         credentials.ready(made)
-    began = time.monotonic()
+    began, spent = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
         [script("genepool"), "site", "contribute", str(folder), "--json"], capture_output=True, text=True, check=True
     )
-    record = {"site": name, "seconds": round(time.monotonic() - began), **json.loads(done.stdout)}
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    processor = ended.ru_utime + ended.ru_stime - spent.ru_utime - spent.ru_stime
+    taken = {"seconds": round(time.monotonic() - began), "processor_seconds": round(processor)}
+    record = {"site": name, **taken, **json.loads(done.stdout)}
     kept = folder / "figures.json"
     if not kept.exists():
         kept.write_text(json.dumps(record, indent=1), encoding="utf-8")
