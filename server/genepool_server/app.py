@@ -15,7 +15,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from genepool_protocol.learngene.blueprint import bundled_folder
+from genepool_protocol.learngene.blueprint import blueprint_folder
 from genepool_protocol.trust.anchors import Anchors
 from genepool_protocol.trust.enrolment import channel_of
 from genepool_protocol.trust.keys import LogVerifier, VerifyingKey
@@ -62,37 +62,34 @@ class Running:
 # -- making a pool -----------------------------------------------------------------------------------------------------
 
 
-def init(folder: Path, config: ServerConfig, blueprints: Sequence[str]) -> Anchors:
+def init(folder: Path, config: ServerConfig, blueprints: Sequence[str], seeds: Sequence[Path] = ()) -> Anchors:
     """Make a pool's folder: it is there as a whole or not at all.
 
     Args:
         folder: does not exist, or is empty.
         config: what `genepool.toml` will say.
         blueprints: names of bundled blueprints, or folders with blueprint.json and seed.safetensors.
+        seeds: files of the seeds that lie in no blueprint's folder; they are known by their digests.
 
     Raises:
         InvalidInput: PATH_NOT_EMPTY; and what `Pool.create` raises.
+        Refused: SEED_MISMATCH.
         NotFound: BLUEPRINT_UNKNOWN.
         StorageError: DISK_FULL or DISK_FAILED.
     """
-    sources = [_source(name) for name in blueprints]
+    sources = [blueprint_folder(name) for name in blueprints]
     target = Path(os.path.abspath(folder))  # noqa: PTH100 - a link is kept as it is
     _check_empty(target)
     with durable.translated(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         building = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target if target.exists() else target.parent))
     try:
-        anchors = _fill(building, config, sources)
+        anchors = _fill(building, config, sources, seeds)
         with durable.translated(target):
             _publish(building, target)
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return anchors
-
-
-def _source(name: str) -> Path:
-    path = Path(name)
-    return path if (path / "blueprint.json").is_file() else bundled_folder(name)
 
 
 def _check_empty(target: Path) -> None:
@@ -102,8 +99,8 @@ def _check_empty(target: Path) -> None:
         raise InvalidInput("PATH_NOT_EMPTY", f"{target} exists and is not an empty folder", "choose another folder")
 
 
-def _fill(building: Path, config: ServerConfig, sources: Sequence[Path]) -> Anchors:
-    Pool.create(building, config.name, sources)
+def _fill(building: Path, config: ServerConfig, sources: Sequence[Path], seeds: Sequence[Path]) -> Anchors:
+    Pool.create(building, config.name, sources, seeds)
     ca_pem = identity.create_ca(building / "keys", identity.utc_now())
     client_ca.create(building / "keys", identity.utc_now())
     with Pool.open(building) as pool:

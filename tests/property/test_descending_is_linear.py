@@ -8,9 +8,8 @@ from hypothesis import strategies as st
 
 from genepool_protocol.learngene import algebra, descendant, expansion
 from genepool_protocol.learngene.blueprint import SeedRef, SizeRef
-from genepool_protocol.learngene.size import Size
 from genepool_protocol.selection import net
-from tests.support.genes import flat, random_gene, seed_gene, tiny_blueprint
+from tests.support.genes import flat, published_blueprint, random_gene, seed_gene, tiny_blueprint
 
 
 @st.composite
@@ -18,16 +17,23 @@ def blueprints(draw):
     heads = draw(st.integers(1, 4))
     depth = draw(st.integers(1, 6))
     components = draw(st.integers(1, 4))
+    basis, narrowest = draw(st.sampled_from(["dct-v1", "dct-pick-v1"])), draw(st.integers(1, heads))
+    class_token = draw(st.booleans())
     return tiny_blueprint(
         heads=heads,
+        basis=basis,
+        narrowest=narrowest,
+        class_token=class_token,
+        pooling="token" if class_token and draw(st.booleans()) else "avg",
+        layer_scale=draw(st.booleans()),
         head_dim=draw(st.sampled_from([8, 12])),
         mlp_ratio=draw(st.integers(1, 4)),
         patch=draw(st.sampled_from([4, 8])),
         depth=depth,
-        depths=[1, depth + draw(st.integers(0, 6))],
+        depths=[1, depth + (draw(st.integers(0, 6)) if basis == "dct-v1" else 0)],
         components=components,
         seed=SeedRef(sha256="sha256:" + "0" * 64, size=1, components=max(components, depth)),
-        key=SizeRef(depth=1, heads=1),
+        key=SizeRef(depth=1, heads=narrowest),
         score=SizeRef(depth=1, heads=heads),
     )
 
@@ -35,7 +41,7 @@ def blueprints(draw):
 @st.composite
 def cases(draw):
     blueprint = draw(blueprints())
-    size = Size(draw(st.integers(*blueprint.depths)), draw(st.integers(1, blueprint.heads)))
+    size = draw(st.sampled_from(blueprint.sizes()))
     weights = draw(st.lists(st.floats(-2, 2), min_size=1, max_size=4))
     return blueprint, size, weights, draw(st.integers(0, 2**32 - 1))
 
@@ -74,7 +80,7 @@ def test_a_net_of_the_reference_size_survives_the_round_trip_exactly(case):
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_the_round_trip_gives_the_trained_nets_forward(number):
-    blueprint = tiny_blueprint()
+    blueprint = published_blueprint() if number % 2 else tiny_blueprint()
     rng = np.random.default_rng(number)
     plan = expansion.plan(blueprint, blueprint.reference, blueprint.depth)
     trained = {name: torch.from_numpy(0.3 * rng.standard_normal(shape)) for name, shape in plan.layout.items()}
@@ -151,20 +157,30 @@ def test_a_gene_of_fewer_components_is_a_prefix_of_a_longer_one(case):
     assert list(expansion.gene_layout(blueprint, blueprint.seed.components).items())[: len(short)] == short
 
 
-def test_the_parameter_count_is_what_the_plan_holds():
-    blueprint = tiny_blueprint()
-    for depth in range(1, 6):
-        for heads in (1, 2):
-            layout = expansion.plan(blueprint, Size(depth, heads), 3).layout
-            assert algebra.elements(layout) == blueprint.params(Size(depth, heads))
+@settings(max_examples=40, deadline=None)
+@given(blueprints())
+def test_the_parameter_count_is_what_the_plan_holds(blueprint):
+    for size in blueprint.sizes():
+        layout = expansion.plan(blueprint, size, 3).layout
+        assert algebra.elements(layout) == blueprint.params(size)
+        assert descendant.total_bytes(blueprint, size) <= blueprint.most_bytes(size)
 
 
-def test_the_net_is_timms_vision_transformer():
+@pytest.mark.parametrize(
+    "blueprint",
+    [
+        tiny_blueprint(),
+        published_blueprint(),
+        published_blueprint(pooling="avg"),
+        tiny_blueprint(layer_scale=True),
+    ],
+    ids=["plain", "published", "averaged", "scaled"],
+)
+def test_the_net_is_timms_vision_transformer(blueprint):
     import timm
 
-    blueprint = tiny_blueprint()
     rng = np.random.default_rng(1)
-    for size in (Size(1, 1), Size(3, 2), Size(5, 1)):
+    for size in (blueprint.sizes()[0], blueprint.reference, blueprint.sizes()[-1]):
         gene = net.as_tensors(seed_gene(blueprint, rng))
         weights = expansion.expand(expansion.plan(blueprint, size, 3), gene)
         model = timm.create_model(

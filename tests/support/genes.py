@@ -28,6 +28,24 @@ def tiny_blueprint(**changes) -> Blueprint:
     return Blueprint(**(values | changes))
 
 
+def published_blueprint(**changes) -> Blueprint:
+    """What a published net needs, as small: class token, LayerScale, and layers that are picked; one width only."""
+    values = {
+        "name": "tiny-published",
+        "basis": "dct-pick-v1",
+        "class_token": True,
+        "layer_scale": True,
+        "pooling": "token",
+        "narrowest": 2,
+        "depth": 4,
+        "depths": [2, 4],
+        "key": SizeRef(depth=4, heads=2),
+        "score": SizeRef(depth=3, heads=2),
+        "seed": SeedRef(sha256="sha256:" + "0" * 64, size=1, components=4),
+    }
+    return tiny_blueprint(**(values | changes))
+
+
 def random_gene(blueprint: Blueprint, components: int, rng: np.random.Generator, dtype=np.float32) -> dict:
     """Random numbers under a gene's names, of about the size that weights have."""
     layout = expansion.gene_layout(blueprint, components)
@@ -38,14 +56,14 @@ def seed_gene(blueprint: Blueprint, rng: np.random.Generator) -> dict:
     """A random seed whose norms are near one, so that its net behaves."""
     gene = random_gene(blueprint, blueprint.seed.components, rng)
     for name in gene:
-        if name in ("norm.weight", "a0.norm1.weight", "a0.norm2.weight"):
+        if name in ("norm.weight", "a0.norm1.weight", "a0.norm2.weight", "a0.ls1.gamma", "a0.ls2.gamma"):
             gene[name] += 1.0
     return gene
 
 
-def write_seed(folder, rng: np.random.Generator, **changes) -> Blueprint:
+def write_seed(folder, rng: np.random.Generator, base=tiny_blueprint, **changes) -> Blueprint:
     """A tiny blueprint with its seed as files, as a pool keeps them."""
-    blueprint = tiny_blueprint(**changes)
+    blueprint = base(**changes)
     gene = {name: array.astype(np.float16) for name, array in seed_gene(blueprint, rng).items()}
     raw = tensors.encode(gene, "F16")
     seed = SeedRef(sha256=f"sha256:{digest.sha256_hex(raw)}", size=len(raw), components=blueprint.seed.components)

@@ -69,7 +69,7 @@ class Contributor:
         """The signed artefact over these very bytes."""
         return packed(key or self.key, manifest, weights)
 
-    def pack(self, pool: Pool, weights: bytes, /, **changes) -> Packed:
+    def pack(self, pool: Pool, weights: bytes, /, family: str = BLUEPRINT, **changes) -> Packed:
         """The signed artefact of the site's next contribution; members of the manifest can be changed."""
         nonce = pool.begin_nonce(self.name, NOW)
         head = checkpoint.verify(nonce.checkpoint, pool.log_key) if nonce.checkpoint else None
@@ -87,7 +87,8 @@ class Contributor:
             values["file"] = file_ref(weights)
         if "tensors" not in values:
             values["tensors"] = tensor_refs(weights)
-        manifest = manifest_for(pool.blueprint(BLUEPRINT).blueprint).model_copy(update=values)
+        blueprint = pool.blueprint(family).blueprint
+        manifest = manifest_for(blueprint).model_copy(update={"basis": blueprint.basis} | values)
         return self.sign(manifest.canonical(), weights)
 
 
@@ -126,6 +127,7 @@ def manifest_for(blueprint: Blueprint, raw: bytes | None = None, **changes) -> m
         "not_after": "2099-01-01T00:00:00Z",
         "observed": manifests.Observed(size=0, root=""),
         "blueprint": f"sha256:{blueprint.sha256}",
+        "basis": blueprint.basis,
         "file": manifests.FileRef(size=1, sha256=digest.sha256_hex(b"x"), tensor_digest="0" * 64)
         if raw is None
         else file_ref(raw),

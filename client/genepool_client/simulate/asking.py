@@ -15,7 +15,7 @@ from genepool_client.simulate.experiment import DESCENDANT, SCRATCH, SEED, Bench
 from genepool_client.simulate.report import SelectionReport, VerificationReport, WeightReport
 from genepool_client.simulate.watch import Clock
 from genepool_client.site.images import ImageSet
-from genepool_protocol.learngene.blueprint import bundled_folder
+from genepool_protocol.learngene.blueprint import blueprint_folder
 from genepool_protocol.learngene.descendant import MODEL_FILE
 from genepool_protocol.learngene.size import Size
 from genepool_protocol.selection.combination import Mixture
@@ -115,7 +115,7 @@ class Consumer:
             )
             for episode in episodes
         }
-        bench = Bench(bundled_folder(options.blueprint), dict(learngenes), saved)
+        bench = Bench(blueprint_folder(options.blueprint), dict(learngenes), saved)
         jobs: list[Job] = []
         for answer in answers:
             task, draw = answer.episode.task, answer.episode.draw

@@ -26,7 +26,9 @@ def simulate(
         list[Path] | None, typer.Option("--tasks", help="Folder of class folders that no site sees; may be repeated.")
     ] = None,
     report: Annotated[Path, typer.Option("--report", help="Folder for report.html.")] = Path("out/simulation"),
-    blueprint: Annotated[str, typer.Option("--blueprint", help="Name of a bundled blueprint.")] = "nano-32",
+    blueprint: Annotated[
+        str, typer.Option("--blueprint", help="A bundled blueprint, or a folder with one.")
+    ] = "nano-32",
     size: Annotated[
         list[str] | None, typer.Option("--size", help="DEPTH,HEADS of a descendant; may be repeated.")
     ] = None,

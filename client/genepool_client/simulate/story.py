@@ -14,7 +14,7 @@ from genepool_client.simulate.experiment import Row
 from genepool_client.simulate.pool_process import PoolProcess
 from genepool_client.simulate.watch import Clock, Watch
 from genepool_client.site.images import ImageSet, load_images
-from genepool_protocol.learngene.blueprint import bundled_folder, parse_blueprint
+from genepool_protocol.learngene.blueprint import blueprint_folder, parse_blueprint
 from genepool_protocol.trust.anchors import read_anchors
 
 PICTURED: Final = 12
@@ -29,7 +29,7 @@ def play(options: Options, watch: Watch) -> report.Report:
         Unavailable: SIMULATION_FAILED.
     """
     clock = Clock(watch)
-    raw = (bundled_folder(options.blueprint) / "blueprint.json").read_bytes()
+    raw = (blueprint_folder(options.blueprint) / "blueprint.json").read_bytes()
     blueprint = parse_blueprint(raw)
     for size in options.sizes:
         blueprint.check(size)
@@ -54,7 +54,7 @@ def play(options: Options, watch: Watch) -> report.Report:
             with clock.phase("verification"):
                 verified = consumer.prove(descendants)
         with clock.phase("report"):
-            made = _report(options, clock, folders, tasks, answers, rows, verified)
+            made = _report(options, blueprint.name, clock, folders, tasks, answers, rows, verified)
             pictured = [load_images(site.folder, blueprint.image) for site in scenario.sites[:PICTURED]]
             report.write(made, options.folder, pictured, list(tasks.values()))
     return made
@@ -62,6 +62,7 @@ def play(options: Options, watch: Watch) -> report.Report:
 
 def _report(
     options: Options,
+    blueprint: str,
     clock: Clock,
     folders: Sequence[Path],
     tasks: dict[str, ImageSet],
@@ -71,7 +72,7 @@ def _report(
 ) -> report.Report:
     return report.Report(
         software=genepool_protocol.__version__,
-        blueprint=options.blueprint,
+        blueprint=blueprint,
         finished=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         shots=options.shots,
         draws=options.draws,

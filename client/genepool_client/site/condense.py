@@ -63,9 +63,9 @@ def draw_sizes(blueprint: Blueprint, rng: torch.Generator) -> tuple[Size, Size]:
     def draw(first: int, last: int) -> int:
         return int(torch.randint(first, last + 1, (1,), generator=rng))
 
-    low, high = blueprint.depths
+    (low, high), narrow = blueprint.depths, blueprint.narrowest
     full = Size(blueprint.depth if draw(0, 1) else draw(low, high), blueprint.heads)
-    return full, Size(draw(low, blueprint.depth), draw(1, max(1, blueprint.heads - 1)))
+    return full, Size(draw(low, blueprint.depth), draw(narrow, max(narrow, blueprint.heads - 1)))
 
 
 def condense(

@@ -143,6 +143,7 @@ def sign(blueprint: Blueprint, file: FileRef, chain: Chain, facts: Facts, key: S
         "not_after": chain.not_after.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "observed": Observed(size=size, root=root),
         "blueprint": f"sha256:{blueprint.sha256}",
+        "basis": blueprint.basis,
         "file": file,
         "tensors": [TensorRef(name=name, dtype=DTYPE, shape=list(shape)) for name, shape in layout.items()],
         "training": facts.training,

@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError
 from genepool_client.site import ancestry, condense, outbox
 from genepool_client.site.folder import SiteFolder
 from genepool_client.site.images import ImageSet, Progress, load_images
-from genepool_client.site.train_loop import Recipe
+from genepool_client.site.train_loop import Recipe, suited
 from genepool_client.transport import blueprints
 from genepool_client.transport.channel import Connection, default_cache
 from genepool_client.transport.durable import write_atomic, write_json
@@ -115,7 +115,8 @@ def images(site: SiteFolder, settings: Settings, progress: Progress) -> ImageSet
 
 def recipes(site: SiteFolder, count: int, settings: Settings) -> tuple[Recipe, Recipe]:
     """How to train and how to condense so many images."""
-    train, shrink = ancestry.default_recipe(count), condense.default_recipe(count)
+    blueprint, _ = family(site)
+    train, shrink = (suited(blueprint, make(count)) for make in (ancestry.default_recipe, condense.default_recipe))
     steps = settings.steps or site.config.steps or train.steps
     device = resolve_device(settings.device)
     shorter = max(1, round(shrink.steps * steps / train.steps))

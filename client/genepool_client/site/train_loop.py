@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +25,9 @@ _SAVE_EVERY: Final = 50
 _REFERENCE_IMAGES: Final = 700
 _GROWTH: Final = 0.7
 _BOUNDS: Final = (0.3, 12.0)
+
+_NARROW: Final = 256
+_GENTLE: Final = 0.05
 
 
 def scaled_steps(steps: int, images: int) -> int:
@@ -54,6 +57,7 @@ class Recipe:
         whole: share of the steps after which every patch is looked at.
         rng: where all randomness starts.
         device: a torch device.
+        muon: whether Muon moves the matrices, or AdamW.
     """
 
     steps: int
@@ -67,6 +71,17 @@ class Recipe:
     whole: float = 0.6
     rng: int = 0
     device: str = "cpu"
+    muon: bool = True
+
+
+def suited(blueprint: Blueprint, recipe: Recipe) -> Recipe:
+    """The recipe as it suits the width of the net; recipes are written for narrow ones.
+
+    At 384, Muon's own arithmetic costs more than the rest of a step, and a strong seed wants gentler rates.
+    """
+    if blueprint.width(blueprint.heads) <= _NARROW:
+        return recipe
+    return replace(recipe, muon=False, lr=_GENTLE * recipe.lr, plain_lr=_GENTLE * recipe.plain_lr)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +221,7 @@ def _groups(params: Params, start: Params, recipe: Recipe) -> list[dict[str, Any
     plain = [name for name in params if name in start and name not in inside]
     heads = [name for name in params if name not in start]
     return [
-        {"params": [params[name] for name in names], "lr": lr, "use_fallback": names is not inside}
+        {"params": [params[name] for name in names], "lr": lr, "use_fallback": names is not inside or not recipe.muon}
         for names, lr in ((inside, recipe.lr), (plain, recipe.plain_lr), (heads, recipe.head_lr))
     ]
 

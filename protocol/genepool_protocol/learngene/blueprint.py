@@ -1,7 +1,7 @@
 """A blueprint fixes an architecture family and names the seed learngene by digest.
 
-The family is the pre-norm ViT of timm's `VisionTransformer` without class token: average pooling after the final norm,
-constant head dimension, MLP hidden width proportional to the model width, learned position table.
+The family is the pre-norm ViT of timm's `VisionTransformer`: constant head dimension, MLP hidden width proportional to
+the model width, learned position table; with or without class token and LayerScale, so that published nets fit.
 """
 
 from importlib import resources
@@ -17,8 +17,8 @@ from genepool_protocol.wire.errors import InvalidInput, NotFound
 from genepool_protocol.wire.limits import LIMITS
 from genepool_protocol.wire.versions import BLUEPRINT_SCHEMA
 
-_TENSORS_PER_LAYER: Final = 12
-_OTHER_TENSORS: Final = 7  # stem, last norm and head
+_TENSORS_PER_LAYER: Final = 12  # and two of LayerScale
+_OTHER_TENSORS: Final = 7  # stem, last norm and head; and a class token
 _TENSOR_HEADER: Final = 128  # bytes that a tensor's entry in a safetensors header has at most
 
 
@@ -26,7 +26,7 @@ class SeedRef(Document):
     """Which file the seed learngene is."""
 
     sha256: Sha256
-    size: Annotated[int, Field(ge=1, le=1 << 40)]  # bytes
+    size: Annotated[int, Field(ge=1, le=LIMITS.seed_bytes)]  # bytes
     components: Annotated[int, Field(ge=1, le=64)]
 
 
@@ -41,20 +41,28 @@ class SizeRef(Document):
         return Size(self.depth, self.heads)
 
 
+Basis = Literal["dct-v1", "dct-pick-v1"]
+"""How layers of a depth are made of components; `expansion` defines both."""
+
+
 class Blueprint(Document):
     """The architecture family of one pool's learngenes (SPEC.md section 2)."""
 
     schema_: Literal["genepool.blueprint/v1"] = Field(default=BLUEPRINT_SCHEMA, alias="schema")
     name: Name
-    basis: Literal["dct-v1"] = "dct-v1"
+    basis: Basis = "dct-v1"
     image: Annotated[int, Field(ge=8, le=1024)]  # pixels a side, RGB
     patch: Annotated[int, Field(ge=1, le=64)]  # pixels a side
     head_dim: Annotated[int, Field(ge=8, le=256)]
     heads: Annotated[int, Field(ge=1, le=64)]  # at full width
+    narrowest: Annotated[int, Field(ge=1, le=64)] = 1  # heads of the narrowest descendant
     mlp_ratio: Annotated[int, Field(ge=1, le=8)]
     depth: Annotated[int, Field(ge=1, le=256)]  # of an ancestry model: the reference depth
     depths: Annotated[list[int], Field(min_length=2, max_length=2)]  # of descendants, inclusive
     components: Annotated[int, Field(ge=1, le=16)]  # of a learngene
+    class_token: bool = False
+    layer_scale: bool = False
+    pooling: Literal["avg", "token"] = "avg"  # of the last norm's output: the mean of the patches, or the class token
     norm_eps: Literal["1e-6"] = "1e-6"  # what timm builds: a descendant's config.json cannot state another
     mean: Annotated[list[Decimal], Field(min_length=3, max_length=3)]  # of pixels in 0..1
     std: Annotated[list[Decimal], Field(min_length=3, max_length=3)]
@@ -69,9 +77,15 @@ class Blueprint(Document):
         problems = [
             (self.image % self.patch != 0, "image is not a multiple of patch"),
             (not 1 <= low <= self.depth <= high, "depth lies outside depths"),
-            (_tensors(high) > LIMITS.tensors, f"a descendant of {high} layers has more than {LIMITS.tensors} tensors"),
+            (self._tensors(high) > LIMITS.tensors, f"{high} layers have more than {LIMITS.tensors} tensors"),
             (self.components > self.seed.components, "a learngene has more components than the seed"),
-            (any(ref.heads > self.heads for ref in inner), "key or score is wider than the model"),
+            (self.narrowest > self.heads, "the narrowest descendant is wider than the model"),
+            (
+                any(not self.narrowest <= ref.heads <= self.heads for ref in inner),
+                "the width of key or score lies outside",
+            ),
+            (self.pooling == "token" and not self.class_token, "there is no class token to pool"),
+            (self.basis == "dct-pick-v1" and high > self.depth, "layers cannot be picked beyond the depth"),
             (any(not low <= ref.depth <= high for ref in inner), "the depth of key or score lies outside depths"),
             (any(float(value) <= 0 for value in self.std), "std is not positive"),
         ]
@@ -90,9 +104,18 @@ class Blueprint(Document):
         """Number of patches of an image."""
         return (self.image // self.patch) ** 2
 
+    @property
+    def positions(self) -> int:
+        """Rows of the position table: the class token's, where there is one, and one for each patch."""
+        return self.tokens + self.class_token
+
     def width(self, heads: int) -> int:
         """The model width of so many heads."""
         return heads * self.head_dim
+
+    def sizes(self) -> list[Size]:
+        """Every size that descends, the smallest first."""
+        return list(sizes((self.depths[0], self.depths[1]), (self.narrowest, self.heads)))
 
     def check(self, size: Size) -> Size:
         """The size, if the blueprint has it.
@@ -101,24 +124,24 @@ class Blueprint(Document):
             InvalidInput: SIZE_OUTSIDE_BLUEPRINT.
         """
         low, high = self.depths
-        if not (low <= size.depth <= high and 1 <= size.heads <= self.heads):
+        if not (low <= size.depth <= high and self.narrowest <= size.heads <= self.heads):
             raise InvalidInput(
                 "SIZE_OUTSIDE_BLUEPRINT",
                 f"the size {size} lies outside blueprint {self.name}",
-                f"choose a depth from {low} to {high} and 1 to {self.heads} heads",
+                f"choose a depth from {low} to {high} and {self.narrowest} to {self.heads} heads",
             )
         return size
 
     def params(self, size: Size) -> int:
         """Parameters of a descendant of that size, without a head."""
         d, m = self.width(size.heads), self.width(size.heads) * self.mlp_ratio
-        block = 4 * d + 3 * d * d + 3 * d + d * d + d + 2 * d * m + m + d
-        return size.depth * block + d * (3 * self.patch**2 + 1) + self.tokens * d + 2 * d
+        block = 4 * d + 3 * d * d + 3 * d + d * d + d + 2 * d * m + m + d + 2 * d * self.layer_scale
+        return size.depth * block + d * (3 * self.patch**2 + 1 + self.class_token + self.positions + 2)
 
     def most_bytes(self, size: Size) -> int:
         """An upper bound of the bytes of a descendant's model.safetensors: values, a zero head of one class, header."""
         head = self.width(size.heads) + 1
-        return 4 * (self.params(size) + head) + _TENSOR_HEADER * _tensors(size.depth)
+        return 4 * (self.params(size) + head) + _TENSOR_HEADER * self._tensors(size.depth)
 
     def resolve(self, budget: Budget) -> Size:
         """The size a budget asks for: the one with the most parameters that fits (the wider one when two are equal).
@@ -128,13 +151,12 @@ class Blueprint(Document):
         """
         if budget.size is not None:
             return self.check(budget.size)
-        low, high = self.depths
         if budget.max_params is not None:
-            fitting = [s for s in sizes((low, high), self.heads) if self.params(s) <= budget.max_params]
+            fitting = [s for s in self.sizes() if self.params(s) <= budget.max_params]
         else:
-            fitting = [s for s in sizes((low, high), self.heads) if self.most_bytes(s) <= (budget.max_bytes or 0)]
+            fitting = [s for s in self.sizes() if self.most_bytes(s) <= (budget.max_bytes or 0)]
         if not fitting:
-            smallest = Size(low, 1)
+            smallest = self.sizes()[0]
             raise InvalidInput(
                 "BUDGET_TOO_SMALL",
                 f"no size of blueprint {self.name} fits the budget",
@@ -142,6 +164,9 @@ class Blueprint(Document):
                 f"and at most {self.most_bytes(smallest):,} bytes",
             )
         return max(fitting, key=lambda s: (self.params(s), s.heads))
+
+    def _tensors(self, depth: int) -> int:
+        return (_TENSORS_PER_LAYER + 2 * self.layer_scale) * depth + _OTHER_TENSORS + self.class_token
 
     def canonical(self) -> bytes:
         """RFC 8785 bytes: what is hashed, stored and sent."""
@@ -151,10 +176,6 @@ class Blueprint(Document):
     def sha256(self) -> str:
         """Hex SHA-256 of the canonical bytes."""
         return digest.sha256_hex(self.canonical())
-
-
-def _tensors(depth: int) -> int:
-    return _TENSORS_PER_LAYER * depth + _OTHER_TENSORS
 
 
 def parse_blueprint(raw: bytes) -> Blueprint:
@@ -174,7 +195,7 @@ def parse_blueprint(raw: bytes) -> Blueprint:
 
 
 def bundled_folder(name: str) -> Path:
-    """The folder of a blueprint that ships inside the package: `blueprint.json` and `seed.safetensors`.
+    """The folder of a blueprint that ships inside the package: `blueprint.json`, and `seed.safetensors` if it is small.
 
     Raises:
         NotFound: BLUEPRINT_UNKNOWN.
@@ -184,3 +205,13 @@ def bundled_folder(name: str) -> Path:
     if name not in names:
         raise NotFound("BLUEPRINT_UNKNOWN", f"there is no blueprint {name!r}", f"choose one of: {', '.join(names)}")
     return root / name
+
+
+def blueprint_folder(name: str) -> Path:
+    """The folder that is named: one with a `blueprint.json`, else that of a bundled blueprint.
+
+    Raises:
+        NotFound: BLUEPRINT_UNKNOWN.
+    """
+    path = Path(name)
+    return path if (path / "blueprint.json").is_file() else bundled_folder(name)

@@ -87,17 +87,19 @@ def build(blueprint: Blueprint, size: Size, seed: algebra.Flat, members: Sequenc
 
 def model_args(blueprint: Blueprint, size: Size) -> dict[str, Any]:
     """What `timm.create_model(TIMM_ARCHITECTURE, **model_args)` needs to build the descendant's net."""
-    return {
+    found = {
         "img_size": blueprint.image,
         "patch_size": blueprint.patch,
         "embed_dim": blueprint.width(size.heads),
         "depth": size.depth,
         "num_heads": size.heads,
         "mlp_ratio": blueprint.mlp_ratio,
-        "class_token": False,
-        "global_pool": "avg",
+        "class_token": blueprint.class_token,
+        "global_pool": blueprint.pooling,
         "fc_norm": False,
     }
+    # the value is where timm starts a net of its own; that there is one makes it build LayerScale
+    return found | {"init_values": 1e-5} if blueprint.layer_scale else found
 
 
 def config_json(blueprint: Blueprint, size: Size) -> bytes:
@@ -108,7 +110,7 @@ def config_json(blueprint: Blueprint, size: Size) -> bytes:
             "architecture": TIMM_ARCHITECTURE,
             "num_classes": 1,
             "num_features": blueprint.width(size.heads),
-            "global_pool": "avg",
+            "global_pool": blueprint.pooling,
             "model_args": model_args(blueprint, size),
             "pretrained_cfg": {
                 "num_classes": 1,

@@ -1,9 +1,16 @@
 """D is data: the plan that turns a gene into the weights of a descendant.
 
-    W_l = sum_n c_n((l - 1/2) / L) * A_n[prefix slices],   c_0 = 1,  c_n(x) = sqrt(2) cos(pi n x)   (basis `dct-v1`)
+    W_l = sum_n c_n(x_l) * A_n[prefix slices],   c_0 = 1,  c_n(x) = sqrt(2) cos(pi n x)
 
-Components n >= L are left out: the basis is orthogonal for every N <= L. Everything here is linear in the gene, so
-D(G0 + sum w_k delta_k) = D(G0) + sum w_k D(delta_k); a property test keeps it so.
+`dct-v1` stretches the curves over the depth L: x_l = (l + 1/2) / L with l from 0. Components n >= L are left out, so
+that the basis is orthogonal for every N <= L. It is for seeds whose depths were all trained. `dct-pick-v1` keeps the
+curves where the reference depth R has them and picks L of its R layers, evenly from the first to the last:
+x_l = (p + 1/2) / R with p = round(l (R - 1) / (L - 1)), halves upwards. It is for published nets: with R components all
+their layers are there, and a shallower descendant is made of some of them, not of averages of layers that have nothing
+in common.
+
+Everything here is linear in the gene, so D(G0 + sum w_k delta_k) = D(G0) + sum w_k D(delta_k); a property test keeps
+it so.
 """
 
 import math
@@ -12,7 +19,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
-from genepool_protocol.learngene.blueprint import Blueprint
+from genepool_protocol.learngene.blueprint import Basis, Blueprint
 from genepool_protocol.learngene.size import Size
 
 Shape = tuple[int, ...]
@@ -20,6 +27,7 @@ Layout = dict[str, Shape]
 """Tensor name -> shape, in the canonical order."""
 
 _STEM: Final[dict[str, tuple[str, ...]]] = {
+    "cls_token": ("1", "1", "d"),
     "patch_embed.proj.weight": ("d", "c", "p", "p"),
     "patch_embed.proj.bias": ("d",),
     "pos_embed": ("1", "t", "d"),
@@ -33,13 +41,17 @@ _BLOCK: Final[dict[str, tuple[str, ...]]] = {
     "attn.qkv.bias": ("3d",),
     "attn.proj.weight": ("d", "d"),
     "attn.proj.bias": ("d",),
+    "ls1.gamma": ("d",),
     "norm2.weight": ("d",),
     "norm2.bias": ("d",),
     "mlp.fc1.weight": ("m", "d"),
     "mlp.fc1.bias": ("m",),
     "mlp.fc2.weight": ("d", "m"),
     "mlp.fc2.bias": ("d",),
+    "ls2.gamma": ("d",),
 }
+_ONLY_WITH: Final = {"cls_token": "class_token", "ls1.gamma": "layer_scale", "ls2.gamma": "layer_scale"}
+"""Tensors that a blueprint has when this member of it is true; the others it always has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +92,40 @@ class Plan:
         return {target.name: target.shape for target in self.targets}
 
 
-def _dims(blueprint: Blueprint, heads: int) -> dict[str, int]:
+Kinds = tuple[tuple[str, tuple[str, ...]], ...]
+"""Names of tensors, each with its axes."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """What a plan depends on, beside size and components."""
+
+    stem: Kinds
+    block: Kinds
+    dims: tuple[tuple[str, int], ...]
+    basis: Basis
+    depth: int
+
+
+def _kinds(blueprint: Blueprint, table: Mapping[str, tuple[str, ...]]) -> Kinds:
+    return tuple(
+        (name, axes) for name, axes in table.items() if name not in _ONLY_WITH or getattr(blueprint, _ONLY_WITH[name])
+    )
+
+
+def _form(blueprint: Blueprint, heads: int) -> _Form:
     d = blueprint.width(heads)
-    return {
+    dims = {
         "d": d,
         "3d": d,  # within one of the three groups
         "m": d * blueprint.mlp_ratio,
         "c": 3,
         "p": blueprint.patch,
-        "t": blueprint.tokens,
+        "t": blueprint.positions,
         "1": 1,
     }
+    stem, block = _kinds(blueprint, _STEM), _kinds(blueprint, _BLOCK)
+    return _Form(stem, block, tuple(dims.items()), blueprint.basis, blueprint.depth)
 
 
 def _cut(axes: tuple[str, ...], dims: Mapping[str, int]) -> Cut:
@@ -106,30 +141,39 @@ def gene_layout(blueprint: Blueprint, components: int, heads: int | None = None)
 
     The stem comes first and then the components in order, so a gene of fewer components is a prefix of a longer one.
     """
-    dims = _dims(blueprint, heads or blueprint.heads)
-    layout = {name: _shape(_cut(axes, dims)) for name, axes in _STEM.items()}
+    form = _form(blueprint, heads or blueprint.heads)
+    dims = dict(form.dims)
+    layout = {name: _shape(_cut(axes, dims)) for name, axes in form.stem}
     for n in range(components):
-        layout.update({f"a{n}.{name}": _shape(_cut(axes, dims)) for name, axes in _BLOCK.items()})
+        layout.update({f"a{n}.{name}": _shape(_cut(axes, dims)) for name, axes in form.block})
     return layout
 
 
-def basis(n: int, layer: int, depth: int) -> float:
-    """c_n at the middle of layer `layer` (0-based) of `depth`."""
-    return 1.0 if n == 0 else math.sqrt(2.0) * math.cos(math.pi * n * (layer + 0.5) / depth)
+def place(basis: Basis, reference: int, layer: int, depth: int) -> tuple[int, int]:
+    """Where on the curves a layer of a net of that depth lies: in the middle of which step, of how many (0-based)."""
+    if basis == "dct-pick-v1":
+        last = depth - 1
+        return (2 * layer * (reference - 1) + last) // max(1, 2 * last), reference
+    return layer, depth
+
+
+def curve(n: int, step: int, steps: int) -> float:
+    """c_n in the middle of that step of so many."""
+    return 1.0 if n == 0 else math.sqrt(2.0) * math.cos(math.pi * n * (step + 0.5) / steps)
 
 
 @lru_cache(maxsize=256)
-def _plan(dims: tuple[tuple[str, int], ...], size: Size, components: int) -> Plan:
-    table = dict(dims)
+def _plan(form: _Form, size: Size, components: int) -> Plan:
+    table = dict(form.dims)
     targets = []
-    for name, axes in _STEM.items():
+    for name, axes in form.stem:
         cut = _cut(axes, table)
         targets.append(Target(name, _shape(cut), cut, ((name, 1.0),)))
-    used = range(min(components, size.depth))
     for layer in range(size.depth):
-        for name, axes in _BLOCK.items():
+        step, steps = place(form.basis, form.depth, layer, size.depth)
+        for name, axes in form.block:
             cut = _cut(axes, table)
-            terms = tuple((f"a{n}.{name}", basis(n, layer, size.depth)) for n in used)
+            terms = tuple((f"a{n}.{name}", curve(n, step, steps)) for n in range(min(components, steps)))
             targets.append(Target(f"blocks.{layer}.{name}", _shape(cut), cut, terms))
     return Plan(size, tuple(targets))
 
@@ -141,7 +185,7 @@ def plan(blueprint: Blueprint, size: Size, components: int) -> Plan:
         InvalidInput: SIZE_OUTSIDE_BLUEPRINT.
     """
     blueprint.check(size)
-    return _plan(tuple(_dims(blueprint, size.heads).items()), size, components)
+    return _plan(_form(blueprint, size.heads), size, components)
 
 
 def expand(the_plan: Plan, gene: Mapping[str, Any]) -> dict[str, Any]:
@@ -165,13 +209,13 @@ def project(blueprint: Blueprint, weights: Mapping[str, Any], components: int) -
 
     The basis is orthonormal up to 1/L, so A_n = (1/L) sum_l c_n(l) W_l.
     """
-    depth = blueprint.depth
-    gene = {name: weights[name] for name in _STEM}
+    depth, form = blueprint.depth, _form(blueprint, blueprint.heads)
+    gene = {name: weights[name] for name, _ in form.stem}
     for n in range(components):
-        for name in _BLOCK:
+        for name, _ in form.block:
             total: Any = None
             for layer in range(depth):
-                part = weights[f"blocks.{layer}.{name}"] * (basis(n, layer, depth) / depth)
+                part = weights[f"blocks.{layer}.{name}"] * (curve(n, layer, depth) / depth)
                 total = part if total is None else total + part
             gene[f"a{n}.{name}"] = total
     return gene

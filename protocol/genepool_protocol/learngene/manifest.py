@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
-from genepool_protocol.learngene.blueprint import Blueprint
+from genepool_protocol.learngene.blueprint import Basis, Blueprint
 from genepool_protocol.learngene.expansion import Layout, gene_layout
 from genepool_protocol.trust import strict_json
 from genepool_protocol.wire.documents import Decimal, Document, Name, Sha256, Timestamp, first_problem
@@ -76,7 +76,7 @@ class Manifest(Document):
     not_after: Timestamp
     observed: Observed
     blueprint: Sha256  # of the blueprint, which names the seed
-    basis: Literal["dct-v1"] = "dct-v1"
+    basis: Basis = "dct-v1"
     file: FileRef
     tensors: Annotated[list[TensorRef], Field(min_length=1, max_length=LIMITS.tensors)]
     training: Training
@@ -118,6 +118,8 @@ def check_architecture(manifest: Manifest, blueprint: Blueprint) -> None:
     """
     if manifest.blueprint != f"sha256:{blueprint.sha256}":
         raise InvalidInput("ARCH_MISMATCH", f"the manifest names another blueprint than {blueprint.name}")
+    if manifest.basis != blueprint.basis:
+        raise InvalidInput("ARCH_MISMATCH", f"the basis is {manifest.basis}, that of the blueprint {blueprint.basis}")
     stated = [(tensor.name, tuple(tensor.shape)) for tensor in manifest.tensors]
     expected = list(file_layout(blueprint).items())
     for have, want in zip(stated, expected, strict=False):

@@ -73,8 +73,8 @@ def _unit(match: re.Match[str]) -> str:
     return unit + "B" if unit.endswith("I") else unit
 
 
-def sizes(depths: tuple[int, int], heads: int) -> Iterator[Size]:
-    """Every size of a blueprint with these depths (inclusive) and 1 to `heads` heads."""
+def sizes(depths: tuple[int, int], heads: tuple[int, int]) -> Iterator[Size]:
+    """Every size with these depths and numbers of heads, both inclusive."""
     for depth in range(depths[0], depths[1] + 1):
-        for count in range(1, heads + 1):
+        for count in range(heads[0], heads[1] + 1):
             yield Size(depth, count)

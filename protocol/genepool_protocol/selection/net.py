@@ -1,7 +1,7 @@
 """The descendant's forward as a function of its weights: what training, keys and scoring share.
 
-Equal to timm's `VisionTransformer` with `class_token=False, global_pool="avg", fc_norm=False` (a test holds them
-together), but a plain function: gradients flow through the expansion plan into a learngene.
+Equal to timm's `VisionTransformer` under `descendant.model_args` (a test holds them together), but a plain function:
+gradients flow through the expansion plan into a learngene.
 """
 
 from collections.abc import Mapping
@@ -38,18 +38,29 @@ def features(
     def norm(x: torch.Tensor, name: str) -> torch.Tensor:
         return F.layer_norm(x, (width,), weights[f"{name}.weight"], weights[f"{name}.bias"], eps)
 
-    positions = weights["pos_embed"]
+    table, first = weights["pos_embed"], int(blueprint.class_token)
+    prefix, positions = table[:, :first], table[:, first:]
     if kept is not None:
         patches = patches.gather(1, kept.unsqueeze(-1).expand(-1, -1, patches.shape[-1]))
         positions = positions[0][kept]
     x = F.linear(patches, weights["patch_embed.proj.weight"].reshape(width, -1), weights["patch_embed.proj.bias"])
     x = x + positions
+    if blueprint.class_token:
+        x = torch.cat([(weights["cls_token"] + prefix).expand(len(x), -1, -1).to(x.dtype), x], dim=1)
+
+    def scaled(branch: torch.Tensor, name: str) -> torch.Tensor:
+        return branch * weights[f"{name}.gamma"] if blueprint.layer_scale else branch
+
     for layer in range(size.depth):
         name = f"blocks.{layer}"
-        x = x + _attention(norm(x, f"{name}.norm1"), weights, f"{name}.attn", size.heads)
+        mixed = _attention(norm(x, f"{name}.norm1"), weights, f"{name}.attn", size.heads)
+        x = x + scaled(mixed, f"{name}.ls1")
         hidden = F.linear(norm(x, f"{name}.norm2"), weights[f"{name}.mlp.fc1.weight"], weights[f"{name}.mlp.fc1.bias"])
-        x = x + F.linear(F.gelu(hidden), weights[f"{name}.mlp.fc2.weight"], weights[f"{name}.mlp.fc2.bias"])
-    return norm(x, "norm").mean(dim=1)
+        answer = F.linear(F.gelu(hidden), weights[f"{name}.mlp.fc2.weight"], weights[f"{name}.mlp.fc2.bias"])
+        x = x + scaled(answer, f"{name}.ls2")
+    if blueprint.pooling == "token":
+        return norm(x[:, 0], "norm")
+    return norm(x[:, first:], "norm").mean(dim=1)
 
 
 def _attention(x: torch.Tensor, weights: Weights, name: str, heads: int) -> torch.Tensor:

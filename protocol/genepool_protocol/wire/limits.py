@@ -14,6 +14,7 @@ class Limits:
     header_bytes: int = 256 << 10  # bytes of a safetensors header
     tensors: int = 1024  # tensors in a file
     learngene_bytes: int = 64 << 20  # bytes of learngene.safetensors
+    seed_bytes: int = 256 << 20  # bytes of seed.safetensors
     chunk_bytes: int = 1 << 20  # bytes of data in one message of a stream
     message_bytes: int = 2 << 20  # bytes of one gRPC message
     support_images: int = 1024  # images of a support set

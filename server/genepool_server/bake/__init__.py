@@ -1,7 +1,7 @@
 """Baking a seed learngene: training the whole family at once on public images.
 
-`corpus` reads what it is baked from, `layers` is the net in training and its gene, `oven` trains; here it becomes a
-blueprint's folder.
+`corpus` reads what it is baked from, `layers` is the net in training and its gene, `oven` trains, `published` makes a
+seed of a published net; here it becomes a blueprint's folder.
 """
 
 import json
@@ -9,16 +9,32 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import torch
 
-from genepool_protocol.learngene import expansion, tensors
-from genepool_protocol.learngene.blueprint import Blueprint, bundled_folder, parse_blueprint
+from genepool_protocol.learngene import algebra, expansion, tensors
+from genepool_protocol.learngene.blueprint import Blueprint, blueprint_folder, parse_blueprint
 from genepool_protocol.learngene.size import Size
+from genepool_protocol.selection import net
 from genepool_protocol.trust import digest
+from genepool_protocol.wire.errors import InvalidInput, Refused
+from genepool_protocol.wire.limits import LIMITS
+from genepool_server.bake import published
 from genepool_server.bake.corpus import read_corpus
-from genepool_server.bake.oven import Oven, Progress, Recipe
+from genepool_server.bake.oven import GENTLE, Oven, Progress, Recipe
 
-__all__ = ["CHECKPOINT", "LOG", "Oven", "Recipe", "bake_folder", "bundled", "read_corpus", "write_blueprint"]
+__all__ = [
+    "CHECKPOINT",
+    "GENTLE",
+    "LOG",
+    "Oven",
+    "Recipe",
+    "bake_folder",
+    "bundled",
+    "make_folder",
+    "read_corpus",
+    "write_blueprint",
+]
 
 CHECKPOINT = "bake.pt"
 LOG = "bake.json"
@@ -30,6 +46,7 @@ def bake_folder(
     out: Path,
     *,
     teacher: Path | None = None,
+    start: Path | None = None,
     recipe: Recipe | None = None,
     progress: Progress = lambda _done, _total, _note: None,
 ) -> Blueprint:
@@ -39,35 +56,44 @@ def bake_folder(
     there and a second call continues from it.
 
     Args:
-        blueprint: the family, or the name of a bundled blueprint whose family is meant; its seed reference is replaced.
+        blueprint: the family, or the name or folder of a blueprint whose family is meant; its seed is replaced.
         corpus: SET/CLASS/*.png.
         out: the blueprint's folder.
         teacher: a teacher's features of the corpus (.npz), or None to learn from classes alone.
-        recipe: how long and how hard.
+        start: a seed of the family to begin with, its own teacher; None: random numbers.
+        recipe: how long and how hard; None: the default with or without a start.
         progress: called with (done, total, note) after every step.
 
     Returns:
         The blueprint with the digest of its seed.
 
     Raises:
-        InvalidInput: FOLDER_EMPTY, FILE_MALFORMED or DIGEST_MISMATCH.
+        InvalidInput: FOLDER_EMPTY, FILE_MALFORMED, DIGEST_MISMATCH, ARCH_MISMATCH, SAFETENSORS_MALFORMED, or
+            OPTION_INVALID when both a teacher and a start are given.
         NotFound: BLUEPRINT_UNKNOWN.
         Refused: DATA_CHANGED, `bake.pt` belongs to another corpus, blueprint or recipe.
     """
     family = bundled(blueprint) if isinstance(blueprint, str) else blueprint
-    chosen = recipe or Recipe()
+    if teacher is not None and start is not None:
+        raise InvalidInput("OPTION_INVALID", "a seed to start from is its own teacher", "leave one of them out")
+    chosen = recipe or (Recipe() if start is None else GENTLE)
+    gene = None if start is None else net.as_tensors(_seed(family, start))
     images = read_corpus(corpus, family.image, teacher)
     out.mkdir(parents=True, exist_ok=True)
-    oven = Oven(family, images, chosen, out / CHECKPOINT)
+    oven = Oven(family, images, chosen, out / CHECKPOINT, gene)
+    sizes = _reported(family)
+    before = None if gene is None else [oven.held_out(size) for size in sizes]
     final = write_blueprint(family, oven.bake(progress), out)
     report = {
         "blueprint": final.name,
         "seed": final.seed.sha256,
         "corpus": {"images": len(images.labels), "classes": len(images.names)},
         "teacher": None if teacher is None else f"sha256:{digest.sha256_hex(teacher.read_bytes())}",
+        "start": None if start is None else f"sha256:{digest.sha256_file(start)}",
         "recipe": asdict(chosen),
         "minutes": round(oven.seconds / 60, 1),
-        "held_out": [oven.held_out(size) for size in _reported(final)],
+        "held_out_before": before,
+        "held_out": [oven.held_out(size) for size in sizes],
         "log": oven.log,
     }
     (out / LOG).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
@@ -75,25 +101,58 @@ def bake_folder(
     return final
 
 
+def make_folder(name: str, weights: Path, out: Path) -> Blueprint:
+    """Make a blueprint's seed from the published weights: what `genepool-server blueprint make` does.
+
+    Args:
+        name: of a bundled blueprint, or its folder.
+        weights: the published net by timm's names (.npz).
+        out: gets `seed.safetensors`, in float32 so that nothing is rounded, and `blueprint.json`.
+
+    Raises:
+        InvalidInput: FILE_MALFORMED or ARCH_MISMATCH.
+        NotFound: BLUEPRINT_UNKNOWN.
+        Refused: SEED_MISMATCH, these are other weights than those that the blueprint stands for.
+    """
+    blueprint = bundled(name)
+    made = write_blueprint(blueprint, published.gene_of(blueprint, published.read_weights(weights)), out, "F32")
+    if made != blueprint:
+        for written in ("seed.safetensors", "blueprint.json"):
+            (out / written).unlink()
+        raise Refused(
+            "SEED_MISMATCH",
+            f"{weights} does not give the seed that blueprint {blueprint.name} names",
+            "take the weights out of the package again (deploy/data/README.md)",
+        )
+    return made
+
+
 def _reported(blueprint: Blueprint) -> list[Size]:
     depths = sorted({blueprint.depths[0], blueprint.depth // 2, blueprint.depth, blueprint.depths[1]})
-    return [Size(depth, heads) for depth in depths if depth for heads in range(1, blueprint.heads + 1)]
+    return [size for size in blueprint.sizes() if size.depth in depths]
+
+
+def _seed(blueprint: Blueprint, path: Path) -> algebra.Gene:
+    layout = expansion.gene_layout(blueprint, blueprint.seed.components)
+    return algebra.views(layout, tensors.TensorFile(path, LIMITS.seed_bytes).flat(layout).astype(np.float32))
 
 
 def bundled(name: str) -> Blueprint:
-    """A blueprint that ships inside the package.
+    """A blueprint that ships inside the package, or that of a folder.
 
     Raises:
         NotFound: BLUEPRINT_UNKNOWN.
     """
-    return parse_blueprint((bundled_folder(name) / "blueprint.json").read_bytes())
+    return parse_blueprint((blueprint_folder(name) / "blueprint.json").read_bytes())
 
 
-def write_blueprint(blueprint: Blueprint, gene: Mapping[str, torch.Tensor], folder: Path) -> Blueprint:
-    """Write `seed.safetensors` (float16) and `blueprint.json` with the seed's digest; returns that blueprint."""
+def write_blueprint(
+    blueprint: Blueprint, gene: Mapping[str, torch.Tensor | np.ndarray], folder: Path, dtype: str = "F16"
+) -> Blueprint:
+    """Write `seed.safetensors` and `blueprint.json` with the seed's digest; returns that blueprint."""
     folder.mkdir(parents=True, exist_ok=True)
     layout = expansion.gene_layout(blueprint, blueprint.seed.components)
-    raw = tensors.encode({name: gene[name].numpy() for name in layout}, "F16")
+    raw = tensors.encode({name: np.asarray(gene[name]) for name in layout}, dtype)
     seed = blueprint.seed.model_copy(update={"sha256": f"sha256:{digest.sha256_hex(raw)}", "size": len(raw)})
     final = blueprint.model_copy(update={"seed": seed})
     (folder / "seed.safetensors").write_bytes(raw)

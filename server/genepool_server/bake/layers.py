@@ -59,19 +59,23 @@ def at_size(blueprint: Blueprint, size: Size, net: Mapping[str, torch.Tensor]) -
             weights[target.name] = target.cut(net[target.name])
         elif target.name.startswith("blocks.0."):
             kind = target.name.removeprefix("blocks.0.")
-            layers = torch.stack([target.cut(net[f"blocks.{layer}.{kind}"]) for layer in range(blueprint.depth)])
-            layers = layers if mix is None else (mix @ layers.flatten(1)).reshape(size.depth, *target.shape)
-            weights.update({f"blocks.{layer}.{kind}": layers[layer] for layer in range(size.depth)})
+            layers = [target.cut(net[f"blocks.{layer}.{kind}"]) for layer in range(blueprint.depth)]
+            if isinstance(mix, list):
+                mixed = [layers[layer] for layer in mix]
+            else:
+                mixed = list((mix @ torch.stack(layers).flatten(1)).reshape(size.depth, *target.shape))
+            weights.update({f"blocks.{layer}.{kind}": tensor for layer, tensor in enumerate(mixed)})
     return weights
 
 
-def _mix(blueprint: Blueprint, depth: int) -> torch.Tensor | None:
-    """How layers of that depth are made of the reference net's, shape (depth, reference depth); None: they are them."""
+def _mix(blueprint: Blueprint, depth: int) -> torch.Tensor | list[int]:
+    """How layers of that depth are made of the reference net's: which they are, or a matrix over the reference's."""
     reference, components = blueprint.depth, blueprint.seed.components
-    if depth == reference == components:
-        return None
+    places = [expansion.place(blueprint.basis, reference, layer, depth) for layer in range(depth)]
+    if components == reference and all(steps == reference for _, steps in places):
+        return [step for step, _ in places]
     into = torch.tensor(
-        [[expansion.basis(n, at, reference) / reference for at in range(reference)] for n in range(components)]
+        [[expansion.curve(n, at, reference) / reference for at in range(reference)] for n in range(components)]
     )
-    used = min(components, depth)
-    return torch.tensor([[expansion.basis(n, at, depth) for n in range(used)] for at in range(depth)]) @ into[:used]
+    out = torch.tensor([[expansion.curve(n, *at) for n in range(min(components, at[1]))] for at in places])
+    return out @ into[: out.shape[1]]

@@ -1,4 +1,4 @@
-"""blueprint list, show and bake: the architecture families and their seeds."""
+"""blueprint list, show, make and bake: the architecture families and their seeds."""
 
 from importlib import resources
 from pathlib import Path
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from genepool_protocol.learngene.blueprint import Blueprint
 
 app = typer.Typer(
-    help="Architecture families with their seeds: list, show, bake.",
+    help="Architecture families with their seeds: list, show, make, bake.",
     context_settings=terminal.CONTEXT,
     no_args_is_help=True,
 )
@@ -45,13 +45,34 @@ def show(name: NameArgument, *, directory: OptionalDir = None, as_json: terminal
 
 
 @app.command()
+def make(
+    name: Annotated[str, typer.Argument(help="A bundled blueprint that comes without its seed.", metavar="NAME")],
+    *,
+    weights: Annotated[Path, typer.Option(help="The published weights (.npz, by timm's names).", metavar="FILE")],
+    out: Annotated[Path, typer.Option(help="The blueprint's folder.", metavar="DIR")],
+    as_json: terminal.JsonOption = False,
+) -> None:
+    """Make the seed of a blueprint from the published weights that it stands for: the same bytes everywhere."""
+    from genepool_server import bake as oven
+
+    blueprint = oven.make_folder(name, weights, out)
+    answer = {"name": blueprint.name, "folder": str(out), "sha256": blueprint.sha256, "seed": blueprint.seed.sha256}
+    terminal.answer(answer, as_json=as_json)
+
+
+@app.command()
 def bake(
-    name: Annotated[str, typer.Argument(help="A bundled blueprint, whose family is meant.", metavar="NAME")],
+    name: Annotated[
+        str, typer.Argument(help="A bundled blueprint or a folder, whose family is meant.", metavar="NAME")
+    ],
     *,
     corpus: Annotated[Path, typer.Option(help="Public images: SET/CLASS/*.png.", metavar="DIR")],
     out: Annotated[Path, typer.Option(help="The new blueprint's folder.", metavar="DIR")],
     teacher: Annotated[
         Path | None, typer.Option(help="A teacher's features of the corpus (.npz).", metavar="FILE")
+    ] = None,
+    seed: Annotated[
+        Path | None, typer.Option(help="Begin with this seed, which is its own teacher, not at random.", metavar="FILE")
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Training steps.", min=1, show_default="the recipe's")] = None,
     as_json: terminal.JsonOption = False,
@@ -61,11 +82,11 @@ def bake(
 
     from genepool_server import bake as oven
 
-    recipe = oven.Recipe()
+    recipe = oven.Recipe() if seed is None else oven.GENTLE
     if steps is not None:
         recipe = dataclasses.replace(recipe, steps=steps)
     with terminal.progress("baking") as report:
-        blueprint = oven.bake_folder(name, corpus, out, teacher=teacher, recipe=recipe, progress=report)
+        blueprint = oven.bake_folder(name, corpus, out, teacher=teacher, start=seed, recipe=recipe, progress=report)
     answer = {"name": blueprint.name, "folder": str(out), "sha256": blueprint.sha256, "seed": blueprint.seed.sha256}
     terminal.answer(answer, as_json=as_json)
 
@@ -98,7 +119,7 @@ def _row(where: str, folder: Path) -> dict[str, Any]:
         "where": where,
         "image": blueprint.image,
         "depths": f"{blueprint.depths[0]} to {blueprint.depths[1]}",
-        "heads": blueprint.heads,
+        "heads": f"{blueprint.narrowest} to {blueprint.heads}",
         "params": blueprint.params(blueprint.reference),
         "learngene_bytes": 2 * algebra.elements(file_layout(blueprint)),
         "sha256": blueprint.sha256,

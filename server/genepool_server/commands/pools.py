@@ -26,6 +26,10 @@ def init(
         list[str] | None,
         typer.Option(help="A bundled blueprint, or a folder with one; may be repeated.", metavar="NAME"),
     ] = None,
+    seed: Annotated[
+        list[Path] | None,
+        typer.Option(help="The seed of a blueprint that comes without it; may be repeated.", metavar="FILE"),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the pool and its log; clients pin it.")] = None,
     listen: Annotated[str | None, typer.Option(help="Where it will listen.", metavar="HOST:PORT")] = None,
     advertise: Annotated[str | None, typer.Option(help="What clients connect to.", metavar="HOST[:PORT]")] = None,
@@ -46,7 +50,7 @@ def init(
     if workers is not None:
         values["serving"] = {"workers": workers}
     settings = config.parse(values, "the options")
-    anchors = app.init(folder, settings, blueprint or ["nano-32"])
+    anchors = app.init(folder, settings, blueprint or ["nano-32"], seed or [])
     answer = {
         "folder": str(folder),
         "anchors": str(folder / app.ANCHORS_FILE),

@@ -23,11 +23,11 @@ BLUEPRINT: Final = "blueprint.json"
 SEED: Final = "seed.safetensors"
 
 
-def create(place: PoolFolder, origin: str, blueprints: Sequence[Path]) -> None:
+def create(place: PoolFolder, origin: str, blueprints: Sequence[Path], seeds: Sequence[Path] = ()) -> None:
     """See `Pool.create`."""
     _require_room(place)
     log_key = LogSigner.generate(origin)
-    loaded = [load_blueprint(folder) for folder in blueprints]
+    loaded = [load_blueprint(folder, seeds) for folder in blueprints]
     names = {one.blueprint.name for one in loaded}
     if not loaded or len(names) != len(loaded):
         raise InvalidInput("OPTION_INVALID", "a pool needs blueprints of different names", "name each of them once")
@@ -99,27 +99,40 @@ def load_blueprints(folder: Path) -> tuple[LoadedBlueprint, ...]:
     return tuple(sorted(found, key=lambda loaded: loaded.blueprint.name))
 
 
-def load_blueprint(folder: Path) -> LoadedBlueprint:
+def load_blueprint(folder: Path, seeds: Sequence[Path] = ()) -> LoadedBlueprint:
     """A blueprint with the seed that it names.
+
+    Args:
+        folder: with blueprint.json, and with seed.safetensors unless that is one of the seeds.
+        seeds: files, of which the one with the right digest is taken.
 
     Raises:
         NotFound: FILE_MISSING.
         InvalidInput: JSON_MALFORMED, BLUEPRINT_MALFORMED, FILE_MALFORMED, SAFETENSORS_MALFORMED or ARCH_MISMATCH.
         Refused: SEED_MISMATCH.
     """
-    path, seed_path = folder / BLUEPRINT, folder / SEED
-    for one in (path, seed_path):
+    path, own = folder / BLUEPRINT, folder / SEED
+    for one in (path, *seeds):
         if not one.is_file():
-            raise NotFound("FILE_MISSING", f"the blueprint's file {one} is missing", "give its folder with both files")
+            raise NotFound("FILE_MISSING", f"the file {one} is missing", "give the path of a file that is there")
     blueprint = parse_blueprint(path.read_bytes())
-    _check_seed(blueprint, seed_path)
-    return LoadedBlueprint(blueprint, seed_path)
-
-
-def _check_seed(blueprint: Blueprint, path: Path) -> None:
-    seed = blueprint.seed
-    if path.stat().st_size != seed.size or f"sha256:{digest.sha256_file(path)}" != seed.sha256:
-        raise Refused(
-            "SEED_MISMATCH", f"{path} is not the seed that blueprint {blueprint.name} names", "fetch it again"
+    found = own if own.is_file() else next((seed for seed in seeds if _is_seed(blueprint, seed)), None)
+    if found is None and not seeds:
+        raise NotFound(
+            "FILE_MISSING",
+            f"blueprint {blueprint.name} comes without its seed, the file {own}",
+            f"make it with genepool-server blueprint make {blueprint.name} and give it with --seed FILE",
         )
-    TensorFile(path).flat(gene_layout(blueprint, seed.components))
+    if found is None or not _is_seed(blueprint, found):
+        raise Refused(
+            "SEED_MISMATCH",
+            f"{found or ' nor '.join(map(str, seeds))} is not the seed that blueprint {blueprint.name} names",
+            f"make it again; it has {blueprint.seed.size:,} bytes and the digest {blueprint.seed.sha256}",
+        )
+    TensorFile(found).flat(gene_layout(blueprint, blueprint.seed.components))
+    return LoadedBlueprint(blueprint, found)
+
+
+def _is_seed(blueprint: Blueprint, path: Path) -> bool:
+    seed = blueprint.seed
+    return path.stat().st_size == seed.size and f"sha256:{digest.sha256_file(path)}" == seed.sha256

@@ -85,21 +85,23 @@ class Pool(Registrar):
         self._withdrawals.recover()
 
     @classmethod
-    def create(cls, folder: Path, origin: str, blueprints: Sequence[Path]) -> None:
+    def create(cls, folder: Path, origin: str, blueprints: Sequence[Path], seeds: Sequence[Path] = ()) -> None:
         """Make an empty pool: keys, ledger, folders and copies of the blueprints. All or nothing, unless it is killed.
 
         Args:
             folder: exists, and holds nothing of a pool.
             origin: name of the pool and its log, for instance "pool.example/log".
             blueprints: folders with blueprint.json and seed.safetensors.
+            seeds: files of seeds that lie in no such folder, known by their digests.
 
         Raises:
+            NotFound: FILE_MISSING.
             InvalidInput: PATH_MISSING, PATH_NOT_EMPTY, NAME_INVALID (the origin), OPTION_INVALID (no blueprint, or two
                 of one name), FILE_MALFORMED, BLUEPRINT_MALFORMED, JSON_MALFORMED.
             Refused: SEED_MISMATCH, a seed is not the one that its blueprint names.
             StorageError: DISK_FULL or DISK_FAILED.
         """
-        creation.create(PoolFolder(folder), origin, blueprints)
+        creation.create(PoolFolder(folder), origin, blueprints, seeds)
 
     @classmethod
     def open(

@@ -7,13 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genepool_protocol.learngene import descendant
-from genepool_protocol.learngene.blueprint import Blueprint, bundled_folder, parse_blueprint
+from genepool_protocol.learngene import algebra, descendant
+from genepool_protocol.learngene.blueprint import Blueprint, blueprint_folder, bundled_folder, parse_blueprint
+from genepool_protocol.learngene.manifest import file_layout
 from genepool_protocol.learngene.size import Budget, Size, sizes
 from genepool_protocol.learngene.tensors import TensorFile
 from genepool_protocol.trust import digest, strict_json
 from genepool_protocol.wire.errors import GenepoolError, InvalidInput
-from tests.support.genes import tiny_blueprint, write_seed
+from genepool_protocol.wire.limits import LIMITS
+from tests.support.genes import published_blueprint, tiny_blueprint, write_seed
 
 
 def reason_of(function, *args) -> str:
@@ -26,7 +28,7 @@ def changed(**changes) -> bytes:
     return strict_json.canonical(json.loads(tiny_blueprint().canonical()) | changes)
 
 
-@pytest.mark.parametrize("name", ["schema", "basis", "norm_eps"])
+@pytest.mark.parametrize("name", ["schema", "basis", "norm_eps", "narrowest", "class_token", "layer_scale", "pooling"])
 def test_a_blueprint_whose_digest_would_be_another_is_refused(name):
     value = json.loads(tiny_blueprint().canonical())
     old = value.pop(name)
@@ -73,12 +75,21 @@ def test_only_canonical_bytes_are_a_blueprint():
         {"std": ["0.5", "half", "0.5"]},
         {"norm_eps": "1e-5"},
         {"norm_eps": 1},
+        {"narrowest": 3},
+        {"narrowest": 0},
+        {"narrowest": 2},
+        {"pooling": "token"},
+        {"pooling": "max"},
+        {"class_token": 1},
+        {"layer_scale": "yes"},
+        {"basis": "dct-pick-v1"},
         {"key": {"depth": 2, "heads": 3}},
         {"key": {"depth": 6, "heads": 1}},
         {"score": {"depth": 2, "heads": 3}},
         {"score": {"depth": 2, "heads": 1, "more": 1}},
         {"seed": {"components": 3, "sha256": "0" * 64, "size": 1}},
         {"seed": {"components": 3, "sha256": "sha256:" + "0" * 64, "size": 0}},
+        {"seed": {"components": 3, "sha256": "sha256:" + "0" * 64, "size": LIMITS.seed_bytes + 1}},
     ],
 )
 def test_a_blueprint_that_contradicts_itself_is_refused(change):
@@ -92,6 +103,15 @@ def test_a_size_outside_is_refused(size):
     assert reason_of(blueprint.resolve, Budget(size=size)) == "SIZE_OUTSIDE_BLUEPRINT"
 
 
+@pytest.mark.parametrize("size", [Size(2, 1), Size(1, 2), Size(5, 2)])
+def test_a_blueprint_of_one_width_has_no_other(size):
+    blueprint = published_blueprint()
+    assert reason_of(blueprint.check, size) == "SIZE_OUTSIDE_BLUEPRINT"
+    assert blueprint.sizes() == [Size(2, 2), Size(3, 2), Size(4, 2)]
+    assert blueprint.resolve(Budget(max_params=blueprint.params(Size(3, 2)))) == Size(3, 2)
+    assert reason_of(blueprint.resolve, Budget(max_params=blueprint.params(Size(2, 2)) - 1)) == "BUDGET_TOO_SMALL"
+
+
 def test_a_size_inside_is_kept():
     assert tiny_blueprint().resolve(Budget(size=Size(5, 2))) == Size(5, 2)
 
@@ -99,7 +119,7 @@ def test_a_size_inside_is_kept():
 @given(st.integers(0, 200_000))
 def test_a_budget_of_parameters_gets_the_largest_that_fits(most):
     blueprint = tiny_blueprint()
-    fitting = [size for size in sizes((1, 5), 2) if blueprint.params(size) <= most]
+    fitting = [size for size in sizes((1, 5), (1, 2)) if blueprint.params(size) <= most]
     if not fitting:
         assert reason_of(blueprint.resolve, Budget(max_params=most)) == "BUDGET_TOO_SMALL"
     else:
@@ -110,7 +130,7 @@ def test_a_budget_of_parameters_gets_the_largest_that_fits(most):
 @given(st.integers(0, 400_000))
 def test_a_budget_of_bytes_is_never_exceeded_and_nearly_used(most):
     blueprint = tiny_blueprint()
-    fitting = [size for size in sizes((1, 5), 2) if descendant.total_bytes(blueprint, size) + 8192 <= most]
+    fitting = [size for size in sizes((1, 5), (1, 2)) if descendant.total_bytes(blueprint, size) + 8192 <= most]
     try:
         found = blueprint.resolve(Budget(max_bytes=most))
     except InvalidInput:
@@ -135,6 +155,22 @@ def test_what_ships_inside_the_package_is_whole():
     assert f"sha256:{digest.sha256_file(seed)}" == blueprint.seed.sha256
     assert seed.stat().st_size == blueprint.seed.size
     assert np.isfinite(TensorFile(seed).all()["norm.weight"]).all()
+
+
+def test_the_published_blueprint_is_named_and_ships_without_its_seed():
+    folder = bundled_folder("vit-s14")
+    blueprint = parse_blueprint((folder / "blueprint.json").read_bytes())
+    assert not (folder / "seed.safetensors").exists()
+    assert blueprint.seed.components == blueprint.depth == 12
+    assert len(blueprint.sizes()) >= 8
+    assert 8 * 2 * algebra.elements(file_layout(blueprint)) <= 4 * blueprint.params(blueprint.reference)
+
+
+def test_a_folder_goes_before_a_bundled_blueprint_and_a_folder_without_one_is_none(tmp_path):
+    write_seed(tmp_path / "tiny", np.random.default_rng(0))
+    assert blueprint_folder(str(tmp_path / "tiny")) == tmp_path / "tiny"
+    assert blueprint_folder("nano-32") == bundled_folder("nano-32")
+    assert reason_of(blueprint_folder, str(tmp_path)) == "BLUEPRINT_UNKNOWN"
 
 
 def test_an_unknown_blueprint_is_answered_with_the_known_ones():

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from genepool_protocol.learngene import algebra, descendant, tensors
 from genepool_protocol.learngene.size import Size
+from genepool_protocol.selection import net, pixels
 from genepool_protocol.trust import strict_json
 from genepool_protocol.wire.errors import InvalidInput
-from tests.support.genes import flat, random_gene, seed_gene, tiny_blueprint
+from tests.support.genes import flat, published_blueprint, random_gene, seed_gene, tiny_blueprint
 
 BLUEPRINT = tiny_blueprint()
 LINEAGE = descendant.Lineage(
@@ -144,8 +145,8 @@ def test_the_signed_files_are_the_documents_and_the_model():
     assert "The seed alone" in bare
 
 
-def members(rng, count=2):
-    return [(500 * (n + 1), flat(BLUEPRINT, random_gene(BLUEPRINT, 2, rng)).astype(np.float16)) for n in range(count)]
+def members(rng, count=2, blueprint=BLUEPRINT):
+    return [(500 * (n + 1), flat(blueprint, random_gene(blueprint, 2, rng)).astype(np.float16)) for n in range(count)]
 
 
 @pytest.mark.parametrize("size", [Size(1, 1), Size(3, 2), Size(5, 2)])
@@ -171,12 +172,13 @@ def test_building_into_a_used_buffer_leaves_nothing_of_it():
 
 
 @pytest.mark.parametrize("classes", [None, 5])
-def test_stock_timm_loads_the_folder(tmp_path, classes):
+@pytest.mark.parametrize("blueprint", [BLUEPRINT, published_blueprint()], ids=["plain", "published"])
+def test_stock_timm_loads_the_folder(tmp_path, blueprint, classes):
     rng = np.random.default_rng(0)
-    seed, size = flat(BLUEPRINT, seed_gene(BLUEPRINT, rng)), Size(4, 2)
-    raw = descendant.build(BLUEPRINT, size, seed, members(rng))
+    seed, size = flat(blueprint, seed_gene(blueprint, rng)), Size(4, 2)
+    raw = descendant.build(blueprint, size, seed, members(rng, blueprint=blueprint))
     (tmp_path / descendant.MODEL_FILE).write_bytes(raw)
-    (tmp_path / descendant.CONFIG_FILE).write_bytes(descendant.config_json(BLUEPRINT, size))
+    (tmp_path / descendant.CONFIG_FILE).write_bytes(descendant.config_json(blueprint, size))
     options = {} if classes is None else {"num_classes": classes}
     model = timm.create_model(f"local-dir:{tmp_path}", pretrained=True, **options).eval()
     expected = tensors.TensorFile(tmp_path / descendant.MODEL_FILE).all()
@@ -186,5 +188,9 @@ def test_stock_timm_loads_the_folder(tmp_path, classes):
         if classes is None or not name.startswith("head."):
             assert np.array_equal(found[name].numpy(), array)
     assert model(torch.zeros(1, 3, 16, 16)).shape == (1, classes or 1)
+    images = rng.integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
+    with torch.inference_mode():
+        seen = model.forward_head(model.forward_features(pixels.to_images(blueprint, images)), pre_logits=True)
+    torch.testing.assert_close(seen, net.embed(blueprint, size, net.as_tensors(expected), images), atol=1e-5, rtol=0)
     config = timm.data.resolve_data_config({}, model=model)
     assert (config["input_size"], tuple(config["mean"]), tuple(config["std"])) == ((3, 16, 16), (0.5,) * 3, (0.5,) * 3)

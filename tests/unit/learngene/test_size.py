@@ -74,4 +74,4 @@ def test_a_budget_is_exactly_one_of_three():
 
 
 def test_every_size_of_a_blueprint_is_listed_once():
-    assert list(sizes((2, 3), 2)) == [Size(2, 1), Size(2, 2), Size(3, 1), Size(3, 2)]
+    assert list(sizes((2, 3), (1, 2))) == [Size(2, 1), Size(2, 2), Size(3, 1), Size(3, 2)]

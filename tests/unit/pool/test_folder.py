@@ -77,6 +77,33 @@ def test_a_damaged_blueprint_makes_no_pool_and_leaves_nothing(empty, blueprint, 
     assert list(empty.iterdir()) == []
 
 
+@pytest.fixture
+def apart(blueprint, tmp_path):
+    """A seed that lies in no blueprint's folder, and another file beside it."""
+    (tmp_path / "apart").mkdir()
+    (tmp_path / "apart" / "other").write_bytes(b"another seed")
+    (blueprint / "seed.safetensors").rename(tmp_path / "apart" / "mine")
+    return tmp_path / "apart"
+
+
+def test_a_seed_that_lies_elsewhere_is_known_by_its_digest(empty, blueprint, apart):
+    Pool.create(empty, c.ORIGIN, [blueprint], [apart / "other", apart / "mine"])
+    with Pool.open(empty) as pool:
+        assert pool.blueprint(c.BLUEPRINT).seed_path.read_bytes() == (apart / "mine").read_bytes()
+    assert fsck(empty) == []
+
+
+@pytest.mark.parametrize(
+    ("seeds", "reason"), [((), "FILE_MISSING"), (("nowhere",), "FILE_MISSING"), (("other",), "SEED_MISMATCH")]
+)
+def test_without_the_seed_that_is_named_there_is_no_pool(empty, blueprint, apart, seeds, reason):
+    with pytest.raises(GenepoolError) as refusal:
+        Pool.create(empty, c.ORIGIN, [blueprint], [apart / name for name in seeds])
+    assert refusal.value.reason == reason
+    assert seeds or f"blueprint make {c.BLUEPRINT}" in refusal.value.fix
+    assert list(empty.iterdir()) == []
+
+
 @pytest.mark.parametrize("origin", ["", "has space", "a+b", "l\u00e4nder", "a\nb"])
 def test_a_name_that_cannot_stand_in_a_signed_note_is_refused(empty, blueprint, origin):
     assert reason_of(Pool.create, empty, origin, [blueprint]) == "NAME_INVALID"

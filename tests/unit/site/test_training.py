@@ -8,11 +8,11 @@ import torch
 
 from genepool_client.site import ancestry, condense
 from genepool_client.site.images import image_set
-from genepool_client.site.train_loop import Recipe, scaled_steps
+from genepool_client.site.train_loop import Recipe, scaled_steps, suited
 from genepool_protocol.learngene import expansion
 from genepool_protocol.selection import net, task_key
 from genepool_protocol.wire.errors import Refused
-from tests.support.genes import seed_gene, tiny_blueprint
+from tests.support.genes import published_blueprint, seed_gene, tiny_blueprint
 
 RECIPE = Recipe(steps=60, batch=8, warmup=2)
 BLUEPRINT = tiny_blueprint()
@@ -157,6 +157,26 @@ def test_every_size_that_can_descend_is_trained():
     assert {size.heads for size in drawn} == {1, 2}
     for size in drawn:
         BLUEPRINT.check(size)
+
+
+def test_a_published_net_is_trained_and_condensed_at_every_size_that_it_has(images, tmp_path):
+    blueprint = published_blueprint()
+    rng = torch.Generator().manual_seed(0)
+    assert {size for _ in range(200) for size in condense.draw_sizes(blueprint, rng)} == set(blueprint.sizes())
+    seed, recipe = seed_gene(blueprint, np.random.default_rng(0)), replace(RECIPE, steps=150, lr=2e-3, muon=False)
+    made = ancestry.train_ancestry(blueprint, seed, images, tmp_path, recipe=recipe, progress=quiet)
+    result = condense.condense(blueprint, seed, images, made.weights, tmp_path, recipe=recipe, progress=quiet)
+    assert (made.accuracy, result.agreement) == (1.0, 1.0)
+    assert {name: array.shape for name, array in result.delta.items()} == expansion.gene_layout(blueprint, 2)
+    assert all(np.abs(result.delta[name]).max() > 0 for name in ("cls_token", "a0.ls1.gamma", "a1.ls2.gamma"))
+
+
+def test_wide_nets_are_trained_more_gently():
+    assert suited(BLUEPRINT, RECIPE) == RECIPE
+    wide = suited(tiny_blueprint(heads=6, head_dim=64), RECIPE)
+    assert not wide.muon
+    assert (wide.lr, wide.plain_lr) == pytest.approx((RECIPE.lr / 20, RECIPE.plain_lr / 20))
+    assert wide.head_lr == RECIPE.head_lr
 
 
 def test_a_published_key_is_noised_more_the_fewer_the_images():

@@ -15,7 +15,7 @@ import torch
 
 from genepool_client.simulate.benchmark.store import Store
 from genepool_protocol.learngene import algebra, expansion
-from genepool_protocol.learngene.blueprint import Blueprint, bundled_folder, parse_blueprint
+from genepool_protocol.learngene.blueprint import Blueprint, blueprint_folder, parse_blueprint
 from genepool_protocol.learngene.tensors import TensorFile
 from genepool_protocol.selection import net
 
@@ -42,13 +42,13 @@ class Lab:
     @cached_property
     def blueprint(self) -> Blueprint:
         """The family."""
-        return parse_blueprint((bundled_folder(self.name) / "blueprint.json").read_bytes())
+        return parse_blueprint((blueprint_folder(self.name) / "blueprint.json").read_bytes())
 
     @cached_property
     def seed(self) -> algebra.Flat:
         """The seed gene as one float32 vector."""
         layout = expansion.gene_layout(self.blueprint, self.blueprint.seed.components)
-        return TensorFile(bundled_folder(self.name) / "seed.safetensors").flat(layout).astype(np.float32)
+        return TensorFile(blueprint_folder(self.name) / "seed.safetensors").flat(layout).astype(np.float32)
 
     def gene(self, flat: algebra.Flat) -> algebra.Gene:
         """The tensors of a whole gene."""

@@ -15,8 +15,9 @@ from genepool_client.simulate.benchmark.lab import Lab
 from genepool_client.simulate.benchmark.store import code_digest
 from genepool_client.site import ancestry, condense, train_loop
 from genepool_client.site.images import ImageSet
-from genepool_client.site.train_loop import Data, Params, Recipe, Trainer, leaves
+from genepool_client.site.train_loop import Data, Params, Recipe, Trainer, leaves, suited
 from genepool_protocol.learngene import algebra, expansion
+from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.learngene.size import Size
 from genepool_protocol.selection import (
     combination,
@@ -58,16 +59,17 @@ class Made:
     facts: dict[str, float]
 
 
-def recipes(images: int, steps: int, rng: int, share: float = 1.0) -> tuple[Recipe, Recipe]:
+def recipes(blueprint: Blueprint, images: int, steps: int, rng: int, share: float = 1.0) -> tuple[Recipe, Recipe]:
     """How to train an ancestry model and how to condense it.
 
     Args:
+        blueprint: the family.
         images: of the site.
         steps: of the ancestry model, condensing in proportion; 0: the recipe's own.
         rng: random numbers of both.
         share: of those steps.
     """
-    train, shrink = ancestry.default_recipe(images), condense.default_recipe(images)
+    train, shrink = (suited(blueprint, make(images)) for make in (ancestry.default_recipe, condense.default_recipe))
     ratio = shrink.steps / train.steps
     wanted = max(2, round((steps or train.steps) * share))
     return replace(train, steps=wanted, rng=rng), replace(shrink, steps=max(2, round(wanted * ratio)), rng=rng)
