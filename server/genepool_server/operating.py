@@ -23,6 +23,7 @@ from genepool_protocol.wire.status import from_rpc_error
 from genepool_server import config
 from genepool_server.front import operator_socket, states
 from genepool_server.pool.answers import Withdrawn
+from genepool_server.pool.folder import PoolFolder
 from genepool_server.pool.pool import Pool
 from genepool_server.pool.sites import INVITE_LIFE, Invitation
 from genepool_server.pool.view import Contribution, Descended, Site
@@ -115,9 +116,7 @@ def operate(folder: Path) -> Iterator[Operator]:
         path = operator_socket.running(folder)
         try:
             entered = (
-                RemoteOperator(path, folder)
-                if path
-                else Pool.open(folder, automatic=settings.admission == "automatic", witnesses=settings.policy)
+                RemoteOperator(path, folder) if path else opened(folder, automatic=settings.admission == "automatic")
             )
         except Unavailable as exc:
             # another command is at work, or a server is about to open its socket
@@ -128,6 +127,19 @@ def operate(folder: Path) -> Iterator[Operator]:
         with entered as operator:
             yield operator
         return
+
+
+def opened(folder: Path, *, automatic: bool = True) -> Pool:
+    """The pool in a folder, with the keys and witnesses that its trust root names.
+
+    Raises:
+        GenepoolError: as `settle` and `Pool.open`.
+    """
+    from genepool_server.root import ceremony  # TUF's modules take time to load
+
+    place = PoolFolder(folder)
+    place.require()
+    return Pool.open(folder, automatic=automatic, witnesses=ceremony.settle(place).policy)
 
 
 class RemoteOperator:

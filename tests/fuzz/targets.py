@@ -40,6 +40,7 @@ from genepool_protocol.trust import (
 )
 from genepool_protocol.trust.envelope import Verified
 from genepool_protocol.trust.keys import LogSigner, LogVerifier, SigningKey, VerifyingKey, WitnessSigner
+from genepool_protocol.trust.terms import StatementKeys
 from genepool_protocol.wire.limits import LIMITS
 from tests.support import events as stated
 from tests.support.genes import tiny_blueprint
@@ -170,7 +171,8 @@ def _leaf_payload(raw: bytes) -> None:
 
 def _signed_event(raw: bytes) -> None:
     """What a lying pool's release key signed, replayed behind an honest beginning: violations, never a failure."""
-    replay = History(stated.ORIGIN, RELEASE.public)
+    keys = StatementKeys.of(RELEASE.public)
+    replay = History(stated.ORIGIN, keys, keys)
     replay.take(*stated.leaf(RELEASE, stated.site("north", "enrolled", SITE)))
     replay.take(*stated.leaf(RELEASE, raw))
     assert replay.size == 2
@@ -206,9 +208,7 @@ def _read_from(reader: Callable[[Path], anchors.Document]) -> Callable[[bytes], 
             assert set(given) <= set(found.model_dump(by_alias=True))
             assert "schema" in given
             pinned = getattr(found, "anchors", found)
-            assert pinned.log.vkey == pinned.log_vkey
-            assert len(pinned.policy.witnesses) >= pinned.quorum
-            assert pinned.release_key.spki
+            assert len(pinned.root_sha256) == 64
 
     return law
 
@@ -281,12 +281,8 @@ LEAF = receipt.leaf(Verified(PAYLOAD, envelope.parse(BUNDLE).signature, SITE.pub
 COSIGNED = HEAD.note + witness.cosign(HEAD, WITNESS, 1_790_000_000)
 ANCHORS = anchors.Anchors(
     address="pool.test:7443",
-    origin="pool.test/log",
     ca_pem="-----BEGIN CERTIFICATE-----\n",
-    log_vkey=LOG.public.vkey,
-    release_key_pem=RELEASE.public.pem,
-    witnesses=[WITNESS.public.vkey],
-    quorum=1,
+    root='{"signatures":[],"signed":{}}',
 )
 INVITE = anchors.Invite(site="north", invite_id="0" * 32, secret="A" * 43, expires=stated.TIME, anchors=ANCHORS)
 LINEAGE = descendant.Lineage(

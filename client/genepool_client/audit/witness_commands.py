@@ -54,9 +54,9 @@ def run(
                     raise
                 typer.echo(exc.diagnostics(), err=True)  # the pool is away: it is looked at again
             else:
-                size = 0 if head is None else head.size
-                text = f"cosigned {anchors.origin} at {size} entries" if head else f"{anchors.origin} shows nothing new"
-                terminal.announce({"origin": anchors.origin, "size": size}, as_json=as_json, text=text)
+                size, origin = 0 if head is None else head.size, connection.trusted.origin
+                text = f"cosigned {origin} at {size} entries" if head else f"{origin} shows nothing new"
+                terminal.announce({"origin": origin, "size": size}, as_json=as_json, text=text)
             if not every:
                 return
             time.sleep(every)

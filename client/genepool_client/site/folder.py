@@ -6,6 +6,7 @@ keys/                0700; never leaves, see `keyring`
 work/                what training makes; nothing of it leaves
 outbox/SEQ/          what left, or is about to: learngene.safetensors, manifest.json, model.sig, then receipt.sig
 checkpoint           the last verified checkpoint of the pool's log
+trust/               what was verified of the pool's trust root
 """
 
 import contextlib
@@ -75,6 +76,11 @@ class SiteFolder:
     def checkpoint(self) -> Path:
         """The last verified checkpoint of the pool's log."""
         return self.path / "checkpoint"
+
+    @property
+    def trust(self) -> Path:
+        """What was verified of the pool's trust root."""
+        return self.path / "trust"
 
     def signing_key(self) -> SigningKey:
         """The key that signs learngenes; see `Keyring.signing_key`."""

@@ -50,15 +50,21 @@ def init(
     if workers is not None:
         values["serving"] = {"workers": workers}
     settings = config.parse(values, "the options")
-    anchors = app.init(folder, settings, blueprint or ["nano-32"], seed or [])
+    app.init(folder, settings, blueprint or ["nano-32"], seed or [])
     answer = {
         "folder": str(folder),
         "anchors": str(folder / app.ANCHORS_FILE),
         "settings": str(folder / config.CONFIG_FILE),
-        "name": anchors.origin,
+        "name": settings.name,
+        "offline_keys": str(PoolFolder(folder).offline),
         "blueprints": ", ".join(sorted(path.name for path in PoolFolder(folder).blueprints.iterdir())),
     }
     terminal.answer(answer, as_json=as_json)
+    typer.echo(
+        f"take {answer['offline_keys']} to a medium that you keep apart: whoever has it can replace every key of the "
+        "pool; genepool-server root wants it back",
+        err=True,
+    )
 
 
 def serve(
@@ -110,11 +116,11 @@ def fsck(
 ) -> None:
     """Recompute everything in the pool from its bytes; works beside a running server and changes nothing by itself."""
     from genepool_protocol.wire.errors import StorageError
+    from genepool_server.operating import opened
     from genepool_server.pool.fsck import examine
-    from genepool_server.pool.pool import Pool
 
     if repair:
-        with Pool.open(folder) as pool:
+        with opened(folder) as pool:
             pool.repair()
     found = examine(folder)
     lines = [f"{problem.where}: {problem.reason}: {problem.message}" for problem in found.problems]
@@ -147,9 +153,9 @@ def unseal(
     as_json: terminal.JsonOption = False,
 ) -> None:
     """Put back the weights that the store lacks, from sealed copies; the server must not run."""
-    from genepool_server.pool.pool import Pool
+    from genepool_server.operating import opened
 
-    with Pool.open(folder) as pool:
+    with opened(folder) as pool:
         restored, total = pool.unseal(source)
     text = f"{restored} put back, {total} are there"
     terminal.answer({"restored": restored, "total": total}, as_json=as_json, text=text)
