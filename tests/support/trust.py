@@ -33,10 +33,10 @@ def signers(found: Trusted, **changes) -> Trusted:
 class TrustRoot:
     """A trust root in a folder; what it serves can be replaced file by file in `served`."""
 
-    def __init__(self, folder: Path, content: Trusted, now: datetime | None = None) -> None:
+    def __init__(self, folder: Path, content: Trusted, now: datetime | None = None, keys=None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.content = folder, content
-        self.root, self.targets, self.online = (CryptoSigner.generate_ed25519() for _ in range(3))
+        self.root, self.targets, self.online = keys or [CryptoSigner.generate_ed25519() for _ in range(3)]
         self.repository = Repository(folder)
         self.repository.create(content, self.root, self.targets, self.online, now or datetime.now(UTC))
         self.served: dict[str, bytes] = {}

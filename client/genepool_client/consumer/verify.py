@@ -5,7 +5,8 @@
   (3) its statement names exactly these files, and every file has the digest that it states
   (4) provenance, blueprint and config are in the one form they can have, and speak of this model, this pool and a size
       that the blueprint has
-  (5) each learngene of the lineage has its receipt: about these weights, signed by its site, held by the log
+  (5) each learngene of the lineage has its receipt: about these weights, signed by its site, held by the log while the
+      release key was the pool's
   (6) model.safetensors holds exactly the tensors of its size, all finite
   (7) a head, if there is one, fits
 

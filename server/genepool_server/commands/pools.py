@@ -117,12 +117,15 @@ def fsck(
     """Recompute everything in the pool from its bytes; works beside a running server and changes nothing by itself."""
     from genepool_protocol.wire.errors import StorageError
     from genepool_server.operating import opened
+    from genepool_server.pool.folder import PoolFolder
     from genepool_server.pool.fsck import examine
+    from genepool_server.root.ceremony import problems
 
     if repair:
         with opened(folder) as pool:
             pool.repair()
     found = examine(folder)
+    found.problems.extend(problems(PoolFolder(folder)))
     lines = [f"{problem.where}: {problem.reason}: {problem.message}" for problem in found.problems]
     lines += [f"note: {note}" for note in found.notes]
     lines.append(f"{len(found.problems)} problems, {found.contributions} contributions, {found.log_size} log entries")

@@ -17,9 +17,10 @@ from tuf.api.metadata import Role, Root, Snapshot, Targets, Timestamp
 from genepool_protocol.trust.keys import LogSigner, SigningKey
 from genepool_protocol.trust.trusted import Trusted
 from genepool_protocol.trust.updating import TARGET
-from genepool_protocol.wire.errors import InvalidInput, StorageError
+from genepool_protocol.wire.errors import GenepoolError, InvalidInput, StorageError
 from genepool_server.pool import durable
 from genepool_server.pool.folder import FolderLock, PoolFolder, following
+from genepool_server.pool.fsck import Problem
 from genepool_server.pool.head import Head
 from genepool_server.root import key_files
 from genepool_server.root.repository import Repository
@@ -58,6 +59,18 @@ def settle(place: PoolFolder) -> Trusted:
     if path != place.online_pem:
         durable.publish(path, place.online_pem)
     return trusted
+
+
+def problems(place: PoolFolder) -> Iterator[Problem]:
+    """What is wrong with the trust root, for fsck; it reads only."""
+    try:
+        trusted = Repository(place.trust).trusted()
+        _online(place)
+        if trusted.signers != place.signers():
+            message = "it names other keys than signers.json; the pool adopts them when it is opened next"
+            yield Problem(place.trust.name, "LEDGER_INCONSISTENT", message)
+    except GenepoolError as exc:
+        yield Problem(place.trust.name, exc.reason, exc.message)
 
 
 def online_key(place: PoolFolder) -> Signer:

@@ -99,7 +99,7 @@ def test_init_writes_nothing_when_anything_is_wrong(world, tmp_path, data, case)
         value["anchors"]["ca_pem"] = make_ca()
         pool = ""
     elif case == "pool":
-        other["log_vkey"] = "pool.other/log+00000000+AAAA"
+        other["root"] += " "
         (tmp_path / "pool.json").write_text(json.dumps(other))
         pool = str(tmp_path / "pool.json")
     elif case == "data":
