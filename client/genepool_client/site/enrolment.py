@@ -140,6 +140,9 @@ def replace_invite(site: SiteFolder, path: Path, passphrase: bytes | None = None
             "SITE_MISMATCH", f"{path} invites {invite.site}, this is {site.config.name}", "use this site's invitation"
         )
     _same_pool(site.config.anchors, invite.anchors, str(path))
+    pinned = site.config.anchors.model_copy(update={"ca_pem": invite.anchors.ca_pem})
+    if pinned != site.config.anchors:  # the pool has another CA, and the site was away for too long
+        site.change(anchors=pinned.model_dump(by_alias=True))
     if site.invite() is None:
         site.keys.create(passphrase)
     write_json(site.path / folders.INVITE_FILE, invite.model_dump(by_alias=True), 0o600)

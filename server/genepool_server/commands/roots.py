@@ -68,12 +68,15 @@ def publish(*, directory: DirOption = HERE, keys: KeysOption = None, as_json: te
 
 @app.command("rotate-key")
 def rotate_key(
-    name: Annotated[str, typer.Argument(metavar="log|release|operator|root|targets|online", help="Which key.")],
+    name: Annotated[str, typer.Argument(metavar="log|release|operator|ca|root|targets|online", help="Which key.")],
     *,
     directory: DirOption = HERE,
     keys: KeysOption = None,
     compromised: Annotated[
         bool, typer.Option("--compromised", help="The release key was stolen: what it signed outside the log is void.")
+    ] = False,
+    finish: Annotated[
+        bool, typer.Option("--finish", help="The second step for ca: every client has been told of the new one.")
     ] = False,
     as_json: terminal.JsonOption = False,
 ) -> None:
@@ -85,13 +88,17 @@ def rotate_key(
         made: list[Path] = []
         if name in POOL_KEYS:
             held.replace_pool_key(name, compromised=compromised)
+        elif name == "ca":
+            (held.finish_ca if finish else held.begin_ca)()
         elif name in ROOT_KEYS:
             made = held.replace_root_key(name)
         else:
-            names = ", ".join((*POOL_KEYS, *ROOT_KEYS))
+            names = ", ".join((*POOL_KEYS, "ca", *ROOT_KEYS))
             raise InvalidInput("OPTION_INVALID", f"there is no key {name[:40]!r}", f"choose one of {names}")
     value = {"rotated": name, "new_files": [str(path) for path in made]}
-    text = f"the {name} key was replaced" + "".join(f"\ntake away: {path}" for path in made)
+    told = name == "ca" and not finish
+    done = "clients are told of another CA: in a week, with --finish" if told else f"the {name} key was replaced"
+    text = done + "".join(f"\ntake away: {path}" for path in made)
     terminal.answer(value, as_json=as_json, text=text)
 
 

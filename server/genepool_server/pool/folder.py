@@ -57,6 +57,11 @@ class PoolFolder:
         return self.keys / "operator.pem"
 
     @property
+    def ca_crt(self) -> Path:
+        """Who vouches for the server; its key lies beside it."""
+        return self.keys / "ca.crt"
+
+    @property
     def online_pem(self) -> Path:
         """Signs how fresh the trust root is."""
         return self.keys / "online.pem"

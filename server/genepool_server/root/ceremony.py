@@ -18,6 +18,7 @@ from genepool_protocol.trust.keys import LogSigner, SigningKey
 from genepool_protocol.trust.trusted import Trusted
 from genepool_protocol.trust.updating import TARGET
 from genepool_protocol.wire.errors import GenepoolError, InvalidInput, StorageError
+from genepool_server.front import identity
 from genepool_server.pool import durable
 from genepool_server.pool.folder import FolderLock, PoolFolder, following
 from genepool_server.pool.fsck import Problem
@@ -58,7 +59,15 @@ def settle(place: PoolFolder) -> Trusted:
     path, _ = _online(place)
     if path != place.online_pem:
         durable.publish(path, place.online_pem)
+    _adopt_ca(place, trusted)
     return trusted
+
+
+def _adopt_ca(place: PoolFolder, trusted: Trusted) -> None:
+    fresh = following(place.ca_crt)
+    if fresh.exists() and fresh.read_text() == trusted.ca_pem:  # the certificate goes last: until then it is done again
+        for path in (place.ca_crt.with_suffix(".pem"), place.ca_crt):
+            durable.publish(following(path), path)
 
 
 def problems(place: PoolFolder) -> Iterator[Problem]:
@@ -185,6 +194,35 @@ class Ceremony:
             self._publish({}, also=[signer for signer, _ in made])
         self._change_root(name, old, made)
         return [path for _, path in made]
+
+    def begin_ca(self) -> None:
+        """Make another CA and tell clients of it; the server shows certificates of the old one until `finish_ca`.
+
+        Raises:
+            InvalidInput: OPTION_INVALID, that was done before.
+            VerificationError: KEY_UNKNOWN, the key for targets is missing.
+            StorageError: DISK_FULL or DISK_FAILED.
+        """
+        known, fresh = self.repository.trusted().ca_pem, following(self._place.ca_crt)
+        if fresh.exists() and fresh.read_text() in known:
+            raise InvalidInput("OPTION_INVALID", "clients know of another CA already", "finish it with --finish")
+        for path in (fresh, fresh.with_suffix(".pem")):
+            durable.remove(path)
+        self._publish({"ca_pem": known + identity.create_ca(self._place.keys, self._now, fresh.stem)})
+
+    def finish_ca(self) -> None:
+        """Let the server show certificates of the other CA, and clients believe no other.
+
+        Raises:
+            InvalidInput: OPTION_INVALID, it was not begun.
+            VerificationError: KEY_UNKNOWN, the key for targets is missing.
+            StorageError: DISK_FULL or DISK_FAILED.
+        """
+        known, fresh = self.repository.trusted().ca_pem, following(self._place.ca_crt)
+        if not fresh.exists() or fresh.read_text() not in known:
+            raise InvalidInput("OPTION_INVALID", "clients know of no other CA yet", "first without --finish")
+        self._publish({"ca_pem": fresh.read_text()})
+        settle(self._place)
 
     def add_key(self, threshold: int | None) -> Path:
         """One more root key, and perhaps another threshold; answers its file.

@@ -193,6 +193,36 @@ def test_descendants_of_a_stolen_release_key_are_void_and_the_log_stays_sound(fo
         assert run("log", "verify", "--pool", folder / "pool.json")[0] == 0
 
 
+def test_another_ca_is_told_before_it_is_used(folder, tmp_path):
+    with serving(folder) as server:
+        old = server.anchors
+        ask(server)
+    with Ceremony.held(PoolFolder(folder), None, datetime.now(UTC)) as at:
+        assert reason_of(at.finish_ca) == "OPTION_INVALID"
+        at.begin_ca()
+        assert reason_of(at.begin_ca) == "OPTION_INVALID"
+    with serving(folder) as server:
+        both = server.anchors.ca_pem
+        assert both.startswith(old.ca_pem)
+        old = old.model_copy(update={"address": server.address})
+        with Connection(old) as connection:
+            assert connection.capabilities()
+            assert connection.trusted.ca_pem == both
+    with Ceremony.held(PoolFolder(folder), None, datetime.now(UTC)) as at:
+        at.finish_ca()
+    with serving(folder) as server:
+        assert old.ca_pem + server.anchors.ca_pem == both
+        old = old.model_copy(update={"address": server.address})
+        for _ in range(2):
+            with Connection(old) as connection:
+                assert connection.capabilities(), "who was told of it goes on with what it pinned once"
+                assert connection.trusted.ca_pem == server.anchors.ca_pem
+        with Connection(old, trust=tmp_path / "away") as connection:
+            assert reason_of(connection.capabilities) == "POOL_UNTRUSTED"
+        with Connection(server.anchors, trust=tmp_path / "away") as connection:
+            assert connection.capabilities()
+
+
 # -- the witnesses that are named --------------------------------------------------------------------------------------
 
 
