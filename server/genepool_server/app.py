@@ -27,7 +27,7 @@ from genepool_server.front.operator_socket import OperatorSocket
 from genepool_server.pool import durable
 from genepool_server.pool.folder import PoolFolder
 from genepool_server.pool.pool import Pool
-from genepool_server.root import ceremony
+from genepool_server.root import settling
 from genepool_server.root.freshness import Freshness
 from genepool_server.root.repository import Repository
 
@@ -109,7 +109,7 @@ def _fill(building: Path, config: ServerConfig, sources: Sequence[Path], seeds: 
     client_ca.create(building / "keys", identity.utc_now())
     place = PoolFolder(building)
     trusted = Trusted(ca_pem=ca_pem, signers=place.signers(), witnesses=config.witnesses, quorum=config.quorum)
-    root = ceremony.create(place, trusted, identity.utc_now())
+    root = settling.create(place, trusted, identity.utc_now())
     address = config.advertised(Address.parse(config.listen), socket.gethostname())
     anchors = Anchors(address=str(address), ca_pem=ca_pem, root=root)
     durable.create_exclusive(building / ANCHORS_FILE, _encode(anchors), 0o644)
@@ -187,7 +187,7 @@ async def run(folder: Path, config: ServerConfig, ready: Callable[[Running], Non
     loop.set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="genepool-pool"))
     async with contextlib.AsyncExitStack() as undo:
         automatic, quotas = config.admission == "automatic", config.quotas.quotas()
-        trusted = await asyncio.to_thread(ceremony.settle, PoolFolder(folder))
+        trusted = await asyncio.to_thread(settling.settle, PoolFolder(folder))
         pool = await asyncio.to_thread(Pool.open, folder, automatic=automatic, witnesses=trusted.policy, quotas=quotas)
         undo.callback(pool.close)
         _check_name(pool, config)

@@ -135,11 +135,11 @@ def opened(folder: Path, *, automatic: bool = True) -> Pool:
     Raises:
         GenepoolError: as `settle` and `Pool.open`.
     """
-    from genepool_server.root import ceremony  # TUF's modules take time to load
+    from genepool_server.root import settling  # TUF's modules take time to load
 
     place = PoolFolder(folder)
     place.require()
-    return Pool.open(folder, automatic=automatic, witnesses=ceremony.settle(place).policy)
+    return Pool.open(folder, automatic=automatic, witnesses=settling.settle(place).policy)
 
 
 class RemoteOperator:

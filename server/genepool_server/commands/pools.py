@@ -119,7 +119,7 @@ def fsck(
     from genepool_server.operating import opened
     from genepool_server.pool.folder import PoolFolder
     from genepool_server.pool.fsck import examine
-    from genepool_server.root.ceremony import problems
+    from genepool_server.root.settling import problems
 
     if repair:
         with opened(folder) as pool:

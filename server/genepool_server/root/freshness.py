@@ -10,8 +10,8 @@ from securesystemslib.signer import Signer
 
 from genepool_protocol.wire.errors import GenepoolError
 from genepool_server.pool.folder import PoolFolder
-from genepool_server.root.ceremony import online_key
 from genepool_server.root.repository import Repository
+from genepool_server.root.settling import online_key
 
 _log = logging.getLogger(__name__)
 

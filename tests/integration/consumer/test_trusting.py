@@ -21,8 +21,9 @@ from genepool_protocol.v1 import pool_pb2, pool_pb2_grpc
 from genepool_protocol.wire.errors import GenepoolError
 from genepool_protocol.wire.limits import LIMITS
 from genepool_server.pool.folder import PoolFolder
-from genepool_server.root.ceremony import POOL_KEYS, Ceremony, online_key
+from genepool_server.root.ceremony import POOL_KEYS, Ceremony
 from genepool_server.root.repository import Repository
+from genepool_server.root.settling import online_key
 from tests.integration.consumer.conftest import TINY, Members, make_pool
 from tests.support import sites
 from tests.support.server import command, serving

@@ -52,7 +52,7 @@ def folder(template, tmp_path):
 
 
 def test_help_needs_none_of_the_heavy_libraries():
-    heavy = ("torch", "ray", "grpc", "numpy", "sqlalchemy", "cryptography", "pydantic")
+    heavy = ("torch", "ray", "grpc", "numpy", "sqlalchemy", "cryptography", "pydantic", "tuf")
     code = f"import sys, genepool_server.cli; print([name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

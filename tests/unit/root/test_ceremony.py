@@ -13,7 +13,7 @@ from genepool_server.operating import opened
 from genepool_server.pool.folder import PoolFolder, following
 from genepool_server.pool.fsck import fsck
 from genepool_server.pool.pool import Pool
-from genepool_server.root import ceremony
+from genepool_server.root import ceremony, settling
 from genepool_server.root.ceremony import POOL_KEYS, Ceremony
 from tests.support import sites
 from tests.support.server import new_pool
@@ -45,7 +45,7 @@ class World:
 
     @property
     def trusted(self):
-        return ceremony.settle(self.place)
+        return settling.settle(self.place)
 
     def receipts(self):
         with opened(self.place.root) as pool:
@@ -209,13 +209,13 @@ def test_nothing_is_published_while_the_server_runs(world):
 
 
 def test_a_sound_trust_root_has_no_problems(world):
-    assert list(ceremony.problems(world.place)) == []
+    assert list(settling.problems(world.place)) == []
     replace(world, "release")
-    assert list(ceremony.problems(world.place)) == []
+    assert list(settling.problems(world.place)) == []
 
 
 def test_a_damaged_trust_root_is_found_before_the_pool_is_opened(world):
     path = next(world.place.trust.glob("*.trusted.json"))
     path.write_bytes(path.read_bytes().replace(b"quorum", b"Quorum"))
-    assert reason_of(ceremony.settle, world.place) == "LEDGER_INCONSISTENT"
-    assert [one.reason for one in ceremony.problems(world.place)] == ["LEDGER_INCONSISTENT"]
+    assert reason_of(settling.settle, world.place) == "LEDGER_INCONSISTENT"
+    assert [one.reason for one in settling.problems(world.place)] == ["LEDGER_INCONSISTENT"]
