@@ -80,7 +80,7 @@ def test_every_command_is_there_with_one_sentence_and_json():
             "reject",
             "withdraw",
         ),
-        *("fsck", "log", "seal", "unseal", "blueprint list", "blueprint show", "blueprint bake"),
+        *("fsck", "log", "seal", "unseal", "blueprint list", "blueprint show", "blueprint bake", "blueprint make"),
         *("root show", "root publish", "root rotate-key", "root add-key", "root threshold"),
     }
     for name, one in found.items():
