@@ -192,10 +192,10 @@ async def run(folder: Path, config: ServerConfig, ready: Callable[[Running], Non
         undo.callback(pool.close)
         _check_name(pool, config)
         _compare(trusted, config)
-        freshness = await Freshness.start(PoolFolder(folder))
-        undo.push_async_callback(freshness.stop)
         # a thread that writes for a call that is over must be through before the pool closes
         undo.push_async_callback(loop.shutdown_default_executor)
+        freshness = await Freshness.start(PoolFolder(folder))
+        undo.push_async_callback(freshness.stop)
         from genepool_server.serving.service import Serving  # with torch behind it: what fails before need not wait
 
         front = _front(folder, config, pool)

@@ -51,6 +51,10 @@ class TrustRoot:
             raise NotFound("FILE_MISSING", "it is withheld")
         yield raw
 
+    def name(self, role: str) -> str:
+        """Under which name a file is served now."""
+        return f"{getattr(self.repository, role)().version}.{role}.json"
+
     def files(self) -> dict[str, bytes]:
         """Everything that is served now."""
         return {path.name: path.read_bytes() for path in self.folder.iterdir()}

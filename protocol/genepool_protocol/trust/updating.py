@@ -193,7 +193,7 @@ def _refuse(exc: Exception, anchors: Anchors, folder: Path, fetcher: _Fetcher) -
         raise VerificationError(
             "TRUST_ROLLBACK",
             f"{who} is older than what it showed before: {exc}",
-            "tell the pool's operator; if the pool was restored from a backup, its trust root must be published anew",
+            "tell the pool's operator, and trust no answer until then",
             **told,
         ) from exc
     raise VerificationError(

@@ -201,14 +201,14 @@ class Repository:
         return signed
 
     def _snapshot(self, snapshot: Snapshot, stamp: Timestamp, online: Sequence[Signer], now: datetime) -> None:
-        snapshot.version, snapshot.expires = snapshot.version + 1, _seconds(now + SNAPSHOT_LIFE)
+        snapshot.version, snapshot.expires = _next(snapshot.version, now), _seconds(now + SNAPSHOT_LIFE)
         raw = _signed(snapshot, online)
         self._write(f"{snapshot.version}.snapshot.json", raw)
         stamp.snapshot_meta = MetaFile.from_data(snapshot.version, raw, ["sha256"])
         self._timestamp(stamp, online, now)
 
     def _timestamp(self, stamp: Timestamp, online: Sequence[Signer], now: datetime) -> None:
-        stamp.version, stamp.expires = stamp.version + 1, _seconds(now + TIMESTAMP_LIFE)
+        stamp.version, stamp.expires = _next(stamp.version, now), _seconds(now + TIMESTAMP_LIFE)
         self._write("timestamp.json", _signed(stamp, online))
 
     def _write(self, name: str, raw: bytes) -> None:
@@ -232,6 +232,11 @@ def _of_role(root: Root, role: str, keys: Sequence[Signer]) -> list[Signer]:
             "bring the media with the operators' keys, and name the folder that holds them with --keys",
         )
     return list(found.values())
+
+
+def _next(version: int, now: datetime) -> int:
+    """Minutes since 1970, or one more: after a restore from a backup, versions go on above all that clients saw."""
+    return max(version + 1, int(now.timestamp()) // 60)
 
 
 def _seconds(time: datetime) -> datetime:

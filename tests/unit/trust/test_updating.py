@@ -128,13 +128,13 @@ def test_another_pools_trust_root_is_refused_from_the_first_moment(root, client,
 
 @pytest.mark.parametrize("name", ["targets", "snapshot", "target"])
 def test_files_of_two_versions_do_not_mix(root, client, name):
-    old = root.files()
+    old, old_snapshot = root.files(), root.name("snapshot")
     publish(root, SECOND)
     new = {name: raw for name, raw in root.files().items() if name not in old}
     old_target, new_target = (next(one for one in files if one.endswith(".trusted.json")) for files in (old, new))
     swapped = {
         "targets": ("2.targets.json", "1.targets.json"),
-        "snapshot": ("2.snapshot.json", "1.snapshot.json"),
+        "snapshot": (root.name("snapshot"), old_snapshot),
         "target": (new_target, old_target),
     }
     shown, true = swapped[name]
@@ -158,10 +158,12 @@ def test_the_online_key_cannot_say_what_the_keys_are(root, client):
     assert raw in root.files().values()
 
 
-@pytest.mark.parametrize("name", ["2.root.json", "timestamp.json", "1.snapshot.json", "1.targets.json", "target"])
+@pytest.mark.parametrize("name", ["2.root.json", "timestamp.json", "snapshot", "1.targets.json", "target"])
 def test_data_without_an_end_is_cut_off(root, client, name):
     if name == "target":
         name = next(one for one in root.files() if one.endswith(".trusted.json"))
+    if name == "snapshot":
+        name = root.name(name)
     taken = 0
 
     def fetch(asked):
@@ -178,14 +180,14 @@ def test_data_without_an_end_is_cut_off(root, client, name):
 
 
 @pytest.mark.parametrize("raw", [b"", b"{}", b"[" * 20_000, b'{"signed":{"_type":"timestamp"}}', b"\xff" * 100])
-@pytest.mark.parametrize("name", ["2.root.json", "timestamp.json", "1.snapshot.json", "1.targets.json"])
+@pytest.mark.parametrize("name", ["2.root.json", "timestamp.json", "snapshot", "1.targets.json"])
 def test_what_is_no_metadata_is_refused(root, client, name, raw):
-    root.served = {name: raw}
+    root.served = {root.name(name) if name == "snapshot" else name: raw}
     assert client.refused() == "TRUST_INVALID"
 
 
 def test_a_withheld_file_is_refused(root, client):
-    for name in ("timestamp.json", "1.snapshot.json", "1.targets.json"):
+    for name in ("timestamp.json", root.name("snapshot"), "1.targets.json"):
         root.served = {name: None}
         assert client.refused() == "TRUST_INVALID", name
 
@@ -202,6 +204,17 @@ def test_a_clock_that_is_a_day_off_is_noticed_and_some_minutes_are_forgiven(root
     assert (client.refused() if reason else client.refresh() and "") == reason
     root.repository.refresh([root.online], now())
     assert client.refresh() == FIRST, "a clock that was put right"
+
+
+def test_a_pool_that_was_restored_from_a_backup_is_followed_again(root, client, tmp_path):
+    shutil.copytree(root.folder, tmp_path / "backup")
+    for hours in range(-5, 1):
+        root.repository.refresh([root.online], now() + timedelta(hours=hours), force=True)
+    client.refresh()
+    shutil.copytree(tmp_path / "backup", root.folder, dirs_exist_ok=True)
+    assert client.refused() == "TRUST_ROLLBACK"
+    root.repository.refresh([root.online], now() + timedelta(minutes=10), force=True)
+    assert client.refresh() == FIRST
 
 
 # -- keys of the trust root --------------------------------------------------------------------------------------------
