@@ -43,9 +43,9 @@ bench-method: $(VENV)/.installed ## the method against its controls: QUICK=1 for
 fuzz: $(VENV)/.installed-dev ## break what every parser reads, for MINUTES=10; crashes go to tests/fuzz/crashes and are tests from then on
 	$(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),10) $(FUZZ_ARGS)
 
-tuf-conformance: $(VENV)/.installed-dev ## TUF's own suite against our client; SUITE=FOLDER: a checkout of theupdateframework/tuf-conformance; needs faketime
+tuf-conformance: $(VENV)/.installed-dev ## TUF's own suite against our client; SUITE=FOLDER: a checkout of theupdateframework/tuf-conformance
 	@test -d "$(SUITE)/tuf_conformance" || { echo "give a checkout of github.com/theupdateframework/tuf-conformance: make tuf-conformance SUITE=FOLDER"; exit 2; }
-	cd $(SUITE) && PYTHONPATH=. $(abspath $(BIN))/python -m pytest -p no:cacheprovider tuf_conformance \
+	cd $(SUITE) && PATH="$(abspath tests/conformance/clock):$$PATH" PYTHONPATH=. $(abspath $(BIN))/python -m pytest -p no:cacheprovider tuf_conformance \
 	  --entrypoint "$(abspath $(BIN))/python $(abspath tests/conformance/tuf_client.py)"
 
 proto: $(VENV)/.installed-dev ## generate the stubs in place

@@ -4,14 +4,18 @@ Run by `make tuf-conformance`; no test of ours imports it.
 """
 
 import argparse
+import os
 import shutil
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from datetime import UTC, datetime, timezone
 from pathlib import Path
+from types import SimpleNamespace
 
 from tuf.api import exceptions
 from tuf.ngclient import Updater
+from tuf.ngclient._internal import trusted_metadata_set
 
 from genepool_protocol.trust import updating
 from genepool_protocol.wire.errors import NotFound
@@ -31,8 +35,19 @@ def fetch(url: str) -> Iterator[bytes]:
         raise exceptions.DownloadError(str(exc)) from exc
 
 
+def set_clock() -> None:
+    """Let TUF see the time that `clock/faketime` was called with."""
+    given = os.environ.get("GENEPOOL_TEST_TIME")
+    if given:
+        time = datetime.fromisoformat(given)
+        time = time if time.tzinfo else time.replace(tzinfo=UTC)
+        clock = SimpleNamespace(now=lambda _zone: time)
+        trusted_metadata_set.datetime = SimpleNamespace(datetime=clock, timezone=timezone)
+
+
 def main() -> None:
     """One command; a refusal ends with 1."""
+    set_clock()
     parser = argparse.ArgumentParser()
     for option in ("--metadata-url", "--metadata-dir", "--target-dir", "--target-base-url"):
         parser.add_argument(option)
