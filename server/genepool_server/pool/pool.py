@@ -120,6 +120,11 @@ class Pool(Registrar):
         """
         creation.create(PoolFolder(folder), origin, blueprints, seeds, storage)
 
+    @staticmethod
+    def discard(folder: Path, storage: Storage = HERE) -> None:
+        """Take away what `create` made, before anybody has seen it."""
+        creation.discard(PoolFolder(folder), storage)
+
     @classmethod
     def open(
         cls,
