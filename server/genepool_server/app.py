@@ -10,7 +10,7 @@ import socket
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -21,12 +21,16 @@ from genepool_protocol.trust.anchors import Anchors
 from genepool_protocol.trust.enrolment import channel_of
 from genepool_protocol.trust.keys import LogVerifier, VerifyingKey
 from genepool_protocol.wire.errors import InvalidInput
-from genepool_server.config import CONFIG_FILE, Address, ServerConfig
+from genepool_server.config import CONFIG_FILE, Address, ServerConfig, load, parse
 from genepool_server.front import client_ca, identity
 from genepool_server.front.listening import check_free
 from genepool_server.front.operator_socket import OperatorSocket
 from genepool_server.pool import durable
+from genepool_server.pool.fsck import Report
 from genepool_server.pool.pool import Pool
+from genepool_server.pool.restore import Source
+from genepool_server.pool.restore import restore as put_back
+from genepool_server.pool.storage import Storage
 
 if TYPE_CHECKING:
     import grpc
@@ -143,6 +147,17 @@ def _anchors(pool: Pool, ca_pem: str, address: Address, config: ServerConfig) ->
 
 def _encode(anchors: Anchors) -> bytes:
     return anchors.model_dump_json(by_alias=True, indent=2).encode() + b"\n"
+
+
+def restore(source: Source, target: Path, storage: Storage) -> Report:
+    """Make a pool's folder from a backup; its settings name the storage that is given.
+
+    Raises:
+        GenepoolError: see `pool.restore.restore`.
+    """
+    settings = load(source.backup).model_dump() | asdict(storage)
+    changed = parse(settings, "the backup with the options").to_toml().encode()
+    return put_back(source, target, storage, {CONFIG_FILE: changed})
 
 
 # -- serving -----------------------------------------------------------------------------------------------------------

@@ -1,10 +1,9 @@
-"""init, serve, fsck, seal and unseal: the pool as a whole."""
+"""init, serve and fsck: the pool as a whole."""
 
 import logging
 import sys
 import time
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,7 +14,7 @@ from genepool_server.commands.options import FolderArgument
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (init, serve, fsck, seal, unseal):
+    for command in (init, serve, fsck):
         app.command()(command)
 
 
@@ -129,37 +128,6 @@ def fsck(
     terminal.answer(asdict(found), as_json=as_json, text="\n".join(lines))
     if found.problems:
         raise typer.Exit(StorageError.exit_code)
-
-
-def seal(
-    folder: FolderArgument,
-    *,
-    out: Annotated[Path, typer.Option("--out", help="Where the sealed copies go.", metavar="FOLDER")],
-    as_json: terminal.JsonOption = False,
-) -> None:
-    """Write a sealed copy of all weights for a backup; withdrawing destroys the key of a copy, wherever that lies."""
-    from genepool_server.operating import operate
-
-    with operate(folder) as operator:
-        sealed, total = operator.seal(out.absolute())
-    text = f"{sealed} sealed now, {total} in {out}; their keys are in {folder / 'keys' / 'data'}"
-    terminal.answer({"sealed": sealed, "total": total, "folder": str(out)}, as_json=as_json, text=text)
-
-
-def unseal(
-    folder: FolderArgument,
-    *,
-    source: Annotated[Path, typer.Option("--from", help="Where the sealed copies are.", metavar="FOLDER")],
-    as_json: terminal.JsonOption = False,
-) -> None:
-    """Put back the weights that the store lacks, from sealed copies; the server must not run."""
-    from genepool_server import config
-    from genepool_server.pool.pool import Pool
-
-    with Pool.open(folder, config.load(folder).storage) as pool:
-        restored, total = pool.unseal(source)
-    text = f"{restored} put back, {total} are there"
-    terminal.answer({"restored": restored, "total": total}, as_json=as_json, text=text)
 
 
 def _log_to_stderr() -> None:

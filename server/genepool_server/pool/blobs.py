@@ -27,7 +27,7 @@ class Blobs(Protocol):
         ...
 
     def discard(self) -> None:
-        """Undo `create`, of a store that has nothing in it."""
+        """Take a store away that was made just now and that nobody has seen."""
         ...
 
     def require(self, owner: str) -> None:

@@ -17,6 +17,7 @@ from genepool_protocol.trust.witness import Policy
 from genepool_protocol.wire.errors import NotFound
 from genepool_server.pool import contribution_rows, creation, durable, site_rows, withdrawal_rows
 from genepool_server.pool.answers import Begun, Committed, Nonce, Withdrawn
+from genepool_server.pool.backup import BackedUp, back_up, seal_all
 from genepool_server.pool.blobs import Blobs
 from genepool_server.pool.decisions import decide
 from genepool_server.pool.folder import FolderLock, PoolFolder
@@ -86,7 +87,7 @@ class Pool(Registrar):
             automatic=automatic,
             quotas=quotas,
         )
-        self._restoring = folder.root
+        self._folder = folder
         self._sealer = Sealer(folder.data_keys, self._blobs)
         self._withdrawals = Withdrawals(ledger, self._log, self._notary, self._release_key, self._blobs, self._sealer)
         self._intake.recover()
@@ -352,13 +353,17 @@ class Pool(Registrar):
         Raises:
             StorageError: BLOB_CORRUPT; DISK_FULL or DISK_FAILED.
         """
-        sealed, total = 0, 0
-        for found in self.contributions():
-            with self._ledger.writing:  # no withdrawal can come between the look and the key
-                if self.contribution(found.contribution_id).state != "WITHDRAWN":
-                    sealed += self._sealer.seal(found.sha256, folder)
-                    total += 1
-        return sealed, total
+        return seal_all(self._ledger, self._sealer, folder)
+
+    def backup(self, folder: Path, keys: Path | None = None) -> BackedUp:
+        """Write a backup of one moment into a folder, and a copy of the private keys into another.
+
+        Raises:
+            InvalidInput: PATH_NOT_EMPTY; OPTION_INVALID, inside the pool's folder.
+            StorageError: BLOB_CORRUPT; DISK_FULL or DISK_FAILED.
+            Unavailable: STORE_UNAVAILABLE.
+        """
+        return back_up(self._folder, self._ledger, self._sealer, folder, keys)
 
     def unseal(self, folder: Path) -> tuple[int, int]:
         """Put back the weights that the store lacks, from sealed copies.
@@ -373,7 +378,7 @@ class Pool(Registrar):
         live = [found for found in self.contributions() if found.state != "WITHDRAWN"]
         missing = [found for found in live if not self._blobs.holds(found.sha256)]
         for found in missing:
-            place = self._restoring / found.sha256
+            place = self._folder.root / found.sha256
             durable.write(place, self._sealer.unseal(found.sha256, folder))
             self._blobs.publish(place, found.sha256)
         return len(missing), len(live)

@@ -127,6 +127,8 @@ class S3Blobs:
 
     def discard(self) -> None:
         """See `Blobs.discard`."""
+        for sha256 in list(self.digests()):
+            self.erase(sha256)
         with self._translated():
             obstore.delete(self._store, OWNER)
 

@@ -80,7 +80,7 @@ def test_every_command_is_there_with_one_sentence_and_json():
             "reject",
             "withdraw",
         ),
-        *("fsck", "log", "seal", "unseal", "blueprint list", "blueprint show", "blueprint bake"),
+        *("fsck", "log", "backup", "restore", "seal", "unseal", "blueprint list", "blueprint show", "blueprint bake"),
     }
     for name, one in found.items():
         assert one.help.strip().endswith("."), name
@@ -178,6 +178,7 @@ def story(folder) -> list:
         said.append(operator.decide(second, "REJECTED", "").state)
         said.append([(replace(one, path=one.path.relative_to(folder))) for one in operator.contributions()])
         operator_sealed = operator.seal(folder.parent / "sealed")
+        said.append(operator.backup(folder.parent / "backup", folder.parent / "backup-keys"))
         gone = operator.withdraw_as_operator(first, "court order")
         said += [operator_sealed, gone.erased, gone.descendants, operator.descendants(first)]
         said.append([one.state for one in operator.contributions()])
