@@ -24,6 +24,9 @@ import pytest
 from genepool_server.pool.storage import HERE, Storage
 from genepool_server.serving.slots import SHARED_MEMORY
 
+POSTGRES, S3 = "GENEPOOL_TESTS_POSTGRES", "GENEPOOL_TESTS_S3"
+"""Variables that tell a program of the tests which servers its parent has started."""
+
 BUCKET = "genepool-tests"
 KINDS = ("folder and SQLite", "S3 and PostgreSQL")
 _ROOM = 2 << 30
@@ -33,6 +36,8 @@ _numbers = itertools.count(1)
 @cache
 def postgres() -> str:
     """URL of a database where others can be made; skips the test where there is no wheel."""
+    if POSTGRES in os.environ:
+        return os.environ[POSTGRES]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about XDG_RUNTIME_DIR
         try:
@@ -55,6 +60,8 @@ def postgres() -> str:
 @cache
 def s3() -> str:
     """HTTP address of an S3 server with a bucket."""
+    if S3 in os.environ:
+        return os.environ[S3]
     os.environ.update(AWS_ACCESS_KEY_ID="tests", AWS_SECRET_ACCESS_KEY="tests", AWS_REGION="us-east-1")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
