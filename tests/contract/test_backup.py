@@ -171,7 +171,7 @@ def test_a_damaged_backup_is_refused_and_leaves_nothing_anywhere(saved, tmp_path
     assert reason_of(restore, saved, tmp_path / "restored", other, {}) == reason
     assert not (tmp_path / "restored").exists()
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
-    Pool.create(made(tmp_path / "fresh"), c.ORIGIN, [blueprint(saved)], other)  # the places are empty again
+    Pool.create(made(tmp_path / "fresh"), c.ORIGIN, [blueprint(saved)], storage=other)  # the places are empty again
 
 
 def reads(backup, name):
