@@ -110,7 +110,7 @@ def test_attack_51_a_backup_that_is_older_than_what_was_published_is_refused_and
         with pytest.raises(GenepoolError) as caught:
             restore(Source(*older, [seen]), tmp_path / "restored", stores.HERE, {})
         assert caught.value.reason == "LEDGER_INCONSISTENT"
-        assert "deploy/README.md" in caught.value.fix
+        assert "deploy/storage.md" in caught.value.fix
         assert not (tmp_path / "restored").exists()
         newer = Source(tmp_path / "newer", tmp_path / "newer-keys", [seen])
         assert restore(newer, tmp_path / f"from-{seen.name}", stores.HERE, {}).problems == []

@@ -134,7 +134,7 @@ def _require_continued(tree: Tree, seen: Published, path: Path) -> None:
             "LEDGER_INCONSISTENT",
             f"the log was published with {seen.size} leaves, says {path}, and this backup with its {len(tree)} is no "
             "continuation of that",
-            "restore a newer backup; if there is none, the log has ended: see deploy/README.md",
+            "restore a newer backup; if there is none, the log has ended: see deploy/storage.md",
         )
 
 
