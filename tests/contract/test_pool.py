@@ -8,7 +8,7 @@ import numpy as np
 import obstore
 import pytest
 
-from genepool_protocol.trust import envelope, receipt
+from genepool_protocol.trust import envelope, events, receipt
 from genepool_protocol.wire.errors import GenepoolError
 from genepool_server import app, config
 from genepool_server.pool import postgres
@@ -55,6 +55,39 @@ def test_what_is_withdrawn_is_gone_from_every_place(place):
     if storage.blobs:
         stored = [one["path"] for page in obstore.list(stores.bucket(storage.blobs)) for one in page]
         assert not any(gone.sha256 in path for path in stored)
+
+
+def test_a_reason_that_a_database_cannot_keep_does_not_stop_a_withdrawal(place):
+    folder, storage, a, _ = place
+    with Pool.open(folder, storage) as pool:
+        found = pool.contributions()[0]
+        event = events.Withdrawal(
+            pool=pool.origin,
+            time="2026-07-01T12:00:00Z",
+            contribution_id=found.contribution_id,
+            sha256=found.sha256,
+            reason="no\0consent",
+        )
+        assert pool.withdraw(envelope.sign_statement(a.key, event.payload())).erased
+    assert fsck(folder, storage) == []
+
+
+@pytest.mark.parametrize("which", ["ledger", "blobs"])
+def test_either_part_can_be_elsewhere_alone(tmp_path, which):
+    storage = Storage(stores.database()) if which == "ledger" else Storage(blobs=stores.prefix())
+    folder, rng = c.make_pool(tmp_path, storage), np.random.default_rng(6)
+    with Pool.open(folder, storage) as pool:
+        site = c.join(pool, "site-a")
+        first, second = (c.contribute(pool, site, rng) for _ in range(2))
+        assert pool.withdraw_as_operator(first.contribution_id, "").erased
+    with Pool.open(folder, storage) as pool:
+        assert pool.commit(second.contribution_id, c.NOW) == second
+        assert pool.gather() == 1
+    report = examine(folder, storage)
+    assert (report.problems, report.notes, report.contributions) == ([], [], 2)
+    # settings that name another place find nothing there
+    assert reason_of(Pool.open, folder) == {"ledger": "POOL_UNKNOWN", "blobs": "CONFIG_INVALID"}[which]
+    assert fsck(folder, storage) == []
 
 
 def columns():

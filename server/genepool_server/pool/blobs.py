@@ -7,6 +7,7 @@ from typing import Protocol
 
 from genepool_protocol.trust import digest
 from genepool_protocol.trust.digest import is_sha256_hex
+from genepool_protocol.wire.errors import InvalidInput
 from genepool_server.pool import durable
 
 
@@ -115,8 +116,14 @@ class FolderBlobs:
         """See `Blobs.discard`."""
         shutil.rmtree(self._root, ignore_errors=True)
 
-    def require(self, owner: str) -> None:
+    def require(self, owner: str) -> None:  # noqa: ARG002 - as above
         """See `Blobs.require`."""
+        if not self._root.is_dir():
+            raise InvalidInput(
+                "CONFIG_INVALID",
+                f"there is no folder {self._root}, so the weights are not here",
+                "put `blobs` in genepool.toml back, or restore the folder from a backup",
+            )
 
     def publish(self, source: Path, sha256: str) -> None:
         """See `Blobs.publish`."""
