@@ -23,6 +23,7 @@ from genepool_protocol.wire.status import from_rpc_error
 from genepool_server import config
 from genepool_server.front import operator_socket, states
 from genepool_server.pool.answers import Withdrawn
+from genepool_server.pool.backup import BackedUp
 from genepool_server.pool.pool import Pool
 from genepool_server.pool.sites import INVITE_LIFE, Invitation
 from genepool_server.pool.view import Contribution, Descended, Site
@@ -79,6 +80,10 @@ class Operator(Protocol):
         """Write sealed copies of all weights."""
         ...
 
+    def backup(self, folder: Path, keys: Path | None = None) -> BackedUp:
+        """Write a backup."""
+        ...
+
     def descendants(self, contribution_id: str) -> Sequence[Descended]:
         """What was made from a contribution."""
         ...
@@ -117,7 +122,9 @@ def operate(folder: Path) -> Iterator[Operator]:
             entered = (
                 RemoteOperator(path, folder)
                 if path
-                else Pool.open(folder, automatic=settings.admission == "automatic", witnesses=settings.policy)
+                else Pool.open(
+                    folder, settings.storage, automatic=settings.admission == "automatic", witnesses=settings.policy
+                )
             )
         except Unavailable as exc:
             # another command is at work, or a server is about to open its socket
@@ -203,6 +210,12 @@ class RemoteOperator:
         """See `Operator`."""
         done = self._call(self._operator.Seal, op.SealRequest(folder=str(folder.absolute())), timeout=_LONG)
         return done.sealed, done.total
+
+    def backup(self, folder: Path, keys: Path | None = None) -> BackedUp:
+        """See `Operator`."""
+        request = op.BackupRequest(folder=str(folder.absolute()), keys=str(keys.absolute()) if keys else "")
+        done = self._call(self._operator.Backup, request, timeout=_LONG)
+        return BackedUp(done.contributions, done.log_size)
 
     def descendants(self, contribution_id: str) -> list[Descended]:
         """See `Operator`."""

@@ -9,6 +9,7 @@ from typing import Self
 from genepool_protocol.trust.key_files import read_private
 from genepool_protocol.trust.keys import LogSigner, SigningKey
 from genepool_protocol.wire.errors import NotFound, StorageError, Unavailable
+from genepool_server.pool.database import Database
 from genepool_server.pool.durable import translated
 from genepool_server.pool.site_rows import Identity
 
@@ -62,6 +63,11 @@ class PoolFolder:
         return self.root / "blobs"
 
     @property
+    def cache(self) -> Path:
+        """Local copies of weights that a bucket holds."""
+        return self.root / "cache"
+
+    @property
     def spool(self) -> Path:
         """Unfinished uploads."""
         return self.root / "spool"
@@ -76,14 +82,19 @@ class PoolFolder:
         """Locked while the pool is open."""
         return self.root / "lock"
 
-    def require(self) -> None:
-        """Check that a pool lies here.
+    def require(self, database: Database) -> None:
+        """Check that a pool lies here, with its ledger there.
 
         Raises:
             NotFound: POOL_UNKNOWN.
+            Unavailable: STORE_UNAVAILABLE.
         """
-        if not self.ledger.is_file():
-            raise NotFound("POOL_UNKNOWN", f"there is no pool in {self.root}", "make one with genepool-server init DIR")
+        if not database.exists():
+            raise NotFound(
+                "POOL_UNKNOWN",
+                f"there is no pool in {self.root}: no ledger in {database.name}",
+                "make one with genepool-server init DIR",
+            )
 
     def log_signer(self, identity: Identity) -> LogSigner:
         """The key that signs checkpoints, which must be the one that the pool was made with.
