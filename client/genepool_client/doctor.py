@@ -27,7 +27,16 @@ _ROLES: Final[tuple[Role, ...]] = ("site", "consumer", "server")
 _PACKAGES: Final[dict[Role, tuple[str, ...]]] = {
     "consumer": ("torch", "torchvision", "timm", "pillow"),
     "site": ("torch", "torchvision", "timm", "pillow", "flwr"),
-    "server": ("torch", "ray", "flwr", "sqlalchemy", "grpcio-health-checking", "grpcio-reflection"),
+    "server": (
+        "torch",
+        "ray",
+        "flwr",
+        "sqlalchemy",
+        "psycopg",
+        "obstore",
+        "grpcio-health-checking",
+        "grpcio-reflection",
+    ),
 }
 _COMMON: Final = ("numpy", "grpcio", "protobuf", "cryptography", "pydantic")
 _FREE_BYTES: Final[dict[Role, int]] = {"consumer": 500 << 20, "site": 1 << 30, "server": 2 << 30}

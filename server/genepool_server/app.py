@@ -10,8 +10,9 @@ import socket
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -20,13 +21,17 @@ from genepool_protocol.trust.anchors import Anchors
 from genepool_protocol.trust.enrolment import channel_of
 from genepool_protocol.trust.trusted import Trusted
 from genepool_protocol.wire.errors import InvalidInput
-from genepool_server.config import CONFIG_FILE, Address, ServerConfig
+from genepool_server.config import CONFIG_FILE, Address, ServerConfig, load, parse
 from genepool_server.front import client_ca, identity
 from genepool_server.front.listening import check_free
 from genepool_server.front.operator_socket import OperatorSocket
 from genepool_server.pool import durable
 from genepool_server.pool.folder import PoolFolder
+from genepool_server.pool.fsck import Report
 from genepool_server.pool.pool import Pool
+from genepool_server.pool.restore import Source
+from genepool_server.pool.restore import restore as put_back
+from genepool_server.pool.storage import Storage
 from genepool_server.root import settling
 from genepool_server.root.freshness import Freshness
 from genepool_server.root.repository import Repository
@@ -76,7 +81,7 @@ def init(folder: Path, config: ServerConfig, blueprints: Sequence[str], seeds: S
         seeds: files of the seeds that lie in no blueprint's folder; they are known by their digests.
 
     Raises:
-        InvalidInput: PATH_NOT_EMPTY; and what `Pool.create` raises.
+        InvalidInput: PATH_NOT_EMPTY, also of the database or the place of the weights; and what `Pool.create` raises.
         Refused: SEED_MISMATCH.
         NotFound: BLUEPRINT_UNKNOWN.
         StorageError: DISK_FULL or DISK_FAILED.
@@ -88,9 +93,14 @@ def init(folder: Path, config: ServerConfig, blueprints: Sequence[str], seeds: S
         target.parent.mkdir(parents=True, exist_ok=True)
         building = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target if target.exists() else target.parent))
     try:
-        anchors = _fill(building, config, sources, seeds)
-        with durable.translated(target):
-            _publish(building, target)
+        Pool.create(building, config.name, sources, seeds, config.storage)
+        try:
+            anchors = _fill(building, config)
+            with durable.translated(target):
+                _publish(building, target)
+        except BaseException:
+            Pool.discard(building, config.storage)
+            raise
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return anchors
@@ -103,8 +113,7 @@ def _check_empty(target: Path) -> None:
         raise InvalidInput("PATH_NOT_EMPTY", f"{target} exists and is not an empty folder", "choose another folder")
 
 
-def _fill(building: Path, config: ServerConfig, sources: Sequence[Path], seeds: Sequence[Path]) -> Anchors:
-    Pool.create(building, config.name, sources, seeds)
+def _fill(building: Path, config: ServerConfig) -> Anchors:
     ca_pem = identity.create_ca(building / "keys", identity.utc_now())
     client_ca.create(building / "keys", identity.utc_now())
     place = PoolFolder(building)
@@ -130,6 +139,17 @@ def _publish(building: Path, target: Path) -> None:
 
 def _encode(anchors: Anchors) -> bytes:
     return anchors.model_dump_json(by_alias=True, indent=2).encode() + b"\n"
+
+
+def restore(source: Source, target: Path, storage: Storage) -> Report:
+    """Make a pool's folder from a backup; its settings name the storage that is given.
+
+    Raises:
+        GenepoolError: see `pool.restore.restore`.
+    """
+    settings = load(source.backup).model_dump() | asdict(storage)
+    changed = parse(settings, "the backup with the options").to_toml().encode()
+    return put_back(source, target, storage, {CONFIG_FILE: changed})
 
 
 # -- serving -----------------------------------------------------------------------------------------------------------
@@ -176,7 +196,7 @@ async def run(folder: Path, config: ServerConfig, ready: Callable[[Running], Non
     """Serve until `stop` is set, then drain: calls that run get `config.drain_seconds`.
 
     Raises:
-        Unavailable: PORT_IN_USE, FOLDER_IN_USE, SERVING_UNAVAILABLE.
+        Unavailable: PORT_IN_USE, FOLDER_IN_USE, STORE_UNAVAILABLE, SERVING_UNAVAILABLE.
         InvalidInput: OPTION_INVALID (listen), CONFIG_INVALID.
         NotFound: POOL_UNKNOWN, FILE_MISSING.
         StorageError: what `Pool.open` finds; DISK_FULL or DISK_FAILED.
@@ -188,7 +208,8 @@ async def run(folder: Path, config: ServerConfig, ready: Callable[[Running], Non
     async with contextlib.AsyncExitStack() as undo:
         automatic, quotas = config.admission == "automatic", config.quotas.quotas()
         trusted = await asyncio.to_thread(settling.settle, PoolFolder(folder))
-        pool = await asyncio.to_thread(Pool.open, folder, automatic=automatic, witnesses=trusted.policy, quotas=quotas)
+        opened = partial(Pool.open, automatic=automatic, witnesses=trusted.policy, quotas=quotas)
+        pool = await asyncio.to_thread(opened, folder, config.storage)
         undo.callback(pool.close)
         _check_name(pool, config)
         _compare(trusted, config)
@@ -208,6 +229,7 @@ async def run(folder: Path, config: ServerConfig, ready: Callable[[Running], Non
         door = OperatorSocket(folder, parent, pool, config.serving.stall_seconds)
         undo.push_async_callback(door.stop)
         await door.start()
+        _log.info("%d learngenes are on this machine", await asyncio.to_thread(pool.gather))
         serving = await asyncio.to_thread(Serving.start, config.serving.config(), pool)
         undo.push_async_callback(asyncio.to_thread, serving.close)
         undo.push_async_callback(front.stop, config.drain_seconds)

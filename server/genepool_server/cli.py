@@ -7,7 +7,7 @@ from genepool_server.environment import be_quiet
 be_quiet()
 
 from genepool_protocol import terminal  # noqa: E402 - the switches come first
-from genepool_server.commands import blueprints, contributions, logs, pools, roots, sites  # noqa: E402
+from genepool_server.commands import backups, blueprints, contributions, logs, pools, roots, sites  # noqa: E402
 
 app = typer.Typer(
     name="genepool-server",
@@ -18,6 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 pools.register(app)
+backups.register(app)
 sites.register(app)
 logs.register(app)
 contributions.register(app)

@@ -18,6 +18,7 @@ from genepool_protocol.wire.documents import first_problem
 from genepool_protocol.wire.errors import InvalidInput, NotFound
 from genepool_protocol.wire.limits import LIMITS
 from genepool_server.pool.quotas import Quotas
+from genepool_server.pool.storage import Storage
 from genepool_server.serving.config import ServingConfig
 
 CONFIG_FILE: Final = "genepool.toml"
@@ -79,6 +80,22 @@ def _advertised(text: str) -> str:
     if text and not _HOST.fullmatch(text):
         return _address(text)
     return text
+
+
+def _place(**address: str) -> str:
+    try:
+        Storage(**address).check()
+    except InvalidInput as exc:
+        raise ValueError(exc.diagnostics()) from None
+    return "".join(address.values())
+
+
+def _ledger(text: str) -> str:
+    return _place(ledger=text)
+
+
+def _blobs(text: str) -> str:
+    return _place(blobs=text)
 
 
 _MODEL: Final = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -167,6 +184,16 @@ class ServerConfig(BaseModel):
         default="",
         description="The address that clients use, HOST or HOST:PORT; empty: the one that the server listens on.",
     )
+    ledger: Annotated[str, AfterValidator(_ledger)] = Field(
+        default="",
+        description="Where the ledger is: postgresql://USER@HOST/NAME, without a password (that is in PGPASSWORD or "
+        "~/.pgpass); empty: here, in ledger.sqlite.",
+    )
+    blobs: Annotated[str, AfterValidator(_blobs)] = Field(
+        default="",
+        description="Where the weights are: s3://BUCKET/PREFIX?endpoint=URL&region=NAME, without keys "
+        "(AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY); empty: here, in blobs.",
+    )
     admission: Literal["automatic", "manual"] = Field(
         default="automatic",
         description="automatic: what passes every check becomes active at once. manual: after `genepool-server admit`.",
@@ -209,6 +236,11 @@ class ServerConfig(BaseModel):
     def policy(self) -> Policy:
         """Whose cosignatures the log needs."""
         return Policy(tuple(WitnessVerifier.parse(one) for one in self.witnesses), self.quorum)
+
+    @property
+    def storage(self) -> Storage:
+        """Where ledger and weights are."""
+        return Storage(self.ledger, self.blobs)
 
     def advertised(self, bound: Address, host_name: str) -> Address:
         """The address that clients use.

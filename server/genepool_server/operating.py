@@ -23,6 +23,7 @@ from genepool_protocol.wire.status import from_rpc_error
 from genepool_server import config
 from genepool_server.front import operator_socket, states
 from genepool_server.pool.answers import Withdrawn
+from genepool_server.pool.backup import BackedUp
 from genepool_server.pool.folder import PoolFolder
 from genepool_server.pool.pool import Pool
 from genepool_server.pool.sites import INVITE_LIFE, Invitation
@@ -80,6 +81,10 @@ class Operator(Protocol):
         """Write sealed copies of all weights."""
         ...
 
+    def backup(self, folder: Path, keys: Path | None = None) -> BackedUp:
+        """Write a backup."""
+        ...
+
     def descendants(self, contribution_id: str) -> Sequence[Descended]:
         """What was made from a contribution."""
         ...
@@ -110,14 +115,12 @@ def operate(folder: Path) -> Iterator[Operator]:
         Unavailable: FOLDER_IN_USE, another process has had it open for seconds.
         GenepoolError: what `Pool.open` raises, or what went wrong on the socket.
     """
-    settings = config.load(folder)
+    config.load(folder)
     deadline = time.monotonic() + _PATIENCE
     while True:
         path = operator_socket.running(folder)
         try:
-            entered = (
-                RemoteOperator(path, folder) if path else opened(folder, automatic=settings.admission == "automatic")
-            )
+            entered = RemoteOperator(path, folder) if path else opened(folder)
         except Unavailable as exc:
             # another command is at work, or a server is about to open its socket
             if exc.reason != "FOLDER_IN_USE" or time.monotonic() > deadline:
@@ -129,17 +132,18 @@ def operate(folder: Path) -> Iterator[Operator]:
         return
 
 
-def opened(folder: Path, *, automatic: bool = True) -> Pool:
-    """The pool in a folder, with the keys and witnesses that its trust root names.
+def opened(folder: Path) -> Pool:
+    """The pool in a folder, by its settings, with the keys and witnesses that its trust root names.
 
     Raises:
-        GenepoolError: as `settle` and `Pool.open`.
+        NotFound: POOL_UNKNOWN.
+        GenepoolError: as `settling.settle` and `Pool.open`.
     """
     from genepool_server.root import settling  # TUF's modules take time to load
 
-    place = PoolFolder(folder)
-    place.require()
-    return Pool.open(folder, automatic=automatic, witnesses=settling.settle(place).policy)
+    settings = config.load(folder)
+    witnesses = settling.settle(PoolFolder(folder)).policy
+    return Pool.open(folder, settings.storage, automatic=settings.admission == "automatic", witnesses=witnesses)
 
 
 class RemoteOperator:
@@ -215,6 +219,12 @@ class RemoteOperator:
         """See `Operator`."""
         done = self._call(self._operator.Seal, op.SealRequest(folder=str(folder.absolute())), timeout=_LONG)
         return done.sealed, done.total
+
+    def backup(self, folder: Path, keys: Path | None = None) -> BackedUp:
+        """See `Operator`."""
+        request = op.BackupRequest(folder=str(folder.absolute()), keys=str(keys.absolute()) if keys else "")
+        done = self._call(self._operator.Backup, request, timeout=_LONG)
+        return BackedUp(done.contributions, done.log_size)
 
     def descendants(self, contribution_id: str) -> list[Descended]:
         """See `Operator`."""

@@ -1,6 +1,6 @@
 """A site that contributes without pause and notes every receipt; its parent kills it.
 
-python -m tests.fault.busy_site POOL_FOLDER KEY_PEM ACKNOWLEDGED SEED
+python -m tests.fault.busy_site POOL_FOLDER KEY_PEM ACKNOWLEDGED SEED LEDGER BLOBS
 """
 
 import sys
@@ -10,14 +10,15 @@ import numpy as np
 
 from genepool_protocol.trust.keys import SigningKey
 from genepool_server.pool.pool import Pool
+from genepool_server.pool.storage import Storage
 from tests.support import sites as c
 
 
-def main(folder, key, acknowledged, seed):
+def main(folder, key, acknowledged, seed, ledger, blobs):
     """Contribute until the end."""
     site = c.Contributor("site-a", SigningKey.from_pem(Path(key).read_bytes()))
     rng = np.random.default_rng(int(seed))
-    with Pool.open(Path(folder)) as pool, Path(acknowledged).open("ab", buffering=0) as file:
+    with Pool.open(Path(folder), Storage(ledger, blobs)) as pool, Path(acknowledged).open("ab", buffering=0) as file:
         print("ready", flush=True)
         while True:
             weights = c.weights_of(pool.blueprint(c.BLUEPRINT).blueprint, rng)

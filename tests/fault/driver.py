@@ -4,9 +4,9 @@
 
 `publish` is a contribution whose leaf fills a tile of the log, `withdraw` a withdrawal whose leaf does.
 
-A step is a call that changes the disk (os.mkdir, pwrite, fsync, replace, unlink) or a COMMIT of the ledger. `kill` ends
-a forked child by SIGKILL right before the step; the others let the step fail. This is a program of its own because it
-forks: the test process has threads.
+A step is a call that changes the disk (os.mkdir, pwrite, fsync, replace, unlink), a put or delete of an object store,
+or a COMMIT of the ledger. `kill` ends a forked child by SIGKILL right before the step; the others let the step fail.
+This is a program of its own because it forks: the test process has threads.
 """
 
 import errno
@@ -21,6 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import obstore
 from sqlalchemy import Engine, event
 
 from genepool_protocol.trust import envelope, events, receipt, tiles
@@ -29,6 +30,7 @@ from genepool_protocol.wire.limits import LIMITS
 from genepool_server.pool import spool, tile_files
 from genepool_server.pool.fsck import examine
 from genepool_server.pool.pool import Pool
+from genepool_server.pool.storage import HERE
 from tests.support import sites as c
 
 STEPS = ("mkdir", "pwrite", "fsync", "replace", "unlink")
@@ -40,7 +42,8 @@ spool.LIMITS = replace(LIMITS, fsync_bytes=4000)  # so that an upload syncs in b
 @contextmanager
 def counted(act):
     """Calls `act(number, name)` before every step; what it raises is what the step raises."""
-    number, real = 0, {name: getattr(os, name) for name in STEPS}
+    places = dict.fromkeys(STEPS, os) | dict.fromkeys(("put", "delete"), obstore)
+    number, real = 0, {name: getattr(place, name) for name, place in places.items()}
     active = True
 
     def step(name, call=None, args=()):
@@ -65,15 +68,15 @@ def counted(act):
             step("COMMIT")
 
     event.listen(Engine, "commit", commits)
-    for name in STEPS:
-        setattr(os, name, wrap(name))
+    for name, place in places.items():
+        setattr(place, name, wrap(name))
     try:
         yield
     finally:
         active = False
         event.remove(Engine, "commit", commits)
-        for name, function in real.items():
-            setattr(os, name, function)
+        for name, place in places.items():
+            setattr(place, name, real[name])
 
 
 class Story:
@@ -82,13 +85,13 @@ class Story:
     leaves = 0
     """Of the log, before the second one; 0: whatever there is then."""
 
-    def __init__(self, folder):
-        self.folder = folder
+    def __init__(self, folder, storage=HERE):
+        self.folder, self.storage = folder, storage
         self.template = folder / "template"
         self.template.mkdir()
-        pool_folder = c.make_pool(self.template)
+        pool_folder = c.make_pool(self.template, storage)
         self.rng = np.random.default_rng(5)
-        with Pool.open(pool_folder) as pool:
+        with Pool.open(pool_folder, storage) as pool:
             self.site = c.join(pool, "site-a")
             c.join(pool, "site-b")
             self.first = c.contribute(pool, self.site, self.rng)
@@ -128,7 +131,7 @@ class Story:
             return "a tile is full and not there"
         if list((folder / "spool").iterdir()):
             return "something is left in the spool"
-        report = examine(folder)
+        report = examine(folder, self.storage)
         return "" if not report.problems and not report.notes else str(report)
 
     def play_again(self, pool):
@@ -171,7 +174,7 @@ class Withdrawing(Story):
         receipt.verify(bundle, envelope.verify(bundle, self.site.key.public), pool.log_key)
         if [one.contribution_id for one in pool.active(c.BLUEPRINT, ())] != [self.first.contribution_id]:
             return "the pool serves something else than the first contribution"
-        if (folder / "blobs" / self.sha256[:2] / self.sha256).exists():
+        if pool._blobs.holds(self.sha256) or pool._blobs.path(self.sha256).exists():
             return "the weights are still there"
         if (folder / "keys" / "data" / self.sha256).exists():
             return "the key of their sealed copy is still there"
@@ -179,7 +182,7 @@ class Withdrawing(Story):
             return "the receipt of what was withdrawn changed"
         if size_of(pool) != self.before + 2:
             return "the log holds something twice, or not at all"
-        report = examine(folder)
+        report = examine(folder, self.storage)
         return "" if not report.problems and not report.notes else str(report)
 
 

@@ -19,6 +19,7 @@ from genepool_protocol.trust.receipt import observed_root
 from genepool_protocol.trust.statement import model_statement
 from genepool_server.pool.pool import Committed, Pool
 from genepool_server.pool.sites import Invitation
+from genepool_server.pool.storage import HERE, Storage
 from tests.support import genes
 
 ORIGIN = "pool.test/log"
@@ -171,11 +172,11 @@ def weights_of(blueprint: Blueprint, rng: np.random.Generator) -> bytes:
     return tensors.encode(gene(blueprint, rng), "F16")
 
 
-def make_pool(folder: Path, **changes) -> Path:
+def make_pool(folder: Path, storage: Storage = HERE, **changes) -> Path:
     """A fresh pool's folder with the tiny blueprint."""
     genes.write_seed(folder / "blueprint", np.random.default_rng(0), **changes)
     (folder / "pool").mkdir()
-    Pool.create(folder / "pool", ORIGIN, [folder / "blueprint"])
+    Pool.create(folder / "pool", ORIGIN, [folder / "blueprint"], storage=storage)
     return folder / "pool"
 
 

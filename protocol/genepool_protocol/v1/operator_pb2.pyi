@@ -376,6 +376,45 @@ class SealResponse(google.protobuf.message.Message):
 Global___SealResponse: typing_extensions.TypeAlias = SealResponse
 
 @typing.final
+class BackupRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    FOLDER_FIELD_NUMBER: builtins.int
+    KEYS_FIELD_NUMBER: builtins.int
+    folder: builtins.str
+    """absolute"""
+    keys: builtins.str
+    """absolute: where a copy of the private keys goes; empty: nowhere"""
+    def __init__(
+        self,
+        *,
+        folder: builtins.str = ...,
+        keys: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["folder", b"folder", "keys", b"keys"]) -> None: ...
+
+Global___BackupRequest: typing_extensions.TypeAlias = BackupRequest
+
+@typing.final
+class BackupResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CONTRIBUTIONS_FIELD_NUMBER: builtins.int
+    LOG_SIZE_FIELD_NUMBER: builtins.int
+    contributions: builtins.int
+    """whose weights it holds"""
+    log_size: builtins.int
+    def __init__(
+        self,
+        *,
+        contributions: builtins.int = ...,
+        log_size: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["contributions", b"contributions", "log_size", b"log_size"]) -> None: ...
+
+Global___BackupResponse: typing_extensions.TypeAlias = BackupResponse
+
+@typing.final
 class ListDescendantsRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 

@@ -69,6 +69,11 @@ class OperatorServiceStub(object):
                 request_serializer=genepool__protocol_dot_v1_dot_operator__pb2.SealRequest.SerializeToString,
                 response_deserializer=genepool__protocol_dot_v1_dot_operator__pb2.SealResponse.FromString,
                 _registered_method=True)
+        self.Backup = channel.unary_unary(
+                '/genepool.v1.OperatorService/Backup',
+                request_serializer=genepool__protocol_dot_v1_dot_operator__pb2.BackupRequest.SerializeToString,
+                response_deserializer=genepool__protocol_dot_v1_dot_operator__pb2.BackupResponse.FromString,
+                _registered_method=True)
         self.ListDescendants = channel.unary_stream(
                 '/genepool.v1.OperatorService/ListDescendants',
                 request_serializer=genepool__protocol_dot_v1_dot_operator__pb2.ListDescendantsRequest.SerializeToString,
@@ -128,6 +133,13 @@ class OperatorServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Backup(self, request, context):
+        """Writes a backup of one moment into a folder of the pool's machine. Errors: INVALID_ARGUMENT PATH_NOT_EMPTY; INTERNAL BLOB_CORRUPT.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListDescendants(self, request, context):
         """Descendants that were made from a contribution and handed over. Errors: none of its own.
         """
@@ -172,6 +184,11 @@ def add_OperatorServiceServicer_to_server(servicer, server):
                     servicer.Seal,
                     request_deserializer=genepool__protocol_dot_v1_dot_operator__pb2.SealRequest.FromString,
                     response_serializer=genepool__protocol_dot_v1_dot_operator__pb2.SealResponse.SerializeToString,
+            ),
+            'Backup': grpc.unary_unary_rpc_method_handler(
+                    servicer.Backup,
+                    request_deserializer=genepool__protocol_dot_v1_dot_operator__pb2.BackupRequest.FromString,
+                    response_serializer=genepool__protocol_dot_v1_dot_operator__pb2.BackupResponse.SerializeToString,
             ),
             'ListDescendants': grpc.unary_stream_rpc_method_handler(
                     servicer.ListDescendants,
@@ -368,6 +385,33 @@ class OperatorService(object):
             '/genepool.v1.OperatorService/Seal',
             genepool__protocol_dot_v1_dot_operator__pb2.SealRequest.SerializeToString,
             genepool__protocol_dot_v1_dot_operator__pb2.SealResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Backup(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/genepool.v1.OperatorService/Backup',
+            genepool__protocol_dot_v1_dot_operator__pb2.BackupRequest.SerializeToString,
+            genepool__protocol_dot_v1_dot_operator__pb2.BackupResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -137,6 +137,22 @@ _OperatorServiceSealType = typing_extensions.TypeVar(
     ],
 )
 
+_OperatorServiceBackupType = typing_extensions.TypeVar(
+    '_OperatorServiceBackupType',
+    grpc.UnaryUnaryMultiCallable[
+        genepool_protocol.v1.operator_pb2.BackupRequest,
+        genepool_protocol.v1.operator_pb2.BackupResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        genepool_protocol.v1.operator_pb2.BackupRequest,
+        genepool_protocol.v1.operator_pb2.BackupResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        genepool_protocol.v1.operator_pb2.BackupRequest,
+        genepool_protocol.v1.operator_pb2.BackupResponse,
+    ],
+)
+
 _OperatorServiceListDescendantsType = typing_extensions.TypeVar(
     '_OperatorServiceListDescendantsType',
     grpc.UnaryStreamMultiCallable[
@@ -153,7 +169,7 @@ _OperatorServiceListDescendantsType = typing_extensions.TypeVar(
     ],
 )
 
-class OperatorServiceStub(typing.Generic[_OperatorServiceInviteType, _OperatorServiceListSitesType, _OperatorServiceChangeSiteType, _OperatorServiceListContributionsType, _OperatorServiceDecideContributionType, _OperatorServiceWithdrawContributionType, _OperatorServiceSealType, _OperatorServiceListDescendantsType]):
+class OperatorServiceStub(typing.Generic[_OperatorServiceInviteType, _OperatorServiceListSitesType, _OperatorServiceChangeSiteType, _OperatorServiceListContributionsType, _OperatorServiceDecideContributionType, _OperatorServiceWithdrawContributionType, _OperatorServiceSealType, _OperatorServiceBackupType, _OperatorServiceListDescendantsType]):
     @typing.overload
     def __init__(self: OperatorServiceStub[
         grpc.UnaryUnaryMultiCallable[
@@ -183,6 +199,10 @@ class OperatorServiceStub(typing.Generic[_OperatorServiceInviteType, _OperatorSe
         grpc.UnaryUnaryMultiCallable[
             genepool_protocol.v1.operator_pb2.SealRequest,
             genepool_protocol.v1.operator_pb2.SealResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            genepool_protocol.v1.operator_pb2.BackupRequest,
+            genepool_protocol.v1.operator_pb2.BackupResponse,
         ],
         grpc.UnaryStreamMultiCallable[
             genepool_protocol.v1.operator_pb2.ListDescendantsRequest,
@@ -220,6 +240,10 @@ class OperatorServiceStub(typing.Generic[_OperatorServiceInviteType, _OperatorSe
             genepool_protocol.v1.operator_pb2.SealRequest,
             genepool_protocol.v1.operator_pb2.SealResponse,
         ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            genepool_protocol.v1.operator_pb2.BackupRequest,
+            genepool_protocol.v1.operator_pb2.BackupResponse,
+        ],
         grpc.aio.UnaryStreamMultiCallable[
             genepool_protocol.v1.operator_pb2.ListDescendantsRequest,
             genepool_protocol.v1.operator_pb2.ListDescendantsResponse,
@@ -246,6 +270,9 @@ class OperatorServiceStub(typing.Generic[_OperatorServiceInviteType, _OperatorSe
 
     Seal: _OperatorServiceSealType
     """Writes sealed copies of all weights into a folder of the pool's machine. Errors: INTERNAL BLOB_CORRUPT."""
+
+    Backup: _OperatorServiceBackupType
+    """Writes a backup of one moment into a folder of the pool's machine. Errors: INVALID_ARGUMENT PATH_NOT_EMPTY; INTERNAL BLOB_CORRUPT."""
 
     ListDescendants: _OperatorServiceListDescendantsType
     """Descendants that were made from a contribution and handed over. Errors: none of its own."""
@@ -278,6 +305,10 @@ OperatorServiceAsyncStub: typing_extensions.TypeAlias = OperatorServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
         genepool_protocol.v1.operator_pb2.SealRequest,
         genepool_protocol.v1.operator_pb2.SealResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        genepool_protocol.v1.operator_pb2.BackupRequest,
+        genepool_protocol.v1.operator_pb2.BackupResponse,
     ],
     grpc.aio.UnaryStreamMultiCallable[
         genepool_protocol.v1.operator_pb2.ListDescendantsRequest,
@@ -341,6 +372,14 @@ class OperatorServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[genepool_protocol.v1.operator_pb2.SealResponse, collections.abc.Awaitable[genepool_protocol.v1.operator_pb2.SealResponse]]:
         """Writes sealed copies of all weights into a folder of the pool's machine. Errors: INTERNAL BLOB_CORRUPT."""
+
+    @abc.abstractmethod
+    def Backup(
+        self,
+        request: genepool_protocol.v1.operator_pb2.BackupRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[genepool_protocol.v1.operator_pb2.BackupResponse, collections.abc.Awaitable[genepool_protocol.v1.operator_pb2.BackupResponse]]:
+        """Writes a backup of one moment into a folder of the pool's machine. Errors: INVALID_ARGUMENT PATH_NOT_EMPTY; INTERNAL BLOB_CORRUPT."""
 
     @abc.abstractmethod
     def ListDescendants(

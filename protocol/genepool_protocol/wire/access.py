@@ -48,6 +48,7 @@ ACCESS: Final = MappingProxyType(
         **_rows("OperatorService", frozenset({"operator"}), "Invite", "ListSites", "ChangeSite"),
         **_rows("OperatorService", frozenset({"operator"}), "ListContributions", "DecideContribution"),
         **_rows("OperatorService", frozenset({"operator"}), "WithdrawContribution", "ListDescendants", "Seal"),
+        **_rows("OperatorService", frozenset({"operator"}), "Backup"),
     }
 )
 """Full method name -> roles, one of which the caller must have."""

@@ -145,7 +145,7 @@ REASONS: Final[dict[str, Reason]] = {
     **_rows(Unavailable, "RESOURCE_EXHAUSTED", "BUSY", "SPOOL_FULL", "TOO_MANY_UPLOADS"),
     **_rows(Unavailable, "RESOURCE_EXHAUSTED", "RATE_EXCEEDED", "QUOTA_EXCEEDED"),
     **_rows(Unavailable, "DEADLINE_EXCEEDED", "TOO_SLOW"),
-    **_rows(Unavailable, "UNAVAILABLE", "PORT_IN_USE", "FOLDER_IN_USE", "QUORUM_MISSED"),
+    **_rows(Unavailable, "UNAVAILABLE", "PORT_IN_USE", "FOLDER_IN_USE", "STORE_UNAVAILABLE", "QUORUM_MISSED"),
     **_rows(StorageError, "UNAVAILABLE", "DISK_FULL", "DISK_FAILED"),
     **_rows(StorageError, "INTERNAL", "LEDGER_INCONSISTENT", "BLOB_CORRUPT", "LEDGER_VERSION"),
     **_rows(VersionMismatch, "FAILED_PRECONDITION", "API_VERSION"),

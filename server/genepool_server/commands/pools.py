@@ -1,4 +1,4 @@
-"""init, serve, fsck, seal and unseal: the pool as a whole."""
+"""init, serve and fsck: the pool as a whole."""
 
 import logging
 import sys
@@ -15,7 +15,7 @@ from genepool_server.commands.options import FolderArgument
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (init, serve, fsck, seal, unseal):
+    for command in (init, serve, fsck):
         app.command()(command)
 
 
@@ -37,6 +37,10 @@ def init(
         str | None, typer.Option(help="Who consumes without a certificate: nobody, local or everybody.")
     ] = None,
     admission: Annotated[str | None, typer.Option(help="Who admits: automatic or manual.")] = None,
+    ledger: Annotated[
+        str | None, typer.Option(help="A PostgreSQL database for the ledger.", metavar="postgresql://...")
+    ] = None,
+    blobs: Annotated[str | None, typer.Option(help="A place on S3 for the weights.", metavar="s3://...")] = None,
     workers: Annotated[int | None, typer.Option(help="Ray workers; 0: threads of the server.")] = None,
     as_json: terminal.JsonOption = False,
 ) -> None:
@@ -45,7 +49,7 @@ def init(
     from genepool_server.pool.folder import PoolFolder
 
     given: dict[str, Any] = {"name": name, "listen": listen, "advertise": advertise, "admission": admission}
-    given["anonymous_consumers"] = anonymous
+    given |= {"anonymous_consumers": anonymous, "ledger": ledger, "blobs": blobs}
     values = {key: value for key, value in given.items() if value is not None}
     if workers is not None:
         values["serving"] = {"workers": workers}
@@ -116,15 +120,17 @@ def fsck(
 ) -> None:
     """Recompute everything in the pool from its bytes; works beside a running server and changes nothing by itself."""
     from genepool_protocol.wire.errors import StorageError
+    from genepool_server import config
     from genepool_server.operating import opened
     from genepool_server.pool.folder import PoolFolder
     from genepool_server.pool.fsck import examine
     from genepool_server.root.settling import problems
 
+    storage = config.load(folder).storage
     if repair:
         with opened(folder) as pool:
             pool.repair()
-    found = examine(folder)
+    found = examine(folder, storage)
     found.problems.extend(problems(PoolFolder(folder)))
     lines = [f"{problem.where}: {problem.reason}: {problem.message}" for problem in found.problems]
     lines += [f"note: {note}" for note in found.notes]
@@ -132,36 +138,6 @@ def fsck(
     terminal.answer(asdict(found), as_json=as_json, text="\n".join(lines))
     if found.problems:
         raise typer.Exit(StorageError.exit_code)
-
-
-def seal(
-    folder: FolderArgument,
-    *,
-    out: Annotated[Path, typer.Option("--out", help="Where the sealed copies go.", metavar="FOLDER")],
-    as_json: terminal.JsonOption = False,
-) -> None:
-    """Write a sealed copy of all weights for a backup; withdrawing destroys the key of a copy, wherever that lies."""
-    from genepool_server.operating import operate
-
-    with operate(folder) as operator:
-        sealed, total = operator.seal(out.absolute())
-    text = f"{sealed} sealed now, {total} in {out}; their keys are in {folder / 'keys' / 'data'}"
-    terminal.answer({"sealed": sealed, "total": total, "folder": str(out)}, as_json=as_json, text=text)
-
-
-def unseal(
-    folder: FolderArgument,
-    *,
-    source: Annotated[Path, typer.Option("--from", help="Where the sealed copies are.", metavar="FOLDER")],
-    as_json: terminal.JsonOption = False,
-) -> None:
-    """Put back the weights that the store lacks, from sealed copies; the server must not run."""
-    from genepool_server.operating import opened
-
-    with opened(folder) as pool:
-        restored, total = pool.unseal(source)
-    text = f"{restored} put back, {total} are there"
-    terminal.answer({"restored": restored, "total": total}, as_json=as_json, text=text)
 
 
 def _log_to_stderr() -> None:

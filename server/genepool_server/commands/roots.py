@@ -30,10 +30,11 @@ KeysOption = Annotated[
 def show(*, directory: DirOption = HERE, as_json: terminal.JsonOption = False) -> None:
     """What clients are told, who may change it, and until when it holds; also while the server runs."""
     from genepool_server.pool.folder import PoolFolder
+    from genepool_server.root import settling
     from genepool_server.root.repository import Repository
 
     place = PoolFolder(directory)
-    place.require()
+    settling.require(place)
     repository = Repository(place.trust)
     root, trusted = repository.root().signed, repository.trusted()
     parts = {"root": root, "targets": repository.targets(), "snapshot": repository.snapshot()}

@@ -113,6 +113,16 @@ class OperatorServicer(operator_pb2_grpc.OperatorServiceServicer):
         sealed, total = await asyncio.to_thread(self._pool.seal, Path(request.folder))
         return op.SealResponse(sealed=sealed, total=total)
 
+    async def Backup(  # noqa: N802
+        self,
+        request: op.BackupRequest,
+        context: Any,  # noqa: ARG002 - the interface
+    ) -> op.BackupResponse:
+        """Write a backup."""
+        keys = Path(request.keys) if request.keys else None
+        done = await asyncio.to_thread(self._pool.backup, Path(request.folder), keys)
+        return op.BackupResponse(contributions=done.contributions, log_size=done.log_size)
+
     async def ListDescendants(  # noqa: N802
         self,
         request: op.ListDescendantsRequest,

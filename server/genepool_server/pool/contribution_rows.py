@@ -92,6 +92,7 @@ def add(tx: Connection, **columns: object) -> None:
 def set_state(tx: Connection, contribution_id: str, state: ContributionState, note: str) -> None:
     """The new state of a contribution, and the reason."""
     table = schema.contribution
+    note = note.replace("\0", "\N{REPLACEMENT CHARACTER}")  # a site wrote it, and PostgreSQL has no such character
     tx.execute(update(table).where(table.c.contribution_id == contribution_id).values(state=state, note=note))
 
 

@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -18,14 +19,19 @@ from genepool_server.pool import durable, site_rows
 from genepool_server.pool.folder import PoolFolder
 from genepool_server.pool.head import Head
 from genepool_server.pool.ledger import Ledger
+from genepool_server.pool.sqlite import Sqlite
+from genepool_server.pool.storage import HERE, Storage
 from genepool_server.pool.view import LoadedBlueprint
 
 BLUEPRINT: Final = "blueprint.json"
 SEED: Final = "seed.safetensors"
 
 
-def create(place: PoolFolder, origin: str, blueprints: Sequence[Path], seeds: Sequence[Path] = ()) -> None:
+def create(
+    place: PoolFolder, origin: str, blueprints: Sequence[Path], seeds: Sequence[Path] = (), storage: Storage = HERE
+) -> None:
     """See `Pool.create`."""
+    storage.check()
     _require_room(place)
     log_key = LogSigner.generate(origin)
     loaded = [load_blueprint(folder, seeds) for folder in blueprints]
@@ -34,13 +40,25 @@ def create(place: PoolFolder, origin: str, blueprints: Sequence[Path], seeds: Se
         raise InvalidInput("OPTION_INVALID", "a pool needs blueprints of different names", "name each of them once")
     with ExitStack() as undo:
         undo.callback(_clear, place)
-        _fill(place, log_key, loaded)
+        _fill(place, log_key, loaded, storage, undo)
         undo.pop_all()
+
+
+def discard(place: PoolFolder, storage: Storage) -> None:
+    """Take a pool away that was made just now and that nobody has seen, wherever its parts are."""
+    storage.database(place).discard()
+    storage.store(place).discard()
+    _clear(place)
+
+
+def owner_of(identity: site_rows.Identity) -> str:
+    """How a store of weights names the pool that it belongs to."""
+    return f"{identity.origin}\n{identity.log_vkey}\n"
 
 
 def _parts(place: PoolFolder) -> list[Path]:
     files = [place.log_pem, place.release_pem, place.operator_pem, place.signers_file, place.head, place.ledger]
-    return [*files, place.blobs, place.spool, place.blueprints]
+    return [*files, place.blobs, place.cache, place.spool, place.blueprints]
 
 
 def _require_room(place: PoolFolder) -> None:
@@ -53,9 +71,15 @@ def _require_room(place: PoolFolder) -> None:
             )
 
 
-def _fill(place: PoolFolder, log_key: LogSigner, blueprints: Sequence[LoadedBlueprint]) -> None:
-    for folder in (place.keys, place.blobs, place.spool, place.blueprints):
+def _fill(
+    place: PoolFolder, log_key: LogSigner, blueprints: Sequence[LoadedBlueprint], storage: Storage, undo: ExitStack
+) -> None:
+    identity = site_rows.Identity(log_key.name, log_key.public.vkey, os.urandom(32))
+    for folder in (place.keys, place.spool, place.blueprints):
         durable.mkdir(folder)
+    blobs = storage.store(place)
+    blobs.create(owner_of(identity))
+    undo.callback(blobs.discard)
     durable.create_exclusive(place.log_pem, log_key.pem())
     release, operator = SigningKey.generate(), SigningKey.generate()
     durable.create_exclusive(place.release_pem, release.pem())
@@ -69,14 +93,12 @@ def _fill(place: PoolFolder, log_key: LogSigner, blueprints: Sequence[LoadedBlue
         durable.create_exclusive(target / BLUEPRINT, one.blueprint.canonical(), 0o644)
     Head(place.head).create()
     # the ledger makes it a pool, so it comes last
-    identity = site_rows.Identity(log_key.name, log_key.public.vkey, os.urandom(32))
-    with Ledger.create(place.ledger, identity):
-        durable.sync(place.ledger)
+    Ledger.create(storage.database(place), partial(site_rows.put_identity, pool=identity)).close()
 
 
 def _clear(place: PoolFolder) -> None:
-    ledger = place.ledger
-    for part in (*_parts(place), *(ledger.with_name(ledger.name + end) for end in ("-wal", "-shm"))):
+    Sqlite(place.ledger).discard()
+    for part in _parts(place):
         if part.is_dir():
             shutil.rmtree(part, ignore_errors=True)
         else:

@@ -11,6 +11,7 @@ from genepool_protocol.trust.keys import LogSigner, SigningKey, VerifyingKey
 from genepool_protocol.trust.trusted import Signers
 from genepool_protocol.wire.errors import NotFound, StorageError, Unavailable
 from genepool_server.pool import durable
+from genepool_server.pool.database import Database
 from genepool_server.pool.durable import translated
 from genepool_server.pool.site_rows import Identity
 
@@ -107,6 +108,11 @@ class PoolFolder:
         return self.root / "blobs"
 
     @property
+    def cache(self) -> Path:
+        """Local copies of weights that a bucket holds."""
+        return self.root / "cache"
+
+    @property
     def spool(self) -> Path:
         """Unfinished uploads."""
         return self.root / "spool"
@@ -121,14 +127,19 @@ class PoolFolder:
         """Locked while the pool is open."""
         return self.root / "lock"
 
-    def require(self) -> None:
-        """Check that a pool lies here.
+    def require(self, database: Database) -> None:
+        """Check that a pool lies here, with its ledger there.
 
         Raises:
             NotFound: POOL_UNKNOWN.
+            Unavailable: STORE_UNAVAILABLE.
         """
-        if not self.ledger.is_file():
-            raise NotFound("POOL_UNKNOWN", f"there is no pool in {self.root}", "make one with genepool-server init DIR")
+        if not database.exists():
+            raise NotFound(
+                "POOL_UNKNOWN",
+                f"there is no pool in {self.root}: no ledger in {database.name}",
+                "make one with genepool-server init DIR",
+            )
 
     def signers(self) -> Signers:
         """The keys that this pool signs with or has signed with.

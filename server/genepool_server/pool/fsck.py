@@ -10,12 +10,12 @@ from typing import Any
 
 from genepool_protocol.learngene.history import History
 from genepool_protocol.trust import checkpoint as heads
-from genepool_protocol.trust import digest, envelope, receipt, tiles, witness
+from genepool_protocol.trust import envelope, receipt, tiles, witness
 from genepool_protocol.trust.keys import VerifyingKey, WitnessVerifier
 from genepool_protocol.trust.merkle import Tree, leaf_hash
 from genepool_protocol.trust.tiles import Tile
 from genepool_protocol.trust.trusted import Signers
-from genepool_protocol.wire.errors import GenepoolError
+from genepool_protocol.wire.errors import GenepoolError, InvalidInput, StorageError, Unavailable
 from genepool_server.pool import (
     contribution_rows,
     creation,
@@ -23,15 +23,16 @@ from genepool_server.pool import (
     registry_check,
     registry_rows,
     site_rows,
-    sqlite,
     withdrawal_rows,
 )
-from genepool_server.pool.blobs import FolderBlobs
+from genepool_server.pool.blobs import Blobs
+from genepool_server.pool.database import Database
 from genepool_server.pool.evidence import Position, check_row
 from genepool_server.pool.folder import PoolFolder
 from genepool_server.pool.head import Head, Published
 from genepool_server.pool.ledger import Ledger
 from genepool_server.pool.sealing import Sealer
+from genepool_server.pool.storage import HERE, Storage
 from genepool_server.pool.tile_files import TileFiles
 from genepool_server.pool.view import Site
 
@@ -68,39 +69,44 @@ class Report:
     log_size: int = 0
 
 
-def fsck(folder: Path) -> list[Problem]:
-    """The problems of a pool's folder; see `examine`.
-
-    Raises:
-        NotFound: POOL_UNKNOWN.
-    """
-    return examine(folder).problems
+def fsck(folder: Path, storage: Storage = HERE) -> list[Problem]:
+    """The problems of a pool; see `examine`."""
+    return examine(folder, storage).problems
 
 
-def examine(folder: Path) -> Report:
+def examine(folder: Path, storage: Storage = HERE) -> Report:
     """Recompute a pool from its bytes.
 
+    Args:
+        folder: of the pool.
+        storage: where its ledger and its weights are.
+
     Raises:
         NotFound: POOL_UNKNOWN.
+        Unavailable: STORE_UNAVAILABLE.
+        InvalidInput: OPTION_INVALID.
     """
     place = PoolFolder(folder)
-    place.require()
+    database = storage.database(place)
+    place.require(database)
     try:
         published = Head(place.head).read()  # before the ledger, which may grow meanwhile
-        with Ledger.look(place.ledger) as ledger:
+        with Ledger.look(database) as ledger:
             found = _read(ledger, place.signers())
+    except Unavailable:
+        raise
     except GenepoolError as exc:
-        return Report([Problem(place.ledger.name, exc.reason, exc.message)])
-    problems = [*_settings(place, found), *_log_problems(found, published)]
+        return Report([Problem(database.name, exc.reason, exc.message)])
+    problems = [*_settings(place, database, found), *_log_problems(found, published)]
     history = _replayed(found, problems)
     problems += [*_row_problems(found, history), *_state_problems(found, history)]
     problems += _cosignature_problems(found)
     problems += _withdrawal_problems(found, history)
     problems += _tile_problems(TileFiles(place.tiles), found, published)
-    blobs = FolderBlobs(place.blobs)
+    blobs = storage.store(place)
     wrong = list(_blob_problems(blobs, found))
     if wrong:  # beside a server, a blob may have been erased since the ledger was read
-        with Ledger.look(place.ledger) as ledger, ledger.read() as tx:
+        with Ledger.look(database) as ledger, ledger.read() as tx:
             gone = {f"blob {row.sha256[:16]}" for row in contribution_rows.raw(tx) if row.state == "WITHDRAWN"}
         known = {f"blob {row.sha256[:16]}" for row in found.rows if row.state == "WITHDRAWN"}
         wrong = [one for one in wrong if one.where not in gone - known]
@@ -139,7 +145,7 @@ def _read(ledger: Ledger, signers: Signers) -> _Found:
         return _Found(
             identity,
             signers,
-            sqlite.problems(tx),
+            ledger.problems(tx),
             site_rows.sites(tx),
             site_rows.raw_keys(tx),
             registry_rows.tls_keys(tx),
@@ -151,9 +157,9 @@ def _read(ledger: Ledger, signers: Signers) -> _Found:
         )
 
 
-def _settings(place: PoolFolder, found: _Found) -> Iterator[Problem]:
+def _settings(place: PoolFolder, database: Database, found: _Found) -> Iterator[Problem]:
     for page in found.pages:
-        yield Problem(place.ledger.name, "LEDGER_INCONSISTENT", page)
+        yield Problem(database.name, "LEDGER_INCONSISTENT", page)
     for part in (lambda: place.log_signer(found.identity, found.signers), lambda: place.pool_keys(found.signers)):
         try:
             part()
@@ -281,23 +287,30 @@ def _row_problems(found: _Found, history: History) -> Iterator[Problem]:
             yield Problem(f"contribution {row.contribution_id[:16]}", reason, message)
 
 
-def _blob_problems(blobs: FolderBlobs, found: _Found) -> Iterator[Problem]:
+def _blob_problems(blobs: Blobs, found: _Found) -> Iterator[Problem]:
+    try:
+        blobs.require(creation.owner_of(found.identity))
+    except InvalidInput as exc:
+        yield Problem("blobs", exc.reason, exc.message)
     for row in found.rows:
+        where = f"blob {row.sha256[:16]}"
         if row.state == "WITHDRAWN":
-            if row.contribution_id in found.erased and blobs.path(row.sha256).exists():
-                yield Problem(f"blob {row.sha256[:16]}", "BLOB_CORRUPT", "the log says that it was erased")
+            left = blobs.holds(row.sha256) or blobs.path(row.sha256).exists()
+            if row.contribution_id in found.erased and left:
+                yield Problem(where, "BLOB_CORRUPT", "the log says that it was erased")
             continue
-        where, path = f"blob {row.sha256[:16]}", blobs.path(row.sha256)
         try:
-            size, sha256 = path.stat().st_size, digest.sha256_file(path)
-        except OSError as exc:
-            yield Problem(where, "BLOB_CORRUPT", f"it cannot be read: {exc.strerror}")
+            stored = blobs.measure(row.sha256)
+        except StorageError as exc:
+            yield Problem(where, "BLOB_CORRUPT", f"it cannot be read: {exc.message}")
         else:
-            if (size, sha256) != (row.size_bytes, row.sha256):
+            if stored is None:
+                yield Problem(where, "BLOB_CORRUPT", "it is missing")
+            elif stored != (row.size_bytes, row.sha256):
                 yield Problem(where, "BLOB_CORRUPT", "its bytes are not those of its digest")
 
 
-def _notes(blobs: FolderBlobs, found: _Found) -> list[str]:
+def _notes(blobs: Blobs, found: _Found) -> list[str]:
     known = {row.sha256 for row in found.rows}
     orphans = sorted(set(blobs.digests()) - known)
     waiting = [row.contribution_id for row in found.withdrawals if row.erased is None]

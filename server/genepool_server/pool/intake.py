@@ -158,7 +158,7 @@ class Intake:
 
     def _sound(self, fitting: Fitting, path: Path) -> Sound:
         # an earlier commit may have published the bytes and failed after that
-        where = path if path.is_file() else self.blobs.path(fitting.claim.manifest.file.sha256)
+        where = path if path.is_file() else self.blobs.local(fitting.claim.manifest.file.sha256)
         with durable.translated(where):
             return content.check(fitting, where)
 

@@ -1,18 +1,17 @@
 """The ledger: transactions over the tables, one writer at a time, everything a pool knows beside the weights."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Self, TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from genepool_protocol.wire.errors import GenepoolError, StorageError, Unavailable
-from genepool_server.pool import schema, site_rows, sqlite
-from genepool_server.pool.site_rows import Identity
+from genepool_protocol.wire.errors import GenepoolError, InvalidInput, StorageError, Unavailable
+from genepool_server.pool import schema
+from genepool_server.pool.database import Database
 
 _L = TypeVar("_L", bound="Ledger")
 
@@ -21,13 +20,13 @@ class Ledger:
     """A ledger of the schema's version; made by `create` and `open`.
 
     Args:
-        path: the file.
+        database: where its tables are.
         writer: the only connection that writes; None for a reader beside a pool that is open.
         readers: connections that read.
     """
 
-    def __init__(self, path: Path, writer: Engine | None, readers: Engine) -> None:
-        self._path = path
+    def __init__(self, database: Database, writer: Engine | None, readers: Engine) -> None:
+        self._database = database
         self._writer = writer
         self._readers = readers
         self._closed = False
@@ -35,41 +34,50 @@ class Ledger:
         """Held during a write transaction; hold it longer to order more than the transaction."""
 
     @classmethod
-    def create(cls, path: Path, identity: Identity) -> Self:
-        """An empty ledger in a new file.
+    def create(cls, database: Database, fill: Callable[[Connection], None]) -> Self:
+        """A ledger where there is none.
 
         Args:
-            path: the file.
-            identity: whose ledger it is.
+            database: an empty one.
+            fill: puts the first rows in, with the transaction that makes the tables.
 
         Raises:
+            InvalidInput: PATH_NOT_EMPTY, there is a ledger.
+            Unavailable: FOLDER_IN_USE, STORE_UNAVAILABLE.
             StorageError: DISK_FULL or DISK_FAILED.
         """
-        sqlite.touch(path)
-        ledger = cls(path, sqlite.writer(path), sqlite.readers(path))
-        with ledger.write() as tx:
-            schema.metadata.create_all(tx)
-            site_rows.put_identity(tx, identity)
-            sqlite.set_version(tx, schema.VERSION)
+        database.prepare()
+        ledger = cls(database, database.writer(), database.readers())
+        try:
+            with ledger.write() as tx:
+                _require_empty(database, tx)
+                schema.metadata.create_all(tx, checkfirst=False)
+                database.set_version(tx, schema.VERSION)
+                fill(tx)
+        except BaseException:
+            ledger.close()
+            raise
         return ledger
 
     @classmethod
-    def open(cls, path: Path) -> Self:
-        """The ledger in a file, to read and write: for the process that holds the folder's lock.
+    def open(cls, database: Database) -> Self:
+        """The ledger in a database, to read and write: for the process that holds the folder's lock.
 
         Raises:
+            Unavailable: FOLDER_IN_USE, STORE_UNAVAILABLE.
             StorageError: LEDGER_VERSION, LEDGER_INCONSISTENT, DISK_FULL or DISK_FAILED.
         """
-        return _checked(cls(path, sqlite.writer(path), sqlite.readers(path)))
+        return _checked(cls(database, database.writer(), database.readers()))
 
     @classmethod
-    def look(cls, path: Path) -> Self:
-        """The ledger in a file, to read beside the process that writes it.
+    def look(cls, database: Database) -> Self:
+        """The ledger in a database, to read beside the process that writes it.
 
         Raises:
+            Unavailable: STORE_UNAVAILABLE.
             StorageError: LEDGER_VERSION, LEDGER_INCONSISTENT, DISK_FULL or DISK_FAILED.
         """
-        return _checked(cls(path, None, sqlite.onlookers(path)))
+        return _checked(cls(database, None, database.onlookers()))
 
     def __enter__(self) -> Self:
         return self
@@ -86,13 +94,17 @@ class Ledger:
                 self._writer.dispose()  # the last one: it checkpoints
 
     def version(self) -> int:
-        """Of the tables; 0 for a file without any.
+        """Of the tables; 0 when there are none.
 
         Raises:
             StorageError: LEDGER_INCONSISTENT, DISK_FULL or DISK_FAILED.
         """
         with self.write() if self._writer else self.read() as tx:  # the writer first: only it may recover the file
-            return sqlite.version(tx)
+            return self._database.version(tx)
+
+    def problems(self, tx: Connection) -> list[str]:
+        """What the database itself finds wrong."""
+        return self._database.problems(tx)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -111,6 +123,7 @@ class Ledger:
 
         Raises:
             StorageError: LEDGER_INCONSISTENT, DISK_FULL or DISK_FAILED; nothing was written.
+            Unavailable: STORE_UNAVAILABLE, when the connection was lost: it may have been written nevertheless.
         """
         if self._writer is None:
             raise GenepoolError("INTERNAL", "a ledger that was opened to look is asked to write")
@@ -124,9 +137,14 @@ class Ledger:
         try:
             yield
         except DBAPIError as exc:
-            raise sqlite.meaning(exc, self._path) from exc
+            raise self._database.meaning(exc) from exc
         except PoolTimeoutError as exc:
             raise Unavailable("BUSY", "too many calls read the ledger at once", "try again in a minute") from exc
+
+
+def _require_empty(database: Database, tx: Connection) -> None:
+    if database.version(tx):
+        raise InvalidInput("PATH_NOT_EMPTY", f"{database.name} holds a ledger already", "choose an empty database")
 
 
 def _checked(ledger: _L) -> _L:

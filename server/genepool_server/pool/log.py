@@ -67,6 +67,7 @@ class Log:
         with ledger.read() as tx:
             self._tree = Tree(log_rows.leaf_hashes(tx))
             last = log_rows.last_checkpoint(tx)
+        self._sure = True  # that the tree in memory is the one in the ledger
         self._visible = _Visible(lock_store.read(), "")
         self._settle(self._taken_over(self._check(last)))
 
@@ -106,11 +107,24 @@ class Log:
             before = len(self._tree)
             try:
                 with self._ledger.write() as tx:
+                    self._catch_up(tx)
+                    before = len(self._tree)
                     yield tx
             except BaseException:
                 self._tree.truncate(before)
+                self._sure = False
                 raise
             self.publish()
+
+    def _catch_up(self, tx: Connection) -> None:
+        """Take in the leaves of a transaction that failed, if the database has made it durable all the same.
+
+        A connection can be lost between the commit and its answer.
+        """
+        if not self._sure:
+            for one in log_rows.leaf_hashes(tx, len(self._tree)):
+                self._tree.append(one)
+            self._sure = True
 
     def append(self, tx: Connection, verified: Verified) -> Appended:
         """Store a statement's leaf and the signed head of the tree that ends with it.
@@ -141,6 +155,9 @@ class Log:
             StorageError: DISK_FULL, DISK_FAILED or LEDGER_INCONSISTENT.
         """
         with self._ledger.writing:
+            if not self._sure:
+                with self._ledger.write() as tx:  # the writer, for its turn comes after whatever is still under way
+                    self._catch_up(tx)
             if self.size == len(self._tree):
                 return
             with self._ledger.read() as tx:

@@ -8,9 +8,10 @@ from sqlalchemy import Connection, func, insert, select, update
 from genepool_server.pool import schema
 
 
-def leaf_hashes(tx: Connection) -> Iterator[bytes]:
-    """Hash of every leaf, oldest first."""
-    for row in tx.execute(select(schema.leaf.c.hash).order_by(schema.leaf.c.log_index)):
+def leaf_hashes(tx: Connection, start: int = 0) -> Iterator[bytes]:
+    """Hash of every leaf from `start` on, oldest first."""
+    index = schema.leaf.c.log_index
+    for row in tx.execute(select(schema.leaf.c.hash).where(index >= start).order_by(index)):
         yield row.hash
 
 

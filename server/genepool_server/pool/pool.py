@@ -6,10 +6,11 @@ Every method blocks, may be called from any thread, and has made durable what it
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 from genepool_protocol.trust.keys import SigningKey
 from genepool_protocol.trust.terms import LogKeys
@@ -17,7 +18,8 @@ from genepool_protocol.trust.witness import Policy
 from genepool_protocol.wire.errors import NotFound
 from genepool_server.pool import contribution_rows, creation, durable, site_rows, withdrawal_rows
 from genepool_server.pool.answers import Begun, Committed, Nonce, Withdrawn
-from genepool_server.pool.blobs import FolderBlobs
+from genepool_server.pool.backup import BackedUp, back_up, seal_all
+from genepool_server.pool.blobs import Blobs
 from genepool_server.pool.decisions import decide
 from genepool_server.pool.folder import FolderLock, PoolFolder
 from genepool_server.pool.head import Head
@@ -29,12 +31,16 @@ from genepool_server.pool.quotas import Quotas
 from genepool_server.pool.registrar import Registrar
 from genepool_server.pool.sealing import Sealer
 from genepool_server.pool.spool import Spool
+from genepool_server.pool.storage import HERE, Storage
 from genepool_server.pool.tile_files import TileFiles
 from genepool_server.pool.view import Contribution, Descended, LoadedBlueprint, Standing
 from genepool_server.pool.withdrawal import Withdrawals
 from genepool_server.pool.witnessing import Cosigned
 
 __all__ = ["Begun", "Committed", "Nonce", "Pool"]
+
+_DOWNLOADS: Final = 8
+"""Weights that are fetched at the same time."""
 
 
 class Pool(Registrar):
@@ -44,6 +50,7 @@ class Pool(Registrar):
         folder: where it lies.
         resources: what must be closed in the end, the folder's lock among it.
         ledger: opened.
+        blobs: the weights.
         automatic: whether a contribution that passes every check becomes active at once.
         witnesses: whose cosignatures are kept.
         quotas: what one site may take.
@@ -54,6 +61,7 @@ class Pool(Registrar):
         folder: PoolFolder,
         resources: ExitStack,
         ledger: Ledger,
+        blobs: Blobs,
         *,
         automatic: bool,
         witnesses: Policy,
@@ -63,7 +71,8 @@ class Pool(Registrar):
         with ledger.read() as tx:
             identity = site_rows.identity(tx)
         self._blueprints = creation.load_blueprints(folder.blueprints)
-        self._blobs = FolderBlobs(folder.blobs)
+        self._blobs = blobs
+        blobs.require(creation.owner_of(identity))
         self.signers = folder.signers()
         folder.adopt(identity, self.signers)
         signer, self._keys = folder.log_signer(identity, self.signers), folder.pool_keys(self.signers)
@@ -81,14 +90,21 @@ class Pool(Registrar):
             automatic=automatic,
             quotas=quotas,
         )
-        self._restoring = folder.root
+        self._folder = folder
         self._sealer = Sealer(folder.data_keys, self._blobs)
         self._withdrawals = Withdrawals(ledger, self._log, self._notary, self._keys.operator, self._blobs, self._sealer)
         self._intake.recover()
         self._withdrawals.recover()
 
     @classmethod
-    def create(cls, folder: Path, origin: str, blueprints: Sequence[Path], seeds: Sequence[Path] = ()) -> None:
+    def create(
+        cls,
+        folder: Path,
+        origin: str,
+        blueprints: Sequence[Path],
+        seeds: Sequence[Path] = (),
+        storage: Storage = HERE,
+    ) -> None:
         """Make an empty pool: keys, ledger, folders and copies of the blueprints. All or nothing, unless it is killed.
 
         Args:
@@ -96,20 +112,28 @@ class Pool(Registrar):
             origin: name of the pool and its log, for instance "pool.example/log".
             blueprints: folders with blueprint.json and seed.safetensors.
             seeds: files of seeds that lie in no such folder, known by their digests.
+            storage: where ledger and weights will be; an empty database, and a prefix of no pool.
 
         Raises:
             NotFound: FILE_MISSING.
             InvalidInput: PATH_MISSING, PATH_NOT_EMPTY, NAME_INVALID (the origin), OPTION_INVALID (no blueprint, or two
-                of one name), FILE_MALFORMED, BLUEPRINT_MALFORMED, JSON_MALFORMED.
+                of one name), CONFIG_INVALID (the storage), FILE_MALFORMED, BLUEPRINT_MALFORMED, JSON_MALFORMED.
+            Unavailable: STORE_UNAVAILABLE.
             Refused: SEED_MISMATCH, a seed is not the one that its blueprint names.
             StorageError: DISK_FULL or DISK_FAILED.
         """
-        creation.create(PoolFolder(folder), origin, blueprints, seeds)
+        creation.create(PoolFolder(folder), origin, blueprints, seeds, storage)
+
+    @staticmethod
+    def discard(folder: Path, storage: Storage = HERE) -> None:
+        """Take away what `create` made, before anybody has seen it."""
+        creation.discard(PoolFolder(folder), storage)
 
     @classmethod
     def open(
         cls,
         folder: Path,
+        storage: Storage = HERE,
         *,
         automatic: bool = True,
         witnesses: Policy | None = None,
@@ -119,22 +143,26 @@ class Pool(Registrar):
 
         Args:
             folder: made by `create`.
+            storage: the same as then.
             automatic: whether a contribution that passes every check becomes active at once, without an operator.
             witnesses: whose cosignatures of the log are kept.
             quotas: what one site may take; by default as much as it likes.
 
         Raises:
             NotFound: POOL_UNKNOWN.
-            Unavailable: FOLDER_IN_USE, another process has it open.
+            Unavailable: FOLDER_IN_USE, another process has it open; STORE_UNAVAILABLE.
+            InvalidInput: OPTION_INVALID or CONFIG_INVALID, the storage is not this pool's, or cannot be used.
             StorageError: LEDGER_VERSION; LEDGER_INCONSISTENT, for instance when an older ledger was restored;
                 BLOB_CORRUPT, a seed; DISK_FULL or DISK_FAILED.
         """
         place = PoolFolder(folder)
-        place.require()
+        database = storage.database(place)
+        place.require(database)
         with ExitStack() as undo:
             undo.enter_context(FolderLock(place.lock))
-            ledger = undo.enter_context(Ledger.open(place.ledger))
-            pool = cls(place, undo, ledger, automatic=automatic, witnesses=witnesses or Policy(), quotas=quotas)
+            ledger = undo.enter_context(Ledger.open(database))
+            blobs, policy = storage.store(place), witnesses or Policy()
+            pool = cls(place, undo, ledger, blobs, automatic=automatic, witnesses=policy, quotas=quotas)
             pool._resources = undo.pop_all()
             return pool
 
@@ -308,6 +336,17 @@ class Pool(Registrar):
         """
         return self._withdrawals.by_operator(self.contribution(contribution_id), reason)
 
+    def gather(self) -> int:
+        """Bring all weights to this machine, whole, where workers map them; answers how many there are.
+
+        Raises:
+            StorageError: BLOB_CORRUPT; DISK_FULL or DISK_FAILED.
+            Unavailable: STORE_UNAVAILABLE.
+        """
+        live = [found.sha256 for found in self.contributions() if found.state != "WITHDRAWN"]
+        with ThreadPoolExecutor(_DOWNLOADS, thread_name_prefix="genepool-gather") as threads:
+            return len(list(threads.map(self._blobs.local, live)))
+
     def seal(self, folder: Path) -> tuple[int, int]:
         """Put a sealed copy of every contribution's weights into a folder, for a backup.
 
@@ -317,13 +356,17 @@ class Pool(Registrar):
         Raises:
             StorageError: BLOB_CORRUPT; DISK_FULL or DISK_FAILED.
         """
-        sealed, total = 0, 0
-        for found in self.contributions():
-            with self._ledger.writing:  # no withdrawal can come between the look and the key
-                if self.contribution(found.contribution_id).state != "WITHDRAWN":
-                    sealed += self._sealer.seal(found.sha256, folder)
-                    total += 1
-        return sealed, total
+        return seal_all(self._ledger, self._sealer, folder)
+
+    def backup(self, folder: Path, keys: Path | None = None) -> BackedUp:
+        """Write a backup of one moment into a folder, and a copy of the private keys into another.
+
+        Raises:
+            InvalidInput: PATH_NOT_EMPTY; OPTION_INVALID, inside the pool's folder.
+            StorageError: BLOB_CORRUPT; DISK_FULL or DISK_FAILED.
+            Unavailable: STORE_UNAVAILABLE.
+        """
+        return back_up(self._folder, self._ledger, self._sealer, folder, keys)
 
     def unseal(self, folder: Path) -> tuple[int, int]:
         """Put back the weights that the store lacks, from sealed copies.
@@ -338,7 +381,7 @@ class Pool(Registrar):
         live = [found for found in self.contributions() if found.state != "WITHDRAWN"]
         missing = [found for found in live if not self._blobs.holds(found.sha256)]
         for found in missing:
-            place = self._restoring / found.sha256
+            place = self._folder.root / found.sha256
             durable.write(place, self._sealer.unseal(found.sha256, folder))
             self._blobs.publish(place, found.sha256)
         return len(missing), len(live)

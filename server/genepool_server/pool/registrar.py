@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from genepool_protocol.trust.enrolment import Application
 from genepool_protocol.wire.access import DEFAULT_ROLES
+from genepool_protocol.wire.errors import StorageError, Unavailable
 from genepool_server.pool import site_keys, site_rows, sites
 from genepool_server.pool.ledger import Ledger
 from genepool_server.pool.notary import Notary
@@ -156,5 +157,9 @@ class Registrar:
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
-        yield
+        try:
+            yield
+        except (StorageError, Unavailable):
+            self._registry.forget()
+            raise
         self._registry.reload()

@@ -53,6 +53,11 @@ class Registry:
         found = self._holders
         return (self.reload() if found is None else found).get(keyid)
 
+    def forget(self) -> None:
+        """Read the ledger again at the next question: a change of it ended in a way that is not known."""
+        with self._lock:
+            self._holders = None
+
     def reload(self) -> Mapping[str, Holder]:
         """Read the ledger again, after a change of it.
 

@@ -2,9 +2,9 @@
 
 from typing import Final
 
-from sqlalchemy import Column, ForeignKey, Integer, PrimaryKeyConstraint, Table, Text
+from sqlalchemy import Column, ForeignKey, PrimaryKeyConstraint, Table
 
-from genepool_server.pool.schema import metadata
+from genepool_server.pool.schema import Integer, Text, metadata
 
 
 def _table(name: str, *items: Column[object] | PrimaryKeyConstraint) -> Table:

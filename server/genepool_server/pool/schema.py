@@ -2,15 +2,15 @@
 
 from typing import Final
 
+import sqlalchemy
 from sqlalchemy import (
+    BigInteger,
     CheckConstraint,
     Column,
     ForeignKey,
-    Integer,
     LargeBinary,
     MetaData,
     Table,
-    Text,
     UniqueConstraint,
 )
 
@@ -18,6 +18,12 @@ VERSION: Final = 2
 """Of these tables; kept in the database, raised with every change of them."""
 
 metadata: Final = MetaData()
+
+Integer: Final = BigInteger().with_variant(sqlalchemy.Integer(), "sqlite")
+"""64 bits; SQLite's strict tables know them as INTEGER."""
+
+Text: Final = sqlalchemy.Text().with_variant(sqlalchemy.Text(collation="C"), "postgresql")
+"""Sorted by its bytes everywhere, as SQLite does, so that no order depends on a machine's language."""
 
 
 def _table(name: str, *items: Column[object] | CheckConstraint | UniqueConstraint) -> Table:

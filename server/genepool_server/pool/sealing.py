@@ -45,7 +45,7 @@ class Sealer:
         target = _place(folder, sha256)
         if target.is_file():
             return False
-        raw = _read(self._blobs.path(sha256))
+        raw = _read(self._blobs.local(sha256))
         if digest.sha256_hex(raw) != sha256:
             raise StorageError("BLOB_CORRUPT", f"the stored file {sha256[:16]} is damaged", "run genepool-server fsck")
         nonce = os.urandom(_NONCE)

@@ -22,7 +22,7 @@ from genepool_server.front import identity
 from genepool_server.pool import durable
 from genepool_server.pool.folder import FolderLock, PoolFolder, following
 from genepool_server.pool.head import Head
-from genepool_server.root import key_files
+from genepool_server.root import key_files, settling
 from genepool_server.root.repository import Repository
 from genepool_server.root.settling import online_key, settle
 
@@ -62,7 +62,7 @@ class Ceremony:
             Unavailable: FOLDER_IN_USE, the server runs.
             GenepoolError: as `settle` and `online_key`.
         """
-        place.require()
+        settling.require(place)
         with FolderLock(place.lock):
             settle(place)
             yield cls(place, keys or place.offline, now)

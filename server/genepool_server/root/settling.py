@@ -8,7 +8,7 @@ from securesystemslib.signer import Signer
 from tuf.api.metadata import Root, Targets, Timestamp
 
 from genepool_protocol.trust.trusted import Trusted
-from genepool_protocol.wire.errors import GenepoolError, StorageError
+from genepool_protocol.wire.errors import GenepoolError, NotFound, StorageError
 from genepool_server.pool import durable
 from genepool_server.pool.folder import PoolFolder, following
 from genepool_server.pool.fsck import Problem
@@ -28,6 +28,17 @@ def create(place: PoolFolder, trusted: Trusted, now: datetime) -> str:
     repository = Repository(place.trust)
     repository.create(trusted, root, targets, key_files.create(place.online_pem), now)
     return repository.first()
+
+
+def require(place: PoolFolder) -> None:
+    """Check that a trust root lies here, and so a pool.
+
+    Raises:
+        NotFound: POOL_UNKNOWN.
+    """
+    if not (place.trust / "1.root.json").is_file():
+        why = f"there is no pool with a trust root in {place.root}"
+        raise NotFound("POOL_UNKNOWN", why, "make one with genepool-server init DIR")
 
 
 def settle(place: PoolFolder) -> Trusted:

@@ -15,7 +15,7 @@ from genepool_protocol.trust.anchors import read_anchors, read_invite
 from genepool_protocol.wire.errors import GenepoolError, InvalidInput, NotFound
 from genepool_server import operating
 from genepool_server.pool.pool import Pool
-from tests.support import sites
+from tests.support import sites, stores
 from tests.support.genes import write_seed
 from tests.support.server import command, new_pool, operate, serving
 
@@ -80,7 +80,8 @@ def test_every_command_is_there_with_one_sentence_and_json():
             "reject",
             "withdraw",
         ),
-        *("fsck", "log", "seal", "unseal", "blueprint list", "blueprint show", "blueprint bake", "blueprint make"),
+        *("fsck", "log", "backup", "restore", "seal", "unseal"),
+        *("blueprint list", "blueprint show", "blueprint bake", "blueprint make"),
         *("root show", "root publish", "root rotate-key", "root add-key", "root threshold"),
     }
     for name, one in found.items():
@@ -163,6 +164,31 @@ def test_init_below_a_file_says_so(tmp_path):
     assert failure(command("init", tmp_path / "file"))[1] == "PATH_NOT_EMPTY"
 
 
+# -- storage -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_pool_moves_to_postgresql_and_s3_by_its_backup_and_no_secret_is_asked_for(tmp_path):
+    new_pool(tmp_path / "pool")
+    done = command("backup", "pool", "out", "--keys", "out-keys", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"folder": "out", "keys": "out-keys", "contributions": 0, "log_size": 0}
+    assert failure(command("restore", "out", "pool", "--keys", "out-keys", cwd=tmp_path)) == (2, "PATH_NOT_EMPTY")
+    ledger, blobs = stores.database(), stores.prefix()
+    options = ("--keys", "out-keys", "--ledger", ledger, "--blobs", blobs, "--published", "pool/log.size")
+    done = command("restore", "out", "moved", *options, "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["compared_with"] == "pool/log.size"
+    assert not (tmp_path / "moved" / "ledger.sqlite").exists()
+    assert command("invite", "north", "--dir", "moved", cwd=tmp_path).returncode == 0
+    found = command("fsck", "moved", "--json", cwd=tmp_path)
+    assert (found.returncode, json.loads(found.stdout)["problems"]) == (0, [])
+    with_password = ledger.replace("postgres@", "postgres:s3cret@")
+    refused = command("init", "other", "--ledger", with_password, cwd=tmp_path)
+    assert failure(refused) == (2, "CONFIG_INVALID")
+    assert "s3cret" not in refused.stdout + refused.stderr
+    assert not (tmp_path / "other").exists()
+
+
 # -- operating ---------------------------------------------------------------------------------------------------------
 
 
@@ -179,6 +205,7 @@ def story(folder) -> list:
         said.append(operator.decide(second, "REJECTED", "").state)
         said.append([(replace(one, path=one.path.relative_to(folder))) for one in operator.contributions()])
         operator_sealed = operator.seal(folder.parent / "sealed")
+        said.append(operator.backup(folder.parent / "backup", folder.parent / "backup-keys"))
         gone = operator.withdraw_as_operator(first, "court order")
         said += [operator_sealed, gone.erased, gone.descendants, operator.descendants(first)]
         said.append([one.state for one in operator.contributions()])

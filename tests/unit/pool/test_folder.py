@@ -9,9 +9,9 @@ import pytest
 
 from genepool_protocol.trust.keys import LogSigner
 from genepool_protocol.wire.errors import GenepoolError
-from genepool_server.pool import sqlite
 from genepool_server.pool.fsck import fsck
 from genepool_server.pool.pool import Pool
+from genepool_server.pool.sqlite import Sqlite
 from tests.support import genes
 from tests.support import sites as c
 
@@ -153,9 +153,9 @@ def test_a_closed_pool_takes_no_more_calls(place):
 
 def test_a_ledger_of_another_version_is_refused(place):
     place.pool.close()
-    engine = sqlite.writer(place.folder / "ledger.sqlite")
+    engine = Sqlite(place.folder / "ledger.sqlite").writer()
     with engine.begin() as tx:
-        sqlite.set_version(tx, 99)
+        Sqlite(place.folder / "ledger.sqlite").set_version(tx, 99)
     engine.dispose()
     assert reason_of(Pool.open, place.folder) == "LEDGER_VERSION"
     assert [problem.reason for problem in fsck(place.folder)] == ["LEDGER_VERSION"]

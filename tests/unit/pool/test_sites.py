@@ -19,8 +19,9 @@ from genepool_protocol.wire.documents import moment
 from genepool_protocol.wire.errors import GenepoolError
 from genepool_protocol.wire.limits import LIMITS
 from genepool_server.front import client_ca
-from genepool_server.pool import sites, sqlite
+from genepool_server.pool import sites
 from genepool_server.pool.fsck import fsck
+from genepool_server.pool.sqlite import Sqlite
 from tests.support import sites as c
 
 
@@ -315,7 +316,7 @@ STATES = ("INVITED", "PENDING", "ACTIVE", "SUSPENDED", "REVOKED")
 @pytest.mark.parametrize("verb", ["approve", "suspend", "revoke"])
 def test_the_operator_moves_a_site_along_the_table_and_nowhere_else(place, start, verb):
     place.pool.close()
-    engine = sqlite.writer(place.folder / "ledger.sqlite")
+    engine = Sqlite(place.folder / "ledger.sqlite").writer()
     with engine.begin() as tx:
         tx.exec_driver_sql("UPDATE site SET state = ? WHERE name = 'site-a'", (start,))
     engine.dispose()

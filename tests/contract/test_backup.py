@@ -1,0 +1,226 @@
+"""Backups of every kind of pool, and pools of every kind from them."""
+
+import json
+import shutil
+import threading
+
+import numpy as np
+import pytest
+
+from genepool_protocol.trust import digest, tiles
+from genepool_protocol.wire.errors import GenepoolError
+from genepool_server.pool import tile_files
+from genepool_server.pool.fsck import examine, fsck
+from genepool_server.pool.pool import Pool
+from genepool_server.pool.restore import Source, restore
+from tests.support import sites as c
+from tests.support import stores
+
+
+def reason_of(call, *args):
+    with pytest.raises(GenepoolError) as caught:
+        call(*args)
+    return caught.value.reason
+
+
+def facts(pool):
+    """Everything that a pool answers from its ledger and log."""
+    found = [(one.contribution_id, one.state, one.receipt, one.manifest) for one in pool.contributions()]
+    return pool.origin, pool.sites(), found, pool.checkpoint(), pool.entries(0, 256), pool.release_key.pem()
+
+
+@pytest.fixture
+def saved(place, tmp_path):
+    """The pool, and a backup of it with its keys."""
+    folder, storage, *_ = place
+    with Pool.open(folder, storage) as pool:
+        done = pool.backup(tmp_path / "backup", tmp_path / "keys")
+        assert (done.contributions, done.log_size) == (2, len(pool.entries(0, 256)))
+    return Source(tmp_path / "backup", tmp_path / "keys")
+
+
+@pytest.mark.parametrize("kind", stores.KINDS)
+def test_a_restored_pool_is_the_same_wherever_it_is_put_and_goes_on(place, saved, tmp_path, kind):
+    folder, storage, a, _ = place
+    other, target = stores.storage(kind), tmp_path / "restored"
+    report = restore(saved, target, other, {})
+    assert (report.problems, report.notes, report.contributions) == ([], [], 3)
+    assert report == examine(target, other)
+    with Pool.open(folder, storage) as before:
+        expected, weights = facts(before), [one.sha256 for one in before.active(c.BLUEPRINT, ())]
+    with Pool.open(target, other) as after:
+        assert facts(after) == expected
+        after.gather()
+        for found, sha256 in zip(after.active(c.BLUEPRINT, ()), weights, strict=True):
+            assert digest.sha256_file(found.path) == sha256
+        c.contribute(after, a, np.random.default_rng(9))
+    assert fsck(target, other) == []
+    assert (target / "ledger.sqlite").exists() is (kind == stores.KINDS[0])
+    assert (target / "keys").stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in (target / "keys").glob("*.pem")} == {0o600}
+
+
+def test_a_backup_shows_no_key_and_no_weights(place, saved):
+    folder, storage, *_ = place
+    files = [path for path in saved.backup.rglob("*") if path.is_file()]
+    assert not [path for path in files if path.suffix == ".pem"]
+    with Pool.open(folder, storage) as pool:
+        pool.gather()
+        pieces = [one.path.read_bytes()[-64:] for one in pool.active(c.BLUEPRINT, ())]
+    kept = [path.read_bytes() for path in files]
+    assert pieces
+    assert not [1 for piece in pieces for raw in kept if piece in raw]
+    assert {path.stat().st_mode & 0o077 for path in (saved.backup, saved.keys)} == {0}
+
+
+def test_a_backup_beside_a_busy_pool_is_of_one_moment(place, tmp_path):
+    folder, storage, a, _ = place
+    with Pool.open(folder, storage) as pool:
+        stop, rng = threading.Event(), np.random.default_rng(11)
+
+        def busy():
+            while not stop.is_set():
+                done = c.contribute(pool, a, rng)
+                pool.withdraw_as_operator(done.contribution_id, "")
+
+        thread = threading.Thread(target=busy)
+        thread.start()
+        try:
+            for n in range(3):
+                pool.backup(tmp_path / f"backup{n}", tmp_path / f"keys{n}")
+        finally:
+            stop.set()
+            thread.join()
+        final = len(pool.contributions())
+    for n in range(3):
+        report = restore(Source(tmp_path / f"backup{n}", tmp_path / f"keys{n}"), tmp_path / f"r{n}", stores.HERE, {})
+        assert report.problems == []
+        assert 3 <= report.contributions <= final
+
+
+def test_attack_51_a_backup_that_is_older_than_what_was_published_is_refused_and_a_newer_one_taken(place, tmp_path):
+    folder, storage, a, b = place
+    with Pool.open(folder, storage) as pool:
+        pool.backup(tmp_path / "older", tmp_path / "older-keys")
+        c.contribute(pool, a, np.random.default_rng(12))
+        pool.backup(tmp_path / "newer", tmp_path / "newer-keys")
+        (tmp_path / "head").write_text(pool.checkpoint())
+    older = (tmp_path / "older", tmp_path / "older-keys")
+    for seen in (tmp_path / "head", folder / "log.size"):
+        with pytest.raises(GenepoolError) as caught:
+            restore(Source(*older, [seen]), tmp_path / "restored", stores.HERE, {})
+        assert caught.value.reason == "LEDGER_INCONSISTENT"
+        assert "deploy/storage.md" in caught.value.fix
+        assert not (tmp_path / "restored").exists()
+        newer = Source(tmp_path / "newer", tmp_path / "newer-keys", [seen])
+        assert restore(newer, tmp_path / f"from-{seen.name}", stores.HERE, {}).problems == []
+    # nothing tells that the older one is old; but what it then signs is another history
+    restore(Source(*older), tmp_path / "forked", stores.HERE, {})
+    with Pool.open(tmp_path / "forked") as forked:
+        c.contribute(forked, b, np.random.default_rng(13))
+        (tmp_path / "other-head").write_text(forked.checkpoint())
+    newer = Source(tmp_path / "newer", tmp_path / "newer-keys", [tmp_path / "other-head"])
+    assert reason_of(restore, newer, tmp_path / "restored", stores.HERE, {}) == "LEDGER_INCONSISTENT"
+    shutil.copy(folder / "log.size", tmp_path / "forked" / "log.size")
+    assert reason_of(Pool.open, tmp_path / "forked") == "LEDGER_INCONSISTENT"
+
+
+def test_a_head_of_another_log_says_nothing(saved, tmp_path):
+    from genepool_protocol.trust import checkpoint
+    from genepool_protocol.trust.keys import LogSigner
+
+    (tmp_path / "head").write_text(checkpoint.sign(1, bytes(32), LogSigner.generate(c.ORIGIN)).note)
+    source = Source(saved.backup, saved.keys, [tmp_path / "head"])
+    assert reason_of(restore, source, tmp_path / "restored", stores.HERE, {}) == "CHECKPOINT_INVALID"
+    source = Source(saved.backup, saved.keys, [tmp_path / "nothing"])
+    assert reason_of(restore, source, tmp_path / "restored", stores.HERE, {}) == "FILE_MISSING"
+
+
+def test_attack_66_without_its_data_key_a_learngene_does_not_come_back(saved, tmp_path):
+    next((saved.keys / "data").iterdir()).unlink()
+    assert reason_of(restore, saved, tmp_path / "restored", stores.HERE, {}) == "FILE_MISSING"
+
+
+def damage(path):
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    path.write_bytes(raw)
+
+
+def sealed(backup):
+    return next(backup.rglob("*.sealed"))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda one: damage(one / "ledger.sqlite"), "BLOB_CORRUPT"),
+        (lambda one: damage(sealed(one)), "BLOB_CORRUPT"),
+        (lambda one: sealed(one).unlink(), "FILE_MISSING"),
+        (lambda one: (one / "log.size").unlink(), "BLOB_CORRUPT"),
+        (lambda one: (one / "backup.json").unlink(), "FILE_MISSING"),
+        (lambda one: (one / "backup.json").write_text("{}"), "JSON_MALFORMED"),
+        (lambda one: reads(one, "../keys/log.pem"), "BLOB_CORRUPT"),
+        (lambda one: reads(one, str(one.parent / "keys" / "log.pem")), "BLOB_CORRUPT"),
+    ],
+)
+@pytest.mark.parametrize("kind", stores.KINDS)
+def test_a_damaged_backup_is_refused_and_leaves_nothing_anywhere(saved, tmp_path, change, reason, kind):
+    change(saved.backup)
+    other = stores.storage(kind)
+    assert reason_of(restore, saved, tmp_path / "restored", other, {}) == reason
+    assert not (tmp_path / "restored").exists()
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+    Pool.create(made(tmp_path / "fresh"), c.ORIGIN, [blueprint(saved)], storage=other)  # the places are empty again
+
+
+def reads(backup, name):
+    """Let the backup claim a file that is outside of it."""
+    said = json.loads((backup / "backup.json").read_text())
+    said["files"][name] = digest.sha256_file(backup / name)
+    (backup / "backup.json").write_text(json.dumps(said))
+
+
+def made(folder):
+    folder.mkdir()
+    return folder
+
+
+def blueprint(saved):
+    return next(path.parent for path in saved.backup.rglob("blueprint.json"))
+
+
+def test_a_backup_that_was_changed_with_its_digests_is_found_out_by_fsck(saved, tmp_path):
+    connection = stores.raw(stores.HERE, saved.backup)
+    connection.execute("UPDATE contribution SET state = 'ACTIVE' WHERE state = 'WITHDRAWN'")
+    connection.close()
+    reads(saved.backup, "ledger.sqlite")
+    assert reason_of(restore, saved, tmp_path / "restored", stores.HERE, {}) in ("LEDGER_INCONSISTENT", "FILE_MISSING")
+    assert not (tmp_path / "restored").exists()
+
+
+def test_nothing_that_exists_is_written_over(place, saved, tmp_path):
+    folder, storage, *_ = place
+    with Pool.open(folder, storage) as pool:
+        assert reason_of(pool.backup, saved.backup) == "PATH_NOT_EMPTY"
+        assert reason_of(pool.backup, tmp_path / "new", saved.keys) == "PATH_NOT_EMPTY"
+        assert not (tmp_path / "new").exists()
+        assert reason_of(pool.backup, folder / "backup") == "OPTION_INVALID"
+    assert reason_of(restore, saved, folder, stores.HERE, {}) == "PATH_NOT_EMPTY"
+    if storage.ledger:
+        assert reason_of(restore, saved, tmp_path / "new", storage, {}) == "PATH_NOT_EMPTY"
+    assert fsck(folder, storage) == []
+
+
+def test_tiles_come_along(place, tmp_path, monkeypatch):
+    for module in (tiles, tile_files):
+        monkeypatch.setattr(module, "WIDTH", 8)
+    folder, storage, a, _ = place
+    with Pool.open(folder, storage) as pool:
+        c.contribute(pool, a, np.random.default_rng(14))
+        pool.backup(tmp_path / "backup", tmp_path / "keys")
+    names = {path.relative_to(folder) for path in (folder / "tiles").rglob("*") if path.is_file()}
+    assert names
+    assert all((tmp_path / "backup" / name).read_bytes() == (folder / name).read_bytes() for name in names)
+    restore(Source(tmp_path / "backup", tmp_path / "keys"), tmp_path / "restored", stores.HERE, {})
+    assert all((tmp_path / "restored" / name).is_file() for name in names)
