@@ -9,10 +9,13 @@ import pytest
 from genepool_protocol.trust import checkpoint, envelope, receipt
 from genepool_protocol.trust.keys import LogSigner, SigningKey
 from genepool_protocol.wire.errors import GenepoolError
+from genepool_server import app
 from genepool_server.operating import opened
 from genepool_server.pool.folder import PoolFolder, following
 from genepool_server.pool.fsck import fsck
 from genepool_server.pool.pool import Pool
+from genepool_server.pool.restore import Source
+from genepool_server.pool.storage import Storage
 from genepool_server.root import ceremony, settling
 from genepool_server.root.ceremony import POOL_KEYS, Ceremony
 from tests.support import sites
@@ -200,6 +203,23 @@ def test_only_a_release_key_can_be_called_compromised(world):
         at.replace_pool_key("release", compromised=True)
     assert [one.compromised for one in world.trusted.release.spans] == [True, False]
     assert fsck(world.place.root) == [], "what it signed into the log is told by its index"
+
+
+def test_a_backup_holds_the_trust_root_and_none_of_the_operators_keys(world, tmp_path):
+    with opened(world.place.root) as pool:
+        pool.backup(tmp_path / "backup", tmp_path / "keys")
+    secrets = [path.read_bytes() for path in world.place.offline.iterdir()]
+    for folder in ("backup", "keys"):
+        for path in (tmp_path / folder).rglob("*"):
+            assert path.is_dir() or path.read_bytes() not in secrets
+    app.restore(Source(tmp_path / "backup", tmp_path / "keys"), tmp_path / "restored", Storage())
+    restored = PoolFolder(tmp_path / "restored")
+    assert list(settling.problems(restored)) == []
+    with held(restored, world.place.offline) as at:
+        at.replace_pool_key("log")
+    with opened(restored.root) as pool:
+        assert len(pool.log_key.spans) == 2
+    assert fsck(restored.root) == []
 
 
 def test_nothing_is_published_while_the_server_runs(world):
