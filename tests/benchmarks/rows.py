@@ -145,8 +145,7 @@ def selecting(quick: bool) -> Row:
     labels = np.arange(len(pixels)) % 8
     width = blueprint.width(blueprint.key.heads)
     members = [
-        Member(f"{index:064x}", task_key.Key(*rng.standard_normal((2, width)).astype(np.float32)))
-        for index in range(pool)
+        Member(f"{index:064x}", task_key.Key(rng.standard_normal(width).astype(np.float32))) for index in range(pool)
     ]
     layout = expansion.gene_layout(blueprint, blueprint.components)
     delta = {

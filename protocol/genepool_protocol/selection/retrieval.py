@@ -18,8 +18,6 @@ FAR: Final = 0.92
 """Beyond this distance a task is like no site. Tasks of a site's kind are 0.4 to 0.8 from it; of the unrelated ones
 that were tried, those beyond it lost up to five points by the nearest learngene, or gained one at most."""
 
-_LEAST: Final = 1e-3  # of a deviation, in feature units: a feature that never varies divides nothing by zero
-
 
 @dataclass(frozen=True, slots=True)
 class Member:
@@ -34,11 +32,10 @@ def retrieve(task: Key, members: Sequence[Member], keep: int) -> list[tuple[str,
 
     Args:
         task: the support set's key.
-        members: at least one; the scale is theirs, so all active ones belong here.
+        members: at least one.
         keep: how many at most.
     """
     means = np.stack([member.key.mean for member in members]).astype(np.float64)
-    scale = np.maximum(np.median(np.stack([member.key.std for member in members]).astype(np.float64), axis=0), _LEAST)
-    distances = np.sqrt(np.mean(((means - task.mean) / scale) ** 2, axis=1))
+    distances = np.sqrt(np.mean((means - task.mean) ** 2, axis=1))
     found = [(member.contribution_id, float(distance)) for member, distance in zip(members, distances, strict=True)]
     return sorted(found, key=lambda pair: (round(pair[1], 6), pair[0]))[:keep]

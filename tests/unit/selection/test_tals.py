@@ -14,8 +14,8 @@ from tests.support.genes import random_gene, seed_gene, tiny_blueprint
 BLUEPRINT = tiny_blueprint()
 
 
-def key(value, std=1.0):
-    return Key(np.full(4, value, np.float32), np.full(4, std, np.float32))
+def key(value):
+    return Key(np.full(4, value, np.float32))
 
 
 WORST = Score(0.0, 0.0, 0.0, (2.0,) * 32)
