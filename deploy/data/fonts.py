@@ -108,3 +108,31 @@ DEVANAGARI = {
     "yantramanav": "5.3.0",
     "yatra-one": "5.3.0",
 }
+
+# What follows draws the domains that the sizes of a seed are measured on (make_measuring.py).
+
+TAMIL = {
+    "anek-tamil": "4.5.6",
+    "arima": "5.1.0",
+    "baloo-thambi-2": "5.3.0",
+    "catamaran": "5.3.0",
+    "coiny": "5.3.0",
+    "hind-madurai": "5.3.0",
+    "kavivanar": "5.3.0",
+    "mukta-malar": "5.3.0",
+    "noto-sans-tamil": "5.3.0",
+    "noto-serif-tamil": "5.3.0",
+    "pavanam": "5.3.0",
+}
+
+BENGALI = {
+    "anek-bangla": "5.0.18",
+    "atma": "5.3.0",
+    "baloo-da-2": "5.3.0",
+    "galada": "5.2.8",
+    "hind-siliguri": "5.3.0",
+    "mina": "5.3.0",
+    "noto-sans-bengali": "5.3.0",
+    "noto-serif-bengali": "5.3.0",
+    "tiro-bangla": "5.3.0",
+}

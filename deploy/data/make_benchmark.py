@@ -9,7 +9,6 @@ use.
 
 import argparse
 import json
-import shutil
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import NamedTuple
 import benchmark_sources as own
 import fonts
 import sources
-from pictures import Picture, by_label, capped, distinct, shuffled, square
+from pictures import Picture, save, square
 from PIL import Image
 
 HIRAGANA = "あうえおかきくけこさすせそたちつてとなにぬねのはひふへほまみむめもやゆよらりるれろわをん"
@@ -231,16 +230,7 @@ SOLAR = Domain(
 
 def write(work: Path, out: Path, domain: Domain) -> None:
     """Write one domain's folder, whole or not at all."""
-    kept = capped(distinct(shuffled(domain.read(work)), threshold=domain.threshold), domain.most)
-    part = out.with_name(f".{out.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    for label, pictures in by_label(kept).items():
-        if len(pictures) >= domain.least:
-            folder = part / label.replace("_", "-")
-            folder.mkdir(parents=True)
-            for number, picture in enumerate(pictures):
-                picture.image.save(folder / f"{number:03d}.png", optimize=True)
-    part.rename(out)
+    save(domain.read(work), out, most=domain.most, least=domain.least, threshold=domain.threshold)
 
 
 def main(work: Path, out: Path, *, with_solar: bool) -> None:

@@ -1,8 +1,10 @@
 """Pictures with a label and a group, and the few operations that every set shares."""
 
 import random
+import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -82,3 +84,17 @@ def capped(pictures: Iterable[Picture], most: int) -> Iterator[Picture]:
         turns = [(turn, group, picture) for group, own in groups.items() for turn, picture in enumerate(own)]
         turns.sort(key=lambda item: item[0])
         yield from (picture for _, _, picture in turns[:most])
+
+
+def save(pictures: Iterable[Picture], out: Path, *, most: int, least: int, threshold: float) -> None:
+    """Write OUT/CLASS/<n>.png, whole or not at all; see `capped` and `distinct`; smaller classes are left out."""
+    kept = capped(distinct(shuffled(pictures), threshold=threshold), most)
+    part = out.with_name(f".{out.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    for label, members in by_label(kept).items():
+        if len(members) >= least:
+            folder = part / label.replace("_", "-")
+            folder.mkdir(parents=True)
+            for number, picture in enumerate(members):
+                picture.image.save(folder / f"{number:03d}.png", optimize=True)
+    part.rename(out)

@@ -2,9 +2,10 @@
 
     python deploy/data/published_table.py BLUEPRINT-FOLDER BENCHMARK WORK [--domains a b c] [--steps N] [--draws N]
 
-Every domain's first two thirds of classes are a site's, the others nobody's: tasks are five of those. Everything goes
-the way of production: a pool server, invitations, `genepool site contribute`, private selection, descents that are
-verified. Repeated after an interruption, it goes on with what is there. It writes table.json and table.md into WORK.
+Every domain's first two thirds of classes are a site's, the others nobody's: tasks are five of those (or all that
+there are). Everything goes the way of production: a pool server, invitations, `genepool site contribute`, private
+selection, descents that are verified. Repeated after an interruption, it goes on with what is there. It writes
+table.json and table.md into WORK.
 """
 
 import argparse
@@ -29,18 +30,21 @@ from genepool_client.simulate.partition import hold_out
 from genepool_client.simulate.pool_process import PoolProcess
 from genepool_client.simulate.processes import script
 from genepool_client.site import credentials, enrolment
-from genepool_client.site.images import ImageSet, load_images
+from genepool_client.site.images import ImageSet, image_set, load_images
 from genepool_client.transport.channel import Connection
 from genepool_protocol.learngene.size import Size
 from genepool_protocol.selection import net, pixels, precision
 from genepool_protocol.trust.anchors import read_anchors
 
-WAYS, TEST, SHOTS = 5, 15, (1, 5)
+WAYS, TEST, EACH, SHOTS = 5, 15, 30, (1, 5)
 OWN = "the domain's own learngene"
 
 
 def contribute(pool: PoolProcess, name: str, data: Path, folder: Path, steps: int) -> dict[str, object]:
-    """One site, from its invitation to its receipt."""
+    """One site, from its invitation to its receipt; what it took is kept beside it."""
+    kept = folder / "figures.json"
+    if kept.exists():
+        return dict(json.loads(kept.read_text(encoding="utf-8")))
     if not (folder / "site.json").exists():
         invite = folder.with_suffix(".invite.json")
         pool.operate("invite", name, "--out", str(invite))
@@ -57,10 +61,15 @@ def contribute(pool: PoolProcess, name: str, data: Path, folder: Path, steps: in
     processor = ended.ru_utime + ended.ru_stime - spent.ru_utime - spent.ru_stime
     taken = {"seconds": round(time.monotonic() - began), "processor_seconds": round(processor)}
     record = {"site": name, **taken, **json.loads(done.stdout)}
-    kept = folder / "figures.json"
-    if not kept.exists():
-        kept.write_text(json.dumps(record, indent=1), encoding="utf-8")
-    return dict(json.loads(kept.read_text(encoding="utf-8")))
+    kept.write_text(json.dumps(record, indent=1), encoding="utf-8")
+    return record
+
+
+def some(images: ImageSet) -> ImageSet:
+    """The first images of every class: as many as episodes use."""
+    order = np.arange(len(images.labels)) - np.searchsorted(images.labels, images.labels)
+    kept = order < EACH
+    return image_set(images.pixels[kept], images.labels[kept], images.classes)
 
 
 def episode(images: ImageSet, shots: int, draw: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -168,8 +177,8 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("--domains", nargs="+", default=["hangul", "icons", "shogi"])
     parser.add_argument("--steps", type=int, default=0)
-    parser.add_argument("--draws", type=int, default=10)
-    parser.add_argument("--sizes", nargs="+", type=Size.parse, default=[Size(12, 6), Size(6, 6)])
+    parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--sizes", nargs="+", type=Size.parse, default=[Size(12, 6)])
     args = parser.parse_args()
     args.work = args.work.absolute()
     args.work.mkdir(exist_ok=True, parents=True)

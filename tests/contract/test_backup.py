@@ -1,8 +1,10 @@
 """Backups of every kind of pool, and pools of every kind from them."""
 
+import errno
 import json
 import shutil
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -172,6 +174,19 @@ def test_a_damaged_backup_is_refused_and_leaves_nothing_anywhere(saved, tmp_path
     assert not (tmp_path / "restored").exists()
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
     Pool.create(made(tmp_path / "fresh"), c.ORIGIN, [blueprint(saved)], storage=other)  # the places are empty again
+
+
+@pytest.mark.parametrize("kind", stores.KINDS)
+def test_a_pool_that_cannot_be_put_in_its_place_leaves_nothing_anywhere(saved, tmp_path, kind, monkeypatch):
+    other = stores.storage(kind)
+
+    def refuses(*_):
+        raise OSError(errno.EBUSY, "it is a mount point")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", refuses)
+        assert reason_of(restore, saved, tmp_path / "restored", other, {}) == "DISK_FAILED"
+    assert restore(saved, tmp_path / "restored", other, {}).problems == []
 
 
 def reads(backup, name):

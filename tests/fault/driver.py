@@ -1,6 +1,6 @@
 """Runs a contribution while a fault waits at the n-th step, for every n; one JSON line per fault on stdout.
 
-    python -m tests.fault.driver kill|ENOSPC|EIO contribute|publish|withdraw|create|open FOLDER
+    python -m tests.fault.driver kill|ENOSPC|EIO contribute|publish|withdraw|create|open|backup|restore FOLDER
 
 `publish` is a contribution whose leaf fills a tile of the log, `withdraw` a withdrawal whose leaf does.
 
@@ -18,6 +18,7 @@ import sys
 import traceback
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ from genepool_protocol.wire.limits import LIMITS
 from genepool_server.pool import spool, tile_files
 from genepool_server.pool.fsck import examine
 from genepool_server.pool.pool import Pool
+from genepool_server.pool.restore import Source, restore
 from genepool_server.pool.storage import HERE
 from tests.support import sites as c
 
@@ -326,14 +328,78 @@ def fail_create(story, n, code):
     return {"step": seen[0], "reason": "", "verdict": ""} if seen else None
 
 
+def backing_up(story, act):
+    """How to write a backup of a fresh copy while something happens to the steps, and the pool's folder."""
+    folder, out = story.fresh(), story.folder / "out"
+    for path in (out, story.folder / "out-keys"):
+        shutil.rmtree(path, ignore_errors=True)
+
+    def run():
+        with Pool.open(folder) as pool, counted(act):
+            pool.backup(out, story.folder / "out-keys")
+
+    return run, folder
+
+
+def restoring(story, act):
+    """How to restore while something happens to the steps, and the restored folder."""
+    source, target = Source(story.folder / "saved", story.folder / "saved-keys"), story.folder / "restored"
+    if not source.backup.exists():
+        with Pool.open(story.fresh()) as pool:
+            pool.backup(source.backup, source.keys)
+    shutil.rmtree(target, ignore_errors=True)
+
+    def run():
+        with counted(act):
+            restore(source, target, HERE, {})
+
+    return run, target
+
+
+def whole(story, what, folder):
+    """A backup or a restored pool is whole or not there, and can be made again."""
+    if what is backing_up and (story.folder / "out").exists():
+        run, folder = backing_up(story, lambda *_: None)
+        made = story.folder / "of-out"
+        shutil.rmtree(made, ignore_errors=True)
+        run()
+        restore(Source(story.folder / "out", story.folder / "out-keys"), made, HERE, {})
+    if what is restoring and not folder.exists():
+        restoring(story, lambda *_: None)[0]()
+    return "".join(map(str, examine(folder).problems))
+
+
+def kill_copying(story, n, what):
+    note = story.folder / "note"
+    run, folder = what(story, killing_at(n, note))
+    status = child(run)
+    return None if status == 0 else {"step": note.read_text(), "status": status, "verdict": whole(story, what, folder)}
+
+
+def fail_copying(story, n, code, what):
+    seen, reason = [], ""
+    run, folder = what(story, failing_at(n, code, seen))
+    before = set(story.folder.iterdir())
+    try:
+        run()
+    except GenepoolError as exc:
+        reason = exc.reason
+    if not seen:
+        return None
+    left = [path.name for path in set(story.folder.iterdir()) - before if reason and path.name != "out-keys"]
+    return {"step": seen[0], "reason": reason, "verdict": f"left {left}" if left else whole(story, what, folder)}
+
+
 def main(mode, what, folder):
     """Inject at every step until the story ends without a fault."""
     story, n = {"publish": Publishing, "withdraw": Withdrawing}.get(what, Story)(Path(folder)), 0
     what = {"publish": "contribute", "withdraw": "contribute"}.get(what, what)
+    copying = {"backup": partial(kill_copying, what=backing_up), "restore": partial(kill_copying, what=restoring)}
     if mode == "kill":
-        run = {"contribute": kill_contribute, "create": kill_create, "open": kill_open}[what]
+        run = {"contribute": kill_contribute, "create": kill_create, "open": kill_open, **copying}[what]
     else:
-        action = {"contribute": fail_contribute, "create": fail_create}[what]
+        copying = {"backup": partial(fail_copying, what=backing_up), "restore": partial(fail_copying, what=restoring)}
+        action = {"contribute": fail_contribute, "create": fail_create, **copying}[what]
         run = lambda story, n: action(story, n, getattr(errno, mode))  # noqa: E731
     while (outcome := run(story, n := n + 1)) is not None:
         print(json.dumps({"n": n, **outcome}), flush=True)

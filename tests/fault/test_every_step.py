@@ -11,7 +11,10 @@ import pytest
 from tests.support import stores
 
 ROOT = Path(__file__).parents[2]
-LONG = [pytest.param(name, least, marks=pytest.mark.slow) for name, least in (("publish", 45), ("withdraw", 35))]
+LONG = [
+    pytest.param(name, least, marks=pytest.mark.slow)
+    for name, least in (("publish", 45), ("withdraw", 35), ("backup", 40), ("restore", 40))
+]
 NAMES = {"mkdir", "pwrite", "fsync", "replace", "unlink", "COMMIT"}
 
 

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from genepool_protocol.learngene import algebra, expansion, tensors
+from genepool_protocol.learngene import algebra, expansion, privacy, tensors
 from genepool_protocol.learngene.blueprint import Blueprint, SeedRef, SizeRef
+from genepool_protocol.learngene.manifest import KeyPrivacy, Privacy
 from genepool_protocol.trust import digest
 
 
@@ -78,3 +79,10 @@ def flat(blueprint: Blueprint, gene: dict) -> np.ndarray:
     """The flat vector of a whole gene."""
     count = 1 + max(int(name[1:].split(".")[0]) for name in gene if name[0] == "a" and name[1].isdigit())
     return algebra.flatten(expansion.gene_layout(blueprint, count), gene)
+
+
+def privacy_for(blueprint: Blueprint, images: int = 100, **changes) -> Privacy:
+    """The claim of a key with epsilon 1 and delta 1e-6 from so many images."""
+    sigma = privacy.sensitivity(float(blueprint.key_frame.clip), images) / privacy.ratio_of(1.0, 1e-6)
+    claim = {"epsilon": "1", "delta": "1e-6", "clip": blueprint.key_frame.clip, "sigma": f"{sigma + 1e-9:.9f}"}
+    return Privacy(key=KeyPrivacy(**(claim | {"cumulative_epsilon": "1"} | changes)))

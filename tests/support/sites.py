@@ -113,7 +113,7 @@ def learngene_file(blueprint: Blueprint, rng: np.random.Generator, scale: float 
     """A learngene of random deltas with a random key."""
     gene = {name: scale * array for name, array in genes.random_gene(blueprint, blueprint.components, rng).items()}
     width = blueprint.width(blueprint.key.heads)
-    gene["key.mean"], gene["key.std"] = rng.standard_normal(width), np.abs(rng.standard_normal(width))
+    gene["key.mean"] = rng.standard_normal(width)
     return tensors.encode(gene, "F16")
 
 
@@ -137,7 +137,7 @@ def manifest_for(blueprint: Blueprint, raw: bytes | None = None, **changes) -> m
             for name, shape in manifests.file_layout(blueprint).items()
         ],
         "training": manifests.Training(images=100, classes=4, ancestry_steps=10, condense_steps=10, software="tests"),
-        "privacy": manifests.Privacy(key_clip="3", key_noise="1"),
+        "privacy": genes.privacy_for(blueprint),
         "license": "CC-BY-4.0",
     }
     return manifests.Manifest(**(values | changes))

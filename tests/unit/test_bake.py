@@ -11,12 +11,13 @@ from genepool_protocol.learngene import expansion
 from genepool_protocol.learngene.blueprint import parse_blueprint
 from genepool_protocol.learngene.size import Size
 from genepool_protocol.learngene.tensors import TensorFile
+from genepool_protocol.selection import net, task_key
 from genepool_protocol.trust import digest
 from genepool_protocol.wire.errors import InvalidInput, NotFound, Refused
 from genepool_server import bake
-from genepool_server.bake import layers
+from genepool_server.bake import layers, measure
 from genepool_server.bake.corpus import whiten
-from tests.support.genes import tiny_blueprint
+from tests.support.genes import tiny_blueprint, write_seed
 
 BLUEPRINT = tiny_blueprint()
 RECIPE = bake.Recipe(steps=205, batch=4, warmup=2)
@@ -162,3 +163,43 @@ def test_a_bundled_blueprint_is_known_by_name_and_another_is_not():
     assert bake.bundled("nano-32").name == "nano-32"
     with pytest.raises(NotFound):
         bake.bundled("nano-31")
+
+
+def test_measuring_says_what_each_size_is_worth_and_how_keys_are_scaled(corpus, tmp_path):
+    folder = tmp_path / "tiny"
+    before = write_seed(folder, np.random.default_rng(3))
+    found = bake.measure_folder(folder, corpus, corpus, draws=2)
+    assert parse_blueprint((folder / "blueprint.json").read_bytes()) == found
+    assert found.seed == before.seed
+    rows = {row.size(): row for row in found.measured}
+    assert list(rows) == found.sizes()
+    assert all(0 <= float(row.score) <= 1 and row.params == before.params(size) for size, row in rows.items())
+    assert max(float(row.score) for row in rows.values()) > 0.6, "classes that differ in brightness are told apart"
+    images = bake.read_corpus(corpus, 16).images
+    seed = measure.seed_gene(before, folder / "seed.safetensors")
+    features = net.embed(before, before.key.size(), task_key.seed_weights(before, seed), images)
+    kept = task_key.standard(found, features).norm(dim=1)
+    clip = float(found.key_space.clip)
+    assert float(kept.max()) <= clip * (1 + 1e-9)
+    assert 0.8 < float((kept > clip * 0.999).double().mean()) < 1
+    report = json.loads((folder / "bake.json").read_bytes())["measured"]
+    assert report == {
+        "shots": 5,
+        "draws": 2,
+        "domains": {"drawn": 2, "photos": 1},
+        "images": 78,
+        "key_images": 78,
+    }
+    again = bake.measure_folder(folder, corpus, corpus, draws=2)
+    assert again == found
+
+
+def test_domains_without_enough_images_are_no_measure(corpus, tmp_path):
+    write_seed(tmp_path / "tiny", np.random.default_rng(3))
+    few = tmp_path / "few"
+    for name in CLASSES:
+        (few / name).mkdir(parents=True)
+        (few / name / "0.png").write_bytes((corpus / name / "000.png").read_bytes())
+    with pytest.raises(InvalidInput) as caught:
+        bake.measure_folder(tmp_path / "tiny", few, corpus, draws=1)
+    assert caught.value.reason == "FOLDER_EMPTY"

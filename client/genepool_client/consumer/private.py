@@ -120,14 +120,12 @@ def one_thread() -> Iterator[None]:
 
 def _key(blueprint: Blueprint, answer: consume_pb2.ListKeysResponse) -> Key:
     width = blueprint.width(blueprint.key.heads)
-    mean, std = (
-        np.frombuffer(raw, dtype="<f4") if len(raw) == 4 * width else None for raw in (answer.key_mean, answer.key_std)
-    )
-    if mean is None or std is None or not (np.isfinite(mean).all() and np.isfinite(std).all()):
+    mean = np.frombuffer(answer.key_mean, dtype="<f4") if len(answer.key_mean) == 4 * width else None
+    if mean is None or not np.isfinite(mean).all():
         raise InvalidInput(
-            "ARCH_MISMATCH", f"the pool sent a key that is not {width} finite numbers twice", "tell the pool's operator"
+            "ARCH_MISMATCH", f"the pool sent a key that is not {width} finite numbers", "tell the pool's operator"
         )
-    return Key(mean, std)
+    return Key(mean)
 
 
 class _Home:

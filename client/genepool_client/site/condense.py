@@ -1,4 +1,4 @@
-"""Condensing: from an ancestry model to a learngene, a delta from the seed with few components, and its key.
+"""Condensing: from an ancestry model to a learngene, a delta from the seed with few components.
 
 It starts from the least-squares projection of the ancestry model's difference from the seed, and is then trained
 through the expansion plan itself: every step a full-width net of some depth and a smaller one imitate the ancestry
@@ -19,28 +19,24 @@ from genepool_client.site.train_loop import Data, Params, Progress, Recipe, Trai
 from genepool_protocol.learngene import expansion
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.learngene.size import Size
-from genepool_protocol.selection import net, pixels, precision, task_key
+from genepool_protocol.selection import net, pixels, precision
 
 CHECKPOINT: Final = "condense.pt"
-KEY_CLIP: Final = 4.0  # features come out of a layer norm
-KEY_SIGMA: Final = 1.0
 _STEPS: Final = 140  # for 700 images
 _LOOKED_AT: Final = 256  # images that agreement is measured on, at most
 
 
 @dataclass(frozen=True, slots=True)
 class CondenseResult:
-    """What leaves the site.
+    """What leaves the site, together with a key (`privacy`).
 
     Attributes:
         delta: the learngene, float32 by name, `components` components.
-        key: the noised key.
         steps: training steps taken.
         agreement: share of held-out images on which the expanded learngene and the ancestry model give one answer.
     """
 
     delta: dict[str, np.ndarray] = field(repr=False)
-    key: task_key.Key = field(repr=False)
     steps: int
     agreement: float
 
@@ -119,12 +115,9 @@ def condense(
 
     trainer.run(loss_of, progress, "loss")
     delta = {name: params[name].detach().cpu().numpy() for name in start}
-    # the noise must not be guessable, so it is not drawn from the recipe
-    exact = task_key.task_key(blueprint, net.as_tensors(seed), images.pixels)
-    key = task_key.noised(exact, len(images.labels), clip=KEY_CLIP, sigma=KEY_SIGMA, rng=np.random.default_rng())
     seen = data.images if not len(held) else pixels.to_images(blueprint, images.pixels[held]).to(device)
     agreement = _agreement(family, params, teacher, seen[:_LOOKED_AT])
-    return CondenseResult(delta, key, trainer.done, agreement)
+    return CondenseResult(delta, trainer.done, agreement)
 
 
 class Family:

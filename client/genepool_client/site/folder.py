@@ -5,6 +5,7 @@ invite.json          0600; the invitation, until the site has enrolled
 keys/                0700; never leaves, see `keyring`
 work/                what training makes; nothing of it leaves
 outbox/SEQ/          what left, or is about to: learngene.safetensors, manifest.json, model.sig, then receipt.sig
+keys.json            0600; every key that was drawn from the site's images, see `privacy`: never delete it
 checkpoint           the last verified checkpoint of the pool's log
 trust/               what was verified of the pool's trust root
 """
@@ -20,10 +21,11 @@ from pydantic import Field, ValidationError
 
 from genepool_client.site.keyring import Keyring
 from genepool_client.transport.durable import write_json
+from genepool_protocol.learngene import privacy
 from genepool_protocol.trust import strict_json
 from genepool_protocol.trust.anchors import Anchors, Invite, read_invite
 from genepool_protocol.trust.keys import SigningKey
-from genepool_protocol.wire.documents import Document, Name, Sha256, first_problem
+from genepool_protocol.wire.documents import Decimal, Document, Name, Sha256, first_problem
 from genepool_protocol.wire.errors import InvalidInput, NotFound, Unavailable
 from genepool_protocol.wire.limits import LIMITS
 
@@ -43,6 +45,9 @@ class SiteConfig(Document):
     data_dir: str = ""  # where a named data set lies
     license: Annotated[str, Field(pattern=r"^[A-Za-z0-9.+-]{1,64}$")] = "CC-BY-4.0"  # SPDX
     steps: Annotated[int, Field(ge=0, le=1 << 20)] = 0  # of the ancestry model; 0: by the number of images
+    key_epsilon: Decimal = privacy.EPSILON  # what a key may spend of the privacy of the images, with key_delta
+    key_delta: Decimal = privacy.DELTA
+    key_spent: Decimal = "0"  # the epsilon that keys of these images cost before this folder was made
     fabs: list[Sha256] = Field(default_factory=list)  # Flower app bundles that `site run` accepts
 
 
@@ -76,6 +81,11 @@ class SiteFolder:
     def checkpoint(self) -> Path:
         """The last verified checkpoint of the pool's log."""
         return self.path / "checkpoint"
+
+    @property
+    def drawn(self) -> Path:
+        """Every key that was drawn from the site's images."""
+        return self.path / "keys.json"
 
     @property
     def trust(self) -> Path:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from pydantic import Field, ValidationError
 
-from genepool_client.site import ancestry, condense, outbox
+from genepool_client.site import ancestry, condense, outbox, privacy
 from genepool_client.site.folder import SiteFolder
 from genepool_client.site.images import ImageSet, Progress, load_images
 from genepool_client.site.train_loop import Recipe, suited
@@ -25,7 +25,7 @@ from genepool_client.transport.durable import write_atomic, write_json
 from genepool_protocol.learngene import manifest as documents
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.learngene.tensors import TensorFile, encode
-from genepool_protocol.selection import net
+from genepool_protocol.selection import net, task_key
 from genepool_protocol.trust import digest, strict_json
 from genepool_protocol.wire.documents import Document, first_problem
 from genepool_protocol.wire.errors import InvalidInput, Refused
@@ -195,7 +195,8 @@ def condense_learngene(site: SiteFolder, pictures: ImageSet, settings: Settings,
         return done
     gene, weights = TensorFile(seed).all(), net.as_tensors(TensorFile(site.work / "ancestry.safetensors").all())
     result = condense.condense(blueprint, gene, pictures, weights, site.work, recipe=recipe, progress=progress)
-    tensors = {**result.delta, "key.mean": result.key.mean, "key.std": result.key.std}
+    draw = _key(site, blueprint, gene, pictures)
+    tensors = {**result.delta, "key.mean": draw.key().mean}
     raw = encode({name: tensors[name] for name in documents.file_layout(blueprint)}, "F32")
     record = Condensed(
         ancestry=trained,
@@ -206,6 +207,12 @@ def condense_learngene(site: SiteFolder, pictures: ImageSet, settings: Settings,
     _keep(site.work / "condensed", raw, record)
     (site.work / condense.CHECKPOINT).unlink(missing_ok=True)
     return record
+
+
+def _key(site: SiteFolder, blueprint: Blueprint, seed: dict[str, np.ndarray], pictures: ImageSet) -> privacy.Draw:
+    exact = task_key.mean_of(blueprint, net.as_tensors(seed), pictures.pixels)
+    config, images = site.config, len(pictures.labels)
+    return privacy.release(site.drawn, blueprint, exact, pictures.digest, images, config.key_epsilon, config.key_delta)
 
 
 def condensed(site: SiteFolder) -> tuple[Condensed, dict[str, np.ndarray]]:

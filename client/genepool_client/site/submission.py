@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from genepool_client.site import condense, outbox, packing, steps
+from genepool_client.site import outbox, packing, privacy, steps
 from genepool_client.site.folder import SiteFolder
 from genepool_client.site.images import Progress
 from genepool_client.site.outbox import Artefact
@@ -54,11 +54,16 @@ def submit(site: SiteFolder, connection: Connection, progress: Progress) -> Subm
     """
     record, gene = steps.condensed(site)
     blueprint, _ = steps.family(site)
+    gene["key.mean"] = drawn(site, record).key().mean  # the one door: whatever was condensed, this key leaves
     return _Submission(site, connection, blueprint, record).run(packing.encode(blueprint, gene), progress)
 
 
 def facts(site: SiteFolder, record: Condensed) -> Facts:
-    """What the manifest says of a condensed learngene."""
+    """What the manifest says of a condensed learngene.
+
+    Raises:
+        InvalidInput: STEP_MISSING, the key of these images is not among those that were drawn.
+    """
     training = Training(
         images=record.ancestry.images,
         classes=record.ancestry.classes,
@@ -66,8 +71,25 @@ def facts(site: SiteFolder, record: Condensed) -> Facts:
         condense_steps=record.steps,
         software=packing.software(),
     )
-    privacy = Privacy(key_clip=str(condense.KEY_CLIP), key_noise=str(condense.KEY_SIGMA))
-    return Facts(training, privacy, site.config.license)
+    draw = drawn(site, record)
+    claim = privacy.read(site.drawn).claim(draw, site.config.key_spent)
+    return Facts(training, Privacy(key=claim), site.config.license)
+
+
+def drawn(site: SiteFolder, record: Condensed) -> privacy.Draw:
+    """The noised key of the images that a learngene was condensed from.
+
+    Raises:
+        InvalidInput: STEP_MISSING, it is not among those that were drawn.
+    """
+    found = privacy.read(site.drawn).of(record.ancestry.blueprint, record.ancestry.data)
+    if found is None:
+        raise InvalidInput(
+            "STEP_MISSING",
+            f"{site.drawn} does not hold the key that was drawn from these images",
+            f"restore it; if it is lost, set key_spent in site.json, then: genepool site condense {site.path} --fresh",
+        )
+    return found
 
 
 class _Submission:

@@ -4,6 +4,7 @@ The family is the pre-norm ViT of timm's `VisionTransformer`: constant head dime
 the model width, learned position table; with or without class token and LayerScale, so that published nets fit.
 """
 
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
@@ -17,6 +18,7 @@ from genepool_protocol.wire.errors import InvalidInput, NotFound
 from genepool_protocol.wire.limits import LIMITS
 from genepool_protocol.wire.versions import BLUEPRINT_SCHEMA
 
+_LEAST_SCALE: Final = 1e-6  # a feature that never varies divides nothing by zero
 _TENSORS_PER_LAYER: Final = 12  # and two of LayerScale
 _OTHER_TENSORS: Final = 7  # stem, last norm and head; and a class token
 _TENSOR_HEADER: Final = 128  # bytes that a tensor's entry in a safetensors header has at most
@@ -45,6 +47,37 @@ Basis = Literal["dct-v1", "dct-pick-v1"]
 """How layers of a depth are made of components; `expansion` defines both."""
 
 
+class MeasuredSize(Document):
+    """A size, what it costs, and what it is worth: a row of the table that budgets are answered from."""
+
+    depth: Annotated[int, Field(ge=1, le=256)]
+    heads: Annotated[int, Field(ge=1, le=64)]
+    params: Annotated[int, Field(ge=1, lt=1 << 53)]  # without a head
+    bytes: Annotated[int, Field(ge=1, lt=1 << 53)]  # that no model.safetensors of this size exceeds
+    score: Decimal  # mean few-shot accuracy of the seed alone
+
+    def size(self) -> Size:
+        """The same as a value."""
+        return Size(self.depth, self.heads)
+
+
+class KeySpace(Document):
+    """How the features of an image become its part of a key: centred, scaled, and clipped to a length."""
+
+    centre: Annotated[list[Decimal], Field(min_length=1, max_length=1 << 14)]  # one for each feature of the key size
+    scale: Annotated[list[Decimal], Field(min_length=1, max_length=1 << 14)]
+    clip: Decimal  # the largest Euclidean length
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFrame:
+    """A `KeySpace` to compute with."""
+
+    centre: tuple[float, ...]
+    scale: tuple[float, ...]
+    clip: str  # a decimal, as manifests repeat it
+
+
 class Blueprint(Document):
     """The architecture family of one pool's learngenes (SPEC.md section 2)."""
 
@@ -69,6 +102,8 @@ class Blueprint(Document):
     key: SizeRef  # the size under which keys are computed
     score: SizeRef  # the size at which TALS scores
     seed: SeedRef
+    key_space: KeySpace | None = None
+    measured: Annotated[list[MeasuredSize], Field(alias="sizes", max_length=1024, default_factory=list)]
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -88,6 +123,8 @@ class Blueprint(Document):
             (self.basis == "dct-pick-v1" and high > self.depth, "layers cannot be picked beyond the depth"),
             (any(not low <= ref.depth <= high for ref in inner), "the depth of key or score lies outside depths"),
             (any(float(value) <= 0 for value in self.std), "std is not positive"),
+            (not self._sound_key_space(), "key_space does not fit the key size, or scale or clip is not positive"),
+            (self.measured and not self._sound_table(), "sizes are not sorted, or not what they cost"),
         ]
         for bad, why in problems:
             if bad:
@@ -144,29 +181,59 @@ class Blueprint(Document):
         return 4 * (self.params(size) + head) + _TENSOR_HEADER * self._tensors(size.depth)
 
     def resolve(self, budget: Budget) -> Size:
-        """The size a budget asks for: the one with the most parameters that fits (the wider one when two are equal).
+        """The size a budget asks for: of the measured ones that fit, the best; of two as good, the smaller.
+
+        Without a table of measured sizes it is the one with the most parameters (the wider one when two are equal).
 
         Raises:
             InvalidInput: SIZE_OUTSIDE_BLUEPRINT or BUDGET_TOO_SMALL.
         """
         if budget.size is not None:
             return self.check(budget.size)
+        scores = {row.size(): float(row.score) for row in self.measured}
+        known = list(scores) or self.sizes()
         if budget.max_params is not None:
-            fitting = [s for s in self.sizes() if self.params(s) <= budget.max_params]
+            fitting = [s for s in known if self.params(s) <= budget.max_params]
         else:
-            fitting = [s for s in self.sizes() if self.most_bytes(s) <= (budget.max_bytes or 0)]
+            fitting = [s for s in known if self.most_bytes(s) <= (budget.max_bytes or 0)]
         if not fitting:
-            smallest = self.sizes()[0]
+            smallest = min(known, key=self.params)
             raise InvalidInput(
                 "BUDGET_TOO_SMALL",
                 f"no size of blueprint {self.name} fits the budget",
                 f"the smallest descendant ({smallest}) has {self.params(smallest):,} parameters "
                 f"and at most {self.most_bytes(smallest):,} bytes",
             )
+        if scores:
+            return max(fitting, key=lambda s: (scores[s], -self.params(s), s.heads))
         return max(fitting, key=lambda s: (self.params(s), s.heads))
 
     def _tensors(self, depth: int) -> int:
         return (_TENSORS_PER_LAYER + 2 * self.layer_scale) * depth + _OTHER_TENSORS + self.class_token
+
+    @property
+    def key_frame(self) -> KeyFrame:
+        """Where keys are measured; without a key space features stay as they are, no longer than a layer norm's."""
+        width, space = self.width(self.key.heads), self.key_space
+        if space is None:
+            return KeyFrame((0.0,) * width, (1.0,) * width, f"{width**0.5:.6f}")
+        return KeyFrame(tuple(map(float, space.centre)), tuple(map(float, space.scale)), space.clip)
+
+    def _sound_key_space(self) -> bool:
+        frame, width = self.key_frame, self.width(self.key.heads)
+        return (
+            len(frame.centre) == len(frame.scale) == width
+            and min(frame.scale) >= _LEAST_SCALE
+            and float(frame.clip) >= _LEAST_SCALE
+        )
+
+    def _sound_table(self) -> bool:
+        rows = [row.size() for row in self.measured]
+        return rows == sorted(set(rows)) and all(
+            row.size() in self.sizes()
+            and (row.params, row.bytes) == (self.params(row.size()), self.most_bytes(row.size()))
+            for row in self.measured
+        )
 
     def canonical(self) -> bytes:
         """RFC 8785 bytes: what is hashed, stored and sent."""

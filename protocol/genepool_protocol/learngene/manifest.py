@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
+from genepool_protocol.learngene import privacy
 from genepool_protocol.learngene.blueprint import Basis, Blueprint
 from genepool_protocol.learngene.expansion import Layout, gene_layout
 from genepool_protocol.trust import strict_json
@@ -19,6 +20,7 @@ SUBJECT = "learngene"
 """Subject name of a contribution's statement."""
 
 _Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+_ROUNDING = 1e-6  # relative, of a delta that two machines compute
 _Count = Annotated[int, Field(ge=0, lt=1 << 53)]
 
 
@@ -46,12 +48,23 @@ class Observed(Document):
     root: Annotated[str, Field(pattern=r"^([A-Za-z0-9+/]{43}=)?$")]  # base64, empty at size 0
 
 
+class KeyPrivacy(Document):
+    """The mechanism that the key went through; the unit is one image exchanged for another, their number public."""
+
+    mechanism: Literal["gaussian"] = "gaussian"
+    unit: Literal["image"] = "image"
+    epsilon: Decimal
+    delta: Decimal
+    clip: Decimal  # the blueprint's
+    sigma: Decimal  # standard deviation of the noise on every number of the key
+    cumulative_epsilon: Decimal  # of all keys ever drawn from the site's images, at this delta
+
+
 class Privacy(Document):
     """What the site claims it did to protect its images; a claim, signed, and not proved."""
 
-    mechanism: Literal["none"] = "none"
-    key_clip: Decimal
-    key_noise: Decimal  # in units of one image's largest influence
+    mechanism: Literal["none"] = "none"  # of the weights
+    key: KeyPrivacy
 
 
 class Training(Document):
@@ -107,7 +120,32 @@ def parse_manifest(raw: bytes) -> Manifest:
 def file_layout(blueprint: Blueprint) -> Layout:
     """Names and shapes of a learngene file: the gene of the blueprint's components, then its key."""
     width = blueprint.width(blueprint.key.heads)
-    return {**gene_layout(blueprint, blueprint.components), "key.mean": (width,), "key.std": (width,)}
+    return {**gene_layout(blueprint, blueprint.components), "key.mean": (width,)}
+
+
+def check_privacy(manifest: Manifest, blueprint: Blueprint) -> None:
+    """Refuse a claim that contradicts itself: the stated noise must be worth the stated epsilon and delta.
+
+    Raises:
+        InvalidInput: PRIVACY_CLAIM.
+    """
+    claim, images = manifest.privacy.key, manifest.training.images
+    epsilon, delta, sigma, total = map(float, (claim.epsilon, claim.delta, claim.sigma, claim.cumulative_epsilon))
+
+    def bad(why: str) -> InvalidInput:
+        return InvalidInput("PRIVACY_CLAIM", f"the manifest's claim of privacy does not hold: {why}", "condense again")
+
+    if claim.clip != blueprint.key_frame.clip:
+        raise bad(f"keys of blueprint {blueprint.name} are clipped to {blueprint.key_frame.clip}")
+    if not (images and 0 < delta < 1 and epsilon > 0 and sigma > 0):
+        raise bad("images, epsilon, delta and sigma are positive, and delta is below 1")
+    ratio = privacy.sensitivity(float(claim.clip), images) / sigma
+    if privacy.delta_of(epsilon, ratio) > delta * (1 + _ROUNDING):
+        raise bad(
+            f"noise of {claim.sigma} on {images} images costs an epsilon of {privacy.epsilon_of(ratio, delta):.4g}"
+        )
+    if total < epsilon:
+        raise bad("all keys together cost less than this one")
 
 
 def check_architecture(manifest: Manifest, blueprint: Blueprint) -> None:

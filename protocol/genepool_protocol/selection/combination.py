@@ -26,10 +26,10 @@ _MOST_STEPS: Final = 8
 _NEAREST: Final = 3
 """Learngenes in a mixture by nearness, at most."""
 
-_LEAD: Final = 0.2
+_LEAD: Final = 0.1
 """A key that is nearer than the next by more than this answers alone."""
 
-_HALVING: Final = 0.1
+_HALVING: Final = 0.06
 
 _SHARE: Final = 700
 """What a single learngene, or a mixture by nearness, weighs, in thousandths."""
@@ -62,7 +62,7 @@ def mixture(weights: dict[str, int]) -> Mixture:
 def by_nearness(distances: Sequence[tuple[str, float]]) -> Mixture:
     """What the keys say: the nearest learngene where it leads clearly, else a mixture of the nearest three.
 
-    In a mixture a learngene's weight halves with every tenth that its key is farther; together they weigh what a single
+    In a mixture a learngene's weight halves with every 0.06 that its key is farther; together they weigh what a single
     one does.
 
     Args:

@@ -1,9 +1,10 @@
 """Stage A: which learngenes are worth looking at, by the distance of their keys to the task's key.
 
-The distance is between mean features, each in units of how much it varies within a site: the median of the members'
-standard deviations, so that no single member can stretch the scale. A support set has too few images for its own
-deviations to count. With the seed that ships, the nearest key was the right site's in all of thirty support sets of the
-sample pack, half of them with one image a class. The distance and the key's size were chosen on that very pack.
+The distance is the root mean square of the difference of two keys, whose features the blueprint has put into units of
+how much they vary within a set of public images. So it does not depend on who else is in the pool. A site's noise adds
+to it (squares add up on average), so a site of few images looks farther than it is. Measured with the seed that ships
+and keys of an epsilon of 1, twelve sites, tasks of ten covered domains with five images a class: the nearest key is the
+right site's in 98 % with 700 images a site, 95 % with 200, 80 % with 100, 26 % with 50.
 """
 
 from collections.abc import Sequence
@@ -14,11 +15,10 @@ import numpy as np
 
 from genepool_protocol.selection.task_key import Key
 
-FAR: Final = 0.92
-"""Beyond this distance a task is like no site. Tasks of a site's kind are 0.4 to 0.8 from it; of the unrelated ones
-that were tried, those beyond it lost up to five points by the nearest learngene, or gained one at most."""
-
-_LEAST: Final = 1e-3  # of a deviation, in feature units: a feature that never varies divides nothing by zero
+FAR: Final = 0.7
+"""Beyond this distance a task is like no site. Tasks of a site's kind are 0.2 to 0.55 from it; of the unrelated ones
+that were tried (six sites, eleven domains), those beyond it lost or gained about a point by the nearest at five images
+a class."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +34,10 @@ def retrieve(task: Key, members: Sequence[Member], keep: int) -> list[tuple[str,
 
     Args:
         task: the support set's key.
-        members: at least one; the scale is theirs, so all active ones belong here.
+        members: at least one.
         keep: how many at most.
     """
     means = np.stack([member.key.mean for member in members]).astype(np.float64)
-    scale = np.maximum(np.median(np.stack([member.key.std for member in members]).astype(np.float64), axis=0), _LEAST)
-    distances = np.sqrt(np.mean(((means - task.mean) / scale) ** 2, axis=1))
+    distances = np.sqrt(np.mean((means - task.mean) ** 2, axis=1))
     found = [(member.contribution_id, float(distance)) for member, distance in zip(members, distances, strict=True)]
     return sorted(found, key=lambda pair: (round(pair[1], 6), pair[0]))[:keep]

@@ -1,6 +1,9 @@
 """Keys: what a site publishes about its data, and what a task is matched by.
 
-A key is the mean and the standard deviation of the seed's pooled features at the blueprint's key size, with noise.
+A key is a mean over images of the seed's pooled features at the blueprint's key size. Before the mean, the features of
+each image are centred, scaled and clipped to a largest norm, all three fixed by the blueprint from public images alone.
+So no image can move the sum by more than the clip, whoever owns it, and a site's key can carry noise that is
+calibrated to that (`genepool_protocol.learngene.privacy`). A task's key is exact: it stays where the task is.
 """
 
 from dataclasses import dataclass
@@ -19,16 +22,18 @@ Vector = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """Mean and standard deviation per feature, float32 of shape (width of the key size,)."""
+    """Mean of the standard features, float32 of shape (width of the key size,)."""
 
     mean: Vector
-    std: Vector
 
 
-def key_of(features: torch.Tensor) -> Key:
-    """The exact key of features of shape (N, width); a single image has standard deviation 0."""
-    std = features.std(dim=0, unbiased=False)
-    return Key(features.mean(dim=0).numpy().astype(np.float32), std.numpy().astype(np.float32))
+def standard(blueprint: Blueprint, features: torch.Tensor) -> torch.Tensor:
+    """Features of shape (N, width) centred, scaled and clipped as the blueprint says; float64, none too long."""
+    frame = blueprint.key_frame
+    centre, scale = (torch.tensor(values, dtype=torch.float64) for values in (frame.centre, frame.scale))
+    found, clip = (features.double() - centre) / scale, float(frame.clip)
+    shrunk: torch.Tensor = found * (clip / found.norm(dim=1, keepdim=True).clamp_min(clip))
+    return shrunk
 
 
 def seed_weights(blueprint: Blueprint, seed: net.Weights) -> net.Weights:
@@ -38,25 +43,18 @@ def seed_weights(blueprint: Blueprint, seed: net.Weights) -> net.Weights:
 
 
 def task_key(blueprint: Blueprint, seed: net.Weights, pixels: Pixels) -> Key:
-    """The key of a set of images under the seed.
+    """The exact key of a set of images under the seed.
 
     Args:
         blueprint: the family.
         seed: the full-width seed gene as tensors.
         pixels: uint8, shape (N, image, image, 3).
     """
-    return key_of(net.embed(blueprint, blueprint.key.size(), seed_weights(blueprint, seed), pixels))
+    return Key(mean_of(blueprint, seed, pixels).astype(np.float32))
 
 
-def noised(key: Key, count: int, *, clip: float, sigma: float, rng: np.random.Generator) -> Key:
-    """A key that may leave a site: clipped per feature, with Gaussian noise that shrinks with the number of images.
-
-    One image moves a clipped mean by at most 2 * clip / count in each feature; the noise has `sigma` times that
-    standard deviation. This blurs single images; it is not a proof of differential privacy.
-    """
-    scale = sigma * 2 * clip / max(count, 1)
-
-    def blur(values: Vector) -> Vector:
-        return (np.clip(values, -clip, clip) + rng.normal(0.0, scale, values.shape)).astype(np.float32)
-
-    return Key(blur(key.mean), np.maximum(blur(key.std), 0))
+def mean_of(blueprint: Blueprint, seed: net.Weights, pixels: Pixels) -> npt.NDArray[np.float64]:
+    """The mean behind `task_key` before it is rounded, which is what noise is added to."""
+    features = net.embed(blueprint, blueprint.key.size(), seed_weights(blueprint, seed), pixels)
+    found: npt.NDArray[np.float64] = standard(blueprint, features).mean(dim=0).numpy()
+    return found

@@ -47,10 +47,8 @@ class ListKeysResponse(google.protobuf.message.Message):
 
     ENTRY_FIELD_NUMBER: builtins.int
     KEY_MEAN_FIELD_NUMBER: builtins.int
-    KEY_STD_FIELD_NUMBER: builtins.int
     key_mean: builtins.bytes
     """float32 little-endian, one per feature"""
-    key_std: builtins.bytes
     @property
     def entry(self) -> genepool_protocol.v1.types_pb2.Entry: ...
     def __init__(
@@ -58,10 +56,9 @@ class ListKeysResponse(google.protobuf.message.Message):
         *,
         entry: genepool_protocol.v1.types_pb2.Entry | None = ...,
         key_mean: builtins.bytes = ...,
-        key_std: builtins.bytes = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["entry", b"entry"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["entry", b"entry", "key_mean", b"key_mean", "key_std", b"key_std"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["entry", b"entry", "key_mean", b"key_mean"]) -> None: ...
 
 Global___ListKeysResponse: typing_extensions.TypeAlias = ListKeysResponse
 

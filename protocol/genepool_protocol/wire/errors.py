@@ -114,6 +114,7 @@ REASONS: Final[dict[str, Reason]] = {
     **_rows(InvalidInput, "INVALID_ARGUMENT", "JSON_MALFORMED", "BUNDLE_MALFORMED", "STATEMENT_MALFORMED"),
     **_rows(InvalidInput, "INVALID_ARGUMENT", "MANIFEST_MALFORMED", "BLUEPRINT_MALFORMED", "KEY_MALFORMED"),
     **_rows(InvalidInput, "INVALID_ARGUMENT", "SAFETENSORS_MALFORMED", "ARCH_MISMATCH", "NON_FINITE", "NORM_BOUND"),
+    **_rows(InvalidInput, "INVALID_ARGUMENT", "PRIVACY_CLAIM"),
     **_rows(InvalidInput, "INVALID_ARGUMENT", "DIGEST_MISMATCH", "CHUNK_TOO_LARGE", "MESSAGE_TOO_LARGE"),
     # trust
     **_rows(VerificationError, "PERMISSION_DENIED", "SIGNATURE_INVALID", "KEY_UNKNOWN", "INVITE_INVALID"),
@@ -132,7 +133,7 @@ REASONS: Final[dict[str, Reason]] = {
     **_rows(
         Refused, "FAILED_PRECONDITION", "POOL_EMPTY", "CONTRIBUTION_NOT_ACTIVE", "STATE_TRANSITION", "DATA_CHANGED"
     ),
-    **_rows(Refused, "FAILED_PRECONDITION", "LINEAGE_WITHDRAWN"),
+    **_rows(Refused, "FAILED_PRECONDITION", "LINEAGE_WITHDRAWN", "PRIVACY_SHRINKS"),
     **_rows(Refused, "OUT_OF_RANGE", "OFFSET", "LOG_RANGE"),
     **_rows(Refused, "ABORTED", "UPLOAD_SUPERSEDED"),
     # things that are not there

@@ -1,10 +1,10 @@
-"""Check 12: is it a learngene of a blueprint of this pool, of the size that this takes?"""
+"""Check 12: is it a learngene of a blueprint of this pool, of the size that this takes, with a claim that adds up?"""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from genepool_protocol.learngene.manifest import Manifest, check_architecture
+from genepool_protocol.learngene.manifest import Manifest, check_architecture, check_privacy
 from genepool_protocol.learngene.tensors import DTYPES
 from genepool_protocol.wire.errors import InvalidInput, NotFound
 from genepool_protocol.wire.limits import LIMITS
@@ -26,13 +26,14 @@ def check(current: Current, blueprints: Sequence[LoadedBlueprint]) -> Fitting:
 
     Raises:
         NotFound: BLUEPRINT_UNKNOWN.
-        InvalidInput: ARCH_MISMATCH.
+        InvalidInput: ARCH_MISMATCH or PRIVACY_CLAIM.
     """
     manifest = current.claim.manifest
     for loaded in blueprints:
         if manifest.blueprint == f"sha256:{loaded.blueprint.sha256}":
             check_architecture(manifest, loaded.blueprint)
             _check_size(manifest)
+            check_privacy(manifest, loaded.blueprint)
             return Fitting(current.claim, loaded)
     names = ", ".join(loaded.blueprint.name for loaded in blueprints)
     raise NotFound(

@@ -25,6 +25,7 @@ class Standing:
         nonce_used: whether a contribution holds this claim's nonce.
         last_seq: of the site's last contribution, or 0.
         last_payload_sha256: of the site's last contribution, or `ZEROS`.
+        last_spent: the epsilon that the site claimed there of all its keys together; "0" before the first.
         root: the log's root when it had so many leaves; None when it never had.
     """
 
@@ -33,6 +34,7 @@ class Standing:
     nonce_used: bool
     last_seq: int
     last_payload_sha256: str
+    last_spent: str
     root: Callable[[int], bytes | None]
 
 
@@ -47,13 +49,14 @@ def check(claim: Claim, standing: Standing, now: datetime) -> Current:
     """Checks 9 to 11.
 
     Raises:
-        Refused: AUDIENCE_MISMATCH, SITE_MISMATCH, MANIFEST_EXPIRED, NONCE_INVALID, SEQ_GAP, SEQ_CONFLICT or
-            PREV_MISMATCH.
+        Refused: AUDIENCE_MISMATCH, SITE_MISMATCH, MANIFEST_EXPIRED, NONCE_INVALID, SEQ_GAP, SEQ_CONFLICT,
+            PREV_MISMATCH or PRIVACY_SHRINKS.
         InvalidInput: MANIFEST_MALFORMED, not_after is no date.
         VerificationError: LOG_FORK.
     """
     check_audience(claim, standing.origin, now)
     check_chain(claim, standing, now)
+    check_spent(claim.manifest, standing)
     check_observed(claim.manifest, standing)
     return Current(claim)
 
@@ -107,6 +110,21 @@ def check_chain(claim: Claim, standing: Standing, now: datetime) -> None:
     if manifest.prev != standing.last_payload_sha256:
         raise Refused(
             "PREV_MISMATCH", f"the manifest names another predecessor than number {standing.last_seq}", "sign again"
+        )
+
+
+def check_spent(manifest: Manifest, standing: Standing) -> None:
+    """Check 10: what all keys of a site cost together never becomes less, whatever became of its contributions.
+
+    Raises:
+        Refused: PRIVACY_SHRINKS.
+    """
+    claimed = manifest.privacy.key.cumulative_epsilon
+    if float(claimed) < float(standing.last_spent):
+        raise Refused(
+            "PRIVACY_SHRINKS",
+            f"all keys of {manifest.site} cost an epsilon of {standing.last_spent} before, and now {claimed}",
+            "restore keys.json, or set key_spent in site.json to what was claimed before",
         )
 
 

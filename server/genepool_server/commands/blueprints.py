@@ -1,4 +1,4 @@
-"""blueprint list, show, make and bake: the architecture families and their seeds."""
+"""blueprint list, show, make, bake and measure: the architecture families and their seeds."""
 
 from importlib import resources
 from pathlib import Path
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from genepool_protocol.learngene.blueprint import Blueprint
 
 app = typer.Typer(
-    help="Architecture families with their seeds: list, show, make, bake.",
+    help="Architecture families with their seeds: list, show, make, bake, measure.",
     context_settings=terminal.CONTEXT,
     no_args_is_help=True,
 )
@@ -89,6 +89,27 @@ def bake(
         blueprint = oven.bake_folder(name, corpus, out, teacher=teacher, start=seed, recipe=recipe, progress=report)
     answer = {"name": blueprint.name, "folder": str(out), "sha256": blueprint.sha256, "seed": blueprint.seed.sha256}
     terminal.answer(answer, as_json=as_json)
+
+
+@app.command()
+def measure(
+    folder: Annotated[Path, typer.Argument(help="A blueprint's folder, as bake writes it.", metavar="DIR")],
+    *,
+    tasks: Annotated[Path, typer.Option(help="Public domains it was not baked from: SET/CLASS/*.png.", metavar="DIR")],
+    corpus: Annotated[
+        Path, typer.Option(help="Public images that keys are scaled by: SET/CLASS/*.png.", metavar="DIR")
+    ],
+    draws: Annotated[int, typer.Option(help="Tasks of each domain.", min=1)] = 60,
+    as_json: terminal.JsonOption = False,
+) -> None:
+    """Measure a seed and write it into its blueprint: what each size is worth, and how keys are scaled."""
+    from genepool_server import bake as oven
+
+    with terminal.progress("measuring") as report:
+        blueprint = oven.measure_folder(folder, tasks, corpus, draws=draws, progress=report)
+    rows = [row.model_dump() for row in blueprint.measured]
+    answer = {"name": blueprint.name, "sha256": blueprint.sha256, "sizes": rows}
+    terminal.answer(answer, as_json=as_json, text=terminal.table(rows, ("depth", "heads", "params", "bytes", "score")))
 
 
 def _folders(directory: Path | None) -> list[tuple[str, Path]]:

@@ -25,7 +25,7 @@ from sqlalchemy import Connection, insert, select
 
 from genepool_protocol.trust import digest
 from genepool_protocol.wire.documents import Document
-from genepool_protocol.wire.errors import InvalidInput
+from genepool_protocol.wire.errors import InvalidInput, StorageError
 from genepool_server.pool import contribution_rows, durable, schema
 from genepool_server.pool.database import Database
 from genepool_server.pool.folder import PoolFolder
@@ -176,13 +176,17 @@ def made_whole(target: Path) -> Iterator[Path]:
     target = Path(os.path.abspath(target))  # noqa: PTH100 - a link is kept as it is
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InvalidInput("PATH_NOT_EMPTY", f"{target} exists and is not an empty folder", "choose another folder")
+    durable.parents(target)
     with durable.translated(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
         building = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
         yield building
         with durable.translated(target):
             building.rename(target)
-        durable.sync(target)
+        try:
+            durable.sync(target)
+        except StorageError:
+            target.rename(building)  # nobody may find what was not promised
+            raise
     finally:
         shutil.rmtree(building, ignore_errors=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, insert, or_, select, update
 
-from genepool_protocol.learngene.manifest import Manifest
+from genepool_protocol.learngene.manifest import Manifest, parse_manifest
 from genepool_server.admission.state import ZEROS
 from genepool_server.pool import schema
 from genepool_server.pool.view import Contribution, ContributionState
@@ -105,12 +105,14 @@ def state(tx: Connection, contribution_id: str) -> ContributionState:
     return found
 
 
-def chain(tx: Connection, site_name: str) -> tuple[int, str]:
-    """Sequence number and payload hash of a site's last contribution; (0, zeros) before the first."""
+def chain(tx: Connection, site_name: str) -> tuple[int, str, str]:
+    """Number, payload hash and cumulative epsilon of a site's last contribution; (0, zeros, "0") before the first."""
     table = schema.contribution
-    query = select(table.c.seq, table.c.contribution_id).where(table.c.site == site_name)
+    query = select(table.c.seq, table.c.contribution_id, table.c.manifest).where(table.c.site == site_name)
     row = tx.execute(query.order_by(table.c.seq.desc()).limit(1)).one_or_none()
-    return (0, ZEROS) if row is None else (row.seq, row.contribution_id)
+    if row is None:
+        return 0, ZEROS, "0"
+    return row.seq, row.contribution_id, parse_manifest(row.manifest).privacy.key.cumulative_epsilon
 
 
 def exists(tx: Connection, contribution_id: str) -> bool:

@@ -48,6 +48,17 @@ def mkdir(path: Path) -> None:
         _sync_folder(path.parent)
 
 
+def parents(path: Path) -> None:
+    """The folders that a file is going to be in; those that exist are left as they are.
+
+    Raises:
+        StorageError: DISK_FULL or DISK_FAILED.
+    """
+    if not path.parent.is_dir():
+        with translated(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+
+
 def create_exclusive(path: Path, data: bytes, mode: int = 0o600) -> None:
     """A new file with this content, or none.
 

@@ -67,24 +67,30 @@ def restore(source: Source, target: Path, storage: Storage, changed: Mapping[str
         VerificationError: CHECKPOINT_INVALID, a published head is not one of this log.
     """
     storage.check()
-    said = _checked(source.backup)
-    with ExitStack() as undo, made_whole(target) as building:
-        place = PoolFolder(building)
-        _copy(source, place, said, changed)
-        with Ledger.look(Sqlite(place.ledger)) as ledger:
-            with ledger.read() as tx:
-                identity = site_rows.identity(tx)
-                rows = contribution_rows.raw(tx)
-                tree = Tree(log_rows.leaf_hashes(tx))
-            for path in source.published:
-                _require_continued(tree, _seen(path, place.signers().log), path)
-            if storage.ledger:
-                _move_rows(ledger, storage, place, undo)
-        _fill(source, place, storage, identity, rows, undo)
-        report = examine(building, storage)
-        if report.problems:
-            raise _unsound(report)
+    with ExitStack() as undo:
+        with made_whole(target) as building:
+            report = _built(source, PoolFolder(building), storage, changed, undo)
         undo.pop_all()
+    return report
+
+
+def _built(
+    source: Source, place: PoolFolder, storage: Storage, changed: Mapping[str, bytes], undo: ExitStack
+) -> Report:
+    _copy(source, place, _checked(source.backup), changed)
+    with Ledger.look(Sqlite(place.ledger)) as ledger:
+        with ledger.read() as tx:
+            identity = site_rows.identity(tx)
+            rows = contribution_rows.raw(tx)
+            tree = Tree(log_rows.leaf_hashes(tx))
+        for path in source.published:
+            _require_continued(tree, _seen(path, place.signers().log), path)
+        if storage.ledger:
+            _move_rows(ledger, storage, place, undo)
+    _fill(source, place, storage, identity, rows, undo)
+    report = examine(place.root, storage)
+    if report.problems:
+        raise _unsound(report)
     return report
 
 
@@ -113,7 +119,7 @@ def _copy(source: Source, place: PoolFolder, said: Manifest, changed: Mapping[st
         path = source.backup / name
         with durable.translated(path):
             raw, mode = changed.get(name) or path.read_bytes(), path.stat().st_mode & 0o777
-            (place.root / name).parent.mkdir(parents=True, exist_ok=True)
+        durable.parents(place.root / name)
         durable.write(place.root / name, raw, mode)
 
 

@@ -50,8 +50,7 @@ class Sealer:
             raise StorageError("BLOB_CORRUPT", f"the stored file {sha256[:16]} is damaged", "run genepool-server fsck")
         nonce = os.urandom(_NONCE)
         sealed = nonce + AESGCM(self._key(sha256)).encrypt(nonce, raw, sha256.encode())
-        with durable.translated(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
+        durable.parents(target)
         durable.write(target, sealed)
         return True
 

@@ -67,8 +67,8 @@ def entry(contribution: Contribution) -> types_pb2.Entry:
 
 def key_message(contribution: Contribution, key: Key) -> consume_pb2.ListKeysResponse:
     """A contribution with its key."""
-    mean, std = (np.ascontiguousarray(values, dtype="<f4").tobytes() for values in (key.mean, key.std))
-    return consume_pb2.ListKeysResponse(entry=entry(contribution), key_mean=mean, key_std=std)
+    mean = np.ascontiguousarray(key.mean, dtype="<f4").tobytes()
+    return consume_pb2.ListKeysResponse(entry=entry(contribution), key_mean=mean)
 
 
 def progress_message(stage: str, done: int, total: int) -> consume_pb2.SelectResponse:

@@ -67,30 +67,28 @@ class KeyTable:
 
     def _key(self, row: int, ref: FileRef) -> Key:
         if row < 0:
-            mean, std = self._read(ref)
+            mean = self._read(ref)
             row = self._free.pop() if self._free else len(self._rows)
             if row // _ROWS == len(self._blocks):
                 self._grow()
-            self._blocks[row // _ROWS][row % _ROWS] = (mean, std)
+            self._blocks[row // _ROWS][row % _ROWS] = mean
             self._rows[ref.sha256] = row
-        values = self._blocks[row // _ROWS][row % _ROWS]
-        return Key(values[0].copy(), values[1].copy())
+        return Key(self._blocks[row // _ROWS][row % _ROWS].copy())
 
     def _grow(self) -> None:
-        shape = (_ROWS, 2, self._width)
-        offset = len(self._blocks) * _ROWS * 2 * self._width * 4
-        self._file.truncate(offset + _ROWS * 2 * self._width * 4)
+        shape = (_ROWS, self._width)
+        offset = len(self._blocks) * _ROWS * self._width * 4
+        self._file.truncate(offset + _ROWS * self._width * 4)
         self._blocks.append(np.memmap(self._file, dtype=np.float32, mode="r+", offset=offset, shape=shape))
 
-    def _read(self, ref: FileRef) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    def _read(self, ref: FileRef) -> npt.NDArray[np.float32]:
         try:
-            file = TensorFile(Path(ref.path))
-            mean, std = (np.asarray(file.array(name), dtype=np.float32) for name in ("key.mean", "key.std"))
+            mean = np.asarray(TensorFile(Path(ref.path)).array("key.mean"), dtype=np.float32)
         except (GenepoolError, KeyError, OSError) as exc:
             raise _corrupt(ref) from exc
-        if mean.shape != (self._width,) or std.shape != (self._width,):
+        if mean.shape != (self._width,):
             raise _corrupt(ref)
-        return mean, std
+        return mean
 
 
 def _corrupt(ref: FileRef) -> StorageError:

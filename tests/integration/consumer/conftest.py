@@ -59,7 +59,7 @@ class Members:
         if site not in self.joined:
             self.joined[site] = sites.join(pool, site)
         gene = sites.gene(pool.blueprint(TINY).blueprint, self.rng)
-        gene["key.mean"], gene["key.std"] = self.task.mean + distance, np.ones_like(self.task.std)
+        gene["key.mean"] = self.task.mean + distance
         weights = tensors.encode(gene, "F16")
         packed = self.joined[site].pack(pool, weights, license=license_)
         return pool.commit(sites.upload(pool, packed), sites.NOW).contribution_id

@@ -64,7 +64,7 @@ def key(**changes):
     "change",
     [
         key(key_mean=b"\x00" * 12),
-        key(key_std=b"\x00" * 68),
+        key(key_mean=b"\x00" * 68),
         key(key_mean=np.full(16, np.nan, "<f4").tobytes()),
         key(entry=types_pb2.Entry(contribution_id="../../etc/passwd")),
         lambda _index, answer: [answer, answer],

@@ -335,7 +335,11 @@ def test_fsck_finds_nothing_in_a_sound_pool_and_a_flipped_byte_in_another(folder
 
 def test_blueprints_are_the_bundled_ones_and_a_pools_own(folder):
     rows = json.loads(command("blueprint", "list", "--dir", folder, "--json").stdout)
-    assert [(row["name"], row["where"]) for row in rows] == [("nano-32", "bundled"), ("tiny-16", str(folder))]
+    assert [(row["name"], row["where"]) for row in rows] == [
+        ("nano-32", "bundled"),
+        ("vit-s14", "bundled"),
+        ("tiny-16", str(folder)),
+    ]
     shown = json.loads(command("blueprint", "show", "tiny-16", "--dir", folder, "--json").stdout)
     assert (shown["image"], shown["schema"]) == (16, "genepool.blueprint/v1")
     assert failure(command("blueprint", "show", "tiny-16")) == (3, "BLUEPRINT_UNKNOWN")
@@ -345,6 +349,23 @@ def test_baking_from_an_empty_corpus_is_refused(tmp_path):
     (tmp_path / "corpus").mkdir()
     done = command("blueprint", "bake", "nano-32", "--corpus", "corpus", "--out", "out", "--steps", "1", cwd=tmp_path)
     assert failure(done) == (2, "FOLDER_EMPTY")
+
+
+def test_a_blueprint_without_its_seed_says_how_to_make_it(tmp_path):
+    done = command("init", "pool", "--blueprint", "vit-s14", cwd=tmp_path)
+    assert failure(done) == (3, "FILE_MISSING")
+    assert "genepool-server blueprint make vit-s14" in done.stderr
+    (tmp_path / "seed").write_bytes(b"another seed")
+    done = command("init", "pool", "--blueprint", "vit-s14", "--seed", "seed", cwd=tmp_path)
+    assert failure(done) == (6, "SEED_MISMATCH")
+    assert [path.name for path in tmp_path.iterdir()] == ["seed"]
+
+
+def test_a_seed_is_made_of_weights_only(tmp_path):
+    (tmp_path / "weights.npz").write_bytes(b"no archive")
+    done = command("blueprint", "make", "vit-s14", "--weights", "weights.npz", "--out", "out", cwd=tmp_path)
+    assert failure(done) == (2, "FILE_MALFORMED")
+    assert not (tmp_path / "out").exists()
 
 
 # -- serve, refused ----------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import pytest
 
 from genepool_client.simulate.pool_process import PoolProcess
 from genepool_client.simulate.processes import Child, free_port, run_json, script
-from genepool_client.site import credentials, enrolment, steps, submission
+from genepool_client.site import credentials, enrolment, privacy, steps, submission
 from genepool_client.site.folder import SiteFolder
 from genepool_client.site.steps import Condensed, Trained
 from genepool_client.transport.channel import Connection
@@ -17,6 +17,7 @@ from genepool_protocol.learngene import tensors
 from genepool_protocol.learngene.manifest import file_layout
 from genepool_protocol.trust import digest
 from genepool_protocol.trust.anchors import Invite, read_anchors
+from genepool_protocol.trust.encoding import b64
 from genepool_protocol.trust.trusted import Trusted
 from genepool_protocol.wire.errors import GenepoolError
 from genepool_server import operating
@@ -115,7 +116,18 @@ def condensed(site: SiteFolder, rng: int, whose: str = "") -> None:
         name: (0.01 * generator.standard_normal(shape)).astype(np.float32)
         for name, shape in file_layout(blueprint).items()
     }
-    gene["key.std"] = np.abs(gene["key.std"])
+    clip = blueprint.key_frame.clip
+    draw = privacy.Draw(
+        data="d",
+        blueprint=blueprint.sha256,
+        images=9,
+        epsilon="1",
+        delta="1e-6",
+        clip=clip,
+        sigma=privacy.sigma_of(float(clip), 9, "1", "1e-6"),
+        values=b64(gene["key.mean"].astype("<f4").tobytes()),
+    )
+    write_json(site.drawn, privacy.Draws(draws=[draw]).model_dump(by_alias=True))
     raw = tensors.encode(gene, "F32")
     trained = Trained(
         blueprint=blueprint.sha256, data="d", images=9, classes=3, steps=1, accuracy=None, sha256="0" * 64, size_bytes=1

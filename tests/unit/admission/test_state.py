@@ -6,9 +6,10 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from genepool_protocol.learngene.manifest import Observed, Privacy
+from genepool_protocol.learngene.manifest import Observed
 from genepool_protocol.wire.errors import GenepoolError
 from genepool_server.admission import nonces
+from tests.support import genes
 from tests.support import sites as c
 
 
@@ -135,6 +136,41 @@ def test_a_size_that_the_tensors_cannot_have_is_refused(world, size):
 
 
 def test_what_a_site_claims_about_its_privacy_is_kept_as_signed(world):
-    packed = world.pack(privacy=Privacy(key_clip="2", key_noise="1.5"))
+    claim = genes.privacy_for(world.pool.blueprint(c.BLUEPRINT).blueprint, epsilon="2.5", cumulative_epsilon="7")
+    packed = world.pack(privacy=claim)
     done = world.pool.commit(c.upload(world.pool, packed), c.NOW)
     assert world.pool.contribution(done.contribution_id).manifest == packed.manifest
+
+
+def test_what_all_keys_of_a_site_cost_cannot_shrink(world):
+    blueprint = world.pool.blueprint(c.BLUEPRINT).blueprint
+    first = world.pack(privacy=genes.privacy_for(blueprint, cumulative_epsilon="2.5"))
+    world.pool.commit(c.upload(world.pool, first), c.NOW)
+    weights = c.learngene_file(blueprint, np.random.default_rng(9))
+    for spent, reason in (("2.4999", "PRIVACY_SHRINKS"), ("1", "PRIVACY_SHRINKS"), ("2.5", "")):
+        claim = genes.privacy_for(blueprint, cumulative_epsilon=spent)
+        again = world.site.pack(world.pool, weights, privacy=claim)
+        if reason:
+            assert reason_of(world, again) == reason
+        else:
+            assert world.pool.begin(again.bundle, again.manifest, c.NOW).committed_size == 0
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"epsilon": "0.999"},
+        {"sigma": "0.0001"},
+        {"delta": "9e-7"},
+        {"delta": "1"},
+        {"epsilon": "0"},
+        {"epsilon": "-1"},
+        {"sigma": "0"},
+        {"clip": "3.9"},
+        {"cumulative_epsilon": "0.5"},
+    ],
+    ids=str,
+)
+def test_a_claim_of_privacy_that_the_stated_noise_does_not_give_is_refused(world, lie):
+    claim = genes.privacy_for(world.pool.blueprint(c.BLUEPRINT).blueprint, **lie)
+    assert reason_of(world, world.pack(privacy=claim)) == "PRIVACY_CLAIM"

@@ -21,7 +21,7 @@ from genepool_server.pool.view import Contribution
 from genepool_server.serving import attest
 from genepool_server.serving.descent import Order
 from genepool_server.serving.library import Family, FileRef
-from tests.support.genes import random_gene, write_seed
+from tests.support.genes import privacy_for, random_gene, write_seed
 from tests.support.log import Log
 from tests.support.trust import trusted
 
@@ -45,7 +45,7 @@ def manifest_of(family: Blueprint, raw: bytes, path: Path, **changes) -> manifes
             for name, one in file.header.tensors.items()
         ],
         "training": manifest.Training(images=100, classes=4, ancestry_steps=1, condense_steps=1, software="test"),
-        "privacy": manifest.Privacy(key_clip="4.0", key_noise="1.0"),
+        "privacy": privacy_for(family),
         "license": "CC-BY-4.0",
     }
     return manifest.Manifest(**(values | changes))
@@ -74,7 +74,7 @@ class Forge:
         """A learngene of random numbers, signed by the site's key and held by the log."""
         gene = random_gene(self.blueprint, self.blueprint.components, self.rng)
         width = self.blueprint.width(self.blueprint.key.heads)
-        key = {"key.mean": self.rng.standard_normal(width), "key.std": np.ones(width)}
+        key = {"key.mean": self.rng.standard_normal(width)}
         raw = tensors.encode({**gene, **key}, "F16")
         path = self.folder / f"{digest.sha256_hex(raw)}.safetensors"
         path.write_bytes(raw)

@@ -140,6 +140,54 @@ def test_a_budget_of_bytes_is_never_exceeded_and_nearly_used(most):
         assert blueprint.params(found) >= max(map(blueprint.params, fitting), default=0)
 
 
+def rows_of(blueprint: Blueprint, scores: dict[Size, int]) -> list[dict]:
+    """The table of sizes with these scores, in thousandths."""
+    return [
+        {
+            "depth": size.depth,
+            "heads": size.heads,
+            "params": blueprint.params(size),
+            "bytes": blueprint.most_bytes(size),
+            "score": f"0.{score:03d}",
+        }
+        for size, score in sorted(scores.items())
+    ]
+
+
+TABLES = st.dictionaries(st.sampled_from(list(sizes((1, 5), (1, 2)))), st.integers(0, 999), min_size=1)
+
+
+@given(TABLES, st.integers(0, 200_000))
+def test_a_budget_gets_the_best_measured_size_that_fits_and_of_equals_the_smallest(scores, most):
+    blueprint = parse_blueprint(changed(sizes=rows_of(tiny_blueprint(), scores)))
+    for cost, budget in ((blueprint.params, Budget(max_params=most)), (blueprint.most_bytes, Budget(max_bytes=most))):
+        fitting = {size: scores[size] for size in scores if cost(size) <= most}
+        if not fitting:
+            assert reason_of(blueprint.resolve, budget) == "BUDGET_TOO_SMALL"
+        else:
+            found = blueprint.resolve(budget)
+            equals = [size for size in fitting if fitting[size] == max(fitting.values())]
+            assert found in equals
+            assert blueprint.params(found) == min(map(blueprint.params, equals))
+
+
+def test_a_table_of_sizes_that_contradicts_its_blueprint_is_refused():
+    blueprint = tiny_blueprint()
+    good = rows_of(blueprint, {Size(1, 1): 500, Size(2, 1): 600})
+    assert len(parse_blueprint(changed(sizes=good)).measured) == 2
+    for bad in (
+        good[::-1],
+        [good[0], good[0]],
+        [good[0] | {"params": 1}],
+        [good[0] | {"bytes": good[0]["bytes"] + 1}],
+        [good[0] | {"score": "half"}],
+        [good[0] | {"depth": 6}],
+        [good[0] | {"heads": 3}],
+        [good[0] | {"more": 1}],
+    ):
+        assert reason_of(parse_blueprint, changed(sizes=bad)) == "BLUEPRINT_MALFORMED"
+
+
 def test_a_budget_of_bytes_holds_for_the_widest_and_deepest_family():
     blueprint = tiny_blueprint(image=1024, patch=4, head_dim=256, heads=64, mlp_ratio=8, depths=[1, 84])
     for size in (Size(1, 1), Size(84, 1), Size(84, 64), Size(1, 64)):
@@ -171,6 +219,16 @@ def test_a_folder_goes_before_a_bundled_blueprint_and_a_folder_without_one_is_no
     assert blueprint_folder(str(tmp_path / "tiny")) == tmp_path / "tiny"
     assert blueprint_folder("nano-32") == bundled_folder("nano-32")
     assert reason_of(blueprint_folder, str(tmp_path)) == "BLUEPRINT_UNKNOWN"
+
+
+def test_the_table_that_ships_knows_every_size_and_chooses_by_worth():
+    blueprint = parse_blueprint((bundled_folder("nano-32") / "blueprint.json").read_bytes())
+    scores = {row.size(): float(row.score) for row in blueprint.measured}
+    assert set(scores) == set(blueprint.sizes())
+    assert all(0.2 < score < 1 for score in scores.values())
+    for most in (200_000, 500_000, 1_000_000, 10**9):
+        found = blueprint.resolve(Budget(max_params=most))
+        assert scores[found] == max(score for size, score in scores.items() if blueprint.params(size) <= most)
 
 
 def test_an_unknown_blueprint_is_answered_with_the_known_ones():

@@ -67,8 +67,8 @@ def test_the_walk_does_not_depend_on_the_order_of_the_learngenes():
     assert paths[0] == paths[1] == paths[2]
 
 
-def test_a_mixture_by_nearness_halves_with_every_tenth():
-    found = combination.by_nearness([("b", 0.5), ("a", 0.4), ("c", 0.6), ("d", 0.9)])
+def test_a_mixture_by_nearness_halves_with_distance():
+    found = combination.by_nearness([("b", 0.46), ("a", 0.4), ("c", 0.52), ("d", 0.9)])
     assert found == (("a", 400), ("b", 200), ("c", 100))
 
 

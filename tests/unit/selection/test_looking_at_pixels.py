@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from genepool_protocol.learngene import expansion
+from genepool_protocol.learngene import expansion, privacy
+from genepool_protocol.learngene.blueprint import KeySpace
 from genepool_protocol.selection import net, pixels, precision, task_key
 from genepool_protocol.selection.retrieval import Member, retrieve
 from genepool_protocol.selection.task_key import Key
@@ -106,38 +109,41 @@ def test_keys_and_scores_stay_float32_inside_a_training_context(weights):
         assert net.embed(BLUEPRINT, BLUEPRINT.reference, weights, some_pixels(2)).dtype == torch.float32
 
 
-def test_a_key_is_mean_and_deviation_of_the_seeds_features():
+def test_a_key_is_the_mean_of_features_that_the_blueprint_centres_scales_and_clips():
     seed = net.as_tensors(seed_gene(BLUEPRINT, np.random.default_rng(0)))
     images = some_pixels(5)
-    key = task_key.task_key(BLUEPRINT, seed, images)
-    size = BLUEPRINT.key.size()
-    found = net.embed(BLUEPRINT, size, task_key.seed_weights(BLUEPRINT, seed), images).numpy()
-    assert np.allclose(key.mean, found.mean(axis=0), atol=1e-6)
-    assert np.allclose(key.std, found.std(axis=0), atol=1e-6)
-    assert (task_key.task_key(BLUEPRINT, seed, images[:1]).std == 0).all()
+    raw = net.embed(BLUEPRINT, BLUEPRINT.key.size(), task_key.seed_weights(BLUEPRINT, seed), images).numpy()
+    scaled = (raw.astype(np.float64) - 0.25) / 0.5
+    clip = float(np.sort(np.linalg.norm(scaled, axis=1))[2])
+    space = KeySpace(centre=["0.25"] * 16, scale=["0.5"] * 16, clip=f"{clip:.6f}")
+    key = task_key.task_key(tiny_blueprint(key_space=space), seed, images)
+    shrunk = scaled * np.minimum(1, clip / np.linalg.norm(scaled, axis=1, keepdims=True))
+    assert np.allclose(key.mean, shrunk.mean(axis=0), atol=1e-5)
+    assert not np.allclose(key.mean, scaled.mean(axis=0), atol=1e-3)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 12), st.floats(1e-3, 1e3))
+def test_exchanging_one_image_moves_a_mean_by_no_more_than_the_sensitivity(rng, count, size):
+    generator = np.random.default_rng(rng)
+    space = KeySpace(
+        centre=[f"{value:.6f}" for value in generator.normal(0, size, 16)],
+        scale=[f"{value:.6f}" for value in generator.uniform(0.01, 2, 16)],
+        clip="3.5",
+    )
+    blueprint = tiny_blueprint(key_space=space)
+    one = torch.from_numpy(generator.normal(0, size, (count, 16)))
+    other = one.clone()
+    other[0] = torch.from_numpy(generator.normal(0, size, 16))
+    means = [task_key.standard(blueprint, features).mean(dim=0) for features in (one, other)]
+    assert float((means[0] - means[1]).norm()) <= privacy.sensitivity(3.5, count) * (1 + 1e-9)
 
 
 def test_retrieval_keeps_the_nearest_and_breaks_ties_by_id():
     def key(value):
-        return Key(np.full(4, value, np.float32), np.ones(4, np.float32))
+        return Key(np.full(4, value, np.float32))
 
     members = [Member("b", key(1)), Member("c", key(3)), Member("a", key(1)), Member("d", key(0))]
     task = key(0)
     assert [name for name, _ in retrieve(task, members, 3)] == ["d", "a", "b"]
     assert [name for name, _ in retrieve(task, members[::-1], 3)] == ["d", "a", "b"]
     assert dict(retrieve(task, members, 4))["c"] == pytest.approx(3.0)
-
-
-def test_distances_are_in_units_of_what_varies_within_a_site():
-    def member(name, mean, std):
-        return Member(name, Key(np.array(mean, np.float32), np.array(std, np.float32)))
-
-    members = [member("a", [0, 10], [1, 10]), member("b", [3, 0], [1, 10]), member("c", [3, 0], [99, 1e9])]
-    found = dict(retrieve(Key(np.zeros(2, np.float32), np.zeros(2, np.float32)), members, 3))
-    assert found["a"] == pytest.approx(0.5**0.5)
-    assert found["b"] == found["c"] == pytest.approx(4.5**0.5)
-
-
-def test_a_feature_that_never_varies_divides_nothing_by_zero():
-    members = [Member("a", Key(np.ones(2, np.float32), np.zeros(2, np.float32)))]
-    assert np.isfinite(retrieve(Key(np.zeros(2, np.float32), np.zeros(2, np.float32)), members, 1)[0][1])

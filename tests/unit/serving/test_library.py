@@ -94,7 +94,6 @@ def test_keys_are_those_of_the_files(view, table):
     for ref, key in zip(refs(view), table.keys(refs(view)), strict=True):
         file = library.open(ref)
         assert np.array_equal(key.mean, file.array("key.mean").astype(np.float32))
-        assert np.array_equal(key.std, file.array("key.std").astype(np.float32))
 
 
 def test_a_key_is_read_once_and_survives_its_file(view, table):

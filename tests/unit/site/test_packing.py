@@ -9,11 +9,11 @@ import pytest
 from genepool_client.site import packing
 from genepool_protocol.learngene import manifest as documents
 from genepool_protocol.learngene import tensors
-from genepool_protocol.learngene.manifest import Privacy, Training
+from genepool_protocol.learngene.manifest import Training
 from genepool_protocol.trust import checkpoint, digest, envelope, statement
 from genepool_protocol.trust.keys import LogSigner, SigningKey
 from genepool_protocol.wire.errors import GenepoolError
-from tests.support.genes import random_gene, tiny_blueprint
+from tests.support.genes import privacy_for, random_gene, tiny_blueprint
 
 BLUEPRINT = tiny_blueprint()
 KEY = SigningKey.generate()
@@ -29,7 +29,7 @@ CHAIN = packing.Chain(
 )
 FACTS = packing.Facts(
     Training(images=10, classes=2, ancestry_steps=5, condense_steps=2, software=packing.software()),
-    Privacy(key_clip="4.0", key_noise="1.0"),
+    privacy_for(BLUEPRINT, images=10),
     "CC-BY-4.0",
 )
 
@@ -37,8 +37,8 @@ FACTS = packing.Facts(
 def learngene(rng: int = 0) -> dict:
     generator = np.random.default_rng(rng)
     width = BLUEPRINT.width(BLUEPRINT.key.heads)
-    key = {name: generator.standard_normal(width).astype(np.float32) for name in ("key.mean", "key.std")}
-    return {**random_gene(BLUEPRINT, BLUEPRINT.components, generator), **key}
+    key = generator.standard_normal(width).astype(np.float32)
+    return {**random_gene(BLUEPRINT, BLUEPRINT.components, generator), "key.mean": key}
 
 
 def written(folder, gene=None):
@@ -104,7 +104,7 @@ def test_a_learngene_of_another_shape_is_refused():
             packing.encode(BLUEPRINT, learngene() | change)
         assert caught.value.reason == "ARCH_MISMATCH"
     gene = learngene()
-    del gene["key.std"]
+    del gene["key.mean"]
     with pytest.raises(GenepoolError) as caught:
         packing.encode(BLUEPRINT, gene)
     assert caught.value.reason == "ARCH_MISMATCH"

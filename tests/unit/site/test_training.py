@@ -10,7 +10,7 @@ from genepool_client.site import ancestry, condense
 from genepool_client.site.images import image_set
 from genepool_client.site.train_loop import Recipe, scaled_steps, suited
 from genepool_protocol.learngene import expansion
-from genepool_protocol.selection import net, task_key
+from genepool_protocol.selection import net
 from genepool_protocol.wire.errors import Refused
 from tests.support.genes import published_blueprint, seed_gene, tiny_blueprint
 
@@ -177,28 +177,6 @@ def test_wide_nets_are_trained_more_gently():
     assert not wide.muon
     assert (wide.lr, wide.plain_lr) == pytest.approx((RECIPE.lr / 20, RECIPE.plain_lr / 20))
     assert wide.head_lr == RECIPE.head_lr
-
-
-def test_a_published_key_is_noised_more_the_fewer_the_images():
-    exact = task_key.Key(np.full(500, 0.3, np.float32), np.full(500, 0.2, np.float32))
-    errors = []
-    for count in (10, 1000):
-        blurred = task_key.noised(exact, count, clip=4.0, sigma=1.0, rng=np.random.default_rng(3))
-        errors.append(float(np.std(blurred.mean - exact.mean)))
-        assert (blurred.std >= 0).all()
-    assert errors[0] == pytest.approx(0.8, rel=0.15)
-    assert errors[1] == pytest.approx(0.008, rel=0.15)
-
-
-def test_a_published_key_is_clipped_and_never_the_same_twice(seed, images, tmp_path):
-    exact = task_key.Key(np.full(8, 90.0, np.float32), np.full(8, 90.0, np.float32))
-    blurred = task_key.noised(exact, 10**6, clip=4.0, sigma=1.0, rng=np.random.default_rng(3))
-    assert blurred.mean == pytest.approx(4.0, abs=0.01)
-    weights = trained(seed, images, tmp_path).weights
-    keys = [
-        condense.condense(BLUEPRINT, seed, images, weights, tmp_path, recipe=RECIPE, progress=quiet).key for _ in "ab"
-    ]
-    assert not np.array_equal(keys[0].mean, keys[1].mean)
 
 
 def test_steps_grow_with_the_images_between_bounds():

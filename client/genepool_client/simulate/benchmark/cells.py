@@ -228,7 +228,7 @@ class Select:
         keys, deltas = {}, {}
         for member in self.pool:
             source = _kept(lab.store, member.source)
-            keys[member.id] = Key(source["mean"], source["std"])
+            keys[member.id] = Key(source["mean"])
             deltas[member.id] = _kept(lab.store, member.delta or member.source)["delta"]
         images, labels = self.shown.trial(lab.store).support, self.shown.labels
         started = time.process_time()

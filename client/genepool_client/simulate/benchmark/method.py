@@ -14,9 +14,10 @@ import torch.nn.functional as F
 from genepool_client.simulate.benchmark.lab import Lab
 from genepool_client.simulate.benchmark.store import code_digest
 from genepool_client.site import ancestry, condense, train_loop
+from genepool_client.site import privacy as site_privacy
 from genepool_client.site.images import ImageSet
 from genepool_client.site.train_loop import Data, Params, Recipe, Trainer, leaves, suited
-from genepool_protocol.learngene import algebra, expansion
+from genepool_protocol.learngene import algebra, expansion, privacy
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.learngene.size import Size
 from genepool_protocol.selection import (
@@ -35,7 +36,9 @@ from genepool_protocol.selection.retrieval import Member
 from genepool_protocol.wire.limits import LIMITS
 
 NET_CODE: Final = code_digest(net, pixels, expansion, algebra)
-TRAIN_CODE: Final = code_digest(ancestry, condense, train_loop, task_key, precision, net, pixels, expansion)
+TRAIN_CODE: Final = code_digest(
+    ancestry, condense, train_loop, task_key, privacy, site_privacy, precision, net, pixels, expansion
+)
 SELECT_CODE: Final = code_digest(
     combination, discriminant, guard, retrieval, scoring, tals, task_key, net, pixels, expansion
 )
@@ -94,7 +97,14 @@ def make_learngene(lab: Lab, images: ImageSet, train: Recipe, shrink: Recipe, wo
         "ancestry_seconds": between - started,
         "condense_seconds": time.process_time() - between,
     }
-    return Made(_sent(lab, small.delta), small.key, old.weights, facts)
+    exact = task_key.mean_of(lab.blueprint, lab.seed_tensors, images.pixels)
+    key = site_privacy.noised(exact, _noise(lab.blueprint, len(images.labels)))
+    return Made(_sent(lab, small.delta), key, old.weights, facts)
+
+
+def _noise(blueprint: Blueprint, images: int) -> float:
+    clip = float(blueprint.key_frame.clip)
+    return float(site_privacy.sigma_of(clip, images, privacy.EPSILON, privacy.DELTA))
 
 
 def condense_onto(

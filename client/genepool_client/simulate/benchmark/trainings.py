@@ -64,7 +64,7 @@ class Train:
             old = {name: tensor.numpy() for name, tensor in made.ancestry.items()}
             lab.store.put(self.ancestry_key, {}, old)
         facts = {**made.facts, "images": self.images, "bytes": made.delta.nbytes}
-        lab.store.put(self.key, facts, {"delta": made.delta, "mean": made.key.mean, "std": made.key.std})
+        lab.store.put(self.key, facts, {"delta": made.delta, "mean": made.key.mean})
 
     def __str__(self) -> str:
         return self.name
