@@ -207,15 +207,15 @@ def test_what_postgresql_acknowledged_survives_a_power_failure(server):
     with ledger.write() as tx:
         assert tx.exec_driver_sql("SHOW synchronous_commit").scalar_one() == "on"
     with psycopg.connect(url, autocommit=True) as admin:
-        admin.execute("ALTER SYSTEM SET full_page_writes = off")
+        admin.execute("ALTER SYSTEM SET fsync = off")
         admin.execute("SELECT pg_reload_conf()")
         try:
             ledger.close()
-            while admin.execute("SHOW full_page_writes").fetchone() != ("off",):
+            while admin.execute("SHOW fsync").fetchone() != ("off",):
                 pass
             assert reason_of(Ledger.open, Postgres(url)) == "CONFIG_INVALID"
         finally:
-            admin.execute("ALTER SYSTEM RESET full_page_writes")
+            admin.execute("ALTER SYSTEM RESET fsync")
             admin.execute("SELECT pg_reload_conf()")
 
 

@@ -31,8 +31,9 @@ _SETTINGS: Final = (
     "SET tcp_keepalives_idle = 10",  # a writer whose machine is gone gives the lock back within half a minute
     "SET tcp_keepalives_interval = 5",
     "SET tcp_keepalives_count = 3",
+    "SET idle_session_timeout = 0",  # who is idle keeps the lock
+    "SET idle_in_transaction_session_timeout = 0",  # weights may be on their way to a bucket
 )
-_DURABLE: Final = ("fsync", "full_page_writes")
 _LOCK: Final = "SELECT pg_try_advisory_lock(hashtextextended('genepool ledger ' || current_schema(), 0))"
 _ADDRESS: Final = ("host", "hostaddr", "port", "dbname", "user")
 _FIX: Final = "start it; compare `ledger` in genepool.toml and the PG... variables of the environment with it"
@@ -128,13 +129,12 @@ class Postgres:
         return connection
 
     def _require_durable(self, connection: "psycopg.Connection[Any]") -> None:
-        for setting in _DURABLE:
-            if _one(connection, f"SHOW {setting}") != "on":
-                raise InvalidInput(
-                    "CONFIG_INVALID",
-                    f"{self.name} runs with {setting} = off, so a power failure would lose what was acknowledged",
-                    f"set {setting} = on in postgresql.conf",
-                )
+        if _one(connection, "SHOW fsync") != "on":
+            raise InvalidInput(
+                "CONFIG_INVALID",
+                f"{self.name} runs with fsync = off, so a power failure would lose what was acknowledged",
+                "set fsync = on in postgresql.conf",
+            )
 
     def _lock(self, connection: "psycopg.Connection[Any]") -> None:
         deadline = time.monotonic() + _PATIENCE
