@@ -50,7 +50,7 @@ class PoolServiceServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def GetCapabilities(self, request, context):
-        """Versions, limits, keys and blueprints. Errors: none of its own.
+        """Versions, limits and blueprints. Errors: none of its own.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

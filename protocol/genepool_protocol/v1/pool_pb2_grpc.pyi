@@ -83,7 +83,7 @@ class PoolServiceStub(typing.Generic[_PoolServiceGetCapabilitiesType, _PoolServi
     ], channel: grpc.aio.Channel) -> None: ...
 
     GetCapabilities: _PoolServiceGetCapabilitiesType
-    """Versions, limits, keys and blueprints. Errors: none of its own."""
+    """Versions, limits and blueprints. Errors: none of its own."""
 
     GetBlueprint: _PoolServiceGetBlueprintType
     """A blueprint and its seed, in chunks. Errors: NOT_FOUND BLUEPRINT_UNKNOWN."""
@@ -106,7 +106,7 @@ class PoolServiceServicer(metaclass=abc.ABCMeta):
         request: genepool_protocol.v1.pool_pb2.GetCapabilitiesRequest,
         context: _ServicerContext,
     ) -> typing.Union[genepool_protocol.v1.pool_pb2.GetCapabilitiesResponse, collections.abc.Awaitable[genepool_protocol.v1.pool_pb2.GetCapabilitiesResponse]]:
-        """Versions, limits, keys and blueprints. Errors: none of its own."""
+        """Versions, limits and blueprints. Errors: none of its own."""
 
     @abc.abstractmethod
     def GetBlueprint(
