@@ -81,7 +81,7 @@ def test_every_command_is_there_with_one_sentence_and_json():
             "withdraw",
         ),
         *("fsck", "log", "backup", "restore", "seal", "unseal"),
-        *("blueprint list", "blueprint show", "blueprint bake", "blueprint make"),
+        *("blueprint list", "blueprint show", "blueprint make", "blueprint bake", "blueprint measure"),
         *("root show", "root publish", "root rotate-key", "root add-key", "root threshold"),
     }
     for name, one in found.items():
