@@ -8,7 +8,7 @@ export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-fast lint format bench bench-method fuzz proto clean help
+.PHONY: demo test test-fast lint format bench bench-method fuzz tuf-conformance proto clean help
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,11 @@ bench-method: $(VENV)/.installed ## the method against its controls: QUICK=1 for
 
 fuzz: $(VENV)/.installed-dev ## break what every parser reads, for MINUTES=10; crashes go to tests/fuzz/crashes and are tests from then on
 	$(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),10) $(FUZZ_ARGS)
+
+tuf-conformance: $(VENV)/.installed-dev ## TUF's own suite against our client; SUITE=FOLDER: a checkout of theupdateframework/tuf-conformance
+	@test -d "$(SUITE)/tuf_conformance" || { echo "give a checkout of github.com/theupdateframework/tuf-conformance: make tuf-conformance SUITE=FOLDER"; exit 2; }
+	cd $(SUITE) && PATH="$(abspath tests/conformance/clock):$$PATH" PYTHONPATH=. $(abspath $(BIN))/python -m pytest -p no:cacheprovider tuf_conformance \
+	  --entrypoint "$(abspath $(BIN))/python $(abspath tests/conformance/tuf_client.py)"
 
 proto: $(VENV)/.installed-dev ## generate the stubs in place
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m grpc_tools.protoc -I protocol --python_out=protocol --mypy_out=protocol \

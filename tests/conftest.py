@@ -1,6 +1,7 @@
 """Settings of every test: one thread of arithmetic, nobody is called at home, laws have no deadline."""
 
 import os
+import tempfile
 
 os.environ.update(
     OMP_NUM_THREADS="1",
@@ -16,3 +17,9 @@ from hypothesis import settings
 
 settings.register_profile("genepool", deadline=None)
 settings.load_profile("genepool")
+
+
+def pytest_configure(config):
+    home = tempfile.TemporaryDirectory(prefix="genepool-home-")
+    os.environ["GENEPOOL_HOME"] = home.name  # nothing of a test is remembered for the user
+    config.add_cleanup(home.cleanup)

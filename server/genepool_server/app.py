@@ -19,18 +19,22 @@ from typing import TYPE_CHECKING, Final
 from genepool_protocol.learngene.blueprint import blueprint_folder
 from genepool_protocol.trust.anchors import Anchors
 from genepool_protocol.trust.enrolment import channel_of
-from genepool_protocol.trust.keys import LogVerifier, VerifyingKey
+from genepool_protocol.trust.trusted import Trusted
 from genepool_protocol.wire.errors import InvalidInput
 from genepool_server.config import CONFIG_FILE, Address, ServerConfig, load, parse
 from genepool_server.front import client_ca, identity
 from genepool_server.front.listening import check_free
 from genepool_server.front.operator_socket import OperatorSocket
 from genepool_server.pool import durable
+from genepool_server.pool.folder import PoolFolder
 from genepool_server.pool.fsck import Report
 from genepool_server.pool.pool import Pool
 from genepool_server.pool.restore import Source
 from genepool_server.pool.restore import restore as put_back
 from genepool_server.pool.storage import Storage
+from genepool_server.root import settling
+from genepool_server.root.freshness import Freshness
+from genepool_server.root.repository import Repository
 
 if TYPE_CHECKING:
     import grpc
@@ -112,9 +116,11 @@ def _check_empty(target: Path) -> None:
 def _fill(building: Path, config: ServerConfig) -> Anchors:
     ca_pem = identity.create_ca(building / "keys", identity.utc_now())
     client_ca.create(building / "keys", identity.utc_now())
-    with Pool.open(building, config.storage) as pool:
-        listen = Address.parse(config.listen)
-        anchors = _anchors(pool, ca_pem, config.advertised(listen, socket.gethostname()), config)
+    place = PoolFolder(building)
+    trusted = Trusted(ca_pem=ca_pem, signers=place.signers(), witnesses=config.witnesses, quorum=config.quorum)
+    root = settling.create(place, trusted, identity.utc_now())
+    address = config.advertised(Address.parse(config.listen), socket.gethostname())
+    anchors = Anchors(address=str(address), ca_pem=ca_pem, root=root)
     durable.create_exclusive(building / ANCHORS_FILE, _encode(anchors), 0o644)
     durable.create_exclusive(building / CONFIG_FILE, config.to_toml().encode(), 0o644)
     return anchors
@@ -129,20 +135,6 @@ def _publish(building: Path, target: Path) -> None:
     # come last, and without them there is no pool
     for path in sorted(building.iterdir(), key=lambda path: path.name == CONFIG_FILE):
         durable.publish(path, target / path.name)
-
-
-def _anchors(pool: Pool, ca_pem: str, address: Address, config: ServerConfig) -> Anchors:
-    log: LogVerifier = pool.log_key
-    release: VerifyingKey = pool.release_key.public
-    return Anchors(
-        address=str(address),
-        origin=pool.origin,
-        ca_pem=ca_pem,
-        log_vkey=log.vkey,
-        release_key_pem=release.pem,
-        witnesses=config.witnesses,
-        quorum=config.quorum,
-    )
 
 
 def _encode(anchors: Anchors) -> bytes:
@@ -215,12 +207,16 @@ async def run(folder: Path, config: ServerConfig, ready: Callable[[Running], Non
     loop.set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="genepool-pool"))
     async with contextlib.AsyncExitStack() as undo:
         automatic, quotas = config.admission == "automatic", config.quotas.quotas()
-        opened = partial(Pool.open, automatic=automatic, witnesses=config.policy, quotas=quotas)
+        trusted = await asyncio.to_thread(settling.settle, PoolFolder(folder))
+        opened = partial(Pool.open, automatic=automatic, witnesses=trusted.policy, quotas=quotas)
         pool = await asyncio.to_thread(opened, folder, config.storage)
         undo.callback(pool.close)
         _check_name(pool, config)
+        _compare(trusted, config)
         # a thread that writes for a call that is over must be through before the pool closes
         undo.push_async_callback(loop.shutdown_default_executor)
+        freshness = await Freshness.start(PoolFolder(folder))
+        undo.push_async_callback(freshness.stop)
         from genepool_server.serving.service import Serving  # with torch behind it: what fails before need not wait
 
         front = _front(folder, config, pool)
@@ -228,7 +224,7 @@ async def run(folder: Path, config: ServerConfig, ready: Callable[[Running], Non
         address = str(config.advertised(front.bound, socket.gethostname()))
         if listen.everywhere and not config.advertise:
             _log.warning("clients are told %s; if they cannot reach that, set advertise in %s", address, CONFIG_FILE)
-        _tell_clients(folder, pool, Address.parse(address), config)
+        _tell_clients(PoolFolder(folder), trusted, address)
         parent = Path(config.serving.temp_dir or tempfile.gettempdir())
         door = OperatorSocket(folder, parent, pool, config.serving.stall_seconds)
         undo.push_async_callback(door.stop)
@@ -256,6 +252,14 @@ def _check_name(pool: Pool, config: ServerConfig) -> None:
         )
 
 
+def _compare(trusted: Trusted, config: ServerConfig) -> None:
+    if (trusted.witnesses, trusted.quorum) != (config.witnesses, config.quorum):
+        _log.warning(
+            "clients are told other witnesses than %s names, and those count: genepool-server root publish tells them",
+            CONFIG_FILE,
+        )
+
+
 def _front(folder: Path, config: ServerConfig, pool: Pool) -> "Front":
     from genepool_server.front.callers import NetworkCallers
     from genepool_server.front.rates import Rates
@@ -277,6 +281,7 @@ def _front(folder: Path, config: ServerConfig, pool: Pool) -> "Front":
             Rates(config.quotas.calls_per_minute),
             client_ca.Issuer(keys, pool.origin, timedelta(days=config.certificate_days)).issue,
             channel_of(identity.read_ca(keys)),
+            Repository(PoolFolder(folder).trust),
             config.advertise_certified_port,
         ),
         concurrent_calls=config.concurrent_calls,
@@ -291,8 +296,8 @@ def _hosts(config: ServerConfig, *listened: Address) -> list[str]:
     return list(dict.fromkeys([*own, clients.bare_host]))
 
 
-def _tell_clients(folder: Path, pool: Pool, address: Address, config: ServerConfig) -> None:
-    anchors = _encode(_anchors(pool, identity.read_ca(folder / "keys"), address, config))
-    path = folder / ANCHORS_FILE
+def _tell_clients(place: PoolFolder, trusted: Trusted, address: str) -> None:
+    anchors = _encode(Anchors(address=address, ca_pem=trusted.ca_pem, root=Repository(place.trust).first()))
+    path = place.root / ANCHORS_FILE
     if not path.exists() or path.read_bytes() != anchors:
         durable.write(path, anchors, 0o644)

@@ -7,7 +7,7 @@ from genepool_server.environment import be_quiet
 be_quiet()
 
 from genepool_protocol import terminal  # noqa: E402 - the switches come first
-from genepool_server.commands import backups, blueprints, contributions, logs, pools, sites  # noqa: E402
+from genepool_server.commands import backups, blueprints, contributions, logs, pools, roots, sites  # noqa: E402
 
 app = typer.Typer(
     name="genepool-server",
@@ -23,6 +23,7 @@ sites.register(app)
 logs.register(app)
 contributions.register(app)
 app.add_typer(blueprints.app, name="blueprint")
+app.add_typer(roots.app, name="root")
 
 
 def main() -> None:

@@ -24,6 +24,7 @@ from genepool_server import config
 from genepool_server.front import operator_socket, states
 from genepool_server.pool.answers import Withdrawn
 from genepool_server.pool.backup import BackedUp
+from genepool_server.pool.folder import PoolFolder
 from genepool_server.pool.pool import Pool
 from genepool_server.pool.sites import INVITE_LIFE, Invitation
 from genepool_server.pool.view import Contribution, Descended, Site
@@ -114,18 +115,12 @@ def operate(folder: Path) -> Iterator[Operator]:
         Unavailable: FOLDER_IN_USE, another process has had it open for seconds.
         GenepoolError: what `Pool.open` raises, or what went wrong on the socket.
     """
-    settings = config.load(folder)
+    config.load(folder)
     deadline = time.monotonic() + _PATIENCE
     while True:
         path = operator_socket.running(folder)
         try:
-            entered = (
-                RemoteOperator(path, folder)
-                if path
-                else Pool.open(
-                    folder, settings.storage, automatic=settings.admission == "automatic", witnesses=settings.policy
-                )
-            )
+            entered = RemoteOperator(path, folder) if path else opened(folder)
         except Unavailable as exc:
             # another command is at work, or a server is about to open its socket
             if exc.reason != "FOLDER_IN_USE" or time.monotonic() > deadline:
@@ -135,6 +130,20 @@ def operate(folder: Path) -> Iterator[Operator]:
         with entered as operator:
             yield operator
         return
+
+
+def opened(folder: Path) -> Pool:
+    """The pool in a folder, by its settings, with the keys and witnesses that its trust root names.
+
+    Raises:
+        NotFound: POOL_UNKNOWN.
+        GenepoolError: as `settling.settle` and `Pool.open`.
+    """
+    from genepool_server.root import settling  # TUF's modules take time to load
+
+    settings = config.load(folder)
+    witnesses = settling.settle(PoolFolder(folder)).policy
+    return Pool.open(folder, settings.storage, automatic=settings.admission == "automatic", witnesses=witnesses)
 
 
 class RemoteOperator:

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.utils import CryptographyDeprecationWarning
+from securesystemslib.signer import CryptoSigner
 
 from genepool_client.consumer import head_file
 from genepool_client.consumer.head import Head
@@ -36,16 +37,20 @@ from genepool_protocol.trust import (
     statement,
     strict_json,
     tiles,
+    updating,
     witness,
 )
 from genepool_protocol.trust.envelope import Verified
 from genepool_protocol.trust.keys import LogSigner, LogVerifier, SigningKey, VerifyingKey, WitnessSigner
+from genepool_protocol.trust.terms import StatementKeys
+from genepool_protocol.trust.trusted import Trusted
 from genepool_protocol.wire.limits import LIMITS
 from tests.support import events as stated
 from tests.support.genes import tiny_blueprint
 from tests.support.hostile import HOSTILE
 from tests.support.log import Log
 from tests.support.sites import manifest_for
+from tests.support.trust import TrustRoot, trusted
 
 # One fixed key for each purpose, so that a crash file means the same in every run.
 SITE = SigningKey(ec.derive_private_key(0x51, ec.SECP256R1()))
@@ -54,6 +59,10 @@ LOG = LogSigner("pool.test/log", ed25519.Ed25519PrivateKey.from_private_bytes(b"
 WITNESS = WitnessSigner("witness.test", ed25519.Ed25519PrivateKey.from_private_bytes(b"w" * 32))
 WIDTH = 3
 """Leaves of the tile that unbundle is asked for, and features of the head."""
+
+
+def _ed25519(name: bytes) -> ed25519.Ed25519PrivateKey:
+    return ed25519.Ed25519PrivateKey.from_private_bytes(name * 32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +179,8 @@ def _leaf_payload(raw: bytes) -> None:
 
 def _signed_event(raw: bytes) -> None:
     """What a lying pool's release key signed, replayed behind an honest beginning: violations, never a failure."""
-    replay = History(stated.ORIGIN, RELEASE.public)
+    keys = StatementKeys.of(RELEASE.public)
+    replay = History(stated.ORIGIN, keys, keys)
     replay.take(*stated.leaf(RELEASE, stated.site("north", "enrolled", SITE)))
     replay.take(*stated.leaf(RELEASE, raw))
     assert replay.size == 2
@@ -206,11 +216,25 @@ def _read_from(reader: Callable[[Path], anchors.Document]) -> Callable[[bytes], 
             assert set(given) <= set(found.model_dump(by_alias=True))
             assert "schema" in given
             pinned = getattr(found, "anchors", found)
-            assert pinned.log.vkey == pinned.log_vkey
-            assert len(pinned.policy.witnesses) >= pinned.quorum
-            assert pinned.release_key.spki
+            assert len(pinned.root_sha256) == 64
 
     return law
+
+
+def _trusted(raw: bytes) -> None:
+    found = Trusted.parse(raw, "x")
+    assert found.encode() == raw
+    assert found.log.name == found.origin
+    assert len(found.policy.witnesses) >= found.policy.quorum
+    for role in (found.release, found.operator):
+        assert role.speaks(role.current.keyid, 1 << 48)
+
+
+def _trust_root(raw: bytes) -> None:
+    """A pool that serves these bytes as its timestamp: they are the true one, or refused."""
+    with tempfile.TemporaryDirectory() as name:
+        ROOT.served = {"timestamp.json": raw}
+        assert updating.refresh(ROOT.anchors(), Path(name), ROOT.fetch, datetime.now(UTC)) == TRUSTED
 
 
 def _vkey(raw: bytes) -> None:
@@ -281,13 +305,12 @@ LEAF = receipt.leaf(Verified(PAYLOAD, envelope.parse(BUNDLE).signature, SITE.pub
 COSIGNED = HEAD.note + witness.cosign(HEAD, WITNESS, 1_790_000_000)
 ANCHORS = anchors.Anchors(
     address="pool.test:7443",
-    origin="pool.test/log",
     ca_pem="-----BEGIN CERTIFICATE-----\n",
-    log_vkey=LOG.public.vkey,
-    release_key_pem=RELEASE.public.pem,
-    witnesses=[WITNESS.public.vkey],
-    quorum=1,
+    root='{"signatures":[],"signed":{}}',
 )
+_ROOT = tempfile.TemporaryDirectory()
+TRUSTED = trusted(LOG.public, RELEASE.public, SITE.public, [WITNESS.public.vkey], 1)
+ROOT = TrustRoot(Path(_ROOT.name), TRUSTED, keys=[CryptoSigner(_ed25519(name)) for name in (b"r", b"t", b"o")])
 INVITE = anchors.Invite(site="north", invite_id="0" * 32, secret="A" * 43, expires=stated.TIME, anchors=ANCHORS)
 LINEAGE = descendant.Lineage(
     blueprint="1" * 64,
@@ -362,6 +385,8 @@ TARGETS = [
     Target("head_file", [_head_example("cat", "l\u00f6we"), _head_example("x")], _head),
     Target("anchors", [ANCHORS.model_dump_json(by_alias=True).encode()], _read_from(anchors.read_anchors)),
     Target("invitation", [INVITE.model_dump_json(by_alias=True).encode()], _read_from(anchors.read_invite)),
+    Target("trusted", [TRUSTED.encode()], _trusted),
+    Target("trust_root", [ROOT.repository.read("timestamp.json")], _trust_root),  # for the hour that it lives
     Target("verifier_key", [LOG.public.vkey.encode()], _vkey),
     Target("key_pem", [SITE.public.pem.encode()], _pem),
     Target("key_der", [SITE.public.spki], _der),

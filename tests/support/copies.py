@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from genepool_protocol.trust import checkpoint, merkle, tiles
-from genepool_protocol.trust.anchors import Anchors
+from genepool_protocol.trust import checkpoint, events, merkle, tiles
 from genepool_protocol.trust.keys import LogSigner, SigningKey, WitnessSigner
 from tests.support import events as e
+from tests.support.trust import OPERATOR, TrustRoot, trusted
 
 
 class Copy:
@@ -15,19 +15,20 @@ class Copy:
         self.log, self.release = LogSigner.generate(e.ORIGIN), SigningKey.generate()
         self.witnesses = [WitnessSigner.generate(name) for name in witnesses]
         self.quorum = quorum
-        self.entries = [e.leaf(key or self.release, payload) for key, payload in entries]
+        self.entries = [e.leaf(key or self.signer(payload), payload) for key, payload in entries]
+
+    def signer(self, payload: bytes) -> SigningKey:
+        """Whose word an event of the pool is."""
+        event = events.parse(payload)
+        return OPERATOR if event is not None and event.by_operator else self.release
 
     @property
-    def anchors(self):
-        return Anchors(
-            address="pool.test:1",
-            origin=e.ORIGIN,
-            ca_pem="",
-            log_vkey=self.log.public.vkey,
-            release_key_pem=self.release.public.pem,
-            witnesses=[one.public.vkey for one in self.witnesses],
-            quorum=self.quorum,
-        )
+    def trusted(self):
+        keys = [one.public.vkey for one in self.witnesses]
+        return trusted(self.log.public, self.release.public, witnesses=keys, quorum=self.quorum)
+
+    def anchors(self, folder: Path):
+        return TrustRoot(folder, self.trusted).anchors()
 
     @property
     def tree(self):

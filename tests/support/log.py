@@ -29,4 +29,4 @@ class Log:
 
     def receipt(self, bundle, body: bytes, index: int, size: int | None = None) -> bytes:
         size = len(self.tree) if size is None else size
-        return receipt.make(bundle, body, index, self.tree.inclusion(index, size), self.head(size), self.key)
+        return receipt.make(bundle, body, index, self.tree.inclusion(index, size), self.head(size))

@@ -23,10 +23,12 @@ import numpy as np
 
 from genepool_protocol.trust.anchors import Anchors, read_anchors
 from genepool_protocol.trust.keys import SigningKey
+from genepool_protocol.trust.trusted import Trusted
 from genepool_protocol.v1 import consume_pb2_grpc, contribute_pb2_grpc, pool_pb2, pool_pb2_grpc
 from genepool_protocol.wire.versions import API_VERSION
 from genepool_server import app, config
 from genepool_server.pool.pool import Pool
+from genepool_server.root.repository import Repository
 from tests.support.genes import write_seed
 
 TIMEOUT = 20.0
@@ -58,6 +60,10 @@ class Server:
     def anchors(self) -> Anchors:
         return read_anchors(self.folder / "pool.json")
 
+    @property
+    def trusted(self) -> Trusted:
+        return Repository(self.folder / "trust").trusted()
+
     @contextmanager
     def stubs(self) -> Iterator["Stubs"]:
         with channel(self.anchors) as opened:
@@ -71,6 +77,7 @@ class Stubs:
         self.channel = opened
         self.pool = pool_pb2_grpc.PoolServiceStub(opened)
         self.log = pool_pb2_grpc.LogServiceStub(opened)
+        self.trust = pool_pb2_grpc.TrustServiceStub(opened)
         self.enrolment = contribute_pb2_grpc.EnrolmentServiceStub(opened)
         self.contribute = contribute_pb2_grpc.ContributeServiceStub(opened)
         self.select = consume_pb2_grpc.SelectServiceStub(opened)

@@ -9,7 +9,7 @@ import pytest
 
 from genepool_client.consumer import verify
 from genepool_protocol.learngene import blueprint, descendant, expansion, manifest, tensors
-from genepool_protocol.trust import anchors, envelope, receipt, statement
+from genepool_protocol.trust import anchors, envelope, receipt, statement, trusted
 from genepool_protocol.trust.keys import SigningKey
 from genepool_protocol.wire import documents, versions
 from genepool_protocol.wire.errors import REASONS
@@ -54,6 +54,8 @@ def test_the_table_of_versions_is_that_of_the_code():
         versions.DESCENDANT_PREDICATE,
         anchors.Anchors.model_fields["schema_"].default,
         anchors.Invite.model_fields["schema_"].default,
+        trusted.Trusted.model_fields["schema_"].default,
+        trusted.Signers.model_fields["schema_"].default,
         descendant.Receipts.model_fields["schema_"].default,
         statement.MODEL_PREDICATE,
         envelope.PAYLOAD_TYPE,

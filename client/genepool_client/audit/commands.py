@@ -12,6 +12,7 @@ from genepool_protocol.terminal import JsonOption
 if TYPE_CHECKING:
     from genepool_client.audit.verify import Audit, Report
     from genepool_protocol.trust.anchors import Anchors
+    from genepool_protocol.trust.trusted import Trusted
 
 app = typer.Typer(context_settings=terminal.CONTEXT, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -32,7 +33,8 @@ def verify(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Audit a pool's whole log: every hash, signature and step, against pinned keys and what was seen before."""
+    """Audit a pool's whole log: every hash, signature and step, against the trusted keys and what was seen before."""
+    import contextlib
     from datetime import UTC, datetime
 
     from genepool_client.audit import memory, source
@@ -42,14 +44,16 @@ def verify(
     from genepool_protocol.wire.errors import VerificationError
 
     anchors = known_pools.find(pool)
-    seen = [*memory.given(since or [], anchors), *memory.remembered(anchors)]
-    if folder is not None:
-        done = audit(source.folder(folder), anchors, seen, datetime.now(UTC))
-    else:
-        with Connection(anchors) as connection, terminal.progress("auditing") as report:
-            report(0, 0, "reading the log")
-            done = audit(source.pool(connection), anchors, seen, datetime.now(UTC))
-    kept = _settle(done, anchors)
+    with contextlib.ExitStack() as undo:
+        if folder is None:
+            connection = undo.enter_context(Connection(anchors))
+            trusted, read = connection.trusted, source.pool(connection)
+            undo.enter_context(terminal.progress("auditing"))(0, 0, "reading the log")
+        else:
+            trusted, read = known_pools.trusted(anchors), source.folder(folder)
+        seen = [*memory.given(since or [], trusted.log), *memory.remembered(trusted, anchors)]
+        done = audit(read, trusted, seen, datetime.now(UTC))
+    kept = _settle(done, trusted, anchors)
     terminal.answer(asdict(done.report) | kept, as_json=as_json, text=_text(done.report, kept))
     if done.report.violations:
         raise typer.Exit(VerificationError.exit_code)
@@ -71,16 +75,16 @@ def evidence(
     terminal.answer(pairs, as_json=as_json, text=text or "no log was ever caught with two faces")
 
 
-def _settle(done: "Audit", anchors: "Anchors") -> dict[str, Any]:
+def _settle(done: "Audit", trusted: "Trusted", anchors: "Anchors") -> dict[str, Any]:
     """Remember a head that passed; keep the evidence of one that contradicts what was seen."""
     from genepool_client.audit import memory
 
     if done.head is None:
         return {}
     if not done.report.violations:
-        memory.remember(done.head, anchors, done.tree.consistency)
+        memory.remember(done.head, trusted, anchors, done.tree.consistency)
         return {}
-    kept = memory.contradiction(done.head, anchors, done.tree)
+    kept = memory.contradiction(done.head, trusted, anchors, done.tree)
     return {} if kept is None else {"evidence": str(kept)}
 
 

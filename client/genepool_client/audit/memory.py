@@ -1,6 +1,6 @@
 """What this user has seen of pools' logs: the last verified checkpoint of each, and evidence against those caught.
 
-$GENEPOOL_HOME/logs/NAME-HASH/checkpoint        NAME-HASH: the log's origin and the hash of its key
+$GENEPOOL_HOME/logs/NAME-HASH/checkpoint        NAME-HASH: the log's origin and the hash of the pinned root
 $GENEPOOL_HOME/logs/NAME-HASH/fork-evidence/    two signed notes that exclude each other
 """
 
@@ -8,24 +8,26 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from genepool_client.consumer import known_pools
 from genepool_client.transport.logview import FetchProof, LogView
+from genepool_client.transport.trust_root import home
 from genepool_protocol.trust import checkpoint as heads
 from genepool_protocol.trust.anchors import Anchors
 from genepool_protocol.trust.checkpoint import Checkpoint
 from genepool_protocol.trust.merkle import Tree
+from genepool_protocol.trust.terms import AnyLog
+from genepool_protocol.trust.trusted import Trusted
 from genepool_protocol.wire.errors import InvalidInput, VerificationError
 
 
-def view(anchors: Anchors, fetch: FetchProof, root: Path | None = None) -> LogView:
+def view(trusted: Trusted, anchors: Anchors, fetch: FetchProof, root: Path | None = None) -> LogView:
     """The memory of a pool's log, this user's unless another folder is given; its folder is made."""
-    name = re.sub(r"[^A-Za-z0-9.-]", "_", anchors.origin)
-    folder = (root or known_pools.home() / "logs") / f"{name}-{anchors.log.note_id.hex()}"
+    name = re.sub(r"[^A-Za-z0-9.-]", "_", trusted.origin)
+    folder = (root or home() / "logs") / f"{name}-{anchors.root_sha256[:8]}"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return LogView(folder / "checkpoint", anchors.log, fetch)
+    return LogView(folder / "checkpoint", trusted.log, fetch)
 
 
-def given(paths: Sequence[Path], anchors: Anchors) -> list[Checkpoint]:
+def given(paths: Sequence[Path], log: AnyLog) -> list[Checkpoint]:
     """Checkpoints in files, verified.
 
     Raises:
@@ -39,28 +41,28 @@ def given(paths: Sequence[Path], anchors: Anchors) -> list[Checkpoint]:
         except OSError as exc:
             why = f"the checkpoint {path} cannot be read: {exc.strerror}"
             raise InvalidInput("PATH_MISSING", why, "check the path") from exc
-        found.append(heads.verify(raw, anchors.log))
+        found.append(heads.verify(raw, log))
     return found
 
 
-def remembered(anchors: Anchors) -> list[Checkpoint]:
+def remembered(trusted: Trusted, anchors: Anchors) -> list[Checkpoint]:
     """What this user saw last of the log, if anything.
 
     Raises:
         VerificationError: CHECKPOINT_INVALID, the file was changed.
     """
-    seen = view(anchors, _nothing).seen()
+    seen = view(trusted, anchors, _nothing).seen()
     return [] if seen is None else [seen]
 
 
-def remember(head: Checkpoint, anchors: Anchors, fetch: FetchProof) -> None:
+def remember(head: Checkpoint, trusted: Trusted, anchors: Anchors, fetch: FetchProof) -> None:
     """Keep a head that was audited."""
-    view(anchors, fetch).advance(head)
+    view(trusted, anchors, fetch).advance(head)
 
 
-def contradiction(head: Checkpoint, anchors: Anchors, tree: Tree) -> Path | None:
+def contradiction(head: Checkpoint, trusted: Trusted, anchors: Anchors, tree: Tree) -> Path | None:
     """Where the evidence lies when a head contradicts what this user saw; None when it does not."""
-    found = view(anchors, tree.consistency)
+    found = view(trusted, anchors, tree.consistency)
     seen = found.seen()
     if seen is None or seen.size > len(tree) or tree.root(seen.size) == seen.root:
         return None  # a shorter copy may be an old one: that alone is no evidence
@@ -77,7 +79,7 @@ def evidence(folder: Path | None) -> list[dict[str, str]]:
     Raises:
         InvalidInput: PATH_MISSING.
     """
-    root = known_pools.home() / "logs" if folder is None else folder
+    root = home() / "logs" if folder is None else folder
     if folder is not None and not folder.is_dir():
         raise InvalidInput("PATH_MISSING", f"there is no folder {folder}", "check the path")
     found = []

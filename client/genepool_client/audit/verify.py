@@ -1,6 +1,6 @@
-"""The offline audit of a pool's log, by anyone who has its anchors: nothing of it is taken on trust.
+"""The offline audit of a pool's log, by anyone who has its trust root: nothing of it is taken on trust.
 
-  (1) the head is signed by the pinned log key; the quorum of pinned witnesses cosigned it, or one that it continues
+  (1) the head is signed by a log key of its time; the quorum of named witnesses cosigned it, or one that it continues
   (2) the leaves give its root, and the tiles of hashes are those of the leaves
   (3) every leaf's statement is there, and its signature holds
   (4) every statement may be there: who signed it, and what happened before (see `learngene.history`)
@@ -18,9 +18,9 @@ from genepool_client.audit.source import Source
 from genepool_protocol.learngene.history import History, Violation
 from genepool_protocol.trust import checkpoint as heads
 from genepool_protocol.trust import merkle, tiles
-from genepool_protocol.trust.anchors import Anchors
 from genepool_protocol.trust.checkpoint import Checkpoint
 from genepool_protocol.trust.encoding import b64
+from genepool_protocol.trust.trusted import Trusted
 from genepool_protocol.wire.errors import GenepoolError
 
 
@@ -66,28 +66,28 @@ WHOLE = -1
 """Index of a violation that is not one leaf's."""
 
 
-def audit(source: Source, anchors: Anchors, seen: Sequence[Checkpoint], now: datetime) -> Audit:
+def audit(source: Source, trusted: Trusted, seen: Sequence[Checkpoint], now: datetime) -> Audit:
     """Audit a log.
 
     Args:
         source: the log.
-        anchors: pinned keys of its pool.
+        trusted: what is believed of its pool.
         seen: verified checkpoints that this auditor has seen before.
         now: the clock: the cosignatures of a live log must be fresh.
 
     Raises:
         GenepoolError: the source cannot be read.
-        VerificationError: CHECKPOINT_INVALID, the head is not the pinned log's: there is nothing to audit.
+        VerificationError: CHECKPOINT_INVALID, the head is not the trusted log's: there is nothing to audit.
     """
-    report, tree = Report(anchors.origin), merkle.Tree()
-    head = heads.verify(source.checkpoint, anchors.log) if source.checkpoint else None
+    report, tree = Report(trusted.origin), merkle.Tree()
+    head = heads.verify(source.checkpoint, trusted.log) if source.checkpoint else None
     if head is not None:
         report.size, report.root = head.size, b64(head.root)
-        _replay(report, source, anchors, head.size, tree)  # (3) (4)
+        _replay(report, source, trusted, head.size, tree)  # (3) (4)
         if tree.root() != head.root:  # (2)
             _whole(report, "LOG_INVALID", "the leaves do not give the root that the log signed")
         _tiles(report, source, head.size, tree)
-        _witnesses(report, source, anchors, tree, now if source.live else None)  # (1)
+        _witnesses(report, source, trusted, tree, now if source.live else None)  # (1)
     for one in seen:  # (5)
         _continues(report, one, tree)
     return Audit(report, head, tree)
@@ -97,10 +97,10 @@ def _whole(report: Report, reason: str, message: str) -> None:
     report.violations.append(Violation(WHOLE, reason, message))
 
 
-def _witnesses(report: Report, source: Source, anchors: Anchors, tree: merkle.Tree, now: datetime | None) -> None:
+def _witnesses(report: Report, source: Source, trusted: Trusted, tree: merkle.Tree, now: datetime | None) -> None:
     try:
-        head = heads.verify(source.witnessed or source.checkpoint, anchors.log)
-        report.witnesses = [one.name for one in anchors.policy.demand(head, now)]
+        head = heads.verify(source.witnessed or source.checkpoint, trusted.log)
+        report.witnesses = [one.name for one in trusted.policy.demand(head, now)]
     except GenepoolError as exc:
         _whole(report, exc.reason, exc.message)
         return
@@ -109,8 +109,8 @@ def _witnesses(report: Report, source: Source, anchors: Anchors, tree: merkle.Tr
     report.witnessed = head.size
 
 
-def _replay(report: Report, source: Source, anchors: Anchors, size: int, tree: merkle.Tree) -> None:
-    history = History(anchors.origin, anchors.release_key)
+def _replay(report: Report, source: Source, trusted: Trusted, size: int, tree: merkle.Tree) -> None:
+    history = History(trusted.origin, trusted.release, trusted.operator)
     for body, payload in tiles.entries(source.read, size):
         tree.append(merkle.leaf_hash(body))
         report.violations += history.take(body, payload)

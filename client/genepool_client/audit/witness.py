@@ -2,7 +2,7 @@
 
     key.pem               Ed25519, signs cosignatures only
     name                  of the witness, a part of its key
-    HASH/checkpoint       the last one cosigned of the log with that key hash
+    HASH/checkpoint       the last one cosigned of the log whose first key has that hash
     HASH/fork-evidence/   what it refused to cosign, with what it had seen
 
 C2SP has logs push checkpoints to witnesses. Here the witness fetches and hands in, because hospitals can call out and
@@ -23,7 +23,8 @@ from genepool_client.transport.logview import LogView, fetch_from
 from genepool_protocol.trust import checkpoint as heads
 from genepool_protocol.trust import merkle, witness
 from genepool_protocol.trust.checkpoint import Checkpoint
-from genepool_protocol.trust.keys import LogVerifier, WitnessSigner
+from genepool_protocol.trust.keys import WitnessSigner
+from genepool_protocol.trust.terms import AnyLog
 from genepool_protocol.v1 import pool_pb2
 from genepool_protocol.wire.errors import InvalidInput, NotFound, Refused, VerificationError
 
@@ -64,7 +65,7 @@ class Witness:
         write_atomic(folder / "name", f"{name}\n".encode())
         return cls(folder)
 
-    def seen(self, log: LogVerifier) -> Checkpoint | None:
+    def seen(self, log: AnyLog) -> Checkpoint | None:
         """The last checkpoint of that log that was cosigned.
 
         Raises:
@@ -73,12 +74,12 @@ class Witness:
         return self._view(log).seen()
 
     def add_checkpoint(
-        self, log: LogVerifier, old_size: int, proof: Sequence[bytes], note: str, now: datetime
+        self, log: AnyLog, old_size: int, proof: Sequence[bytes], note: str, now: datetime
     ) -> Checkpoint:
         """Cosign a checkpoint if it continues the last one; looking and remembering are one step.
 
         Args:
-            log: the pinned key of the log.
+            log: the trusted keys of the log.
             old_size: of the checkpoint that the proof starts from: the last one seen, 0 for none.
             proof: consistency proof from there.
             note: the checkpoint, signed by the log.
@@ -93,7 +94,7 @@ class Witness:
             Refused: LOG_RANGE, `old_size` is not that of the last one (metadata size says which), or the new one is
                 smaller.
         """
-        new = witness.bare(heads.verify(note, log), log)
+        new = witness.bare(heads.verify(note, log))
         with self._locked():
             view = self._view(log)
             seen = view.seen()
@@ -123,7 +124,7 @@ class Witness:
                 both heads are kept; KEY_UNKNOWN, the pool does not know this witness.
             GenepoolError: as `Connection.call`.
         """
-        log = connection.anchors.log
+        log = connection.trusted.log
         answer = connection.call(connection.log.GetCheckpoint, pool_pb2.GetCheckpointRequest())
         view = LogView(self._place(log) / "checkpoint", log, fetch_from(connection))
         seen, shown = view.seen(), heads.verify(answer.checkpoint, log) if answer.checkpoint else None
@@ -142,12 +143,12 @@ class Witness:
         connection.call(connection.log.AddCosignature, pool_pb2.AddCosignatureRequest(checkpoint=cosigned.note))
         return cosigned
 
-    def _place(self, log: LogVerifier) -> Path:
+    def _place(self, log: AnyLog) -> Path:
         path = self._folder / log.log_id.hex()[:16]
         path.mkdir(exist_ok=True, mode=0o700)
         return path
 
-    def _view(self, log: LogVerifier) -> LogView:
+    def _view(self, log: AnyLog) -> LogView:
         return LogView(self._place(log) / "checkpoint", log, lambda _old, _new: [])
 
     @contextmanager

@@ -45,18 +45,18 @@ def run(
     from genepool_protocol.wire.errors import Unavailable
 
     witness, anchors = Witness(folder), known_pools.find(pool)
-    with Connection(anchors) as connection:
-        while True:
-            try:
-                head = witness.visit(connection, datetime.now(UTC))
-            except Unavailable as exc:
-                if not every:
-                    raise
-                typer.echo(exc.diagnostics(), err=True)  # the pool is away: it is looked at again
-            else:
-                size = 0 if head is None else head.size
-                text = f"cosigned {anchors.origin} at {size} entries" if head else f"{anchors.origin} shows nothing new"
-                terminal.announce({"origin": anchors.origin, "size": size}, as_json=as_json, text=text)
+    while True:
+        try:
+            with Connection(anchors) as connection:  # each time anew: the pool may have another CA by now
+                head, origin = witness.visit(connection, datetime.now(UTC)), connection.trusted.origin
+        except Unavailable as exc:
             if not every:
-                return
-            time.sleep(every)
+                raise
+            typer.echo(exc.diagnostics(), err=True)  # the pool is away: it is looked at again
+        else:
+            size = 0 if head is None else head.size
+            text = f"cosigned {origin} at {size} entries" if head else f"{origin} shows nothing new"
+            terminal.announce({"origin": origin, "size": size}, as_json=as_json, text=text)
+        if not every:
+            return
+        time.sleep(every)

@@ -127,7 +127,7 @@ def verify(
 
     if rebuild and learngenes is None:
         raise InvalidInput("OPTION_INVALID", "--rebuild needs the learngenes", "give their folder with --learngenes")
-    verified, anchors = _verified(folder, pool)
+    verified, anchors = _verified(folder, pool, online=online)
     said = [str(verified)]
     if rebuild and learngenes is not None:
         from genepool_client.consumer import recheck
@@ -214,7 +214,7 @@ def _pool(pool: str, blueprint: str | None, identity: Path | None, label: str) -
         yield opened
 
 
-def _verified(folder: Path, pool: str | None) -> tuple["Descendant", "Anchors"]:
+def _verified(folder: Path, pool: str | None, *, online: bool = False) -> tuple["Descendant", "Anchors"]:
     from genepool_client.consumer import known_pools
     from genepool_client.consumer.folder import check_listing
     from genepool_client.consumer.verify import read_bundle, verify
@@ -224,4 +224,4 @@ def _verified(folder: Path, pool: str | None) -> tuple["Descendant", "Anchors"]:
     else:
         check_listing(folder)
         anchors = known_pools.by_release_key(read_bundle(folder).keyid)
-    return verify(folder, anchors), anchors
+    return verify(folder, known_pools.trusted(anchors, ask=online)), anchors

@@ -5,18 +5,19 @@ from genepool_protocol.learngene.descendant import Dependency, Lineage, ReceiptE
 from genepool_protocol.trust import digest, envelope, receipt
 from genepool_protocol.trust.checkpoint import Checkpoint
 from genepool_protocol.trust.encoding import unb64
-from genepool_protocol.trust.keys import LogVerifier, VerifyingKey
+from genepool_protocol.trust.keys import VerifyingKey
 from genepool_protocol.trust.statement import check_model_statement
+from genepool_protocol.trust.terms import AnyLog
 from genepool_protocol.wire.errors import InvalidInput, VerificationError
 
 
-def check_receipts(raw: bytes, lineage: Lineage, log: LogVerifier) -> tuple[Checkpoint, ...]:
+def check_receipts(raw: bytes, lineage: Lineage, log: AnyLog) -> tuple[Checkpoint, ...]:
     """Check that receipts.json proves every dependency, in the lineage's order, and nothing else.
 
     Args:
         raw: bytes of receipts.json.
         lineage: the parsed provenance.
-        log: the pinned key of the log.
+        log: the trusted keys of the log.
 
     Returns:
         The checkpoint of each receipt.
@@ -44,7 +45,7 @@ def check_receipts(raw: bytes, lineage: Lineage, log: LogVerifier) -> tuple[Chec
     return tuple(found)
 
 
-def _check(entry: ReceiptEntry, item: Dependency, lineage: Lineage, log: LogVerifier) -> Checkpoint:
+def _check(entry: ReceiptEntry, item: Dependency, lineage: Lineage, log: AnyLog) -> Checkpoint:
     bundle = envelope.parse(unb64(entry.receipt, "receipt"))
     verified = envelope.verify(bundle, VerifyingKey.from_pem(entry.site_key_pem))
     names = (manifest.LEARNGENE_FILE, manifest.MANIFEST_FILE)

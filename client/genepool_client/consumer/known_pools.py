@@ -1,23 +1,18 @@
-"""Whom this user trusts: anchors in a file that an operator handed over, or remembered under the pool's address."""
+"""Whom this user trusts: anchors in a file that an operator handed over, or remembered under the pool's address.
+
+What follows from anchors is what was verified last of the pool's trust root; the first time, the pool is asked.
+"""
 
 import json
-import os
 import re
 from pathlib import Path
 
-from genepool_client.transport.channel import check_address
+from genepool_client.transport.channel import Connection, check_address
 from genepool_client.transport.durable import write_atomic
+from genepool_client.transport.trust_root import TrustRoot, home
 from genepool_protocol.trust.anchors import Anchors, read_anchors
+from genepool_protocol.trust.trusted import Trusted
 from genepool_protocol.wire.errors import InvalidInput, VerificationError
-
-
-def home() -> Path:
-    """Where this user's settings lie: $GENEPOOL_HOME, or `genepool` in the user's config folder."""
-    given = os.environ.get("GENEPOOL_HOME")
-    if given:
-        return Path(given)
-    base = os.environ.get("XDG_CONFIG_HOME")
-    return (Path(base) if base else Path.home() / ".config") / "genepool"
 
 
 def path_of(address: str) -> Path:
@@ -42,10 +37,10 @@ def find(pool: str | Path) -> Anchors:
     if not path.is_file():
         raise InvalidInput(
             "PATH_MISSING",
-            f"nothing says which keys the pool at {address} has",
+            f"nothing says what the pool at {address} is known by",
             f"ask its operator for pool.json, and give that file instead of the address, or put it at {path}",
         )
-    # the keys are pinned; how the pool is reached from here, the user knows better than the file
+    # the root is pinned; how the pool is reached from here, the user knows better than the file
     return read_anchors(path).model_copy(update={"address": address})
 
 
@@ -57,9 +52,10 @@ def remember(anchors: Anchors) -> str:
     """
     path = path_of(anchors.address)
     try:
-        if path.is_file():
-            same = path.read_bytes() == _document(anchors)
-            return "" if same else f"{path} pins other keys for this address: give --pool FILE to verify this folder"
+        if path.is_file() and path.read_bytes() == _document(anchors):
+            return ""
+        if path.is_file() and read_anchors(path).root != anchors.root:
+            return f"{path} pins another pool for this address: give --pool FILE to verify this folder"
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_atomic(path, _document(anchors))
     except OSError as exc:
@@ -71,15 +67,34 @@ def _document(anchors: Anchors) -> bytes:
     return json.dumps(anchors.model_dump(by_alias=True), indent=2).encode() + b"\n"
 
 
+def trusted(anchors: Anchors, *, ask: bool = False) -> Trusted:
+    """What is known of a pool without asking it; only when nothing is, it is asked.
+
+    Args:
+        anchors: of the pool.
+        ask: whether to ask it in any case.
+
+    Raises:
+        VerificationError: TRUST_INVALID, and what `Connection.trusted` raises.
+        GenepoolError: the pool was never asked, and cannot be reached.
+    """
+    found = None if ask else TrustRoot(anchors).cached()
+    if found is not None:
+        return found
+    with Connection(anchors) as connection:
+        return connection.trusted
+
+
 def by_release_key(keyid: str) -> Anchors:
-    """The remembered anchors whose release key has that keyid (which selects, and proves nothing).
+    """The remembered anchors of the pool that has, or had, that release key (the keyid selects, and proves nothing).
 
     Raises:
         VerificationError: KEY_UNKNOWN.
     """
     for path in sorted((home() / "pools").glob("*.json")):
         anchors = read_anchors(path)
-        if anchors.release_key.keyid == keyid:
+        found = TrustRoot(anchors).cached()
+        if found is not None and found.release.find(keyid):
             return anchors
     raise VerificationError(
         "KEY_UNKNOWN",

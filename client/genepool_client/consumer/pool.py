@@ -27,6 +27,7 @@ from genepool_protocol.learngene.size import Budget, Size, parse_amount
 from genepool_protocol.selection.combination import Mixture, mixture
 from genepool_protocol.trust.anchors import Anchors
 from genepool_protocol.trust.key_files import TlsIdentity
+from genepool_protocol.trust.trusted import Trusted
 from genepool_protocol.wire.errors import InvalidInput, VerificationError
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class Pool:
         identity: folder of a site with the role consumer, for a pool that does not answer everybody;
             $GENEPOOL_IDENTITY by default.
         cache: folder for blueprints and thin slices; the user's cache by default.
-        memory: folder for what was seen of pools' logs; in the user's settings by default.
+        memory: folder for what was seen of pools' logs and trust roots; in the user's settings by default.
         progress: called with (done, total, note) by everything that takes time.
 
     Raises:
@@ -91,8 +92,9 @@ class Pool:
         self.anchors = known_pools.find(pool) if anchors is None else anchors.model_copy(update={"address": str(pool)})
         self.progress = progress
         self._name = blueprint
-        self._connection = Connection(self.anchors, cache=cache, identity=_identity(identity))
-        self._memory = memory
+        trust = None if memory is None else memory / "trust"
+        self._connection = Connection(self.anchors, cache=cache, identity=_identity(identity), trust=trust)
+        self._memory = None if memory is None else memory / "logs"
         self._offer: Offer | None = None
 
     def __enter__(self) -> Self:
@@ -102,6 +104,11 @@ class Pool:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    @property
+    def trusted(self) -> Trusted:
+        """What the pool's trust root says now; see `Connection.trusted`."""
+        return self._connection.trusted
 
     def close(self) -> None:
         """Close the connection."""
@@ -212,7 +219,7 @@ class Pool:
         """
         check_free(out)
         wanted = Wanted(self.blueprint, _mixture(weights), budget)
-        with Staging(out, {"origin": self.anchors.origin, **wanted.as_json()}) as staging:
+        with Staging(out, {"origin": self.trusted.origin, **wanted.as_json()}) as staging:
             verified = self._obtain(wanted, staging)
             self._follow(verified)
             if support is not None and support.labels is not None:
@@ -274,10 +281,10 @@ class Pool:
 
     def _follow(self, verified: Descendant) -> None:
         """Hold the receipts against the log as this user has seen it, and against its witnesses."""
-        view = log_memory.view(self.anchors, fetch_from(self._connection), self._memory)
+        view = log_memory.view(self.trusted, self.anchors, fetch_from(self._connection), self._memory)
         head = head_of(self._connection, view)
         for item, seen in zip(verified.lineage.dependencies, verified.heads, strict=True):
-            if head is None or (self.anchors.quorum and item.log_index >= head.size):
+            if head is None or (self.trusted.quorum and item.log_index >= head.size):
                 raise VerificationError(
                     "WITNESSES_MISSING" if head else "LOG_FORK",
                     f"the log that the pool shows does not cover the contribution {item.contribution_id[:16]} yet",
@@ -286,7 +293,7 @@ class Pool:
             view.confirm(head, seen)
 
     def _check(self, wanted: Wanted, folder: Path) -> Descendant:
-        verified = verify(folder, self.anchors)
+        verified = verify(folder, self.trusted)
         lineage = verified.lineage
         made = tuple((item.contribution_id, item.milli) for item in lineage.dependencies)
         if made != wanted.weights or lineage.blueprint != wanted.blueprint.sha256:

@@ -7,8 +7,8 @@ from genepool_client.transport.channel import Connection
 from genepool_client.transport.logview import fetch_from, head_of
 from genepool_client.transport.withdrawals import proved
 from genepool_protocol.learngene import descendant
-from genepool_protocol.trust.anchors import Anchors
 from genepool_protocol.trust.keys import VerifyingKey
+from genepool_protocol.trust.trusted import Trusted
 from genepool_protocol.v1 import consume_pb2
 from genepool_protocol.v1 import contribute_pb2 as pb
 from genepool_protocol.wire.errors import Refused, VerificationError
@@ -29,8 +29,8 @@ def check(verified: Descendant, connection: Connection) -> str:
         VerificationError: PROOF_INVALID, a proof does not hold; LOG_FORK; WITNESSES_MISSING.
         GenepoolError: as `Connection.call`.
     """
-    anchors = connection.anchors
-    head_of(connection, memory.view(anchors, fetch_from(connection)))
+    trusted = connection.trusted
+    head_of(connection, memory.view(trusted, connection.anchors, fetch_from(connection)))
     names = [item.contribution_id for item in verified.lineage.dependencies]
     request = consume_pb2.CheckStatusRequest(contribution_ids=names, descendants=[verified.lineage.model])
     answer = connection.call(connection.descend.CheckStatus, request)
@@ -40,7 +40,7 @@ def check(verified: Descendant, connection: Connection) -> str:
     if gone:
         owners = {item.contribution_id: item.site for item in verified.lineage.dependencies}
         told = ", ".join(f"{one.contribution_id[:16]} of {owners[one.contribution_id]}" for one in gone)
-        count = sum(_proved(one, verified, anchors) for one in gone)
+        count = sum(_proved(one, verified, trusted) for one in gone)
         raise Refused(
             "LINEAGE_WITHDRAWN",
             f"{len(gone)} of its {len(names)} learngenes left the pool: {told} ({count} with the log's proof)",
@@ -50,7 +50,7 @@ def check(verified: Descendant, connection: Connection) -> str:
     return f"the pool says that all {len(names)} learngenes are still there"
 
 
-def _proved(status: consume_pb2.ContributionStatus, verified: Descendant, anchors: Anchors) -> bool:
+def _proved(status: consume_pb2.ContributionStatus, verified: Descendant, trusted: Trusted) -> bool:
     """Whether the log proves the withdrawal; False when the pool only says so.
 
     Raises:
@@ -61,5 +61,5 @@ def _proved(status: consume_pb2.ContributionStatus, verified: Descendant, anchor
     receipts = descendant.parse_receipts(read_small(verified.folder / descendant.RECEIPTS_FILE)).receipts
     keys = [VerifyingKey.from_pem(one.site_key_pem) for one in receipts]
     owner = [key for one, key in zip(receipts, keys, strict=True) if one.contribution_id == status.contribution_id]
-    proved(status.withdrawal, status.contribution_id, owner, anchors)
+    proved(status.withdrawal, status.contribution_id, owner, trusted)
     return True

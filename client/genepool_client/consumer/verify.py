@@ -1,16 +1,17 @@
-"""Is this folder the descendant that the pool signed, made from what its lineage says? Offline, against pinned keys.
+"""Is this folder the descendant that the pool signed, made from what its lineage says? Offline, against trusted keys.
 
   (1) the folder holds exactly the signed files, model.sig and at most a head; plain files, no links
-  (2) model.sig is a bundle that the pinned release key signed
+  (2) model.sig is a bundle that a release key of the pool signed, one that nobody else has
   (3) its statement names exactly these files, and every file has the digest that it states
   (4) provenance, blueprint and config are in the one form they can have, and speak of this model, this pool and a size
       that the blueprint has
-  (5) each learngene of the lineage has its receipt: about these weights, signed by its site, held by the pinned log
+  (5) each learngene of the lineage has its receipt: about these weights, signed by its site, held by the log while the
+      release key was the pool's
   (6) model.safetensors holds exactly the tensors of its size, all finite
   (7) a head, if there is one, fits
 
 What it does not say: that the weights are good for a task, or that the pool added up the learngenes (`rebuild` does).
-The caller decides whether it pinned the right anchors.
+The caller decides whether it pinned the right root.
 """
 
 from dataclasses import dataclass
@@ -31,12 +32,12 @@ from genepool_protocol.learngene import descendant
 from genepool_protocol.learngene.blueprint import Blueprint, parse_blueprint
 from genepool_protocol.learngene.descendant import Lineage
 from genepool_protocol.trust import digest, envelope
-from genepool_protocol.trust.anchors import Anchors
 from genepool_protocol.trust.checkpoint import Checkpoint
 from genepool_protocol.trust.envelope import Bundle, Verified
-from genepool_protocol.trust.keys import VerifyingKey
 from genepool_protocol.trust.statement import ModelStatement, check_model_statement
-from genepool_protocol.wire.errors import InvalidInput, VerificationError
+from genepool_protocol.trust.terms import KeySpan, StatementKeys
+from genepool_protocol.trust.trusted import Trusted
+from genepool_protocol.wire.errors import InvalidInput, Refused, VerificationError
 from genepool_protocol.wire.limits import LIMITS
 
 
@@ -69,23 +70,26 @@ class Descendant:
         )
 
 
-def verify(folder: Path, anchors: Anchors) -> Descendant:
+def verify(folder: Path, trusted: Trusted) -> Descendant:
     """The folder as a verified descendant.
 
     Args:
         folder: what `genepool descend` wrote, or a copy of it.
-        anchors: of the pool that it must come from.
+        trusted: what is believed of the pool that it must come from.
 
     Raises:
         InvalidInput: PATH_MISSING, there is no such folder.
         VerificationError: FOLDER_TAMPERED, KEY_UNKNOWN, SIGNATURE_INVALID, LINEAGE_INVALID, PROOF_INVALID or
             CHECKPOINT_INVALID.
+        Refused: KEY_REVOKED, somebody else has the release key that signed it.
     """
     has_head = check_listing(folder)  # (1)
-    signed = check_signature(folder, anchors.release_key)  # (2)
+    span, signed = check_signature(folder, trusted.release)  # (2)
     small, model = _check_digests(folder, _statement(signed))  # (3)
-    blueprint, lineage = _check_lineage(small, model, anchors)  # (4)
-    heads = check_receipts(small[descendant.RECEIPTS_FILE], lineage, anchors.log)  # (5)
+    blueprint, lineage = _check_lineage(small, model, trusted.origin)  # (4)
+    heads = check_receipts(small[descendant.RECEIPTS_FILE], lineage, trusted.log)  # (5)
+    if span.end is not None and any(head.size > span.end for head in heads):
+        raise _bad("it was signed with a release key that had been replaced by then")
     try:  # (6)
         check_tensors(model, descendant.layout(blueprint, lineage.size), descendant.MODEL_FILE)
     except InvalidInput as exc:
@@ -109,22 +113,31 @@ def read_bundle(folder: Path) -> Bundle:
         raise tampered(f"{SIGNATURE_FILE} is damaged: {exc.message}") from exc
 
 
-def check_signature(folder: Path, key: VerifyingKey) -> Verified:
-    """Step (2): the bundle, signed by the key; its unsigned selectors must name that key, too.
+def check_signature(folder: Path, release: StatementKeys) -> tuple[KeySpan, Verified]:
+    """Step (2): the bundle, signed by one of the keys; its unsigned selectors must name that key, too.
 
     Raises:
         VerificationError: FOLDER_TAMPERED, KEY_UNKNOWN or SIGNATURE_INVALID.
+        Refused: KEY_REVOKED.
     """
     bundle = read_bundle(folder)
-    if (bundle.keyid, bundle.hint) != (key.keyid, key.hint):
+    span = release.find(bundle.keyid)
+    if span is None or bundle.hint != span.key.hint:
         raise VerificationError(
             "KEY_UNKNOWN",
-            f"{SIGNATURE_FILE} names the key {bundle.keyid[:16] or '(none)'}, pinned is {key.keyid[:16]}",
-            "check that the anchors (pool.json) are those of the pool that the folder comes from",
+            f"{SIGNATURE_FILE} names the key {bundle.keyid[:16] or '(none)'}, which is no release key of the pool",
+            "check that the folder comes from the pool of these anchors (pool.json); a key that is new is known after "
+            "any command that asks the pool, for instance with --online",
+        )
+    if span.compromised:
+        raise Refused(
+            "KEY_REVOKED",
+            f"somebody else may have signed {folder}: the pool's release key {bundle.keyid[:16]} was stolen",
+            "descend anew",
         )
     if bundle.tlog is not None:
         raise tampered(f"{SIGNATURE_FILE} holds a log entry, which a descendant's bundle does not have")
-    return envelope.verify(bundle, key)
+    return span, envelope.verify(bundle, span.key)
 
 
 def _statement(signed: Verified) -> ModelStatement:
@@ -146,7 +159,7 @@ def _check_digests(folder: Path, statement: ModelStatement) -> tuple[dict[str, b
     return small, model
 
 
-def _check_lineage(small: dict[str, bytes], model: Scan, anchors: Anchors) -> tuple[Blueprint, Lineage]:
+def _check_lineage(small: dict[str, bytes], model: Scan, origin: str) -> tuple[Blueprint, Lineage]:
     try:
         lineage = descendant.parse_provenance(small[descendant.PROVENANCE_FILE])
         blueprint = parse_blueprint(small[descendant.BLUEPRINT_FILE])
@@ -156,7 +169,7 @@ def _check_lineage(small: dict[str, bytes], model: Scan, anchors: Anchors) -> tu
     names = [item.contribution_id for item in lineage.dependencies]
     rules = {
         "it is about another model.safetensors": lineage.model == model.sha256,
-        f"it names the pool {lineage.origin!r}, the pinned one is {anchors.origin!r}": lineage.origin == anchors.origin,
+        f"it names the pool {lineage.origin!r}, the trusted one is {origin!r}": lineage.origin == origin,
         "it names another blueprint": lineage.blueprint == blueprint.sha256,
         "it names another seed than the blueprint": f"sha256:{lineage.seed}" == blueprint.seed.sha256,
         "its learngenes are not sorted, or too many": names == sorted(set(names)) and len(names) <= LIMITS.members,

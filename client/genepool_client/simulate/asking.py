@@ -58,7 +58,7 @@ class Consumer:
     """
 
     def __init__(self, anchors: Anchors, work: Path, sites: Mapping[str, str]) -> None:
-        self._anchors, self._work, self._sites = anchors, work, sites
+        self._work, self._sites = work, sites
         self._pool = Pool(anchors.address, anchors=anchors, memory=work / "seen")
         for name in ("descendants", "episodes"):
             (work / name).mkdir()
@@ -130,7 +130,7 @@ class Consumer:
     def prove(self, descendants: Descendants) -> VerificationReport:
         """Verify a descendant offline, then flip one byte of a copy and see it refused."""
         folder = next(path for (weights, _), path in descendants.items() if weights or len(descendants) == 1)
-        sentence = str(verify(folder, self._anchors))
+        sentence = str(verify(folder, self._pool.trusted))
         copy = self._work / "tampered"
         shutil.copytree(folder, copy)
         with (copy / MODEL_FILE).open("r+b") as file:
@@ -140,7 +140,7 @@ class Consumer:
             file.seek(place)
             file.write(bytes([byte ^ 1]))
         try:
-            verify(copy, self._anchors)
+            verify(copy, self._pool.trusted)
         except GenepoolError as exc:
             return VerificationReport(sentence, MODEL_FILE, True, exc.reason)
         return VerificationReport(sentence, MODEL_FILE, False, "")

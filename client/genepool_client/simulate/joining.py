@@ -38,7 +38,7 @@ def _join(pool: PoolProcess, name: str, folder: Path, *roles: str, data: str = "
     invite = pool.folder.with_name(f"invite-{folder.name}.json")
     pool.operate("invite", name, "--out", str(invite), *(word for role in roles for word in ("--role", role)))
     made = enrolment.init(folder, enrolment.Setup(invite=invite, data=data, steps=steps))
-    with Connection(made.config.anchors) as connection:
+    with Connection(made.config.anchors, trust=made.trust) as connection:
         found = enrolment.enrol(made, connection)
     pool.operate("approve", name, "--fingerprint", found.fingerprint)
     credentials.ready(made)

@@ -90,7 +90,7 @@ def enrol(
     from genepool_client.transport.channel import Connection
     from genepool_protocol.trust.enrolment import grouped
 
-    with site.locked(), Connection(site.config.anchors) as connection:
+    with site.locked(), Connection(site.config.anchors, trust=site.trust) as connection:
         connection.capabilities()
         if invite is not None:
             enrolment.replace_invite(site, invite, new_passphrase(wanted=passphrase))

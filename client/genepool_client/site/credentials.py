@@ -22,7 +22,7 @@ _STATES: dict[int, str] = {
 
 def connect(site: SiteFolder, timeout: float = 30.0) -> Connection:
     """A connection under the site's certificate; see `ready`."""
-    return Connection(site.config.anchors, timeout, identity=ready(site))
+    return Connection(site.config.anchors, timeout, identity=ready(site), trust=site.trust)
 
 
 def connect_anyhow(site: SiteFolder) -> Connection:
@@ -31,7 +31,7 @@ def connect_anyhow(site: SiteFolder) -> Connection:
         return connect(site)
     except (NotFound, Refused) as exc:
         _log.info("without a certificate: %s", exc.message)
-        return Connection(site.config.anchors)
+        return Connection(site.config.anchors, trust=site.trust)
 
 
 def ready(site: SiteFolder) -> TlsIdentity:
@@ -64,7 +64,7 @@ def fetch(site: SiteFolder) -> TlsIdentity:
         GenepoolError: as `Connection.call`.
     """
     identity = site.keys.tls()
-    with Connection(site.config.anchors) as connection:
+    with Connection(site.config.anchors, trust=site.trust) as connection:
         answer = ask(site, connection, identity)
     if not answer.certificate_pem:
         raise _none(site, answer.state)
@@ -89,7 +89,7 @@ def renew(site: SiteFolder, identity: TlsIdentity) -> TlsIdentity:
         GenepoolError: as `Connection.call`, and what the pool refuses.
     """
     fresh = site.keys.next_tls()
-    with Connection(site.config.anchors, identity=identity) as connection:
+    with Connection(site.config.anchors, identity=identity, trust=site.trust) as connection:
         pem = _answered_before(site, connection, fresh)
         if not pem:
             request = pb.RenewRequest(tls_csr=make_csr(fresh.key))
@@ -104,8 +104,8 @@ def rotate_signing(site: SiteFolder, passphrase: bytes | None) -> str:
         GenepoolError: as `connect`, and what the pool refuses.
     """
     old, new = site.signing_key(), site.keys.next_signing(passphrase)
-    by_old, by_new = rotation.sign(old, new, site.config.anchors.origin, site.config.name)
     with connect(site) as connection:
+        by_old, by_new = rotation.sign(old, new, connection.trusted.origin, site.config.name)
         request = pb.RotateSigningKeyRequest(by_old=by_old, by_new=by_new)
         answer = connection.call(connection.account.RotateSigningKey, request)
     site.keys.adopt_signing()

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from genepool_client.site import credentials
 from genepool_client.site import folder as folders
@@ -67,7 +68,7 @@ def init(path: Path, setup: Setup) -> SiteFolder:
     data = absolute(setup.data)
     if data:
         check_source(data)
-    with Connection(anchors) as connection:
+    with TemporaryDirectory(prefix="genepool-") as scratch, Connection(anchors, trust=Path(scratch)) as connection:
         capabilities = connection.capabilities()
     name = setup.blueprint or _only([info.name for info in capabilities.blueprints], anchors.address)
     values = {
@@ -96,13 +97,13 @@ def enrol(site: SiteFolder, connection: Connection) -> Enrolment:
         return state(site, connection)
     tls, signing = make_csr(site.keys.tls().key), make_csr(site.signing_key())
     application = Application(invite.site, invite.invite_id, tls, signing)
-    channel = channel_of(site.config.anchors.ca_pem)
+    channel = channel_of(connection.trusted.ca_pem)
     request = pb.EnrolRequest(
         site=application.site,
         invite_id=application.invite_id,
         tls_csr=tls,
         signing_csr=signing,
-        mac=mac(invite.secret, site.config.anchors.origin, channel, application),
+        mac=mac(invite.secret, connection.trusted.origin, channel, application),
     )
     answer = connection.call(connection.enrolment.Enrol, request)
     found = _checked(site, answer.state, answer.fingerprint)
@@ -139,6 +140,9 @@ def replace_invite(site: SiteFolder, path: Path, passphrase: bytes | None = None
             "SITE_MISMATCH", f"{path} invites {invite.site}, this is {site.config.name}", "use this site's invitation"
         )
     _same_pool(site.config.anchors, invite.anchors, str(path))
+    pinned = site.config.anchors.model_copy(update={"ca_pem": invite.anchors.ca_pem})
+    if pinned != site.config.anchors:  # the pool has another CA, and the site was away for too long
+        site.change(anchors=pinned.model_dump(by_alias=True))
     if site.invite() is None:
         site.keys.create(passphrase)
     write_json(site.path / folders.INVITE_FILE, invite.model_dump(by_alias=True), 0o600)
@@ -176,9 +180,9 @@ def _is_address(text: str) -> bool:
 
 
 def _same_pool(one: Anchors, other: Anchors, what: str) -> None:
-    if one.model_copy(update={"address": other.address}) != other:
+    if one.root != other.root:
         raise VerificationError(
-            "KEY_UNKNOWN", f"{what} and the invitation have different keys: they are of two pools", "ask the operator"
+            "KEY_UNKNOWN", f"{what} and the invitation pin two roots: they are of two pools", "ask the operator"
         )
 
 

@@ -7,6 +7,7 @@ work/                what training makes; nothing of it leaves
 outbox/SEQ/          what left, or is about to: learngene.safetensors, manifest.json, model.sig, then receipt.sig
 keys.json            0600; every key that was drawn from the site's images, see `privacy`: never delete it
 checkpoint           the last verified checkpoint of the pool's log
+trust/               what was verified of the pool's trust root
 """
 
 import contextlib
@@ -85,6 +86,11 @@ class SiteFolder:
     def drawn(self) -> Path:
         """Every key that was drawn from the site's images."""
         return self.path / "keys.json"
+
+    @property
+    def trust(self) -> Path:
+        """What was verified of the pool's trust root."""
+        return self.path / "trust"
 
     def signing_key(self) -> SigningKey:
         """The key that signs learngenes; see `Keyring.signing_key`."""

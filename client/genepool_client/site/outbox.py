@@ -21,8 +21,9 @@ from genepool_protocol.learngene.manifest import (
     parse_manifest,
 )
 from genepool_protocol.trust import digest, envelope, receipt, statement
-from genepool_protocol.trust.keys import LogVerifier, VerifyingKey
+from genepool_protocol.trust.keys import VerifyingKey
 from genepool_protocol.trust.receipt import Logged
+from genepool_protocol.trust.terms import AnyLog
 from genepool_protocol.wire.errors import StorageError, VerificationError
 
 RECEIPT_FILE: Final = "receipt.sig"
@@ -90,7 +91,7 @@ class Artefact:
                 )
         return parse_manifest(self.manifest())
 
-    def verify(self, raw: bytes, key: VerifyingKey, log: LogVerifier) -> Logged:
+    def verify(self, raw: bytes, key: VerifyingKey, log: AnyLog) -> Logged:
         """Check that a receipt is one for this very artefact, signed by us and held by the log.
 
         Raises:

@@ -24,7 +24,7 @@ def overview(site: SiteFolder) -> dict[str, Any]:
     found = outbox.artefacts(site)
     states: dict[str, str] = {}
     try:
-        with Connection(site.config.anchors, timeout=_PATIENCE) as connection:
+        with Connection(site.config.anchors, timeout=_PATIENCE, trust=site.trust) as connection:
             enrolled = enrolment.state(site, connection).state
         if enrolled == "ACTIVE":
             with credentials.connect(site, _PATIENCE) as connection:

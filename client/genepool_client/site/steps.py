@@ -88,7 +88,7 @@ def family(site: SiteFolder) -> tuple[Blueprint, Path]:
     found = blueprints.read(folder)
     if found is not None and found.sha256 == pinned:
         return found, folder / blueprints.SEED_FILE
-    with Connection(site.config.anchors) as connection:
+    with Connection(site.config.anchors, trust=site.trust) as connection:
         blueprint, seed = connection.blueprint(site.config.blueprint)
     if blueprint.sha256 != pinned:
         raise Refused(

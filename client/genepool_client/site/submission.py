@@ -96,8 +96,8 @@ class _Submission:
     def __init__(self, site: SiteFolder, connection: Connection, blueprint: Blueprint, record: Condensed) -> None:
         self._site, self._connection, self._blueprint, self._record = site, connection, blueprint, record
         self._key = site.signing_key()
-        self._log = site.config.anchors.log
-        self._view = LogView(site.checkpoint, self._log, fetch_from(connection))
+        self._trusted = connection.trusted
+        self._view = LogView(site.checkpoint, self._trusted.log, fetch_from(connection))
 
     def run(self, weights: bytes, progress: Progress) -> Submitted:
         found = outbox.find(self._site, weights)
@@ -152,10 +152,10 @@ class _Submission:
     def _sign(self, weights: bytes, before: Artefact | None) -> Artefact:
         request = pb.BeginNonceRequest(site=self._site.config.name)
         nonce = self._connection.call(self._connection.contribute.BeginNonce, request)
-        if self._site.config.anchors.quorum:
+        if self._trusted.quorum:
             head_of(self._connection, self._view)
         chain = Chain(
-            pool=self._site.config.anchors.origin,
+            pool=self._trusted.origin,
             site=self._site.config.name,
             seq=nonce.last_seq + 1,
             prev=nonce.last_payload_sha256,
@@ -177,7 +177,7 @@ class _Submission:
                 raise _lost(artefact, f"gives out number {chain.seq} again")
 
     def _done(self, artefact: Artefact, raw: bytes, state: str) -> Submitted:
-        logged = artefact.verify(raw, self._signer(artefact), self._log)
+        logged = artefact.verify(raw, self._signer(artefact), self._trusted.log)
         if not artefact.received or self._view.seen() is None:
             self._view.advance(logged.checkpoint)
             artefact.keep_receipt(raw)

@@ -57,8 +57,8 @@ def withdraw(site: SiteFolder, connection: Connection, identifier: str, reason: 
     name = _resolve(site, identifier)
     raw = _signed(site, connection, name, reason)
     answer = connection.call(connection.contribute.Withdraw, pb.WithdrawRequest(bundle=raw))
-    logged = proved(answer.receipt, name, [site.signing_key().public], site.config.anchors)
-    LogView(site.checkpoint, site.config.anchors.log, fetch_from(connection)).advance(logged.checkpoint)
+    logged = proved(answer.receipt, name, [site.signing_key().public], connection.trusted)
+    LogView(site.checkpoint, connection.trusted.log, fetch_from(connection)).advance(logged.checkpoint)
     write_atomic(_folder(site) / f"{name}.receipt.sig", answer.receipt)
     made = tuple(one.sha256 for one in answer.descendants)
     return Withdrawn(name, logged.index, answer.erased, made)
@@ -90,7 +90,7 @@ def _signed(site: SiteFolder, connection: Connection, name: str, reason: str) ->
     if path.exists():
         return path.read_bytes()
     event = Withdrawal(
-        pool=site.config.anchors.origin,
+        pool=connection.trusted.origin,
         time=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         contribution_id=name,
         sha256=_weights(site, connection, name),

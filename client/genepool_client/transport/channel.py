@@ -1,4 +1,7 @@
-"""The one connection of a client to a pool: TLS under the pinned CA, with a certificate or without, and our errors."""
+"""The one connection of a client to a pool: TLS, with a certificate or without, what it may believe, and our errors.
+
+Before anything else is asked, the pool's trust root is refreshed and verified; every key that is used comes from there.
+"""
 
 import contextlib
 import json
@@ -14,10 +17,11 @@ import grpc
 
 from genepool_client.transport import blueprints
 from genepool_client.transport.handshake import rejection
+from genepool_client.transport.trust_root import TrustRoot
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.trust.anchors import Anchors
 from genepool_protocol.trust.key_files import TlsIdentity
-from genepool_protocol.trust.keys import VerifyingKey
+from genepool_protocol.trust.trusted import Trusted
 from genepool_protocol.v1 import consume_pb2, contribute_pb2, pool_pb2
 from genepool_protocol.v1.consume_pb2_grpc import DescendServiceStub, SelectServiceStub
 from genepool_protocol.v1.contribute_pb2_grpc import ContributeServiceStub, EnrolmentServiceStub
@@ -82,11 +86,12 @@ class Connection:
     """A channel to the pool of some anchors; opens lazily, so making one never fails for a pool that is away.
 
     Args:
-        anchors: the pool's address and keys.
+        anchors: the pool's address and pinned root.
         timeout: seconds that a unary call may take, retries included.
         stream_timeout: seconds that a whole stream may take.
         cache: folder for verified blueprints; `default_cache()` when not given.
         identity: a TLS key with its certificate, for what is not for everybody.
+        trust: folder for what was verified of trust roots; in the user's settings when not given.
 
     Raises:
         InvalidInput: OPTION_INVALID, the address is not HOST:PORT; KEY_MALFORMED, the CA is no certificate.
@@ -100,6 +105,7 @@ class Connection:
         stream_timeout: float = 900.0,
         cache: Path | None = None,
         identity: TlsIdentity | None = None,
+        trust: Path | None = None,
     ) -> None:
         check_address(anchors.address)
         if "-----BEGIN CERTIFICATE-----" not in anchors.ca_pem:
@@ -107,17 +113,57 @@ class Connection:
         self.anchors, self.timeout, self.stream_timeout = anchors, timeout, stream_timeout
         self.cache = cache or default_cache()
         self._identity = identity
-        self._open = self._channel(anchors.address)
+        self._root = TrustRoot(anchors, trust)
         self._certified: grpc.Channel | None = None
         self._certified_address = ""
-        self.pool = PoolServiceStub(self._open)
-        self.log = LogServiceStub(self._open)
-        self.enrolment = EnrolmentServiceStub(self._open)
 
     @property
     def address(self) -> str:
         """HOST:PORT."""
         return self.anchors.address
+
+    @property
+    def trusted(self) -> Trusted:
+        """What the pool's trust root says, at most some minutes ago.
+
+        Raises:
+            VerificationError: TRUST_INVALID, TRUST_ROLLBACK, TRUST_EXPIRED or CLOCK_WRONG.
+            GenepoolError: as `call`.
+        """
+        return self._root.fresh(self._first, self.timeout)
+
+    @cached_property
+    def _first(self) -> grpc.Channel:
+        """For the trust root alone, which needs no TLS: also under a CA that the anchors named long ago."""
+        return _channel(self.address, self._ca_before)
+
+    @cached_property
+    def _ca_before(self) -> str:
+        known = self._root.cached()
+        if known is None or known.ca_pem == self.anchors.ca_pem:
+            return self.anchors.ca_pem
+        return known.ca_pem + self.anchors.ca_pem
+
+    @cached_property
+    def _open(self) -> grpc.Channel:
+        """Without a certificate, under the CA that the trust root names."""
+        ca_pem = self.trusted.ca_pem
+        return self._first if ca_pem == self._ca_before else _channel(self.address, ca_pem)
+
+    @cached_property
+    def pool(self) -> PoolServiceStub:
+        """What the pool is."""
+        return PoolServiceStub(self._open)
+
+    @cached_property
+    def log(self) -> LogServiceStub:
+        """Its log."""
+        return LogServiceStub(self._open)
+
+    @cached_property
+    def enrolment(self) -> EnrolmentServiceStub:
+        """How a site joins."""
+        return EnrolmentServiceStub(self._open)
 
     @cached_property
     def account(self) -> EnrolmentServiceStub:
@@ -146,20 +192,15 @@ class Connection:
         if self._certified is None:
             if not self._certified_address:
                 self.capabilities()
-            self._certified = self._channel(self._certified_address, self._identity)
+            self._certified = _channel(self._certified_address, self.trusted.ca_pem, self._identity)
         return self._certified
-
-    def _channel(self, address: str, identity: TlsIdentity | None = None) -> grpc.Channel:
-        key, chain = (identity.key.pem(), identity.chain) if identity else (None, None)
-        credentials = grpc.ssl_channel_credentials(self.anchors.ca_pem.encode(), key, chain)
-        return grpc.secure_channel(address, credentials, options=_OPTIONS)
 
     def error(self, exc: grpc.RpcError) -> GenepoolError:
         """What a failed call means; of a handshake that the server ended, why."""
         found = from_rpc_error(exc, self.address)
         if self._certified is None or self._identity is None or found.reason not in _SILENT:
             return found
-        why = rejection(self._certified_address, self.anchors, self._identity)
+        why = rejection(self._certified_address, self.trusted.ca_pem, self._identity)
         if why is None:
             return found
         return Refused(
@@ -218,16 +259,16 @@ class Connection:
             answers.cancel()
 
     def capabilities(self) -> pool_pb2.GetCapabilitiesResponse:
-        """What the pool can do, after its version and keys were held against ours.
+        """What the pool can do, after its version and name were held against ours.
 
         Raises:
             VersionMismatch: API_VERSION.
-            VerificationError: KEY_UNKNOWN, it is another pool than the anchors'.
+            VerificationError: KEY_UNKNOWN, it goes by another name than its trust root says.
             GenepoolError: as `call`.
         """
         answer = self.call(self.pool.GetCapabilities, pool_pb2.GetCapabilitiesRequest(api_version=API_VERSION))
         _check_version(answer, self.address)
-        _check_keys(answer, self.anchors)
+        _check_name(answer, self.trusted.origin, self.address)
         self._certified_address = f"{self.address.rpartition(':')[0]}:{answer.certified_port}"
         return answer
 
@@ -246,7 +287,7 @@ class Connection:
 
     def close(self) -> None:
         """Close the channels; calls that run are cancelled."""
-        for channel in (self._open, self._certified):
+        for channel in (self.__dict__.get("_first"), self.__dict__.get("_open"), self._certified):
             if channel is not None:
                 channel.close()
 
@@ -257,6 +298,11 @@ class Connection:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _channel(address: str, ca_pem: str, identity: TlsIdentity | None = None) -> grpc.Channel:
+    key, chain = (identity.key.pem(), identity.chain) if identity else (None, None)
+    return grpc.secure_channel(address, grpc.ssl_channel_credentials(ca_pem.encode(), key, chain), options=_OPTIONS)
 
 
 def check_address(address: str) -> str:
@@ -288,16 +334,10 @@ def _check_version(answer: pool_pb2.GetCapabilitiesResponse, address: str) -> No
         )
 
 
-def _check_keys(answer: pool_pb2.GetCapabilitiesResponse, anchors: Anchors) -> None:
-    pairs = {
-        "log origin": (answer.origin, anchors.origin),
-        "log key": (answer.log_vkey, anchors.log_vkey),
-        "release key": (VerifyingKey.from_pem(answer.release_key_pem).keyid, anchors.release_key.keyid),
-    }
-    for what, (found, pinned) in pairs.items():
-        if found != pinned:
-            raise VerificationError(
-                "KEY_UNKNOWN",
-                f"the pool at {anchors.address} has another {what} than the pinned anchors (pool.json)",
-                "check the address; if the pool was made anew, ask its operator for the new pool.json",
-            )
+def _check_name(answer: pool_pb2.GetCapabilitiesResponse, origin: str, address: str) -> None:
+    if answer.origin != origin:
+        raise VerificationError(
+            "KEY_UNKNOWN",
+            f"the pool at {address} calls itself by another name than its trust root says",
+            "tell its operator",
+        )

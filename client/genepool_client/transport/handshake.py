@@ -5,7 +5,6 @@ import ssl
 from datetime import UTC, datetime
 from typing import Final
 
-from genepool_protocol.trust.anchors import Anchors
 from genepool_protocol.trust.key_files import TlsIdentity
 
 _SECONDS: Final = 5.0
@@ -13,12 +12,12 @@ _HELLO: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0
 """How HTTP/2 begins, with empty settings: a server that accepts us answers it."""
 
 
-def rejection(address: str, anchors: Anchors, identity: TlsIdentity) -> str | None:
+def rejection(address: str, ca_pem: str, identity: TlsIdentity) -> str | None:
     """Shake hands once more and see who hangs up.
 
     Args:
         address: HOST:PORT where certificates are shown.
-        anchors: of the pool.
+        ca_pem: who vouches for the server.
         identity: what is shown.
 
     Returns:
@@ -26,7 +25,7 @@ def rejection(address: str, anchors: Anchors, identity: TlsIdentity) -> str | No
     """
     host, _, port = address.rpartition(":")
     host = host.strip("[]")
-    context = ssl.create_default_context(cadata=anchors.ca_pem)
+    context = ssl.create_default_context(cadata=ca_pem)
     context.load_cert_chain(identity.path)
     context.set_alpn_protocols(["h2"])
     try:

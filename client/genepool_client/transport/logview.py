@@ -13,7 +13,7 @@ from genepool_client.transport.durable import write_atomic
 from genepool_protocol.trust import checkpoint as heads
 from genepool_protocol.trust import merkle
 from genepool_protocol.trust.checkpoint import Checkpoint
-from genepool_protocol.trust.keys import LogVerifier
+from genepool_protocol.trust.terms import AnyLog
 from genepool_protocol.v1 import pool_pb2
 from genepool_protocol.wire.errors import GenepoolError, VerificationError
 
@@ -35,7 +35,7 @@ def head_of(connection: Connection, view: "LogView", now: datetime | None = None
     """The log's head as the pool shows it now, after the client's memory and its witnesses had their say.
 
     Args:
-        connection: to the pool; its anchors say whether a quorum of witnesses is demanded.
+        connection: to the pool; its trust root says whether a quorum of witnesses is demanded.
         view: what this client has seen of the log.
         now: the clock; the computer's by default.
 
@@ -47,14 +47,14 @@ def head_of(connection: Connection, view: "LogView", now: datetime | None = None
         GenepoolError: as `Connection.call`.
     """
     answer = connection.call(connection.log.GetCheckpoint, pool_pb2.GetCheckpointRequest())
-    seen, policy = view.observe(answer.checkpoint), connection.anchors.policy
+    seen, policy = view.observe(answer.checkpoint), connection.trusted.policy
     if not policy.quorum or not answer.checkpoint:
         return seen
     if not answer.witnessed:
         raise VerificationError(
             "WITNESSES_MISSING", "no quorum of the pinned witnesses cosigned the pool's log yet", "try again later"
         )
-    head = heads.verify(answer.witnessed, connection.anchors.log)
+    head = heads.verify(answer.witnessed, connection.trusted.log)
     policy.demand(head, now or datetime.now(UTC))
     view.advance(head)
     return head
@@ -82,11 +82,11 @@ class LogView:
 
     Args:
         path: the file; its folder exists.
-        log: the pinned key of the log.
+        log: the trusted keys of the log.
         fetch: where consistency proofs come from.
     """
 
-    def __init__(self, path: Path, log: LogVerifier, fetch: FetchProof) -> None:
+    def __init__(self, path: Path, log: AnyLog, fetch: FetchProof) -> None:
         self._path, self._log, self._fetch = path, log, fetch
 
     @property

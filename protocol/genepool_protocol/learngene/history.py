@@ -14,8 +14,8 @@ from genepool_protocol.learngene.manifest import BUNDLE_FILE, LEARNGENE_FILE, MA
 from genepool_protocol.trust import digest, events, receipt
 from genepool_protocol.trust.envelope import Verified
 from genepool_protocol.trust.events import Decision, Erasure, Event, SiteEvent, Withdrawal
-from genepool_protocol.trust.keys import VerifyingKey
 from genepool_protocol.trust.statement import check_model_statement
+from genepool_protocol.trust.terms import StatementKeys
 from genepool_protocol.wire.errors import GenepoolError
 
 SiteState = Literal["INVITED", "PENDING", "ACTIVE", "SUSPENDED", "REVOKED"]
@@ -74,7 +74,8 @@ class History:
 
     Attributes:
         origin: the pool's name.
-        release: the pool's key for decisions.
+        release: who signs what the pool does by itself.
+        operator: who signs what the operator decides.
         size: leaves so far.
         sites: by name.
         contributions: by id.
@@ -82,7 +83,8 @@ class History:
     """
 
     origin: str
-    release: VerifyingKey
+    release: StatementKeys
+    operator: StatementKeys
     size: int = 0
     sites: dict[str, SiteStanding] = field(default_factory=dict)
     contributions: dict[str, Standing] = field(default_factory=dict)
@@ -129,11 +131,12 @@ class History:
             self._weights.add(sha256)
 
     def _event(self, index: int, verified: Verified, event: Event) -> Iterator[str]:
-        ours = verified.key.keyid == self.release.keyid
+        role = self.operator if event.by_operator else self.release
+        ours = role.speaks(verified.key.keyid, index)
         if event.pool != self.origin:
             yield "it is about another pool"
         elif not ours and not isinstance(event, Withdrawal):
-            yield "only the pool's release key may sign it"
+            yield f"only the pool's {'operator' if event.by_operator else 'release'} key of that time may sign it"
         elif isinstance(event, SiteEvent):
             yield from self._enrolled(event) if event.event == "enrolled" else self._moved(event)
         elif isinstance(event, Decision | Withdrawal | Erasure):

@@ -1,16 +1,16 @@
 """What a client starts from: the pool's anchors, handed over by the operator, and a site's invitation.
 
+What is pinned is version 1 of the pool's trust root (TUF); every other key follows from it, see `updating`.
+
 Both are JSON files. The anchors are public; an invitation holds a secret and is used once.
 """
 
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError
 
-from genepool_protocol.trust import strict_json
-from genepool_protocol.trust.keys import LogVerifier, VerifyingKey, WitnessVerifier
-from genepool_protocol.trust.witness import MAX_WITNESSES, Policy
+from genepool_protocol.trust import digest, strict_json
 from genepool_protocol.wire.documents import Document, Name, Timestamp, first_problem
 from genepool_protocol.wire.errors import InvalidInput
 from genepool_protocol.wire.limits import LIMITS
@@ -19,49 +19,17 @@ _T = TypeVar("_T", bound=Document)
 
 
 class Anchors(Document):
-    """The keys that a client pins (`pool.json`)."""
+    """Where a pool is and what it is known by (`pool.json`)."""
 
-    schema_: Literal["genepool.anchors/v1"] = Field(default="genepool.anchors/v1", alias="schema")
+    schema_: Literal["genepool.anchors/v2"] = Field(default="genepool.anchors/v2", alias="schema")
     address: str  # HOST:PORT
-    origin: str  # the log's name
-    ca_pem: str  # who vouches for the pool's TLS certificate
-    log_vkey: str  # C2SP verifier key
-    release_key_pem: str  # P-256, signs descendants
-    witnesses: list[str] = Field(default_factory=list, max_length=MAX_WITNESSES)  # C2SP verifier keys of type 0x04
-    quorum: Annotated[int, Field(ge=0)] = 0  # how many of them must have cosigned a checkpoint; 0: none
-
-    @model_validator(mode="after")
-    def _reachable(self) -> Self:
-        if self.quorum > len(set(self.witnesses)):
-            raise ValueError("the quorum is larger than the number of witnesses")
-        return self
+    ca_pem: str  # who vouches for the pool's TLS certificate until the trust root has said so
+    root: Annotated[str, Field(min_length=1, max_length=LIMITS.trust_bytes)]  # version 1 of TUF's root.json
 
     @property
-    def policy(self) -> Policy:
-        """Whose cosignatures a checkpoint needs.
-
-        Raises:
-            InvalidInput: KEY_MALFORMED.
-        """
-        return Policy(tuple(WitnessVerifier.parse(one) for one in self.witnesses), self.quorum)
-
-    @property
-    def log(self) -> LogVerifier:
-        """The log's verifier.
-
-        Raises:
-            InvalidInput: KEY_MALFORMED.
-        """
-        return LogVerifier.parse(self.log_vkey)
-
-    @property
-    def release_key(self) -> VerifyingKey:
-        """The key that signs descendants.
-
-        Raises:
-            InvalidInput: KEY_MALFORMED.
-        """
-        return VerifyingKey.from_pem(self.release_key_pem)
+    def root_sha256(self) -> str:
+        """Hex SHA-256 of the pinned root: what names the pool for ever, whichever keys it has by then."""
+        return digest.sha256_hex(self.root.encode())
 
 
 class Invite(Document):

@@ -46,6 +46,11 @@ class Event(Document):
         """The predicate's members."""
         return self.model_dump()
 
+    @property
+    def by_operator(self) -> bool:
+        """Whether the operator's key signs it; what the pool does by itself, its release key signs."""
+        return False
+
     @classmethod
     def of(cls, predicate: dict[str, Any]) -> Self:
         """The event of a predicate."""
@@ -64,7 +69,7 @@ class Event(Document):
 
 
 class SiteEvent(Event):
-    """An operator's word on a site, and the site's own step into the pool; signed by the pool's release key."""
+    """An operator's word on a site; or a site's own step, which the pool records."""
 
     predicate_type: ClassVar[str] = SITE_EVENT_PREDICATE
 
@@ -73,13 +78,18 @@ class SiteEvent(Event):
     keyid: Hex  # of the site's signing key: the one that ends (invited), the new one (rotated), or the current one
     reason: Reason = ""
 
+    @property
+    def by_operator(self) -> bool:
+        """A site enrols and replaces its key by itself, while nobody operates."""
+        return self.event not in ("enrolled", "rotated")
+
     def subject(self) -> tuple[str, str]:
         """The site's key."""
         return "site", self.keyid
 
 
 class Decision(Event):
-    """Whether a contribution was admitted; SLSA's verification summary, signed by the pool's release key."""
+    """Whether a contribution was admitted, by the pool's rules or by the operator; SLSA's verification summary."""
 
     predicate_type: ClassVar[str] = DECISION_PREDICATE
 
@@ -87,6 +97,11 @@ class Decision(Event):
     sha256: Hex  # of learngene.safetensors
     passed: bool
     policy: Literal["automatic", "operator"]
+
+    @property
+    def by_operator(self) -> bool:
+        """As its policy says."""
+        return self.policy == "operator"
 
     def subject(self) -> tuple[str, str]:
         """The learngene."""
@@ -118,7 +133,7 @@ class Decision(Event):
 
 
 class Withdrawal(Event):
-    """The end of a contribution: its site's word, or the operator's; signed by the site's key or the release key."""
+    """The end of a contribution: its site's word, or the operator's; signed by the site's key or the operator's."""
 
     predicate_type: ClassVar[str] = WITHDRAWAL_PREDICATE
 
@@ -126,6 +141,11 @@ class Withdrawal(Event):
     sha256: Hex  # of learngene.safetensors
     scope: Literal["erase"] = "erase"
     reason: Reason = ""
+
+    @property
+    def by_operator(self) -> bool:
+        """Unless its site did."""
+        return True
 
     def subject(self) -> tuple[str, str]:
         """The learngene."""

@@ -15,7 +15,8 @@ from genepool_protocol.trust import envelope, merkle, strict_json
 from genepool_protocol.trust.checkpoint import Checkpoint
 from genepool_protocol.trust.encoding import b64, unb64
 from genepool_protocol.trust.envelope import Bundle, Verified
-from genepool_protocol.trust.keys import LogVerifier, VerifyingKey
+from genepool_protocol.trust.keys import VerifyingKey
+from genepool_protocol.trust.terms import AnyLog
 from genepool_protocol.wire.errors import InvalidInput, VerificationError
 
 _KIND: Final = {"kind": "dsse", "version": "0.0.2"}
@@ -83,7 +84,7 @@ def open_leaf(body: bytes, payload: bytes) -> Verified:
     return verified
 
 
-def make(bundle: Bundle, body: bytes, index: int, proof: Sequence[bytes], head: Checkpoint, log: LogVerifier) -> bytes:
+def make(bundle: Bundle, body: bytes, index: int, proof: Sequence[bytes], head: Checkpoint) -> bytes:
     """The receipt: the bundle with its log entry.
 
     Args:
@@ -92,15 +93,14 @@ def make(bundle: Bundle, body: bytes, index: int, proof: Sequence[bytes], head: 
         index: where it stands.
         proof: inclusion proof under `head`.
         head: a checkpoint of the log with more than `index` leaves.
-        log: the log's key.
     """
-    return envelope.with_receipt(bundle, _entry(body, index, proof, head, log))
+    return envelope.with_receipt(bundle, _entry(body, index, proof, head))
 
 
-def _entry(body: bytes, index: int, proof: Sequence[bytes], head: Checkpoint, log: LogVerifier) -> dict[str, Any]:
+def _entry(body: bytes, index: int, proof: Sequence[bytes], head: Checkpoint) -> dict[str, Any]:
     return {
         "logIndex": str(index),
-        "logId": {"keyId": b64(log.log_id)},
+        "logId": {"keyId": b64(head.key.log_id)},
         "kindVersion": dict(_KIND),
         "integratedTime": "0",
         "inclusionProof": {
@@ -114,16 +114,16 @@ def _entry(body: bytes, index: int, proof: Sequence[bytes], head: Checkpoint, lo
     }
 
 
-def verify(bundle: Bundle, verified: Verified, log: LogVerifier) -> Logged:
+def verify(bundle: Bundle, verified: Verified, log: AnyLog) -> Logged:
     """Check that the log holds this statement.
 
-    (1) The entry has the form that `make` gives it, (2) the checkpoint is the pinned log's, (3) the leaf is that of
+    (1) The entry has the form that `make` gives it, (2) the checkpoint is the trusted log's, (3) the leaf is that of
     this statement and key, (4) the proof leads from the leaf to the checkpoint's root, (5) the entry says nothing else.
 
     Args:
         bundle: a parsed receipt.
         verified: the same bundle after `envelope.verify`.
-        log: the pinned key of the log.
+        log: the trusted keys of the log.
 
     Raises:
         VerificationError: PROOF_INVALID or CHECKPOINT_INVALID.
@@ -146,7 +146,7 @@ def verify(bundle: Bundle, verified: Verified, log: LogVerifier) -> Logged:
     if body != leaf(verified):
         raise _bad("the receipt proves another statement than the one it comes with")
     merkle.verify_inclusion(merkle.leaf_hash(body), index, head.size, hashes, head.root)
-    if entry != _entry(body, index, hashes, head, log):
+    if entry != _entry(body, index, hashes, head):
         raise _bad("the receipt is for another log or another kind of entry, or says more than a receipt does")
     return Logged(verified, index, head)
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from genepool_protocol.trust import note
 from genepool_protocol.trust.checkpoint import Checkpoint
-from genepool_protocol.trust.keys import LogVerifier, WitnessSigner, WitnessVerifier
+from genepool_protocol.trust.keys import WitnessSigner, WitnessVerifier
 from genepool_protocol.wire.errors import VerificationError
 
 MAX_WITNESSES: Final = 15
@@ -71,10 +71,11 @@ def cosignatures(raw: str, witnesses: Iterable[WitnessVerifier]) -> list[Cosigna
     return sorted(found.values(), key=lambda one: one.name)
 
 
-def bare(head: Checkpoint, log: LogVerifier) -> Checkpoint:
+def bare(head: Checkpoint) -> Checkpoint:
     """A verified checkpoint with the log's signature alone."""
     text, lines = note.signatures(head.note)
-    own = [note.line(name, signature) for name, signature in lines if (name, signature[:4]) == (log.name, log.note_id)]
+    log = (head.key.name, head.key.note_id)
+    own = [note.line(name, signature) for name, signature in lines if (name, signature[:4]) == log]
     return replace(head, note=f"{text}\n{own[0]}")
 
 

@@ -24,45 +24,51 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fgenepool_protocol/v1/pool.proto\x12\x0bgenepool.v1\"-\n\x16GetCapabilitiesRequest\x12\x13\n\x0b\x61pi_version\x18\x01 \x01(\t\"\xd9\x02\n\x17GetCapabilitiesResponse\x12\x17\n\x0flow_api_version\x18\x01 \x01(\t\x12\x18\n\x10high_api_version\x18\x02 \x01(\t\x12\x18\n\x10software_version\x18\x03 \x01(\t\x12\x0e\n\x06origin\x18\x04 \x01(\t\x12\x10\n\x08log_vkey\x18\x05 \x01(\t\x12\x17\n\x0frelease_key_pem\x18\x06 \x01(\t\x12.\n\nblueprints\x18\x07 \x03(\x0b\x32\x1a.genepool.v1.BlueprintInfo\x12\x1b\n\x13max_learngene_bytes\x18\x08 \x01(\x04\x12\x17\n\x0fmax_chunk_bytes\x18\t \x01(\r\x12\x1a\n\x12max_support_images\x18\n \x01(\r\x12\x1c\n\x14\x61\x63tive_contributions\x18\x0b \x01(\x04\x12\x16\n\x0e\x63\x65rtified_port\x18\x0c \x01(\r\"-\n\rBlueprintInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\"#\n\x13GetBlueprintRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"N\n\x14GetBlueprintResponse\x12\x18\n\x0e\x62lueprint_json\x18\x01 \x01(\x0cH\x00\x12\x14\n\nseed_chunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"\x16\n\x14GetCheckpointRequest\">\n\x15GetCheckpointResponse\x12\x12\n\ncheckpoint\x18\x01 \x01(\t\x12\x11\n\twitnessed\x18\x02 \x01(\t\"1\n\x11GetEntriesRequest\x12\r\n\x05start\x18\x01 \x01(\x04\x12\r\n\x05\x63ount\x18\x02 \x01(\r\"$\n\x12GetEntriesResponse\x12\x0e\n\x06leaves\x18\x01 \x03(\x0c\"+\n\x15\x41\x64\x64\x43osignatureRequest\x12\x12\n\ncheckpoint\x18\x01 \x01(\t\"\x18\n\x16\x41\x64\x64\x43osignatureResponse\"\x1e\n\x0eGetTileRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\" \n\x0fGetTileResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\";\n\x15GetConsistencyRequest\x12\x10\n\x08old_size\x18\x01 \x01(\x04\x12\x10\n\x08new_size\x18\x02 \x01(\x04\"(\n\x16GetConsistencyResponse\x12\x0e\n\x06hashes\x18\x01 \x03(\x0c\x32\xc2\x01\n\x0bPoolService\x12\\\n\x0fGetCapabilities\x12#.genepool.v1.GetCapabilitiesRequest\x1a$.genepool.v1.GetCapabilitiesResponse\x12U\n\x0cGetBlueprint\x12 .genepool.v1.GetBlueprintRequest\x1a!.genepool.v1.GetBlueprintResponse0\x01\x32\xb1\x03\n\nLogService\x12V\n\rGetCheckpoint\x12!.genepool.v1.GetCheckpointRequest\x1a\".genepool.v1.GetCheckpointResponse\x12M\n\nGetEntries\x12\x1e.genepool.v1.GetEntriesRequest\x1a\x1f.genepool.v1.GetEntriesResponse\x12Y\n\x0e\x41\x64\x64\x43osignature\x12\".genepool.v1.AddCosignatureRequest\x1a#.genepool.v1.AddCosignatureResponse\x12\x46\n\x07GetTile\x12\x1b.genepool.v1.GetTileRequest\x1a\x1c.genepool.v1.GetTileResponse0\x01\x12Y\n\x0eGetConsistency\x12\".genepool.v1.GetConsistencyRequest\x1a#.genepool.v1.GetConsistencyResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fgenepool_protocol/v1/pool.proto\x12\x0bgenepool.v1\"\x1e\n\x0eGetFileRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\" \n\x0fGetFileResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\"-\n\x16GetCapabilitiesRequest\x12\x13\n\x0b\x61pi_version\x18\x01 \x01(\t\"\xba\x02\n\x17GetCapabilitiesResponse\x12\x17\n\x0flow_api_version\x18\x01 \x01(\t\x12\x18\n\x10high_api_version\x18\x02 \x01(\t\x12\x18\n\x10software_version\x18\x03 \x01(\t\x12\x0e\n\x06origin\x18\x04 \x01(\t\x12.\n\nblueprints\x18\x07 \x03(\x0b\x32\x1a.genepool.v1.BlueprintInfo\x12\x1b\n\x13max_learngene_bytes\x18\x08 \x01(\x04\x12\x17\n\x0fmax_chunk_bytes\x18\t \x01(\r\x12\x1a\n\x12max_support_images\x18\n \x01(\r\x12\x1c\n\x14\x61\x63tive_contributions\x18\x0b \x01(\x04\x12\x16\n\x0e\x63\x65rtified_port\x18\x0c \x01(\rJ\x04\x08\x05\x10\x06J\x04\x08\x06\x10\x07\"-\n\rBlueprintInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\"#\n\x13GetBlueprintRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"N\n\x14GetBlueprintResponse\x12\x18\n\x0e\x62lueprint_json\x18\x01 \x01(\x0cH\x00\x12\x14\n\nseed_chunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"\x16\n\x14GetCheckpointRequest\">\n\x15GetCheckpointResponse\x12\x12\n\ncheckpoint\x18\x01 \x01(\t\x12\x11\n\twitnessed\x18\x02 \x01(\t\"1\n\x11GetEntriesRequest\x12\r\n\x05start\x18\x01 \x01(\x04\x12\r\n\x05\x63ount\x18\x02 \x01(\r\"$\n\x12GetEntriesResponse\x12\x0e\n\x06leaves\x18\x01 \x03(\x0c\"+\n\x15\x41\x64\x64\x43osignatureRequest\x12\x12\n\ncheckpoint\x18\x01 \x01(\t\"\x18\n\x16\x41\x64\x64\x43osignatureResponse\"\x1e\n\x0eGetTileRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\" \n\x0fGetTileResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\";\n\x15GetConsistencyRequest\x12\x10\n\x08old_size\x18\x01 \x01(\x04\x12\x10\n\x08new_size\x18\x02 \x01(\x04\"(\n\x16GetConsistencyResponse\x12\x0e\n\x06hashes\x18\x01 \x03(\x0c\x32\xc2\x01\n\x0bPoolService\x12\\\n\x0fGetCapabilities\x12#.genepool.v1.GetCapabilitiesRequest\x1a$.genepool.v1.GetCapabilitiesResponse\x12U\n\x0cGetBlueprint\x12 .genepool.v1.GetBlueprintRequest\x1a!.genepool.v1.GetBlueprintResponse0\x01\x32\xb1\x03\n\nLogService\x12V\n\rGetCheckpoint\x12!.genepool.v1.GetCheckpointRequest\x1a\".genepool.v1.GetCheckpointResponse\x12M\n\nGetEntries\x12\x1e.genepool.v1.GetEntriesRequest\x1a\x1f.genepool.v1.GetEntriesResponse\x12Y\n\x0e\x41\x64\x64\x43osignature\x12\".genepool.v1.AddCosignatureRequest\x1a#.genepool.v1.AddCosignatureResponse\x12\x46\n\x07GetTile\x12\x1b.genepool.v1.GetTileRequest\x1a\x1c.genepool.v1.GetTileResponse0\x01\x12Y\n\x0eGetConsistency\x12\".genepool.v1.GetConsistencyRequest\x1a#.genepool.v1.GetConsistencyResponse2V\n\x0cTrustService\x12\x46\n\x07GetFile\x12\x1b.genepool.v1.GetFileRequest\x1a\x1c.genepool.v1.GetFileResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'genepool_protocol.v1.pool_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_GETCAPABILITIESREQUEST']._serialized_start=48
-  _globals['_GETCAPABILITIESREQUEST']._serialized_end=93
-  _globals['_GETCAPABILITIESRESPONSE']._serialized_start=96
-  _globals['_GETCAPABILITIESRESPONSE']._serialized_end=441
-  _globals['_BLUEPRINTINFO']._serialized_start=443
-  _globals['_BLUEPRINTINFO']._serialized_end=488
-  _globals['_GETBLUEPRINTREQUEST']._serialized_start=490
-  _globals['_GETBLUEPRINTREQUEST']._serialized_end=525
-  _globals['_GETBLUEPRINTRESPONSE']._serialized_start=527
-  _globals['_GETBLUEPRINTRESPONSE']._serialized_end=605
-  _globals['_GETCHECKPOINTREQUEST']._serialized_start=607
-  _globals['_GETCHECKPOINTREQUEST']._serialized_end=629
-  _globals['_GETCHECKPOINTRESPONSE']._serialized_start=631
-  _globals['_GETCHECKPOINTRESPONSE']._serialized_end=693
-  _globals['_GETENTRIESREQUEST']._serialized_start=695
-  _globals['_GETENTRIESREQUEST']._serialized_end=744
-  _globals['_GETENTRIESRESPONSE']._serialized_start=746
-  _globals['_GETENTRIESRESPONSE']._serialized_end=782
-  _globals['_ADDCOSIGNATUREREQUEST']._serialized_start=784
-  _globals['_ADDCOSIGNATUREREQUEST']._serialized_end=827
-  _globals['_ADDCOSIGNATURERESPONSE']._serialized_start=829
-  _globals['_ADDCOSIGNATURERESPONSE']._serialized_end=853
-  _globals['_GETTILEREQUEST']._serialized_start=855
-  _globals['_GETTILEREQUEST']._serialized_end=885
-  _globals['_GETTILERESPONSE']._serialized_start=887
-  _globals['_GETTILERESPONSE']._serialized_end=919
-  _globals['_GETCONSISTENCYREQUEST']._serialized_start=921
-  _globals['_GETCONSISTENCYREQUEST']._serialized_end=980
-  _globals['_GETCONSISTENCYRESPONSE']._serialized_start=982
-  _globals['_GETCONSISTENCYRESPONSE']._serialized_end=1022
-  _globals['_POOLSERVICE']._serialized_start=1025
-  _globals['_POOLSERVICE']._serialized_end=1219
-  _globals['_LOGSERVICE']._serialized_start=1222
-  _globals['_LOGSERVICE']._serialized_end=1655
+  _globals['_GETFILEREQUEST']._serialized_start=48
+  _globals['_GETFILEREQUEST']._serialized_end=78
+  _globals['_GETFILERESPONSE']._serialized_start=80
+  _globals['_GETFILERESPONSE']._serialized_end=112
+  _globals['_GETCAPABILITIESREQUEST']._serialized_start=114
+  _globals['_GETCAPABILITIESREQUEST']._serialized_end=159
+  _globals['_GETCAPABILITIESRESPONSE']._serialized_start=162
+  _globals['_GETCAPABILITIESRESPONSE']._serialized_end=476
+  _globals['_BLUEPRINTINFO']._serialized_start=478
+  _globals['_BLUEPRINTINFO']._serialized_end=523
+  _globals['_GETBLUEPRINTREQUEST']._serialized_start=525
+  _globals['_GETBLUEPRINTREQUEST']._serialized_end=560
+  _globals['_GETBLUEPRINTRESPONSE']._serialized_start=562
+  _globals['_GETBLUEPRINTRESPONSE']._serialized_end=640
+  _globals['_GETCHECKPOINTREQUEST']._serialized_start=642
+  _globals['_GETCHECKPOINTREQUEST']._serialized_end=664
+  _globals['_GETCHECKPOINTRESPONSE']._serialized_start=666
+  _globals['_GETCHECKPOINTRESPONSE']._serialized_end=728
+  _globals['_GETENTRIESREQUEST']._serialized_start=730
+  _globals['_GETENTRIESREQUEST']._serialized_end=779
+  _globals['_GETENTRIESRESPONSE']._serialized_start=781
+  _globals['_GETENTRIESRESPONSE']._serialized_end=817
+  _globals['_ADDCOSIGNATUREREQUEST']._serialized_start=819
+  _globals['_ADDCOSIGNATUREREQUEST']._serialized_end=862
+  _globals['_ADDCOSIGNATURERESPONSE']._serialized_start=864
+  _globals['_ADDCOSIGNATURERESPONSE']._serialized_end=888
+  _globals['_GETTILEREQUEST']._serialized_start=890
+  _globals['_GETTILEREQUEST']._serialized_end=920
+  _globals['_GETTILERESPONSE']._serialized_start=922
+  _globals['_GETTILERESPONSE']._serialized_end=954
+  _globals['_GETCONSISTENCYREQUEST']._serialized_start=956
+  _globals['_GETCONSISTENCYREQUEST']._serialized_end=1015
+  _globals['_GETCONSISTENCYRESPONSE']._serialized_start=1017
+  _globals['_GETCONSISTENCYRESPONSE']._serialized_end=1057
+  _globals['_POOLSERVICE']._serialized_start=1060
+  _globals['_POOLSERVICE']._serialized_end=1254
+  _globals['_LOGSERVICE']._serialized_start=1257
+  _globals['_LOGSERVICE']._serialized_end=1690
+  _globals['_TRUSTSERVICE']._serialized_start=1692
+  _globals['_TRUSTSERVICE']._serialized_end=1778
 # @@protoc_insertion_point(module_scope)

@@ -19,6 +19,37 @@ else:
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
 
 @typing.final
+class GetFileRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """timestamp.json, N.root.json, N.snapshot.json, N.targets.json or SHA256.trusted.json"""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name"]) -> None: ...
+
+Global___GetFileRequest: typing_extensions.TypeAlias = GetFileRequest
+
+@typing.final
+class GetFileResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CHUNK_FIELD_NUMBER: builtins.int
+    chunk: builtins.bytes
+    def __init__(
+        self,
+        *,
+        chunk: builtins.bytes = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["chunk", b"chunk"]) -> None: ...
+
+Global___GetFileResponse: typing_extensions.TypeAlias = GetFileResponse
+
+@typing.final
 class GetCapabilitiesRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -42,8 +73,6 @@ class GetCapabilitiesResponse(google.protobuf.message.Message):
     HIGH_API_VERSION_FIELD_NUMBER: builtins.int
     SOFTWARE_VERSION_FIELD_NUMBER: builtins.int
     ORIGIN_FIELD_NUMBER: builtins.int
-    LOG_VKEY_FIELD_NUMBER: builtins.int
-    RELEASE_KEY_PEM_FIELD_NUMBER: builtins.int
     BLUEPRINTS_FIELD_NUMBER: builtins.int
     MAX_LEARNGENE_BYTES_FIELD_NUMBER: builtins.int
     MAX_CHUNK_BYTES_FIELD_NUMBER: builtins.int
@@ -54,11 +83,7 @@ class GetCapabilitiesResponse(google.protobuf.message.Message):
     high_api_version: builtins.str
     software_version: builtins.str
     origin: builtins.str
-    """the log's origin line: the pool's name"""
-    log_vkey: builtins.str
-    """C2SP verifier key of the log"""
-    release_key_pem: builtins.str
-    """P-256 key that signs descendants"""
+    """the log's origin line: the pool's name; the trust root names its keys"""
     max_learngene_bytes: builtins.int
     max_chunk_bytes: builtins.int
     max_support_images: builtins.int
@@ -74,8 +99,6 @@ class GetCapabilitiesResponse(google.protobuf.message.Message):
         high_api_version: builtins.str = ...,
         software_version: builtins.str = ...,
         origin: builtins.str = ...,
-        log_vkey: builtins.str = ...,
-        release_key_pem: builtins.str = ...,
         blueprints: collections.abc.Iterable[Global___BlueprintInfo] | None = ...,
         max_learngene_bytes: builtins.int = ...,
         max_chunk_bytes: builtins.int = ...,
@@ -83,7 +106,7 @@ class GetCapabilitiesResponse(google.protobuf.message.Message):
         active_contributions: builtins.int = ...,
         certified_port: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["active_contributions", b"active_contributions", "blueprints", b"blueprints", "certified_port", b"certified_port", "high_api_version", b"high_api_version", "log_vkey", b"log_vkey", "low_api_version", b"low_api_version", "max_chunk_bytes", b"max_chunk_bytes", "max_learngene_bytes", b"max_learngene_bytes", "max_support_images", b"max_support_images", "origin", b"origin", "release_key_pem", b"release_key_pem", "software_version", b"software_version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["active_contributions", b"active_contributions", "blueprints", b"blueprints", "certified_port", b"certified_port", "high_api_version", b"high_api_version", "low_api_version", b"low_api_version", "max_chunk_bytes", b"max_chunk_bytes", "max_learngene_bytes", b"max_learngene_bytes", "max_support_images", b"max_support_images", "origin", b"origin", "software_version", b"software_version"]) -> None: ...
 
 Global___GetCapabilitiesResponse: typing_extensions.TypeAlias = GetCapabilitiesResponse
 

@@ -50,7 +50,7 @@ class PoolServiceServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def GetCapabilities(self, request, context):
-        """Versions, limits, keys and blueprints. Errors: none of its own.
+        """Versions, limits and blueprints. Errors: none of its own.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -380,6 +380,79 @@ class LogService(object):
             '/genepool.v1.LogService/GetConsistency',
             genepool__protocol_dot_v1_dot_pool__pb2.GetConsistencyRequest.SerializeToString,
             genepool__protocol_dot_v1_dot_pool__pb2.GetConsistencyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
+class TrustServiceStub(object):
+    """Missing associated documentation comment in .proto file."""
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.GetFile = channel.unary_stream(
+                '/genepool.v1.TrustService/GetFile',
+                request_serializer=genepool__protocol_dot_v1_dot_pool__pb2.GetFileRequest.SerializeToString,
+                response_deserializer=genepool__protocol_dot_v1_dot_pool__pb2.GetFileResponse.FromString,
+                _registered_method=True)
+
+
+class TrustServiceServicer(object):
+    """Missing associated documentation comment in .proto file."""
+
+    def GetFile(self, request, context):
+        """A file of the pool's trust root (TUF), by its name, in chunks. Errors: NOT_FOUND FILE_MISSING.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_TrustServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'GetFile': grpc.unary_stream_rpc_method_handler(
+                    servicer.GetFile,
+                    request_deserializer=genepool__protocol_dot_v1_dot_pool__pb2.GetFileRequest.FromString,
+                    response_serializer=genepool__protocol_dot_v1_dot_pool__pb2.GetFileResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'genepool.v1.TrustService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('genepool.v1.TrustService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class TrustService(object):
+    """Missing associated documentation comment in .proto file."""
+
+    @staticmethod
+    def GetFile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/genepool.v1.TrustService/GetFile',
+            genepool__protocol_dot_v1_dot_pool__pb2.GetFileRequest.SerializeToString,
+            genepool__protocol_dot_v1_dot_pool__pb2.GetFileResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -83,7 +83,7 @@ class PoolServiceStub(typing.Generic[_PoolServiceGetCapabilitiesType, _PoolServi
     ], channel: grpc.aio.Channel) -> None: ...
 
     GetCapabilities: _PoolServiceGetCapabilitiesType
-    """Versions, limits, keys and blueprints. Errors: none of its own."""
+    """Versions, limits and blueprints. Errors: none of its own."""
 
     GetBlueprint: _PoolServiceGetBlueprintType
     """A blueprint and its seed, in chunks. Errors: NOT_FOUND BLUEPRINT_UNKNOWN."""
@@ -106,7 +106,7 @@ class PoolServiceServicer(metaclass=abc.ABCMeta):
         request: genepool_protocol.v1.pool_pb2.GetCapabilitiesRequest,
         context: _ServicerContext,
     ) -> typing.Union[genepool_protocol.v1.pool_pb2.GetCapabilitiesResponse, collections.abc.Awaitable[genepool_protocol.v1.pool_pb2.GetCapabilitiesResponse]]:
-        """Versions, limits, keys and blueprints. Errors: none of its own."""
+        """Versions, limits and blueprints. Errors: none of its own."""
 
     @abc.abstractmethod
     def GetBlueprint(
@@ -327,3 +327,57 @@ class LogServiceServicer(metaclass=abc.ABCMeta):
         """Consistency between two sizes of the tree. Errors: OUT_OF_RANGE LOG_RANGE."""
 
 def add_LogServiceServicer_to_server(servicer: LogServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...
+
+_TrustServiceGetFileType = typing_extensions.TypeVar(
+    '_TrustServiceGetFileType',
+    grpc.UnaryStreamMultiCallable[
+        genepool_protocol.v1.pool_pb2.GetFileRequest,
+        genepool_protocol.v1.pool_pb2.GetFileResponse,
+    ],
+    grpc.aio.UnaryStreamMultiCallable[
+        genepool_protocol.v1.pool_pb2.GetFileRequest,
+        genepool_protocol.v1.pool_pb2.GetFileResponse,
+    ],
+    default=grpc.UnaryStreamMultiCallable[
+        genepool_protocol.v1.pool_pb2.GetFileRequest,
+        genepool_protocol.v1.pool_pb2.GetFileResponse,
+    ],
+)
+
+class TrustServiceStub(typing.Generic[_TrustServiceGetFileType]):
+    @typing.overload
+    def __init__(self: TrustServiceStub[
+        grpc.UnaryStreamMultiCallable[
+            genepool_protocol.v1.pool_pb2.GetFileRequest,
+            genepool_protocol.v1.pool_pb2.GetFileResponse,
+        ],
+    ], channel: grpc.Channel) -> None: ...
+
+    @typing.overload
+    def __init__(self: TrustServiceStub[
+        grpc.aio.UnaryStreamMultiCallable[
+            genepool_protocol.v1.pool_pb2.GetFileRequest,
+            genepool_protocol.v1.pool_pb2.GetFileResponse,
+        ],
+    ], channel: grpc.aio.Channel) -> None: ...
+
+    GetFile: _TrustServiceGetFileType
+    """A file of the pool's trust root (TUF), by its name, in chunks. Errors: NOT_FOUND FILE_MISSING."""
+
+TrustServiceAsyncStub: typing_extensions.TypeAlias = TrustServiceStub[
+    grpc.aio.UnaryStreamMultiCallable[
+        genepool_protocol.v1.pool_pb2.GetFileRequest,
+        genepool_protocol.v1.pool_pb2.GetFileResponse,
+    ],
+]
+
+class TrustServiceServicer(metaclass=abc.ABCMeta):
+    @abc.abstractmethod
+    def GetFile(
+        self,
+        request: genepool_protocol.v1.pool_pb2.GetFileRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[genepool_protocol.v1.pool_pb2.GetFileResponse], collections.abc.AsyncIterator[genepool_protocol.v1.pool_pb2.GetFileResponse]]:
+        """A file of the pool's trust root (TUF), by its name, in chunks. Errors: NOT_FOUND FILE_MISSING."""
+
+def add_TrustServiceServicer_to_server(servicer: TrustServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -32,6 +32,7 @@ ACCESS: Final = MappingProxyType(
     {
         **_rows("PoolService", ANYBODY, "GetCapabilities", "GetBlueprint"),
         **_rows("LogService", ANYBODY, "GetCheckpoint", "GetEntries", "GetConsistency", "GetTile"),
+        **_rows("TrustService", ANYBODY, "GetFile"),
         # a cosignature and a withdrawal are signed by who means them: whoever brings them proves nothing by himself
         **_rows("LogService", ANYBODY, "AddCosignature"),
         **_rows("ContributeService", ANYBODY, "Withdraw"),

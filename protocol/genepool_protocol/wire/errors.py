@@ -122,6 +122,7 @@ REASONS: Final[dict[str, Reason]] = {
     **_rows(VerificationError, "DATA_LOSS", "PROOF_INVALID", "CHECKPOINT_INVALID", "LOG_FORK", "FOLDER_TAMPERED"),
     **_rows(VerificationError, "DATA_LOSS", "LINEAGE_INVALID", "SELECTION_DIFFERS", "REBUILD_DIFFERS"),
     **_rows(VerificationError, "DATA_LOSS", "LOG_INVALID", "WITNESSES_MISSING"),
+    **_rows(VerificationError, "DATA_LOSS", "TRUST_INVALID", "TRUST_ROLLBACK", "TRUST_EXPIRED", "CLOCK_WRONG"),
     # state and identity
     **_rows(Refused, "UNAUTHENTICATED", "CERT_REQUIRED", "CERT_UNKNOWN", "CERT_EXPIRED", "CERT_REJECTED"),
     **_rows(Refused, "PERMISSION_DENIED", "SITE_NOT_ACTIVE", "KEY_REVOKED", "CERT_MISMATCH", "ROLE_MISSING"),

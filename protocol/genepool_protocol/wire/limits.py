@@ -27,6 +27,9 @@ class Limits:
     nonce_seconds: int = 24 * 3600  # seconds that a nonce can be used
     fsync_bytes: int = 8 << 20  # bytes of an upload between two fsyncs
     log_entries: int = 256  # leaves in one GetEntries answer
+    trust_bytes: int = 64 << 10  # bytes of one file of the trust root
+    timestamp_seconds: int = 3600  # seconds that the trust root's timestamp lives
+    skew_seconds: int = 1800  # seconds that clocks may differ
     csr_bytes: int = 4096  # bytes of a certificate signing request
     overlap_seconds: int = 7 * 24 * 3600  # seconds that a replaced signing key is still accepted
     renew_seconds: int = 3600  # seconds that a replaced TLS key is still accepted

@@ -1,5 +1,8 @@
 """The pool's own word on a claim, over the network: the ServerApp runs in a process of Flower's, often elsewhere."""
 
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Final, Self
 
@@ -13,6 +16,7 @@ from genepool_protocol.trust.encoding import unb64
 from genepool_protocol.trust.envelope import Bundle
 from genepool_protocol.trust.key_files import TlsIdentity
 from genepool_protocol.trust.keys import VerifyingKey
+from genepool_protocol.trust.updating import refresh
 from genepool_protocol.v1.contribute_pb2 import GetContributionRequest
 from genepool_protocol.v1.contribute_pb2_grpc import ContributeServiceStub
 from genepool_protocol.v1.pool_pb2 import GetCapabilitiesRequest
@@ -20,6 +24,7 @@ from genepool_protocol.v1.pool_pb2_grpc import PoolServiceStub
 from genepool_protocol.wire.errors import VerificationError
 from genepool_protocol.wire.limits import LIMITS
 from genepool_protocol.wire.status import from_rpc_error
+from genepool_protocol.wire.trust_files import files_of
 from genepool_protocol.wire.versions import API_VERSION
 from genepool_server.campaign.claims import Claim
 
@@ -30,21 +35,25 @@ class PoolWitness:
     """Asks a pool whether it holds what a site claims.
 
     Args:
-        anchors: the pool's address and keys.
+        anchors: the pool's address and pinned root.
         identity: of an auditor: only those hear of every site's contributions.
 
     Raises:
+        VerificationError: as `updating.refresh`.
         GenepoolError: the pool cannot be reached.
     """
 
     def __init__(self, anchors: Anchors, identity: TlsIdentity) -> None:
         self._anchors = anchors
-        root = anchors.ca_pem.encode()
-        with grpc.secure_channel(anchors.address, grpc.ssl_channel_credentials(root)) as opened:
+        first = grpc.ssl_channel_credentials(anchors.ca_pem.encode())
+        # a campaign is short: nothing that was seen is kept for the next one
+        with grpc.secure_channel(anchors.address, first) as opened, TemporaryDirectory(prefix="genepool-") as folder:
             port = self._certified_port(PoolServiceStub(opened))
+            fetch = files_of(opened, anchors.address, _TIMEOUT)
+            self._trusted = refresh(anchors, Path(folder), fetch, datetime.now(UTC))
         self._channel = grpc.secure_channel(
             f"{anchors.address.rpartition(':')[0]}:{port}",
-            grpc.ssl_channel_credentials(root, identity.key.pem(), identity.chain),
+            grpc.ssl_channel_credentials(self._trusted.ca_pem.encode(), identity.key.pem(), identity.chain),
         )
         self._contribute = ContributeServiceStub(self._channel)
 
@@ -73,7 +82,7 @@ class PoolWitness:
     def _check(self, raw: bytes, claim: Claim) -> int:
         bundle = envelope.parse(raw)
         verified = envelope.verify(bundle, _logged_key(bundle))
-        logged = receipt.verify(bundle, verified, self._anchors.log)
+        logged = receipt.verify(bundle, verified, self._trusted.log)
         names = [LEARNGENE_FILE, MANIFEST_FILE]
         stated = statement.check_model_statement(verified, SUBJECT, names, ignore=[BUNDLE_FILE])
         if (digest.sha256_hex(bundle.payload), stated.digests[LEARNGENE_FILE]) != (claim.contribution_id, claim.sha256):

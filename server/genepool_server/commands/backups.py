@@ -95,10 +95,9 @@ def unseal(
     as_json: terminal.JsonOption = False,
 ) -> None:
     """Put back the weights that the store lacks, from sealed copies; the server must not run."""
-    from genepool_server import config
-    from genepool_server.pool.pool import Pool
+    from genepool_server.operating import opened
 
-    with Pool.open(folder, config.load(folder).storage) as pool:
+    with opened(folder) as pool:
         restored, total = pool.unseal(source)
     text = f"{restored} put back, {total} are there"
     terminal.answer({"restored": restored, "total": total}, as_json=as_json, text=text)

@@ -54,15 +54,21 @@ def init(
     if workers is not None:
         values["serving"] = {"workers": workers}
     settings = config.parse(values, "the options")
-    anchors = app.init(folder, settings, blueprint or ["nano-32"], seed or [])
+    app.init(folder, settings, blueprint or ["nano-32"], seed or [])
     answer = {
         "folder": str(folder),
         "anchors": str(folder / app.ANCHORS_FILE),
         "settings": str(folder / config.CONFIG_FILE),
-        "name": anchors.origin,
+        "name": settings.name,
+        "offline_keys": str(PoolFolder(folder).offline),
         "blueprints": ", ".join(sorted(path.name for path in PoolFolder(folder).blueprints.iterdir())),
     }
     terminal.answer(answer, as_json=as_json)
+    typer.echo(
+        f"take {answer['offline_keys']} to a medium that you keep apart: whoever has it can replace every key of the "
+        "pool; genepool-server root wants it back",
+        err=True,
+    )
 
 
 def serve(
@@ -115,14 +121,17 @@ def fsck(
     """Recompute everything in the pool from its bytes; works beside a running server and changes nothing by itself."""
     from genepool_protocol.wire.errors import StorageError
     from genepool_server import config
+    from genepool_server.operating import opened
+    from genepool_server.pool.folder import PoolFolder
     from genepool_server.pool.fsck import examine
-    from genepool_server.pool.pool import Pool
+    from genepool_server.root.settling import problems
 
     storage = config.load(folder).storage
     if repair:
-        with Pool.open(folder, storage) as pool:
+        with opened(folder) as pool:
             pool.repair()
     found = examine(folder, storage)
+    found.problems.extend(problems(PoolFolder(folder)))
     lines = [f"{problem.where}: {problem.reason}: {problem.message}" for problem in found.problems]
     lines += [f"note: {note}" for note in found.notes]
     lines.append(f"{len(found.problems)} problems, {found.contributions} contributions, {found.log_size} log entries")

@@ -44,13 +44,13 @@ class Identity:
     renew_at: datetime
 
 
-def create_ca(keys: Path, now: datetime) -> str:
-    """Make the pool's CA as `ca.pem` and `ca.crt` in the folder of keys; returns the certificate.
+def create_ca(keys: Path, now: datetime, stem: str = "ca") -> str:
+    """Make a CA of the pool as `STEM.pem` and `STEM.crt` in the folder of keys; returns the certificate.
 
     Raises:
         StorageError: DISK_FULL; DISK_FAILED, also when there is one.
     """
-    return certificates.create_authority(keys, "ca", "genepool CA", now, CA_LIFE)
+    return certificates.create_authority(keys, stem, "genepool CA", now, CA_LIFE)
 
 
 def read_ca(keys: Path) -> str:

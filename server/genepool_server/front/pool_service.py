@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import genepool_protocol
-from genepool_protocol.trust.keys import LogVerifier, VerifyingKey
 from genepool_protocol.v1 import pool_pb2, pool_pb2_grpc
 from genepool_protocol.wire.errors import StorageError, VersionMismatch
 from genepool_protocol.wire.limits import LIMITS
@@ -23,26 +22,20 @@ class PoolServicer(pool_pb2_grpc.PoolServiceServicer):
     Args:
         view: the pool's read side.
         origin: the pool's name.
-        log_key: verifies checkpoints.
-        release_key: verifies descendants.
         certified_port: where clients show a certificate.
     """
 
-    def __init__(
-        self, view: PoolView, origin: str, log_key: LogVerifier, release_key: VerifyingKey, certified_port: int
-    ) -> None:
+    def __init__(self, view: PoolView, origin: str, certified_port: int) -> None:
         self._certified_port = certified_port
         self._view = view
         self._origin = origin
-        self._log_key = log_key
-        self._release_key = release_key
 
     async def GetCapabilities(  # noqa: N802
         self,
         request: pool_pb2.GetCapabilitiesRequest,
         context: Any,  # noqa: ARG002 - the interface
     ) -> pool_pb2.GetCapabilitiesResponse:
-        """Versions, limits, keys and blueprints."""
+        """Versions, limits and blueprints."""
         if request.api_version != API_VERSION:
             raise VersionMismatch(
                 "API_VERSION",
@@ -73,8 +66,6 @@ class PoolServicer(pool_pb2_grpc.PoolServiceServicer):
             high_api_version=API_VERSION,
             software_version=genepool_protocol.__version__,
             origin=self._origin,
-            log_vkey=self._log_key.vkey,
-            release_key_pem=self._release_key.pem,
             blueprints=[
                 pool_pb2.BlueprintInfo(name=loaded.blueprint.name, sha256=loaded.blueprint.sha256)
                 for loaded in blueprints

@@ -30,8 +30,10 @@ from genepool_server.front.log_service import LogServicer
 from genepool_server.front.pool_service import PoolServicer
 from genepool_server.front.rates import Rates
 from genepool_server.front.select_service import SelectServicer
+from genepool_server.front.trust_service import TrustServicer
 from genepool_server.pool.pool import Pool
 from genepool_server.pool.site_keys import Issue
+from genepool_server.root.repository import Repository
 from genepool_server.serving.service import Serving
 
 OPTIONS: Final[list[tuple[str, Any]]] = [
@@ -80,12 +82,14 @@ class Guard:
         issue: makes the certificates of sites.
         port: where clients are told to show them; 0: where they are asked for.
         channel: SHA-256 of the key of the CA that clients pin.
+        trust: the trust root.
     """
 
     callers: Callers
     rates: Rates
     issue: Issue
     channel: bytes
+    trust: Repository
     port: int = 0
 
 
@@ -130,7 +134,8 @@ class Front:
         server, key, guard = self._server, pool.release_key, self._guard
         add = pool_pb2_grpc.add_PoolServiceServicer_to_server
         port = guard.port or self.certified.port
-        add(PoolServicer(pool, pool.origin, pool.log_key, key.public, port), server)
+        add(PoolServicer(pool, pool.origin, port), server)
+        pool_pb2_grpc.add_TrustServiceServicer_to_server(TrustServicer(guard.trust), server)
         pool_pb2_grpc.add_LogServiceServicer_to_server(LogServicer(pool), server)
         enrolment = EnrolmentServicer(pool, guard.callers, guard.channel, guard.issue, utc_now)
         contribute_pb2_grpc.add_EnrolmentServiceServicer_to_server(enrolment, server)

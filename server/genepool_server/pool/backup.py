@@ -4,11 +4,11 @@
     OUT/ledger.sqlite    the ledger's rows, whatever database they came from
     OUT/log.size         what was published
     OUT/sealed/          sealed copies of the weights; their keys are in the other folder
-    OUT/...              blueprints, tiles, settings and anchors, as they are in the pool's folder
+    OUT/...              blueprints, tiles, settings, anchors, trust root and signers, as they are in the pool's folder
     KEYS/                the folder `keys` with the data keys of that moment
 
-The two belong into different hands: together they are the pool. A withdrawal destroys the pool's own data keys; those
-in a backup end when that backup of the keys is thrown away.
+The operators' keys in `offline` are in neither. The two belong into different hands: together they are the pool. A
+withdrawal destroys the pool's own data keys; those in a backup end when that backup of the keys is thrown away.
 """
 
 import os
@@ -120,7 +120,7 @@ def back_up(place: PoolFolder, ledger: Ledger, sealer: Sealer, target: Path, key
 def _left_out(place: PoolFolder) -> frozenset[str]:
     """What is not copied as it is: what is elsewhere in a backup, and what belongs to a process."""
     ledger = place.ledger.name
-    parts = (place.keys, place.blobs, place.cache, place.spool, place.lock)
+    parts = (place.keys, place.offline, place.blobs, place.cache, place.spool, place.lock)
     return frozenset(
         {
             *(part.name for part in parts),
@@ -150,7 +150,8 @@ def copy_tree(source: Path, target: Path, left_out: frozenset[str]) -> None:
         StorageError: DISK_FULL or DISK_FAILED.
     """
     with durable.translated(source):
-        found = sorted(os.scandir(source), key=lambda entry: entry.name)
+        # the trust root's timestamp names files that are there before it and stay: copied first, it is of one moment
+        found = sorted(os.scandir(source), key=lambda entry: (entry.name != "timestamp.json", entry.name))
     for entry in found:
         if entry.name in left_out or entry.name.startswith("."):
             continue

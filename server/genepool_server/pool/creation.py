@@ -13,6 +13,7 @@ from genepool_protocol.learngene.expansion import gene_layout
 from genepool_protocol.learngene.tensors import TensorFile
 from genepool_protocol.trust import digest
 from genepool_protocol.trust.keys import LogSigner, SigningKey
+from genepool_protocol.trust.trusted import Signers
 from genepool_protocol.wire.errors import GenepoolError, InvalidInput, NotFound, Refused, StorageError
 from genepool_server.pool import durable, site_rows
 from genepool_server.pool.folder import PoolFolder
@@ -56,7 +57,7 @@ def owner_of(identity: site_rows.Identity) -> str:
 
 
 def _parts(place: PoolFolder) -> list[Path]:
-    files = [place.log_pem, place.release_pem, place.head, place.ledger]
+    files = [place.log_pem, place.release_pem, place.operator_pem, place.signers_file, place.head, place.ledger]
     return [*files, place.blobs, place.cache, place.spool, place.blueprints]
 
 
@@ -80,7 +81,11 @@ def _fill(
     blobs.create(owner_of(identity))
     undo.callback(blobs.discard)
     durable.create_exclusive(place.log_pem, log_key.pem())
-    durable.create_exclusive(place.release_pem, SigningKey.generate().pem())
+    release, operator = SigningKey.generate(), SigningKey.generate()
+    durable.create_exclusive(place.release_pem, release.pem())
+    durable.create_exclusive(place.operator_pem, operator.pem())
+    signers = Signers.begin(log_key.public, release.public, operator.public)
+    durable.create_exclusive(place.signers_file, signers.encode(), 0o644)
     for one in blueprints:
         target = place.blueprints / one.blueprint.name
         durable.mkdir(target)

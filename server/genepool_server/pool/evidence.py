@@ -6,8 +6,9 @@ from typing import Any, Final, get_args
 
 from genepool_protocol.learngene.manifest import BUNDLE_FILE, LEARNGENE_FILE, MANIFEST_FILE, SUBJECT, parse_manifest
 from genepool_protocol.trust import digest, envelope, receipt
-from genepool_protocol.trust.keys import LogVerifier, VerifyingKey
+from genepool_protocol.trust.keys import VerifyingKey
 from genepool_protocol.trust.statement import check_model_statement
+from genepool_protocol.trust.terms import LogKeys
 from genepool_protocol.wire.errors import GenepoolError
 from genepool_server.admission.state import ZEROS
 from genepool_server.pool import contribution_rows
@@ -22,13 +23,13 @@ class Position:
 
     Attributes:
         origin: the pool's name.
-        log: the log's key.
+        log: the log's keys.
         keys: site and PEM text by key id.
         chains: sequence number and payload hash of each site's last row so far.
     """
 
     origin: str
-    log: LogVerifier
+    log: LogKeys
     keys: Mapping[str, tuple[str, str]]
     chains: dict[str, tuple[int, str]] = field(default_factory=dict)
 

@@ -7,13 +7,28 @@ from pathlib import Path
 from typing import Self
 
 from genepool_protocol.trust.key_files import read_private
-from genepool_protocol.trust.keys import LogSigner, SigningKey
+from genepool_protocol.trust.keys import LogSigner, SigningKey, VerifyingKey
+from genepool_protocol.trust.trusted import Signers
 from genepool_protocol.wire.errors import NotFound, StorageError, Unavailable
+from genepool_server.pool import durable
 from genepool_server.pool.database import Database
 from genepool_server.pool.durable import translated
 from genepool_server.pool.site_rows import Identity
 
 _RESTORE = "restore it from the backup"
+
+
+@dataclass(frozen=True, slots=True)
+class PoolKeys:
+    """What a pool signs statements with.
+
+    Attributes:
+        release: descendants, and what the pool does by itself.
+        operator: what the operator decides.
+    """
+
+    release: SigningKey
+    operator: SigningKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +51,36 @@ class PoolFolder:
     def release_pem(self) -> Path:
         """Signs descendants."""
         return self.keys / "release.pem"
+
+    @property
+    def operator_pem(self) -> Path:
+        """Signs what the operator decides."""
+        return self.keys / "operator.pem"
+
+    @property
+    def ca_crt(self) -> Path:
+        """Who vouches for the server; its key lies beside it."""
+        return self.keys / "ca.crt"
+
+    @property
+    def online_pem(self) -> Path:
+        """Signs how fresh the trust root is."""
+        return self.keys / "online.pem"
+
+    @property
+    def offline(self) -> Path:
+        """Keys of the trust root, until the operator has taken them away."""
+        return self.root / "offline"
+
+    @property
+    def trust(self) -> Path:
+        """The trust root's files, which are served."""
+        return self.root / "trust"
+
+    @property
+    def signers_file(self) -> Path:
+        """Which keys sign now, and which ones signed before."""
+        return self.root / "signers.json"
 
     @property
     def data_keys(self) -> Path:
@@ -96,8 +141,22 @@ class PoolFolder:
                 "make one with genepool-server init DIR",
             )
 
-    def log_signer(self, identity: Identity) -> LogSigner:
-        """The key that signs checkpoints, which must be the one that the pool was made with.
+    def signers(self) -> Signers:
+        """The keys that this pool signs with or has signed with.
+
+        Raises:
+            NotFound: FILE_MISSING.
+            InvalidInput: JSON_MALFORMED or FILE_MALFORMED.
+        """
+        try:
+            raw = self.signers_file.read_bytes()
+        except OSError as exc:
+            why = f"{self.signers_file} cannot be read: {exc.strerror}"
+            raise NotFound("FILE_MISSING", why, _RESTORE) from exc
+        return Signers.parse(raw, self.signers_file.name)
+
+    def log_signer(self, identity: Identity, signers: Signers) -> LogSigner:
+        """The key that signs checkpoints: the last one of the log that the pool was made with.
 
         Raises:
             StorageError: LEDGER_INCONSISTENT.
@@ -105,24 +164,68 @@ class PoolFolder:
             VerificationError: KEY_EXPOSED.
             InvalidInput: KEY_MALFORMED.
         """
-        signer = LogSigner.from_pem(identity.origin, read_private(self.log_pem, _RESTORE))
-        if signer.public.vkey != identity.log_vkey:
-            raise StorageError(
-                "LEDGER_INCONSISTENT",
-                f"{self.log_pem} is not the key of this pool's log",
-                "put the pool's own key back",
-            )
-        return signer
+        return self._log_signer(identity, signers)[1]
 
-    def release_key(self) -> SigningKey:
-        """The key that signs descendants.
+    def pool_keys(self, signers: Signers) -> PoolKeys:
+        """The keys that sign statements now.
 
         Raises:
+            StorageError: LEDGER_INCONSISTENT, they are others than `signers` names.
             NotFound: FILE_MISSING.
             VerificationError: KEY_EXPOSED.
             InvalidInput: KEY_MALFORMED.
         """
-        return SigningKey.from_pem(read_private(self.release_pem, _RESTORE), "release key")
+        release = _statement_key(self.release_pem, signers.release.current)[1]
+        return PoolKeys(release, _statement_key(self.operator_pem, signers.operator.current)[1])
+
+    def adopt(self, identity: Identity, signers: Signers) -> None:
+        """Put keys in their place that took over since the pool was open last.
+
+        Raises:
+            StorageError: LEDGER_INCONSISTENT; DISK_FULL or DISK_FAILED.
+            GenepoolError: as `log_signer` and `pool_keys`.
+        """
+        found = {
+            self.log_pem: self._log_signer(identity, signers)[0],
+            self.release_pem: _statement_key(self.release_pem, signers.release.current)[0],
+            self.operator_pem: _statement_key(self.operator_pem, signers.operator.current)[0],
+        }
+        for path, place in found.items():
+            if place != path:
+                durable.publish(place, path)
+
+    def _log_signer(self, identity: Identity, signers: Signers) -> tuple[Path, LogSigner]:
+        log = signers.log
+        if (log.name, log.spans[0].key.vkey) != (identity.origin, identity.log_vkey):
+            raise _foreign(self.signers_file)
+        for place in _places(self.log_pem):
+            signer = LogSigner.from_pem(identity.origin, read_private(place, _RESTORE))
+            if signer.public == log.current:
+                return place, signer
+        raise _foreign(self.log_pem)
+
+
+def following(path: Path) -> Path:
+    """Where the key lies that is to take the place of this one."""
+    return path.with_name(f"{path.stem}.next{path.suffix}")
+
+
+def _places(path: Path) -> list[Path]:
+    return [path, following(path)] if following(path).exists() else [path]
+
+
+def _statement_key(path: Path, public: VerifyingKey) -> tuple[Path, SigningKey]:
+    for place in _places(path):
+        key = SigningKey.from_pem(read_private(place, _RESTORE), f"{path.stem} key")
+        if key.public == public:
+            return place, key
+    raise _foreign(path)
+
+
+def _foreign(path: Path) -> StorageError:
+    return StorageError(
+        "LEDGER_INCONSISTENT", f"{path} is not of this pool, or not the current one", "put the pool's own file back"
+    )
 
 
 class FolderLock:

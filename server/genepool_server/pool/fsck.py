@@ -11,9 +11,10 @@ from typing import Any
 from genepool_protocol.learngene.history import History
 from genepool_protocol.trust import checkpoint as heads
 from genepool_protocol.trust import envelope, receipt, tiles, witness
-from genepool_protocol.trust.keys import LogVerifier, VerifyingKey, WitnessVerifier
+from genepool_protocol.trust.keys import VerifyingKey, WitnessVerifier
 from genepool_protocol.trust.merkle import Tree, leaf_hash
 from genepool_protocol.trust.tiles import Tile
+from genepool_protocol.trust.trusted import Signers
 from genepool_protocol.wire.errors import GenepoolError, InvalidInput, StorageError, Unavailable
 from genepool_server.pool import (
     contribution_rows,
@@ -91,13 +92,13 @@ def examine(folder: Path, storage: Storage = HERE) -> Report:
     try:
         published = Head(place.head).read()  # before the ledger, which may grow meanwhile
         with Ledger.look(database) as ledger:
-            found = _read(ledger)
+            found = _read(ledger, place.signers())
     except Unavailable:
         raise
     except GenepoolError as exc:
         return Report([Problem(database.name, exc.reason, exc.message)])
     problems = [*_settings(place, database, found), *_log_problems(found, published)]
-    history = _replayed(place, found, problems)
+    history = _replayed(found, problems)
     problems += [*_row_problems(found, history), *_state_problems(found, history)]
     problems += _cosignature_problems(found)
     problems += _withdrawal_problems(found, history)
@@ -121,7 +122,7 @@ class _Found:
     """The ledger at one moment."""
 
     identity: site_rows.Identity
-    log: LogVerifier
+    signers: Signers
     pages: list[str]
     sites: list[Site]
     keys: list[Any]  # rows of the tables
@@ -138,12 +139,12 @@ class _Found:
         return {row.contribution_id for row in self.withdrawals if row.erased is not None}
 
 
-def _read(ledger: Ledger) -> _Found:
+def _read(ledger: Ledger, signers: Signers) -> _Found:
     with ledger.read() as tx:
         identity = site_rows.identity(tx)
         return _Found(
             identity,
-            LogVerifier.parse(identity.log_vkey),
+            signers,
             ledger.problems(tx),
             site_rows.sites(tx),
             site_rows.raw_keys(tx),
@@ -159,7 +160,7 @@ def _read(ledger: Ledger) -> _Found:
 def _settings(place: PoolFolder, database: Database, found: _Found) -> Iterator[Problem]:
     for page in found.pages:
         yield Problem(database.name, "LEDGER_INCONSISTENT", page)
-    for part in (lambda: place.log_signer(found.identity), place.release_key):
+    for part in (lambda: place.log_signer(found.identity, found.signers), lambda: place.pool_keys(found.signers)):
         try:
             part()
         except GenepoolError as exc:
@@ -193,7 +194,7 @@ def _log_problems(found: _Found, published: Published) -> Iterator[Problem]:
         yield Problem("checkpoint", "LEDGER_INCONSISTENT", "there is not one signed head for every size of the log")
     for size, note in found.checkpoints.items():
         try:
-            head = heads.verify(note, found.log)
+            head = heads.verify(note, found.signers.log)
         except GenepoolError as exc:
             yield Problem(f"checkpoint {size}", exc.reason, exc.message)
         else:
@@ -201,12 +202,9 @@ def _log_problems(found: _Found, published: Published) -> Iterator[Problem]:
                 yield Problem(f"checkpoint {size}", "LEDGER_INCONSISTENT", "it is not the head of the leaves")
 
 
-def _replayed(place: PoolFolder, found: _Found, problems: list[Problem]) -> History | None:
-    """What the log says happened; None when the release key is not there to tell who may say so."""
-    try:
-        history = History(found.identity.origin, place.release_key().public)
-    except GenepoolError:
-        return None  # reported with the settings
+def _replayed(found: _Found, problems: list[Problem]) -> History:
+    """What the log says happened."""
+    history = History(found.identity.origin, found.signers.release, found.signers.operator)
     for row in found.leaves:
         problems += [
             Problem(f"leaf {one.index}", one.reason, one.message) for one in history.take(row.body, row.payload)
@@ -214,9 +212,7 @@ def _replayed(place: PoolFolder, found: _Found, problems: list[Problem]) -> Hist
     return history
 
 
-def _state_problems(found: _Found, history: History | None) -> Iterator[Problem]:
-    if history is None:
-        return
+def _state_problems(found: _Found, history: History) -> Iterator[Problem]:
     for site in found.sites:
         logged = history.sites.get(site.name)
         if site.keyid and (logged is None or logged.state != site.state or site.keyid not in logged.keyids):
@@ -243,9 +239,7 @@ def _cosignature_problems(found: _Found) -> Iterator[Problem]:
             yield Problem(f"cosignature {row.size}", "CHECKPOINT_INVALID", "it is not one of that checkpoint")
 
 
-def _withdrawal_problems(found: _Found, history: History | None) -> Iterator[Problem]:
-    if history is None:
-        return
+def _withdrawal_problems(found: _Found, history: History) -> Iterator[Problem]:
     logged = {
         name: (one.withdrawn, one.erased) for name, one in history.contributions.items() if one.withdrawn is not None
     }
@@ -258,7 +252,7 @@ def _withdrawal_problems(found: _Found, history: History | None) -> Iterator[Pro
         try:
             bundle = envelope.parse(row.receipt)
             leaf = found.leaves[row.log_index]
-            receipt.verify(bundle, receipt.open_leaf(leaf.body, leaf.payload), found.log)
+            receipt.verify(bundle, receipt.open_leaf(leaf.body, leaf.payload), found.signers.log)
             same = bundle.payload == leaf.payload
         except (GenepoolError, IndexError):
             same = False
@@ -280,9 +274,11 @@ def _tile_problems(files: TileFiles, found: _Found, published: Published) -> Ite
         yield Problem(tile.path, "LEDGER_INCONSISTENT", message)
 
 
-def _row_problems(found: _Found, history: History | None) -> Iterator[Problem]:
-    position = Position(found.identity.origin, found.log, {row.keyid: (row.site, row.pem) for row in found.keys})
-    if history is not None and len(found.rows) != len(history.contributions):
+def _row_problems(found: _Found, history: History) -> Iterator[Problem]:
+    position = Position(
+        found.identity.origin, found.signers.log, {row.keyid: (row.site, row.pem) for row in found.keys}
+    )
+    if len(found.rows) != len(history.contributions):
         message = f"there are {len(found.rows)} contributions, and the log accepted {len(history.contributions)}"
         yield Problem("contribution", "LEDGER_INCONSISTENT", message)
     for row in found.rows:

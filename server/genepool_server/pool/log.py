@@ -16,6 +16,7 @@ from genepool_protocol.trust.checkpoint import Checkpoint
 from genepool_protocol.trust.envelope import Bundle, Verified
 from genepool_protocol.trust.keys import LogSigner, LogVerifier
 from genepool_protocol.trust.merkle import Tree, leaf_hash
+from genepool_protocol.trust.terms import LogKeys
 from genepool_protocol.trust.tiles import Tile
 from genepool_protocol.wire.errors import Refused, StorageError, VerificationError
 from genepool_protocol.wire.limits import LIMITS
@@ -48,6 +49,7 @@ class Log:
 
     Args:
         signer: signs the heads.
+        keys: all that the log has had, the signer's the last of them.
         ledger: holds the leaves.
         lock_store: says what was published.
         files: full tiles.
@@ -56,8 +58,9 @@ class Log:
         StorageError: LEDGER_INCONSISTENT, the ledger contradicts itself or is older than what was published.
     """
 
-    def __init__(self, signer: LogSigner, ledger: Ledger, lock_store: Head, files: TileFiles) -> None:
+    def __init__(self, signer: LogSigner, keys: LogKeys, ledger: Ledger, lock_store: Head, files: TileFiles) -> None:
         self._signer = signer
+        self.keys = keys
         self._ledger = ledger
         self._lock_store = lock_store
         self._files = files
@@ -66,12 +69,11 @@ class Log:
             last = log_rows.last_checkpoint(tx)
         self._sure = True  # that the tree in memory is the one in the ledger
         self._visible = _Visible(lock_store.read(), "")
-        self._check(last)
-        self._settle(last or "")
+        self._settle(self._taken_over(self._check(last)))
 
     @property
     def key(self) -> LogVerifier:
-        """The key that verifies its heads; its name is the log's origin."""
+        """The key that signs its heads now; its name is the log's origin."""
         return self._signer.public
 
     @property
@@ -144,7 +146,7 @@ class Log:
 
     def receipt(self, bundle: Bundle, entry: Appended) -> bytes:
         """The proof that the log holds what was appended."""
-        return receipt.make(bundle, entry.body, entry.index, entry.proof, entry.head, self.key)
+        return receipt.make(bundle, entry.body, entry.index, entry.proof, entry.head)
 
     def publish(self) -> None:
         """Make what is stored visible: needed again only after the lock store failed.
@@ -213,7 +215,7 @@ class Log:
             raise _range(f"a proof from size {old} to size {new} was asked for; the log has {size} leaves")
         return self._tree.consistency(old, new)
 
-    def _check(self, last: str | None) -> None:
+    def _check(self, last: str | None) -> Checkpoint | None:
         size, published = len(self._tree), self._visible.head
         if published.size > size or self._tree.root(published.size) != published.root:
             raise _inconsistent(
@@ -221,11 +223,21 @@ class Log:
                 f"with its {size}: it looks like an older copy"
             )
         try:
-            head = None if last is None else heads.verify(last, self.key)
+            head = None if last is None else heads.verify(last, self.keys)
         except VerificationError as exc:
             raise _inconsistent("the ledger's last checkpoint is not signed by the log's key") from exc
         if (NOTHING if head is None else Published(head.size, head.root)) != Published(size, self._tree.root()):
             raise _inconsistent(f"the ledger's last checkpoint is not that of its {size} leaves")
+        return head
+
+    def _taken_over(self, head: Checkpoint | None) -> str:
+        """The last head, by the key that signs now: one that took over signs it once more."""
+        if head is None or head.key == self.key:
+            return head.note if head else ""
+        again = heads.sign(head.size, head.root, self._signer)
+        with self._ledger.writing, self._ledger.write() as tx:
+            log_rows.replace_checkpoint(tx, again.size, again.note)
+        return again.note
 
     def _settle(self, note: str) -> None:
         new = Published(len(self._tree), self._tree.root())

@@ -44,6 +44,11 @@ def add_checkpoint(tx: Connection, size: int, note: str) -> None:
     tx.execute(insert(schema.checkpoint).values(size=size, note=note))
 
 
+def replace_checkpoint(tx: Connection, size: int, note: str) -> None:
+    """The same head by another key of the log: its text, and so its cosignatures, are as they were."""
+    tx.execute(update(schema.checkpoint).where(schema.checkpoint.c.size == size).values(note=note))
+
+
 def checkpoints(tx: Connection) -> dict[int, str]:
     """Every signed head, by size."""
     rows = tx.execute(select(schema.checkpoint).order_by(schema.checkpoint.c.size))

@@ -1,4 +1,6 @@
-"""The pool's own statements: whatever it decides is signed by the release key and logged with the decision's rows.
+"""The pool's own statements: what it does is signed by the release key, what its operator decides by the operator's.
+
+Each is logged with the rows that it is about.
 
 `record_decision` is the one seam: who changes the state of a site or contribution calls it in the same transaction.
 """
@@ -12,7 +14,7 @@ from sqlalchemy import Connection
 
 from genepool_protocol.trust import envelope
 from genepool_protocol.trust.events import Decision, Event, SiteEvent
-from genepool_protocol.trust.keys import SigningKey
+from genepool_server.pool.folder import PoolKeys
 from genepool_server.pool.log import Appended, Log
 
 SiteEventName = Literal["invited", "enrolled", "approved", "suspended", "revoked", "rotated"]
@@ -27,13 +29,13 @@ class Notary:
 
     Args:
         log: where it is recorded.
-        release_key: signs it.
+        keys: sign it.
         now: the clock; the time in a statement is a claim, the log's order is what counts.
     """
 
-    def __init__(self, log: Log, release_key: SigningKey, now: Callable[[], datetime] = _now) -> None:
+    def __init__(self, log: Log, keys: PoolKeys, now: Callable[[], datetime] = _now) -> None:
         self._log = log
-        self._key = release_key
+        self._keys = keys
         self._now = now
 
     @property
@@ -60,8 +62,8 @@ class Notary:
             StorageError: LEDGER_INCONSISTENT.
         """
         payload = event.payload()
-        signature = self._key.sign(envelope.pae(payload))
-        return self._log.append(tx, envelope.check(payload, signature, self._key.public))
+        key = self._keys.operator if event.by_operator else self._keys.release
+        return self._log.append(tx, envelope.check(payload, key.sign(envelope.pae(payload)), key.public))
 
     def site_event(self, tx: Connection, site: str, event: SiteEventName, keyid: str, reason: str = "") -> Appended:
         """Record what happened to a site."""

@@ -12,7 +12,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final, Literal, Self
 
-from genepool_protocol.trust.keys import LogVerifier, SigningKey
+from genepool_protocol.trust.keys import SigningKey
+from genepool_protocol.trust.terms import LogKeys
 from genepool_protocol.trust.witness import Policy
 from genepool_protocol.wire.errors import NotFound
 from genepool_server.pool import contribution_rows, creation, durable, site_rows, withdrawal_rows
@@ -72,10 +73,12 @@ class Pool(Registrar):
         self._blueprints = creation.load_blueprints(folder.blueprints)
         self._blobs = blobs
         blobs.require(creation.owner_of(identity))
-        self._log = Log(folder.log_signer(identity), ledger, Head(folder.head), TileFiles(folder.tiles))
-        self._release_key = folder.release_key()
+        self.signers = folder.signers()
+        folder.adopt(identity, self.signers)
+        signer, self._keys = folder.log_signer(identity, self.signers), folder.pool_keys(self.signers)
+        self._log = Log(signer, self.signers.log, ledger, Head(folder.head), TileFiles(folder.tiles))
         self._cosigned = Cosigned(ledger, self._log, witnesses)
-        super().__init__(ledger, Notary(self._log, self._release_key))
+        super().__init__(ledger, Notary(self._log, self._keys))
         self._intake = Intake(
             ledger=ledger,
             log=self._log,
@@ -89,7 +92,7 @@ class Pool(Registrar):
         )
         self._folder = folder
         self._sealer = Sealer(folder.data_keys, self._blobs)
-        self._withdrawals = Withdrawals(ledger, self._log, self._notary, self._release_key, self._blobs, self._sealer)
+        self._withdrawals = Withdrawals(ledger, self._log, self._notary, self._keys.operator, self._blobs, self._sealer)
         self._intake.recover()
         self._withdrawals.recover()
 
@@ -179,14 +182,14 @@ class Pool(Registrar):
         return self._log.key.name
 
     @property
-    def log_key(self) -> LogVerifier:
-        """The key that verifies the log's checkpoints."""
-        return self._log.key
+    def log_key(self) -> LogKeys:
+        """The keys that verify the log's checkpoints."""
+        return self._log.keys
 
     @property
     def release_key(self) -> SigningKey:
         """The key that signs descendants."""
-        return self._release_key
+        return self._keys.release
 
     # -- contributing (numbers of SPEC.md) -----------------------------------------------------------------------------
 

@@ -14,8 +14,8 @@ from pydantic import ValidationError
 
 from genepool_protocol.trust import checkpoint as heads
 from genepool_protocol.trust import digest
-from genepool_protocol.trust.keys import LogVerifier
 from genepool_protocol.trust.merkle import Tree
+from genepool_protocol.trust.terms import LogKeys
 from genepool_protocol.wire.documents import first_problem
 from genepool_protocol.wire.errors import GenepoolError, InvalidInput, NotFound, StorageError, error
 from genepool_server.pool import contribution_rows, creation, durable, log_rows, site_rows
@@ -84,7 +84,7 @@ def _built(
             rows = contribution_rows.raw(tx)
             tree = Tree(log_rows.leaf_hashes(tx))
         for path in source.published:
-            _require_continued(tree, _seen(path, LogVerifier.parse(identity.log_vkey)), path)
+            _require_continued(tree, _seen(path, place.signers().log), path)
         if storage.ledger:
             _move_rows(ledger, storage, place, undo)
     _fill(source, place, storage, identity, rows, undo)
@@ -123,14 +123,14 @@ def _copy(source: Source, place: PoolFolder, said: Manifest, changed: Mapping[st
         durable.write(place.root / name, raw, mode)
 
 
-def _seen(path: Path, key: LogVerifier) -> Published:
+def _seen(path: Path, log: LogKeys) -> Published:
     """How far the log had come when a head was signed, or a lock store written."""
     if not path.is_file():
         raise NotFound("FILE_MISSING", f"there is no file {path}", "name a signed head or a log.size")
     try:
         return Head(path).read()
     except StorageError:
-        head = heads.verify(path.read_text("utf-8", errors="replace"), key)
+        head = heads.verify(path.read_text("utf-8", errors="replace"), log)
         return Published(head.size, head.root)
 
 

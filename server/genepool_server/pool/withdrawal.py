@@ -34,7 +34,7 @@ class Withdrawals:
         ledger: contributions and who was made from them.
         log: where withdrawals are logged.
         notary: signs the pool's own part.
-        release_key: with which the operator withdraws.
+        operator_key: with which the operator withdraws.
         blobs: where weights are erased.
         sealer: which forgets how to open sealed copies of them.
     """
@@ -42,7 +42,7 @@ class Withdrawals:
     ledger: Ledger
     log: Log
     notary: Notary
-    release_key: SigningKey
+    operator_key: SigningKey
     blobs: Blobs
     sealer: Sealer
 
@@ -76,7 +76,7 @@ class Withdrawals:
             sha256=found.sha256,
             reason=reason,
         )
-        return self.withdraw(envelope.sign_statement(self.release_key, event.payload()))
+        return self.withdraw(envelope.sign_statement(self.operator_key, event.payload()))
 
     def release(self, made: Descended) -> None:
         """See `Pool.release`."""
@@ -111,7 +111,7 @@ class Withdrawals:
 
     def _verified(self, tx: Connection, bundle: Bundle) -> tuple[Verified, str | None]:
         """The statement with the site that signed it; None for the operator."""
-        ours = self.release_key.public
+        ours = self.operator_key.public
         if bundle.keyid == ours.keyid:
             return envelope.verify(bundle, ours), None
         signer = site_rows.signer(tx, bundle.keyid, bundle.hint)

@@ -27,7 +27,7 @@ class Cosigned:
 
     def add(self, note: str) -> None:
         """See `Pool.add_cosignature`."""
-        head = heads.verify(note, self.log.key)
+        head = heads.verify(note, self.log.keys)
         if head.size > self.log.size or self.log.root(head.size) != head.root:
             raise VerificationError("LOG_FORK", "the checkpoint is none of this log's", "tell the operator at once")
         found = witness.cosignatures(note, self.policy.witnesses)

@@ -9,6 +9,7 @@ import timm
 import torch
 
 from genepool_client.consumer import known_pools
+from genepool_client.transport import trust_root
 from genepool_protocol.learngene import descendant
 from tests.integration.consumer.conftest import TINY
 from tests.support.images import write_classes
@@ -77,7 +78,7 @@ def test_a_descendant_made_once_is_verified_without_naming_the_pool(run, made):
 
 
 def test_verify_takes_the_pinned_anchors_from_a_file(run, made, anchors, nobody_remembered):
-    shutil.rmtree(known_pools.home())
+    shutil.rmtree(trust_root.home())
     assert run("verify", made["folder"])[0] == 4
     code, out, _ = run("verify", made["folder"], "--pool", anchors, "--json")
     assert code == 0
@@ -104,7 +105,7 @@ def test_other_keys_for_a_remembered_address_are_not_overwritten(run, made, serv
     code, out, _ = run("descend", *to_pool, "--size", "1,1", "--out", tmp_path / "second")
     assert code == 0
     assert "--pool FILE" in out
-    assert json.loads(path.read_text())["log_vkey"] == other.log_vkey
+    assert json.loads(path.read_text())["root"] == other.root
 
 
 def test_rebuilding_gives_the_same_bytes(run, server, to_pool, loose_pictures, tmp_path):

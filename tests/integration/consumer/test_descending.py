@@ -70,7 +70,7 @@ def test_without_a_task_the_seed_descends_at_the_reference_size(pool):
 def test_the_folder_is_kept_verified_and_loads_in_stock_timm(pool, server, pictures, out):
     model = pool.descend(support=pictures, size=(2, 1), out=out)
     assert leftovers(out) == ["mine"]
-    verified = verify(out, server.anchors)
+    verified = verify(out, server.trusted)
     assert verified.classes == ("a", "b", "c")
     assert verified.lineage == model.genepool
     stock = timm.create_model(f"local-dir:{out}", pretrained=True, num_classes=4)
@@ -132,7 +132,7 @@ def test_a_name_that_is_taken_is_refused_before_anything_is_asked(pool, out):
 def test_an_empty_folder_may_be_filled(pool, server, out):
     out.mkdir(parents=True)
     pool.descend(out=out)
-    verify(out, server.anchors)
+    verify(out, server.trusted)
 
 
 def test_two_at_once_do_not_disturb_each_other(pool, out):
@@ -202,7 +202,7 @@ def test_a_download_that_failed_goes_on_with_the_next_command(proxy, server, out
         pool.progress = lambda count, _total, note: done.append(count) if note == "bytes" else None
         pool.descend(size="5,4", out=out)
         assert min(done) > size
-    verify(out, server.anchors)
+    verify(out, server.trusted)
     assert leftovers(out) == ["mine"]
 
 
@@ -213,7 +213,7 @@ def test_a_damaged_partial_file_is_downloaded_again(proxy, server, out):
         raw[5000] ^= 1
         partial.write_bytes(raw)
         pool.descend(size="5,4", out=out)
-    verify(out, server.anchors)
+    verify(out, server.trusted)
 
 
 def test_a_partial_file_that_is_too_long_is_downloaded_again(proxy, server, out):
@@ -222,7 +222,7 @@ def test_a_partial_file_that_is_too_long_is_downloaded_again(proxy, server, out)
         with partial.open("r+b") as file:
             file.truncate(1 << 26)
         pool.descend(size="5,4", out=out)
-    verify(out, server.anchors)
+    verify(out, server.trusted)
 
 
 def test_a_partial_file_of_another_request_is_not_continued(proxy, server, out):
@@ -232,7 +232,7 @@ def test_a_partial_file_of_another_request_is_not_continued(proxy, server, out):
         pool.progress = lambda count, _total, note: done.append(count) if note == "bytes" else None
         pool.descend(size="4,4", out=out)
         assert min(done) <= 1 << 20
-    assert verify(out, server.anchors).lineage.size == Size(4, 4)
+    assert verify(out, server.trusted).lineage.size == Size(4, 4)
 
 
 def test_a_full_disk_leaves_nothing_behind(wide, out, monkeypatch):

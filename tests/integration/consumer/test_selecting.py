@@ -162,7 +162,7 @@ def test_a_blueprint_that_the_pool_does_not_have_is_refused(server, pictures):
 def test_another_pools_keys_are_refused(server, empty_server, pictures):
     anchors = empty_server.anchors.model_copy(update={"ca_pem": server.anchors.ca_pem})
     with Pool(server.address, anchors, blueprint=TINY) as pool:
-        assert reason(pool.select, pictures) == "KEY_UNKNOWN"
+        assert reason(pool.select, pictures) == "TRUST_INVALID"
 
 
 def test_another_pools_ca_is_refused(server, empty_server, pictures):

@@ -17,10 +17,11 @@ from genepool_protocol.trust import envelope, events
 from genepool_protocol.trust.anchors import Invite, read_anchors
 from genepool_protocol.wire.errors import GenepoolError
 from genepool_server.pool.pool import Pool as ServedPool
+from genepool_server.root.repository import Repository
 from tests.integration.consumer.conftest import TINY, Members, make_pool
 from tests.integration.site.world import condensed, silent
 from tests.support import sites
-from tests.support.server import serving
+from tests.support.server import command, serving
 
 
 def reason_of(call, *args, **options):
@@ -176,7 +177,7 @@ def test_a_consumer_catches_a_forked_pool_and_keeps_the_evidence(forked, run, tm
     code, pairs = asked(run, "log", "evidence")
     assert code == 0
     assert {pair["seen"] == pair["shown"] for pair in pairs} == {False}
-    assert memory.remembered(read_anchors(first / "pool.json"))
+    assert memory.remembered(Repository(first / "trust").trusted(), read_anchors(first / "pool.json"))
 
 
 def test_a_witness_does_not_cosign_a_forked_pool(forked, tmp_path):
@@ -189,6 +190,7 @@ def test_a_witness_does_not_cosign_a_forked_pool(forked, tmp_path):
             .replace("witnesses = []", f'witnesses = ["{witness.signer.public.vkey}"]')
         )
         (folder / "genepool.toml").write_text(text.replace("quorum = 0", "quorum = 1"))
+        assert command("root", "publish", "--dir", folder).returncode == 0
     now = datetime.now(UTC)
     with serving(first) as server, Connection(server.anchors) as connection:
         assert witness.visit(connection, now).size == 8
@@ -199,13 +201,13 @@ def test_a_witness_does_not_cosign_a_forked_pool(forked, tmp_path):
     assert len(memory.evidence(tmp_path / "witness")) == 1
 
 
-def test_clients_demand_the_quorum_that_the_anchors_name(tmp_path, task, run):
+def test_clients_demand_the_quorum_that_the_trust_root_names(tmp_path, task, run):
     witnesses = [Witness.create(tmp_path / name, f"{name}.example/w") for name in ("one", "two")]
     keys = [one.signer.public.vkey for one in witnesses]
     with serving(make_pool(tmp_path / "pool", witnesses=keys, quorum=2)) as server:
         members = Members(server, task)
         name = members.add("north")
-        assert (server.anchors.witnesses, server.anchors.quorum) == (keys, 2)
+        assert (server.trusted.witnesses, server.trusted.quorum) == (keys, 2)
         with Pool(server.address, server.anchors, blueprint=TINY) as pool, Connection(server.anchors) as connection:
             order = (pool.budget("2,2", None, None), {name: 1000})
             for count, witness in enumerate(witnesses):
@@ -237,7 +239,6 @@ def test_a_site_signs_nothing_under_a_head_that_lacks_the_quorum(tmp_path):
         (tmp_path / "invite.json").write_bytes(invite.model_dump_json(by_alias=True).encode())
         setup = enrolment.Setup(tmp_path / "invite.json", "", "", "", "CC-BY-4.0", TINY, 2)
         site = enrolment.init(tmp_path / "site", setup)
-        assert site.config.anchors.quorum == 1
         enrolment.enrol(site, connection)
         server.pool.approve("north")
         condensed(site, 1)

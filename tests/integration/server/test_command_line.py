@@ -52,7 +52,7 @@ def folder(template, tmp_path):
 
 
 def test_help_needs_none_of_the_heavy_libraries():
-    heavy = ("torch", "ray", "grpc", "numpy", "sqlalchemy", "cryptography", "pydantic")
+    heavy = ("torch", "ray", "grpc", "numpy", "sqlalchemy", "cryptography", "pydantic", "tuf")
     code = f"import sys, genepool_server.cli; print([name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -62,9 +62,9 @@ def test_every_command_is_there_with_one_sentence_and_json():
     from genepool_server.cli import app
 
     root = typer.main.get_command(app)
-    group = root.commands["blueprint"]
-    found = {**root.commands, **{f"blueprint {name}": one for name, one in group.commands.items()}}
-    del found["blueprint"]
+    found = dict(root.commands)
+    for name in ("blueprint", "root"):
+        found |= {f"{name} {verb}": one for verb, one in found.pop(name).commands.items()}
     assert set(found) == {
         *(
             "init",
@@ -81,7 +81,8 @@ def test_every_command_is_there_with_one_sentence_and_json():
             "withdraw",
         ),
         *("fsck", "log", "backup", "restore", "seal", "unseal"),
-        *("blueprint list", "blueprint show", "blueprint make", "blueprint bake"),
+        *("blueprint list", "blueprint show", "blueprint make", "blueprint bake", "blueprint measure"),
+        *("root show", "root publish", "root rotate-key", "root add-key", "root threshold"),
     }
     for name, one in found.items():
         assert one.help.strip().endswith("."), name
@@ -119,7 +120,7 @@ def test_init_makes_a_whole_pool_and_never_touches_an_existing_one(tmp_path):
         "spool",
     }
     assert sorted(path.name for path in (pool / "keys").iterdir()) == [
-        *("ca.crt", "ca.pem", "client-ca.crt", "client-ca.pem", "log.pem", "release.pem")
+        *("ca.crt", "ca.pem", "client-ca.crt", "client-ca.pem", "log.pem", "online.pem", "operator.pem", "release.pem")
     ]
     assert (pool / "keys").stat().st_mode & 0o777 == 0o700
     assert read_anchors(pool / "pool.json").address == "127.0.0.1:8470"

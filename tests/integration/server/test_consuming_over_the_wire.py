@@ -6,7 +6,6 @@ import pytest
 from genepool_protocol.learngene import descendant, expansion, tensors
 from genepool_protocol.learngene.size import Size
 from genepool_protocol.trust import digest, envelope, statement
-from genepool_protocol.trust.keys import VerifyingKey
 from genepool_protocol.v1 import consume_pb2 as pb
 from genepool_protocol.v1 import types_pb2
 from tests.integration.server.wire import WireSite, refused
@@ -94,7 +93,7 @@ def test_a_descendant_is_what_anybody_can_rebuild_signed_with_its_lineage(server
     assert header.total_bytes == len(raw)
     assert raw == rebuilt(server, Size(*size), weights)
     bundle = envelope.parse(files["model.sig"])
-    verified = envelope.verify(bundle, VerifyingKey.from_pem(server.anchors.release_key_pem))
+    verified = envelope.verify(bundle, server.trusted.release.current)
     signed = statement.check_model_statement(verified, descendant.SUBJECT, descendant.SIGNED, ignore=descendant.IGNORED)
     assert signed.digests[descendant.MODEL_FILE] == digest.sha256_hex(raw)
     for name, content in files.items():

@@ -34,7 +34,7 @@ def test_a_contribution_comes_back_with_a_receipt_that_verifies_against_the_anch
     assert site.status(begun.upload_id).finished
     done = site.commit(begun.upload_id)
     bundle = envelope.parse(done.receipt)
-    logged = receipt.verify(bundle, envelope.verify(bundle, site.contributor.key.public), server.anchors.log)
+    logged = receipt.verify(bundle, envelope.verify(bundle, site.contributor.key.public), server.trusted.log)
     assert logged.index == log_size(site.stubs) - 2, "the decision follows"
     assert (done.contribution_id, done.state) == (packed.upload_id, pb.CONTRIBUTION_STATE_ACTIVE)
     assert site.commit(begun.upload_id) == done

@@ -71,7 +71,7 @@ def test_a_certificate_comes_with_the_approval_and_names_the_site_alone(server, 
     site = new_site().join()
     made = x509.load_pem_x509_certificate(site.chain)
     names = made.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    assert [name.value for name in names] == [site_uri(server.anchors.origin, site.name)]
+    assert [name.value for name in names] == [site_uri(server.trusted.origin, site.name)]
     purposes = made.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     assert list(purposes) == [ExtendedKeyUsageOID.CLIENT_AUTH]
     assert made.subject == x509.Name([])
@@ -128,7 +128,7 @@ def test_an_invitation_that_was_answered_over_a_false_ca_is_refused(server, new_
     request = site.request_for(invitation)
     application = site.contributor.application(invitation.invite_id)
     false = channel_of(identity.create_ca(tmp_path, identity.utc_now()))
-    request.mac = mac(invitation.secret, server.anchors.origin, false, application)
+    request.mac = mac(invitation.secret, server.trusted.origin, false, application)
     assert refused(stubs.enrolment.Enrol, request).reason == "INVITE_INVALID"
 
 
@@ -161,7 +161,7 @@ def test_a_client_of_a_wrong_ca_or_none_or_in_plain_text_gets_no_answer(server, 
     assert handshake_fails(server, None, None)
     (tmp_path / "keys").mkdir(mode=0o700)
     client_ca.create(tmp_path / "keys", identity.utc_now())
-    assert handshake_fails(server, key, leaf(tmp_path / "keys", [site_uri(server.anchors.origin, site.name)], key))
+    assert handshake_fails(server, key, leaf(tmp_path / "keys", [site_uri(server.trusted.origin, site.name)], key))
     port = certified_port(server)
     with grpc.insecure_channel(f"127.0.0.1:{port}") as opened:
         assert refused(Stubs(opened).contribute.BeginNonce, pb.BeginNonceRequest()).reason == "POOL_UNREACHABLE"
@@ -181,7 +181,7 @@ def test_a_certificate_of_another_pool_gets_no_answer(server, tmp_path):
 
 
 def test_an_expired_certificate_gets_no_answer(server, site):
-    old = leaf(server.folder / "keys", [site_uri(server.anchors.origin, site.name)], site.contributor.tls, days=-1)
+    old = leaf(server.folder / "keys", [site_uri(server.trusted.origin, site.name)], site.contributor.tls, days=-1)
     assert handshake_fails(server, site.contributor.tls, old)
 
 
@@ -196,7 +196,7 @@ def test_the_servers_own_certificate_is_no_clients(server):
     ids=["twice", "two", "another", "with wildcard", "wildcard", "other pool"],
 )
 def test_attack_24_a_certificate_with_other_names_than_the_one_is_refused(server, site, names):
-    origin = server.anchors.origin
+    origin = server.trusted.origin
     texts = {"SITE": site_uri(origin, site.name), "OTHER": site_uri(origin, "x"), "POOL": site_uri("y/log", site.name)}
     chain = leaf(server.folder / "keys", [texts.get(name, name) for name in names], site.contributor.tls)
     assert refused_nonce(site, showing(server, site.contributor.tls, chain)) == "CERT_UNKNOWN"
@@ -204,7 +204,7 @@ def test_attack_24_a_certificate_with_other_names_than_the_one_is_refused(server
 
 def test_a_certificate_for_a_key_that_is_not_registered_is_refused(server, site):
     key = SigningKey.generate()
-    chain = leaf(server.folder / "keys", [site_uri(server.anchors.origin, site.name)], key)
+    chain = leaf(server.folder / "keys", [site_uri(server.trusted.origin, site.name)], key)
     assert refused_nonce(site, showing(server, key, chain)) == "CERT_UNKNOWN"
 
 
@@ -325,7 +325,7 @@ def test_an_expired_certificate_is_refused_on_a_connection_that_was_open_before(
 
 
 def test_a_signing_key_is_replaced_by_what_both_keys_signed(server, site, rng):
-    origin, fresh = server.anchors.origin, SigningKey.generate()
+    origin, fresh = server.trusted.origin, SigningKey.generate()
     by_old, by_new = rotation.sign(site.contributor.key, fresh, origin, site.name)
     thief = rotation.sign(SigningKey.generate(), fresh, origin, site.name)[0]
     rotate = site.stubs.enrolment.RotateSigningKey

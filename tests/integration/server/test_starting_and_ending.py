@@ -88,7 +88,7 @@ def test_the_anchors_tell_the_address_of_the_running_server(tmp_path):
         assert anchors.address == server.address == (folder / "address").read_text().strip()
         assert anchors.address.startswith("localhost:")
         assert anchors.model_copy(update={"address": before.address}) == before
-        assert capabilities(anchors).origin == anchors.origin
+        assert capabilities(anchors).origin == server.trusted.origin
     assert advertised(folder) == set()
 
 

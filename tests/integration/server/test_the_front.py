@@ -21,21 +21,18 @@ from genepool_server.front.identity import create_ca, utc_now
 from tests.integration.server.wire import refused
 from tests.support.server import TIMEOUT, channel, pool_server, wait_until
 
-SERVICES = {f"genepool.v1.{name}Service" for name in ("Pool", "Log", "Enrolment", "Contribute", "Select", "Descend")}
+SERVICES = {
+    f"genepool.v1.{name}Service" for name in ("Pool", "Trust", "Log", "Enrolment", "Contribute", "Select", "Descend")
+}
 
 
-def test_capabilities_name_versions_limits_keys_and_blueprints(server, site, rng):
+def test_capabilities_name_versions_limits_and_blueprints(server, site, rng):
     before = site.stubs.pool.GetCapabilities(pool_pb2.GetCapabilitiesRequest(api_version=API_VERSION), timeout=TIMEOUT)
     site.contribute(rng)
     found = site.stubs.pool.GetCapabilities(pool_pb2.GetCapabilitiesRequest(api_version=API_VERSION), timeout=TIMEOUT)
-    anchors = server.anchors
     assert (found.low_api_version, found.high_api_version) == (API_VERSION, API_VERSION)
     assert found.software_version == genepool_protocol.__version__
-    assert (found.origin, found.log_vkey, found.release_key_pem) == (
-        anchors.origin,
-        anchors.log_vkey,
-        anchors.release_key_pem,
-    )
+    assert found.origin == server.trusted.origin
     assert [(one.name, one.sha256) for one in found.blueprints] == [("tiny-16", site.blueprint.sha256)]
     assert (found.max_learngene_bytes, found.max_chunk_bytes) == (LIMITS.learngene_bytes, LIMITS.chunk_bytes)
     assert found.max_support_images == LIMITS.support_images

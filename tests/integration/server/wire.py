@@ -56,8 +56,8 @@ class WireSite:
 
     def request_for(self, invitation: Invitation) -> pb.EnrolRequest:
         application = self.contributor.application(invitation.invite_id)
-        anchors = self.server.anchors
-        proof = mac(invitation.secret, anchors.origin, channel_of(anchors.ca_pem), application)
+        trusted = self.server.trusted
+        proof = mac(invitation.secret, trusted.origin, channel_of(trusted.ca_pem), application)
         return pb.EnrolRequest(
             site=self.name,
             invite_id=application.invite_id,
@@ -92,10 +92,10 @@ class WireSite:
 
     def pack(self, weights: bytes, **changes: Any) -> Packed:
         nonce = self.stubs.contribute.BeginNonce(pb.BeginNonceRequest(site=self.name), timeout=TIMEOUT)
-        head = checkpoint.verify(nonce.checkpoint, self.server.anchors.log) if nonce.checkpoint else None
+        head = checkpoint.verify(nonce.checkpoint, self.server.trusted.log) if nonce.checkpoint else None
         size, root = observed_root(head)
         values = {
-            "pool": self.server.anchors.origin,
+            "pool": self.server.trusted.origin,
             "site": self.name,
             "seq": nonce.last_seq + 1,
             "prev": nonce.last_payload_sha256,

@@ -30,10 +30,12 @@ from genepool_protocol import terminal
 from genepool_protocol.learngene.manifest import parse_manifest
 from genepool_protocol.trust.anchors import read_anchors
 from genepool_protocol.trust.key_files import TlsIdentity
+from genepool_protocol.trust.keys import LogSigner, SigningKey
 from genepool_server.campaign.claims import claim_of
 from genepool_server.campaign.confirm import PoolWitness
 from tests.integration.site.world import condensed, refused, silent, submit
 from tests.support.images import write_classes
+from tests.support.trust import TrustRoot, trusted
 
 COUNTS = {"a": 12, "b": 12, "c": 12}
 
@@ -52,7 +54,7 @@ def test_the_whole_way_of_a_site(world, data):
     first = contribution.contribute(site, settings, terminal.progress)
     assert (first.trained.images, first.trained.classes, first.trained.steps) == (36, 3, 2)
     kept = outbox.Artefact(site.outbox / "1")
-    assert kept.verify(kept.receipt(), site.signing_key().public, site.config.anchors.log)
+    assert kept.verify(kept.receipt(), site.signing_key().public, world.trusted.log)
     listed = world.contributions()[first.submitted.contribution_id]
     assert (listed.site, listed.license) == ("whole-way", "CC-BY-4.0")
     assert steps.submitted(site).contribution_id == first.submitted.contribution_id
@@ -97,7 +99,7 @@ def test_init_writes_nothing_when_anything_is_wrong(world, tmp_path, data, case)
         value["anchors"]["ca_pem"] = make_ca()
         pool = ""
     elif case == "pool":
-        other["log_vkey"] = "pool.other/log+00000000+AAAA"
+        other["root"] += " "
         (tmp_path / "pool.json").write_text(json.dumps(other))
         pool = str(tmp_path / "pool.json")
     elif case == "data":
@@ -150,17 +152,12 @@ def test_enrolling_is_idempotent_and_an_invitation_works_once(world, tmp_path):
     assert found.reason == "SITE_MISMATCH"
 
 
-def test_the_server_must_be_the_one_of_the_anchors(world):
-    anchors = read_anchors(world.anchors)
-    for change in ({"origin": "other/log"}, {"release_key_pem": key_pem()}):
-        with Connection(anchors.model_copy(update=change)) as connection:
-            assert refused(connection.capabilities).reason == "KEY_UNKNOWN"
-
-
-def key_pem() -> str:
-    from genepool_protocol.trust.keys import SigningKey
-
-    return SigningKey.generate().public.pem
+def test_the_server_must_be_the_one_whose_root_is_pinned(world, tmp_path):
+    log, release = LogSigner.generate("pool.local/log").public, SigningKey.generate().public
+    other = TrustRoot(tmp_path / "other", trusted(log, release)).anchors()
+    anchors = read_anchors(world.anchors).model_copy(update={"root": other.root})
+    with Connection(anchors) as connection:
+        assert refused(connection.capabilities).reason == "TRUST_INVALID"
 
 
 def test_a_step_says_which_one_comes_first(world, data, tmp_path):
@@ -188,7 +185,7 @@ def test_an_ended_nonce_leads_to_a_fresh_signature_over_the_same_weights(world):
     weights = packing.encode(blueprint, gene)
     artefact = outbox.place(site, 1, weights, None)
     stale = packing.Chain(
-        pool=site.config.anchors.origin,
+        pool=world.trusted.origin,
         site="late",
         seq=1,
         prev=packing.FIRST,
@@ -259,8 +256,8 @@ def test_a_log_that_shows_another_face_is_caught(world):
     site = world.site("suspicious")
     condensed(site, 7)
     submit(site)
-    size = checkpoint.verify(site.checkpoint.read_text(), site.config.anchors.log).size
-    signer = LogSigner.from_pem(site.config.anchors.origin, (world.pool.folder / "keys" / "log.pem").read_bytes())
+    size = checkpoint.verify(site.checkpoint.read_text(), world.trusted.log).size
+    signer = LogSigner.from_pem(world.trusted.origin, (world.pool.folder / "keys" / "log.pem").read_bytes())
     site.checkpoint.write_text(checkpoint.sign(size, b"\1" * 32, signer).note)
     condensed(site, 8)
     assert refused(submit, site).reason == "LOG_FORK"

@@ -28,7 +28,7 @@ def issued(world: World, site: SiteFolder, **changes) -> TlsIdentity:
     """The site's TLS key with a certificate of its pool's CA that began and ended when we like."""
     start, life = changes.get("start", timedelta(0)), changes.get("life", timedelta(days=90))
     key = site.keys.tls().key
-    issuer = client_ca.Issuer(world.pool.folder / "keys", site.config.anchors.origin, life)
+    issuer = client_ca.Issuer(world.pool.folder / "keys", world.trusted.origin, life)
     pem = issuer.issue(key.public, site.config.name, datetime.now(UTC) + start)
     return site.keys.keep_certificate(key, pem)
 
@@ -116,7 +116,7 @@ def test_a_handshake_that_the_pool_ends_is_explained_in_one_sentence(world, tmp_
     foreign_keys = tmp_path / "keys"
     foreign_keys.mkdir(mode=0o700)
     client_ca.create(foreign_keys, datetime.now(UTC))
-    issuer = client_ca.Issuer(foreign_keys, site.config.anchors.origin, timedelta(days=9))
+    issuer = client_ca.Issuer(foreign_keys, world.trusted.origin, timedelta(days=9))
     for identity, why in (
         (expired, "it has expired"),
         (issuer, "this pool did not issue it"),

@@ -44,7 +44,7 @@ def test_a_site_takes_a_contribution_back_and_keeps_the_proof(world, site):
     assert (done.contribution_id, done.erased, done.descendants) == (name, True, ())
     assert world.contributions()[name].state == "WITHDRAWN"
     bundle = envelope.parse((site.path / "withdrawals" / f"{name}.receipt.sig").read_bytes())
-    logged = receipt.verify(bundle, envelope.verify(bundle, site.signing_key().public), site.config.anchors.log)
+    logged = receipt.verify(bundle, envelope.verify(bundle, site.signing_key().public), world.trusted.log)
     assert logged.index == done.log_index
     assert withdraw(site, name) == done, "the same statement again"
     condensed(site, 4)

@@ -18,9 +18,11 @@ from genepool_protocol.learngene.manifest import file_layout
 from genepool_protocol.trust import digest
 from genepool_protocol.trust.anchors import Invite, read_anchors
 from genepool_protocol.trust.encoding import b64
+from genepool_protocol.trust.trusted import Trusted
 from genepool_protocol.wire.errors import GenepoolError
 from genepool_server import operating
 from genepool_server.pool.view import Contribution
+from genepool_server.root.repository import Repository
 from tests.support.genes import write_seed
 
 
@@ -64,6 +66,10 @@ class World:
     @property
     def anchors(self) -> Path:
         return self.pool.folder / "pool.json"
+
+    @property
+    def trusted(self) -> Trusted:
+        return Repository(self.pool.folder / "trust").trusted()
 
     def invited(self, name: str, **terms) -> Path:
         """An invitation's file; through the operator's socket, as the command does, but without its process."""

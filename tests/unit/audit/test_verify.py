@@ -11,6 +11,7 @@ from genepool_protocol.trust.keys import LogSigner, SigningKey
 from genepool_protocol.wire.errors import GenepoolError
 from tests.support import events as e
 from tests.support.copies import Copy
+from tests.support.trust import OPERATOR
 
 NORTH = SigningKey.generate()
 NOW = datetime(2026, 7, 1, 12, 0, tzinfo=UTC)
@@ -32,7 +33,7 @@ def copy():
 
 
 def found(copy, folder, seen=()):
-    return audit(source.folder(folder), copy.anchors, seen, NOW).report
+    return audit(source.folder(folder), copy.trusted, seen, NOW).report
 
 
 def reasons(report):
@@ -128,7 +129,7 @@ def test_a_pool_that_logs_what_may_not_be_is_found_out(copy, tmp_path, key, payl
 def test_a_forked_log_contradicts_the_checkpoint_that_was_seen(copy, tmp_path):
     other = Copy()
     other.log, other.release = copy.log, copy.release
-    other.entries = [*copy.entries[:6], e.leaf(copy.release, e.site("north", "suspended", NORTH)), *copy.entries[6:]]
+    other.entries = [*copy.entries[:6], e.leaf(OPERATOR, e.site("north", "suspended", NORTH)), *copy.entries[6:]]
     other.write(tmp_path)
     assert reasons(found(copy, tmp_path, [copy.head(6)])) == []
     for size in (7, 8):
@@ -142,13 +143,14 @@ def test_a_rolled_back_log_is_refused(copy, tmp_path):
 
 
 def test_the_evidence_of_a_fork_is_kept_and_can_be_shown(copy, tmp_path):
-    memory.remember(copy.head(7), copy.anchors, copy.tree.consistency)
-    assert memory.remembered(copy.anchors) == [copy.head(7)]
+    pinned = (copy.trusted, copy.anchors(tmp_path / "root"))
+    memory.remember(copy.head(7), *pinned, copy.tree.consistency)
+    assert memory.remembered(*pinned) == [copy.head(7)]
     other = Copy()
     other.log, other.release = copy.log, copy.release
-    other.entries = [*copy.entries[:6], e.leaf(copy.release, e.site("north", "suspended", NORTH)), *copy.entries[6:]]
-    done = audit(source.folder(other.write(tmp_path)), copy.anchors, memory.remembered(copy.anchors), NOW)
-    kept = memory.contradiction(done.head, copy.anchors, done.tree)
+    other.entries = [*copy.entries[:6], e.leaf(OPERATOR, e.site("north", "suspended", NORTH)), *copy.entries[6:]]
+    done = audit(source.folder(other.write(tmp_path)), copy.trusted, memory.remembered(*pinned), NOW)
+    kept = memory.contradiction(done.head, *pinned, done.tree)
     (pair,) = memory.evidence(None)
     assert (pair["seen"], pair["shown"]) == (copy.head(7).note, other.head().note)
     assert kept.is_dir()
@@ -172,9 +174,9 @@ def test_a_frozen_head_is_refused_from_a_live_pool_and_fine_in_an_archive(tmp_pa
     line = witness.cosign(copy.head(), copy.witnesses[0], int((NOW - timedelta(hours=25)).timestamp()))
     head = checkpoint.verify(witness.joined(copy.head().note, [line]), copy.log.public)
     archived = source.folder(copy.write(tmp_path, head))
-    assert audit(archived, copy.anchors, [], NOW).report.violations == []
+    assert audit(archived, copy.trusted, [], NOW).report.violations == []
     live = source.Source(archived.checkpoint, "", archived.read, live=True)
-    assert reasons(audit(live, copy.anchors, [], NOW).report) == [(-1, "WITNESSES_MISSING")]
+    assert reasons(audit(live, copy.trusted, [], NOW).report) == [(-1, "WITNESSES_MISSING")]
 
 
 def test_a_head_that_continues_the_witnessed_one_is_sound_and_one_that_does_not_is_a_violation(tmp_path):

@@ -14,15 +14,16 @@ from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.learngene.size import Size
 from genepool_protocol.learngene.tensors import TensorFile
 from genepool_protocol.trust import digest, envelope
-from genepool_protocol.trust.anchors import Anchors
 from genepool_protocol.trust.keys import SigningKey
 from genepool_protocol.trust.statement import model_statement
+from genepool_protocol.trust.trusted import Trusted
 from genepool_server.pool.view import Contribution
 from genepool_server.serving import attest
 from genepool_server.serving.descent import Order
 from genepool_server.serving.library import Family, FileRef
 from tests.support.genes import privacy_for, random_gene, write_seed
 from tests.support.log import Log
+from tests.support.trust import trusted
 
 ORIGIN = "pool.local/log"
 
@@ -66,14 +67,8 @@ class Forge:
         self.family = Family(self.blueprint, FileRef(str(self.seed_path), self.blueprint.seed.sha256[7:]))
 
     @property
-    def anchors(self) -> Anchors:
-        return Anchors(
-            address="127.0.0.1:1",
-            origin=ORIGIN,
-            ca_pem="-----BEGIN CERTIFICATE-----\n",
-            log_vkey=self.log.key.vkey,
-            release_key_pem=self.release.public.pem,
-        )
+    def trusted(self) -> Trusted:
+        return trusted(self.log.key, self.release.public)
 
     def contribute(self, site: str = "site-a", *, log: Log | None = None, **changes) -> Contribution:
         """A learngene of random numbers, signed by the site's key and held by the log."""

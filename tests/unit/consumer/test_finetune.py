@@ -40,7 +40,7 @@ def images(tmp_path):
 
 
 def test_training_is_repeatable_and_the_folder_credits_the_sites(forge, folder, images, tmp_path):
-    verified = verify(folder, forge.anchors)
+    verified = verify(folder, forge.trusted)
     recipe, seen = finetune.Recipe(epochs=2, batch=8), []
     first = finetune.finetune(verified, images, recipe, lambda *progress: seen.append(progress))
     again = finetune.finetune(verified, images, recipe, lambda *_: None)
@@ -58,9 +58,9 @@ def test_training_is_repeatable_and_the_folder_credits_the_sites(forge, folder, 
 
 
 def test_a_folder_that_exists_is_not_overwritten(forge, folder, images, tmp_path):
-    verified = verify(folder, forge.anchors)
+    verified = verify(folder, forge.trusted)
     tuned = finetune.finetune(verified, images, finetune.Recipe(epochs=1), lambda *_: None)
     with pytest.raises(GenepoolError) as caught:
         finetune.write(tuned, verified, folder)
     assert caught.value.reason == "PATH_NOT_EMPTY"
-    verify(folder, forge.anchors)
+    verify(folder, forge.trusted)

@@ -1,12 +1,15 @@
 """Whom a user trusts: files that were handed over, and what was remembered; never something else than that."""
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 
 from genepool_client.consumer import known_pools
-from genepool_protocol.trust.keys import SigningKey
+from genepool_client.transport import trust_root
+from genepool_protocol.trust import updating
 from genepool_protocol.wire.errors import GenepoolError
+from tests.support.trust import TrustRoot
 
 
 def reason(call, *arguments) -> str:
@@ -16,8 +19,13 @@ def reason(call, *arguments) -> str:
 
 
 @pytest.fixture
-def anchors(forge):
-    return forge.anchors.model_copy(update={"address": "pool.example:8470"})
+def root(forge, tmp_path):
+    return TrustRoot(tmp_path / "root", forge.trusted)
+
+
+@pytest.fixture
+def anchors(root):
+    return root.anchors("pool.example:8470")
 
 
 def test_a_file_that_was_handed_over_is_taken(anchors, tmp_path):
@@ -34,11 +42,13 @@ def test_an_unknown_address_says_where_to_put_what(anchors):
     assert str(known_pools.path_of(anchors.address)) in caught.value.fix
 
 
-def test_a_remembered_address_is_found_again(anchors):
+def test_a_remembered_address_is_found_again(anchors, root, forge):
     assert known_pools.remember(anchors) == ""
     assert known_pools.remember(anchors) == ""
     assert known_pools.find(anchors.address) == anchors
-    assert known_pools.by_release_key(anchors.release_key.keyid) == anchors
+    updating.refresh(anchors, trust_root.TrustRoot(anchors).folder, root.fetch, datetime.now(UTC))
+    assert known_pools.by_release_key(forge.release.public.keyid) == anchors
+    assert known_pools.trusted(anchors) == forge.trusted, "nobody is asked"
 
 
 def test_an_address_from_a_file_that_lies_under_another_name_is_the_one_that_was_asked(anchors):
@@ -47,14 +57,21 @@ def test_an_address_from_a_file_that_lies_under_another_name_is_the_one_that_was
     path.write_text(anchors.model_dump_json(by_alias=True))
     found = known_pools.find("10.0.0.7:9000")
     assert found.address == "10.0.0.7:9000"
-    assert found.release_key_pem == anchors.release_key_pem
+    assert found.root == anchors.root
 
 
-def test_other_keys_for_an_address_never_replace_the_pinned_ones(anchors):
+def test_another_root_for_an_address_never_replaces_the_pinned_one(anchors, forge, tmp_path):
     known_pools.remember(anchors)
-    other = anchors.model_copy(update={"release_key_pem": SigningKey.generate().public.pem})
-    assert "other keys" in known_pools.remember(other)
+    other = TrustRoot(tmp_path / "other", forge.trusted).anchors(anchors.address)
+    assert "another pool" in known_pools.remember(other)
     assert known_pools.find(anchors.address) == anchors
+
+
+def test_another_ca_of_the_same_pool_is_remembered(anchors):
+    known_pools.remember(anchors)
+    moved = anchors.model_copy(update={"ca_pem": "another"})
+    assert known_pools.remember(moved) == ""
+    assert known_pools.find(anchors.address) == moved
 
 
 def test_a_home_that_cannot_be_written_to_is_said_and_no_failure(anchors, tmp_path, monkeypatch):

@@ -37,7 +37,7 @@ def put_head(folder, rng, classes):
 
 
 def test_the_model_without_a_head_answers_pooled_features(forge, folder, images):
-    verified = verify(folder, forge.anchors)
+    verified = verify(folder, forge.trusted)
     model = load(verified)
     assert isinstance(model, VisionTransformer)
     assert not model.training
@@ -50,7 +50,7 @@ def test_the_model_without_a_head_answers_pooled_features(forge, folder, images)
 
 def test_logits_are_our_features_through_the_closed_form_head(forge, folder, images, rng):
     head = put_head(folder, rng, ("cat", "dog", "emu"))
-    verified = verify(folder, forge.anchors)
+    verified = verify(folder, forge.trusted)
     model = load(verified)
     with torch.inference_mode():
         found = model(pixels.to_images(forge.blueprint, images)).numpy()
@@ -61,7 +61,7 @@ def test_logits_are_our_features_through_the_closed_form_head(forge, folder, ima
 
 def test_another_number_of_classes_gives_a_fresh_head_and_the_same_body(forge, folder, rng):
     head = put_head(folder, rng, ("cat", "dog"))
-    model = load(verify(folder, forge.anchors), num_classes=7)
+    model = load(verify(folder, forge.trusted), num_classes=7)
     assert model.head.weight.shape == (7, 16)
     assert not np.array_equal(model.head.weight.detach().numpy()[:2], head.weight)
     file = TensorFile(folder / descendant.MODEL_FILE)
@@ -72,14 +72,14 @@ def test_another_number_of_classes_gives_a_fresh_head_and_the_same_body(forge, f
 
 
 def test_the_model_says_how_to_prepare_images(forge, folder):
-    found = resolve_model_data_config(load(verify(folder, forge.anchors)))
+    found = resolve_model_data_config(load(verify(folder, forge.trusted)))
     assert found["input_size"] == (3, 16, 16)
     assert (found["mean"], found["std"]) == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
 def test_stock_timm_loads_the_folder(forge, folder, images, rng):
     put_head(folder, rng, ("cat", "dog"))
-    features = load(verify(folder, forge.anchors), num_classes=0)
+    features = load(verify(folder, forge.trusted), num_classes=0)
     batch = pixels.to_images(forge.blueprint, images)
     with torch.inference_mode():
         expected = features(batch)
@@ -91,7 +91,7 @@ def test_stock_timm_loads_the_folder(forge, folder, images, rng):
 
 
 def test_a_folder_that_changes_after_verification_is_not_loaded(forge, folder):
-    verified = verify(folder, forge.anchors)
+    verified = verify(folder, forge.trusted)
     raw = bytearray((folder / descendant.MODEL_FILE).read_bytes())
     raw[-1] ^= 1
     (folder / descendant.MODEL_FILE).write_bytes(raw)
@@ -102,7 +102,7 @@ def test_a_folder_that_changes_after_verification_is_not_loaded(forge, folder):
 
 @pytest.mark.parametrize("change", ["missing", "more", "shape"])
 def test_a_net_is_never_loaded_in_part(forge, folder, change):
-    weights = dict(read_weights(verify(folder, forge.anchors)))
+    weights = dict(read_weights(verify(folder, forge.trusted)))
     if change == "missing":
         del weights["blocks.0.attn.qkv.weight"]
     if change == "more":
@@ -116,7 +116,7 @@ def test_a_net_is_never_loaded_in_part(forge, folder, change):
 
 @pytest.mark.parametrize("size", [Size(1, 1), Size(3, 2), Size(5, 1)])
 def test_every_size_loads(forge, members, tmp_path, size):
-    verified = verify(forge.descend(tmp_path / "one", forge.order([(members[2], 1000)], size)), forge.anchors)
+    verified = verify(forge.descend(tmp_path / "one", forge.order([(members[2], 1000)], size)), forge.trusted)
     model = load(verified, num_classes=4)
     assert (len(model.blocks), model.embed_dim) == (size.depth, 8 * size.heads)
     assert sum(p.numel() for n, p in model.named_parameters() if n[:4] != "head") == forge.blueprint.params(size)

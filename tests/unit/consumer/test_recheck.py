@@ -12,21 +12,21 @@ from genepool_protocol.wire.errors import GenepoolError
 
 
 def test_the_learngenes_give_the_same_bytes(forge, folder, tmp_path):
-    said = rebuild(verify(folder, forge.anchors), forge.folder, tmp_path / "cache")
+    said = rebuild(verify(folder, forge.trusted), forge.folder, tmp_path / "cache")
     assert "2 learngenes" in said
 
 
 @pytest.mark.parametrize("size", [Size(1, 1), Size(5, 2)])
 def test_every_size_can_be_rebuilt(forge, members, tmp_path, size):
     made = forge.descend(tmp_path / "out", forge.order([(one, 333) for one in members], size))
-    rebuild(verify(made, forge.anchors), forge.folder, tmp_path / "cache")
+    rebuild(verify(made, forge.trusted), forge.folder, tmp_path / "cache")
 
 
 def test_weights_that_do_not_come_from_the_learngenes_are_found_out(forge, order, tmp_path):
     raw = bytearray(forge.model(order))
     raw[-5000:-4996] = np.float32(0.123).tobytes()
     folder = forge.lie(tmp_path / "lie", order, model=bytes(raw))
-    verified = verify(folder, forge.anchors)
+    verified = verify(folder, forge.trusted)
     with pytest.raises(GenepoolError) as caught:
         rebuild(verified, forge.folder, tmp_path / "cache")
     assert caught.value.reason == "REBUILD_DIFFERS"
@@ -35,11 +35,11 @@ def test_weights_that_do_not_come_from_the_learngenes_are_found_out(forge, order
 def test_a_learngene_that_is_not_there_is_named(forge, folder, order, tmp_path):
     shutil.copytree(forge.folder / "blueprint", tmp_path / "only-the-seed")
     with pytest.raises(GenepoolError, match="site-") as caught:
-        rebuild(verify(folder, forge.anchors), tmp_path / "only-the-seed", tmp_path / "cache")
+        rebuild(verify(folder, forge.trusted), tmp_path / "only-the-seed", tmp_path / "cache")
     assert caught.value.reason == "FILE_MISSING"
 
 
 def test_a_folder_that_is_not_there_is_bad_input(forge, folder, tmp_path):
     with pytest.raises(GenepoolError) as caught:
-        rebuild(verify(folder, forge.anchors), tmp_path / "nothing", tmp_path / "cache")
+        rebuild(verify(folder, forge.trusted), tmp_path / "nothing", tmp_path / "cache")
     assert caught.value.reason == "PATH_MISSING"

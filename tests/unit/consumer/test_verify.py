@@ -12,17 +12,18 @@ from genepool_client.consumer.head import Head
 from genepool_client.consumer.verify import verify
 from genepool_protocol.learngene import descendant, tensors
 from genepool_protocol.trust import strict_json
-from genepool_protocol.trust.keys import SigningKey
+from genepool_protocol.trust.keys import LogVerifier, SigningKey
 from genepool_protocol.wire.errors import GenepoolError, VerificationError
 from tests.support.log import Log
+from tests.support.trust import signers
 from tests.unit.consumer.forge import Forge
 
 EVERY_FILE = (*descendant.SIGNED, "model.sig", descendant.HEAD_FILE)
 
 
-def refusal(folder, anchors) -> str:
+def refusal(folder, believed) -> str:
     with pytest.raises(VerificationError) as caught:
-        verify(folder, anchors)
+        verify(folder, believed)
     assert caught.value.fix or caught.value.message
     return caught.value.reason
 
@@ -34,7 +35,7 @@ def put_head(folder, width=16, classes=("cat", "dög")):
 
 
 def test_a_descendant_of_two_learngenes_is_verified(forge, folder, order):
-    verified = verify(folder, forge.anchors)
+    verified = verify(folder, forge.trusted)
     assert [item.milli for item in verified.lineage.dependencies] == [milli for _, milli in order.members]
     assert verified.keyid == forge.release.public.keyid
     assert verified.classes == ()
@@ -43,12 +44,12 @@ def test_a_descendant_of_two_learngenes_is_verified(forge, folder, order):
 
 def test_the_seed_alone_is_verified(forge, tmp_path):
     folder = forge.descend(tmp_path / "seed", forge.order([]))
-    assert "the seed alone" in str(verify(folder, forge.anchors))
+    assert "the seed alone" in str(verify(folder, forge.trusted))
 
 
 def test_a_head_with_its_class_names_is_verified_too(forge, folder):
     put_head(folder)
-    assert verify(folder, forge.anchors).classes == ("cat", "dög")
+    assert verify(folder, forge.trusted).classes == ("cat", "dög")
 
 
 @pytest.mark.parametrize("name", EVERY_FILE)
@@ -65,11 +66,11 @@ def test_a_flipped_byte_anywhere_is_refused(forge, folder, name):
         path.write_bytes(changed)
         if name == descendant.HEAD_FILE and _still_a_head(folder):
             continue
-        reason = refusal(folder, forge.anchors)
+        reason = refusal(folder, forge.trusted)
         allowed = {"FOLDER_TAMPERED"} | ({"KEY_UNKNOWN", "SIGNATURE_INVALID"} if name == "model.sig" else set())
         assert reason in allowed, (name, offset, reason)
     path.write_bytes(original)
-    verify(folder, forge.anchors)
+    verify(folder, forge.trusted)
 
 
 def _still_a_head(folder) -> bool:
@@ -84,18 +85,18 @@ def _still_a_head(folder) -> bool:
 @pytest.mark.parametrize("name", [*descendant.SIGNED, "model.sig"])
 def test_a_missing_file_is_refused(forge, folder, name):
     (folder / name).unlink()
-    assert refusal(folder, forge.anchors) == "FOLDER_TAMPERED"
+    assert refusal(folder, forge.trusted) == "FOLDER_TAMPERED"
 
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", ".hidden", "open_clip_model.safetensors"])
 def test_a_file_that_nobody_signed_is_refused(forge, folder, name):
     (folder / name).write_bytes(b"")
-    assert refusal(folder, forge.anchors) == "FOLDER_TAMPERED"
+    assert refusal(folder, forge.trusted) == "FOLDER_TAMPERED"
 
 
 def test_a_folder_inside_is_refused(forge, folder):
     (folder / "more").mkdir()
-    assert refusal(folder, forge.anchors) == "FOLDER_TAMPERED"
+    assert refusal(folder, forge.trusted) == "FOLDER_TAMPERED"
 
 
 @pytest.mark.parametrize("name", EVERY_FILE)
@@ -103,25 +104,25 @@ def test_a_link_in_place_of_a_file_is_refused(forge, folder, tmp_path, name):
     put_head(folder)
     shutil.move(folder / name, tmp_path / "elsewhere")
     (folder / name).symlink_to(tmp_path / "elsewhere")
-    assert refusal(folder, forge.anchors) == "FOLDER_TAMPERED"
+    assert refusal(folder, forge.trusted) == "FOLDER_TAMPERED"
 
 
 def test_a_pipe_in_place_of_a_file_is_refused_at_once(forge, folder):
     (folder / descendant.MODEL_FILE).unlink()
     os.mkfifo(folder / descendant.MODEL_FILE)
-    assert refusal(folder, forge.anchors) == "FOLDER_TAMPERED"
+    assert refusal(folder, forge.trusted) == "FOLDER_TAMPERED"
 
 
 def test_a_folder_that_is_not_there_is_bad_input(forge, tmp_path):
     with pytest.raises(GenepoolError) as caught:
-        verify(tmp_path / "nothing", forge.anchors)
+        verify(tmp_path / "nothing", forge.trusted)
     assert caught.value.reason == "PATH_MISSING"
 
 
 def test_another_pools_release_key_is_refused(forge, folder, tmp_path):
     other = Forge(tmp_path / "other")
-    anchors = forge.anchors.model_copy(update={"release_key_pem": other.release.public.pem})
-    assert refusal(folder, anchors) == "KEY_UNKNOWN"
+    believed = signers(forge.trusted, release=other.release.public)
+    assert refusal(folder, believed) == "KEY_UNKNOWN"
 
 
 def test_another_key_under_the_right_name_is_refused(forge, order, tmp_path):
@@ -130,24 +131,24 @@ def test_another_key_under_the_right_name_is_refused(forge, order, tmp_path):
     value["verificationMaterial"]["publicKey"]["hint"] = forge.release.public.hint
     value["dsseEnvelope"]["signatures"][0]["keyid"] = forge.release.public.keyid
     (folder / "model.sig").write_text(json.dumps(value))
-    assert refusal(folder, forge.anchors) == "SIGNATURE_INVALID"
+    assert refusal(folder, forge.trusted) == "SIGNATURE_INVALID"
 
 
 def test_another_log_key_is_refused(forge, folder):
-    anchors = forge.anchors.model_copy(update={"log_vkey": Log().key.vkey})
-    assert refusal(folder, anchors) in ("CHECKPOINT_INVALID", "PROOF_INVALID")
+    believed = signers(forge.trusted, log=Log().key)
+    assert refusal(folder, believed) in ("CHECKPOINT_INVALID", "PROOF_INVALID")
 
 
 def test_another_origin_is_refused(forge, folder):
-    anchors = forge.anchors.model_copy(update={"origin": "other.pool/log"})
-    assert refusal(folder, anchors) == "LINEAGE_INVALID"
+    other = LogVerifier("other.pool/log", forge.log.key.public)
+    assert refusal(folder, signers(forge.trusted, log=other)) == "LINEAGE_INVALID"
 
 
 def test_a_log_entry_in_the_descendants_bundle_is_refused(forge, folder):
     value = json.loads((folder / "model.sig").read_bytes())
     value["verificationMaterial"]["tlogEntries"] = [{"logIndex": "0"}]
     (folder / "model.sig").write_text(json.dumps(value))
-    assert refusal(folder, forge.anchors) == "FOLDER_TAMPERED"
+    assert refusal(folder, forge.trusted) == "FOLDER_TAMPERED"
 
 
 # --- a pool that signs lies ---
@@ -186,19 +187,19 @@ def dependency(change):
 )
 def test_a_signed_lie_in_the_lineage_is_refused(forge, order, tmp_path, lie):
     folder = forge.lie(tmp_path / "lie", order, lineage=lie)
-    assert refusal(folder, forge.anchors) == "LINEAGE_INVALID"
+    assert refusal(folder, forge.trusted) == "LINEAGE_INVALID"
 
 
 def test_weights_of_another_size_than_the_lineage_says_are_refused(forge, order, tmp_path):
     folder = forge.lie(tmp_path / "lie", order, lineage=lambda one: one.model_copy(update={"depth": 3}))
-    assert refusal(folder, forge.anchors) == "FOLDER_TAMPERED"
+    assert refusal(folder, forge.trusted) == "FOLDER_TAMPERED"
 
 
 def test_swapped_receipts_are_refused(forge, order, tmp_path):
     def swap(receipts):
         return receipts.model_copy(update={"receipts": receipts.receipts[::-1]})
 
-    assert refusal(forge.lie(tmp_path / "lie", order, receipts=swap), forge.anchors) == "LINEAGE_INVALID"
+    assert refusal(forge.lie(tmp_path / "lie", order, receipts=swap), forge.trusted) == "LINEAGE_INVALID"
 
 
 def test_receipts_under_exchanged_names_are_refused(forge, order, tmp_path):
@@ -210,14 +211,14 @@ def test_receipts_under_exchanged_names_are_refused(forge, order, tmp_path):
         ]
         return receipts.model_copy(update={"receipts": renamed})
 
-    assert refusal(forge.lie(tmp_path / "lie", order, receipts=exchange), forge.anchors) == "LINEAGE_INVALID"
+    assert refusal(forge.lie(tmp_path / "lie", order, receipts=exchange), forge.trusted) == "LINEAGE_INVALID"
 
 
 def test_one_receipt_too_many_is_refused(forge, order, tmp_path):
     def more(receipts):
         return receipts.model_copy(update={"receipts": [*receipts.receipts, receipts.receipts[0]]})
 
-    assert refusal(forge.lie(tmp_path / "lie", order, receipts=more), forge.anchors) == "LINEAGE_INVALID"
+    assert refusal(forge.lie(tmp_path / "lie", order, receipts=more), forge.trusted) == "LINEAGE_INVALID"
 
 
 @pytest.mark.parametrize(
@@ -235,14 +236,14 @@ def test_evidence_that_is_no_evidence_is_refused(forge, order, tmp_path, member,
         first, *rest = receipts.receipts
         return receipts.model_copy(update={"receipts": [first.model_copy(update={member: value}), *rest]})
 
-    assert refusal(forge.lie(tmp_path / "lie", order, receipts=spoil), forge.anchors) == reason
+    assert refusal(forge.lie(tmp_path / "lie", order, receipts=spoil), forge.trusted) == reason
 
 
 def test_a_learngene_that_was_never_logged_is_refused(forge, tmp_path):
     foreign = Log()
     member = forge.contribute(log=foreign)
     folder = forge.descend(tmp_path / "lie", forge.order([(member, 1000)]))
-    assert refusal(folder, forge.anchors) == "CHECKPOINT_INVALID"
+    assert refusal(folder, forge.trusted) == "CHECKPOINT_INVALID"
 
 
 def test_a_bundle_without_a_log_entry_is_no_receipt(forge, order, tmp_path):
@@ -255,7 +256,7 @@ def test_a_bundle_without_a_log_entry_is_no_receipt(forge, order, tmp_path):
         bare = first.model_copy(update={"receipt": b64(json.dumps(value).encode())})
         return receipts.model_copy(update={"receipts": [bare, *rest]})
 
-    assert refusal(forge.lie(tmp_path / "lie", order, receipts=strip), forge.anchors) == "PROOF_INVALID"
+    assert refusal(forge.lie(tmp_path / "lie", order, receipts=strip), forge.trusted) == "PROOF_INVALID"
 
 
 @pytest.mark.parametrize(
@@ -263,7 +264,7 @@ def test_a_bundle_without_a_log_entry_is_no_receipt(forge, order, tmp_path):
 )
 def test_a_manifest_for_something_else_is_refused(forge, tmp_path, changes):
     folder = forge.descend(tmp_path / "lie", forge.order([(forge.contribute(**changes), 1000)]))
-    assert refusal(folder, forge.anchors) == "LINEAGE_INVALID"
+    assert refusal(folder, forge.trusted) == "LINEAGE_INVALID"
 
 
 def test_a_config_that_describes_another_net_is_refused(forge, order, tmp_path):
@@ -272,7 +273,7 @@ def test_a_config_that_describes_another_net_is_refused(forge, order, tmp_path):
         value["model_args"]["class_token"] = True
         return {**files, descendant.CONFIG_FILE: json.dumps(value).encode()}
 
-    assert refusal(forge.lie(tmp_path / "lie", order, files=other_net), forge.anchors) == "LINEAGE_INVALID"
+    assert refusal(forge.lie(tmp_path / "lie", order, files=other_net), forge.trusted) == "LINEAGE_INVALID"
 
 
 def test_a_provenance_with_a_member_more_is_refused(forge, order, tmp_path):
@@ -281,7 +282,7 @@ def test_a_provenance_with_a_member_more_is_refused(forge, order, tmp_path):
         value["extra"] = True
         return {**files, descendant.PROVENANCE_FILE: strict_json.canonical(value)}
 
-    assert refusal(forge.lie(tmp_path / "lie", order, files=more), forge.anchors) == "LINEAGE_INVALID"
+    assert refusal(forge.lie(tmp_path / "lie", order, files=more), forge.trusted) == "LINEAGE_INVALID"
 
 
 def test_a_provenance_in_another_spelling_is_refused(forge, order, tmp_path):
@@ -289,7 +290,7 @@ def test_a_provenance_in_another_spelling_is_refused(forge, order, tmp_path):
         value = json.loads(files[descendant.PROVENANCE_FILE])
         return {**files, descendant.PROVENANCE_FILE: json.dumps(value, indent=1).encode()}
 
-    assert refusal(forge.lie(tmp_path / "lie", order, files=respell), forge.anchors) == "LINEAGE_INVALID"
+    assert refusal(forge.lie(tmp_path / "lie", order, files=respell), forge.trusted) == "LINEAGE_INVALID"
 
 
 def test_a_statement_over_fewer_files_is_refused(forge, order, tmp_path):
@@ -298,7 +299,7 @@ def test_a_statement_over_fewer_files_is_refused(forge, order, tmp_path):
         value["predicate"]["resources"] = value["predicate"]["resources"][1:]
         return strict_json.canonical(value)
 
-    assert refusal(forge.lie(tmp_path / "lie", order, statement=fewer), forge.anchors) == "LINEAGE_INVALID"
+    assert refusal(forge.lie(tmp_path / "lie", order, statement=fewer), forge.trusted) == "LINEAGE_INVALID"
 
 
 def spoilt(forge, order, change) -> bytes:
@@ -337,13 +338,13 @@ def with_infinity_first(arrays):
 )
 def test_signed_tensors_that_are_not_the_blueprints_are_refused(forge, order, tmp_path, change):
     folder = forge.lie(tmp_path / "lie", order, model=spoilt(forge, order, change))
-    assert refusal(folder, forge.anchors) == "FOLDER_TAMPERED"
+    assert refusal(folder, forge.trusted) == "FOLDER_TAMPERED"
 
 
 @pytest.mark.parametrize("raw", [b"", b"\x00" * 9, b"\xff" * 64, b'\x10\x00\x00\x00\x00\x00\x00\x00{"a":1}         '])
 def test_a_signed_file_that_is_no_tensor_file_is_refused(forge, order, tmp_path, raw):
     folder = forge.lie(tmp_path / "lie", order, model=raw)
-    assert refusal(folder, forge.anchors) == "FOLDER_TAMPERED"
+    assert refusal(folder, forge.trusted) == "FOLDER_TAMPERED"
 
 
 @pytest.mark.parametrize(
@@ -360,4 +361,4 @@ def test_a_signed_file_that_is_no_tensor_file_is_refused(forge, order, tmp_path,
 )
 def test_a_head_that_does_not_fit_is_refused(forge, folder, head):
     (folder / descendant.HEAD_FILE).write_bytes(tensors.encode(head, "F32"))
-    assert refusal(folder, forge.anchors) == "FOLDER_TAMPERED"
+    assert refusal(folder, forge.trusted) == "FOLDER_TAMPERED"

@@ -9,24 +9,25 @@ from hypothesis import strategies as st
 from genepool_protocol.learngene.history import History
 from genepool_protocol.trust import events, strict_json
 from genepool_protocol.trust.keys import SigningKey
+from genepool_protocol.trust.terms import KeySpan, StatementKeys
 from genepool_protocol.wire.errors import GenepoolError
 from tests.support import events as e
 
-POOL, NORTH, SOUTH, STRANGER = (SigningKey.generate() for _ in range(4))
+POOL, BOSS, NORTH, SOUTH, STRANGER = (SigningKey.generate() for _ in range(5))
 HONEST = [
     (POOL, e.site("north", "enrolled", NORTH)),
-    (POOL, e.site("north", "approved", NORTH)),
+    (BOSS, e.site("north", "approved", NORTH)),
     (POOL, e.site("south", "enrolled", SOUTH)),
-    (POOL, e.site("south", "approved", SOUTH)),
+    (BOSS, e.site("south", "approved", SOUTH)),
     (NORTH, e.contribution(b"one")),
     (POOL, e.decision(b"one")),
     (SOUTH, e.contribution(b"two")),
     (POOL, e.decision(b"two", passed=False)),
     (NORTH, e.withdrawal(b"one")),
     (POOL, e.erasure(b"one")),
-    (POOL, e.site("south", "suspended", SOUTH)),
+    (BOSS, e.site("south", "suspended", SOUTH)),
     (SOUTH, e.withdrawal(b"two")),
-    (POOL, e.site("south", "revoked", SOUTH)),
+    (BOSS, e.site("south", "revoked", SOUTH)),
 ]
 
 
@@ -35,7 +36,7 @@ _AGAIN = (3, 10)  # a site can be suspended, approved again and suspended again
 
 def replay(*entries):
     """The history and everything that is wrong with it."""
-    history, found = History(e.ORIGIN, POOL.public), []
+    history, found = History(e.ORIGIN, StatementKeys.of(POOL.public), StatementKeys.of(BOSS.public)), []
     for key, payload in entries:
         found += history.take(*e.leaf(key, payload))
     return history, found
@@ -80,11 +81,15 @@ def test_an_honest_log_passes():
         pytest.param(10, NORTH, e.contribution(b"one", b"again"), id="re-submission after withdrawal"),
         pytest.param(5, NORTH, e.contribution(b"one"), id="the same contribution twice"),
         pytest.param(1, NORTH, e.site("north", "approved", NORTH), id="a site approves itself"),
-        pytest.param(1, POOL, e.site("north", "approved", STRANGER), id="approved with another key"),
+        pytest.param(1, POOL, e.site("north", "approved", NORTH), id="the release key approves a site"),
+        pytest.param(5, POOL, e.decision(b"one", policy="operator"), id="the release key decides as the operator"),
+        pytest.param(5, BOSS, e.decision(b"one"), id="the operator's key decides as the pool"),
+        pytest.param(6, POOL, e.withdrawal(b"one"), id="the release key withdraws"),
+        pytest.param(1, BOSS, e.site("north", "approved", STRANGER), id="approved with another key"),
         pytest.param(1, POOL, e.site("north", "enrolled", STRANGER), id="enrolled twice"),
         pytest.param(1, POOL, e.site("west", "enrolled", NORTH), id="a key of two sites"),
-        pytest.param(1, POOL, e.site("north", "suspended", NORTH), id="suspended before approval"),
-        pytest.param(13, POOL, e.site("south", "approved", SOUTH), id="approved after revocation"),
+        pytest.param(1, BOSS, e.site("north", "suspended", NORTH), id="suspended before approval"),
+        pytest.param(13, BOSS, e.site("south", "approved", SOUTH), id="approved after revocation"),
     ],
 )
 def test_a_log_that_holds_what_may_not_be_is_found_out(after, key, payload):
@@ -94,8 +99,21 @@ def test_a_log_that_holds_what_may_not_be_is_found_out(after, key, payload):
     assert (history.sites, history.contributions) == (before.sites, before.contributions), "it changes nothing"
 
 
+def test_after_a_key_was_replaced_the_index_says_whose_word_counts():
+    fresh = SigningKey.generate()
+    keys = StatementKeys((KeySpan(POOL.public, 0, 5), KeySpan(fresh.public, 5)))
+
+    def replayed(decider):
+        history = History(e.ORIGIN, keys, StatementKeys.of(BOSS.public))
+        entries = [*HONEST[:5], (decider, e.decision(b"one"))]
+        return [one.message for key, payload in entries for one in history.take(*e.leaf(key, payload))]
+
+    assert replayed(fresh) == []
+    assert replayed(POOL) == ["admitted: only the pool's release key of that time may sign it"]
+
+
 def test_a_leaf_of_another_statement_and_a_forged_signature_are_found_out():
-    history = History(e.ORIGIN, POOL.public)
+    history = History(e.ORIGIN, StatementKeys.of(POOL.public), StatementKeys.of(BOSS.public))
     body, payload = e.leaf(POOL, HONEST[0][1])
     assert [one.reason for one in history.take(body, HONEST[1][1])] == ["SIGNATURE_INVALID"]
     value = json.loads(body)
@@ -132,7 +150,7 @@ def test_an_event_is_read_only_in_the_one_way_in_which_it_is_written(payload):
 @settings(max_examples=60, deadline=None)
 @given(order=st.lists(st.sampled_from(range(len(HONEST))), max_size=25))
 def test_whatever_order_leaves_come_in_a_contribution_is_active_only_after_acceptance_and_admission(order):
-    history, seen = History(e.ORIGIN, POOL.public), []
+    history, seen = History(e.ORIGIN, StatementKeys.of(POOL.public), StatementKeys.of(BOSS.public)), []
     for number in order:
         if not history.take(*e.leaf(*HONEST[number])):
             seen.append(number)

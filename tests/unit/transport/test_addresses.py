@@ -22,7 +22,7 @@ def test_host_and_port_are_taken(address):
 
 
 def test_anchors_without_a_certificate_are_refused():
-    anchors = Anchors(address="pool:1", origin="pool/log", ca_pem="", log_vkey="", release_key_pem="")
+    anchors = Anchors(address="pool:1", ca_pem="", root="{}")
     with pytest.raises(GenepoolError) as caught:
         Connection(anchors)
     assert caught.value.reason == "KEY_MALFORMED"

@@ -8,10 +8,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from genepool_protocol.trust import checkpoint, merkle, note, witness
-from genepool_protocol.trust.anchors import Anchors
-from genepool_protocol.trust.keys import LogSigner, LogVerifier, WitnessSigner, WitnessVerifier
+from genepool_protocol.trust.keys import LogSigner, LogVerifier, SigningKey, WitnessSigner, WitnessVerifier
 from genepool_protocol.trust.witness import Policy
 from genepool_protocol.wire.errors import GenepoolError
+from tests.support.trust import trusted
 
 LOG = LogSigner.generate("pool.test/log")
 HEAD = checkpoint.sign(7, merkle.leaf_hash(b"leaf"), LOG)
@@ -82,12 +82,11 @@ def test_a_cosignature_of_another_head_time_or_length_is_refused():
         assert reason_of(witness.cosignatures, witness.joined(HEAD.note, [wrong]), [ONE.public]) == "CHECKPOINT_INVALID"
 
 
-def test_anchors_hold_a_policy_that_can_be_met():
-    values = {"address": "pool:1", "origin": "pool.test/log", "ca_pem": "", "log_vkey": LOG.public.vkey}
-    keys = [ONE.public.vkey, TWO.public.vkey]
-    found = Anchors(**values, release_key_pem="", witnesses=keys, quorum=2)
+def test_the_trust_root_holds_a_policy_that_can_be_met():
+    keys, release = [ONE.public.vkey, TWO.public.vkey], SigningKey.generate().public
+    found = trusted(LOG.public, release, witnesses=keys, quorum=2)
     assert found.policy == Policy((ONE.public, TWO.public), 2)
-    assert Anchors(**values, release_key_pem="").policy.demand(HEAD, NOW) == []
+    assert trusted(LOG.public, release).policy.demand(HEAD, NOW) == []
     for wrong in ({"quorum": 1}, {"witnesses": keys, "quorum": 3}, {"witnesses": keys[:1] * 2, "quorum": 2}):
         with pytest.raises(ValueError, match="quorum"):
-            Anchors(**values, release_key_pem="", **wrong)
+            trusted(LOG.public, release, **wrong)
