@@ -26,7 +26,7 @@ from genepool_protocol.v1 import contribute_pb2 as pb
 from genepool_protocol.wire.errors import GenepoolError, InvalidInput, NotFound, VerificationError
 
 _SIGN_AGAIN: Final = frozenset(
-    {"NONCE_INVALID", "MANIFEST_EXPIRED", "SEQ_GAP", "PREV_MISMATCH", "SEQ_CONFLICT", "KEY_REVOKED"}
+    {"NONCE_INVALID", "MANIFEST_EXPIRED", "SEQ_GAP", "PREV_MISMATCH", "SEQ_CONFLICT", "KEY_REVOKED", "PRIVACY_SHRINKS"}
 )
 _BEGIN_AGAIN: Final = frozenset({"UPLOAD_UNKNOWN", "UPLOAD_INCOMPLETE"})
 _ATTEMPTS: Final = 3

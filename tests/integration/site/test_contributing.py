@@ -27,6 +27,7 @@ from genepool_client.site.folder import SiteFolder
 from genepool_client.site.steps import Settings
 from genepool_client.transport.channel import Connection
 from genepool_protocol import terminal
+from genepool_protocol.learngene import tensors
 from genepool_protocol.learngene.manifest import parse_manifest
 from genepool_protocol.trust.anchors import read_anchors
 from genepool_protocol.trust.key_files import TlsIdentity
@@ -75,6 +76,35 @@ def test_the_whole_way_of_a_site(world, data):
     assert manifest.observed.size > 0
     shown = overview.overview(site)
     assert (shown["state"], [row["seq"] for row in shown["contributions"]]) == ("ACTIVE", [1, 2])
+
+
+def test_starting_again_on_the_same_images_spends_no_second_budget_and_a_lost_count_is_refused(world, data):
+    site = world.site("counted", data=data)
+    claims, keys = [], []
+    for number, steps_of in enumerate((2, 3), start=1):  # another training, other weights, the same images
+        steps.forget(site)
+        contribution.contribute(site, Settings(device="cpu", steps=steps_of), terminal.progress)
+        artefact = outbox.Artefact(site.outbox / str(number))
+        claims.append(parse_manifest(artefact.manifest()).privacy.key)
+        keys.append(tensors.TensorFile(artefact.weights).array("key.mean").tobytes())
+    assert keys[0] == keys[1]
+    assert claims[0] == claims[1]
+    assert claims[0].cumulative_epsilon == claims[0].epsilon == "1"
+
+    write_classes(data / "more", {"d": 12}, np.random.default_rng(1))
+    (data / "more" / "d").rename(data / "d")
+    (data / "more").rmdir()
+    contribution.contribute(site, Settings(device="cpu"), terminal.progress)
+    spent = parse_manifest(outbox.Artefact(site.outbox / "3").manifest()).privacy.key.cumulative_epsilon
+    assert 1.4 < float(spent) < 1.5
+
+    site.drawn.unlink()
+    steps.forget(site)
+    settings = Settings(device="cpu", steps=4)
+    assert refused(contribution.contribute, site, settings, terminal.progress).reason == "PRIVACY_SHRINKS"
+    site.change(key_spent=spent)
+    contribution.contribute(site, settings, terminal.progress)
+    assert float(parse_manifest(outbox.Artefact(site.outbox / "4").manifest()).privacy.key.cumulative_epsilon) > 1.4
 
 
 def test_only_the_signed_files_leave_and_no_key_is_readable(world, data):
