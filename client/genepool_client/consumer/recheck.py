@@ -84,7 +84,9 @@ def _candidates(learngenes: Path, cache: Path, name: str, wanted: Mapping[str, s
         raise InvalidInput("PATH_MISSING", f"there is no folder {learngenes}", "give the folder of the learngenes")
     yield from sorted((cache / "blueprints").glob(f"*/{SEED_FILE}"))
     with contextlib.suppress(NotFound):  # a blueprint of the pool's own
-        yield bundled_folder(name) / SEED_FILE
+        shipped = bundled_folder(name) / SEED_FILE
+        if shipped.is_file():  # some are too large to ship
+            yield shipped
     for path in sorted(learngenes.rglob("*")):
         # a pool's blobs are named by their digest, everything else by what it is
         if path.is_file() and (path.suffix == ".safetensors" or path.name in wanted):

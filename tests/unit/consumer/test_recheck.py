@@ -1,12 +1,14 @@
 """Doing the pool's work again: a descendant that was not added up from its learngenes is found out."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from genepool_client.consumer.recheck import rebuild
 from genepool_client.consumer.verify import verify
+from genepool_protocol.learngene.blueprint import bundled_folder
 from genepool_protocol.learngene.size import Size
 from genepool_protocol.wire.errors import GenepoolError
 
@@ -43,3 +45,14 @@ def test_a_folder_that_is_not_there_is_bad_input(forge, folder, tmp_path):
     with pytest.raises(GenepoolError) as caught:
         rebuild(verify(folder, forge.trusted), tmp_path / "nothing", tmp_path / "cache")
     assert caught.value.reason == "PATH_MISSING"
+
+
+def test_a_seed_that_the_package_does_not_ship_is_looked_for_elsewhere(forge, folder, tmp_path):
+    """A bundled blueprint may come without its seed: that is no reason to end in a traceback."""
+    found = verify(folder, forge.anchors)
+    named = replace(found, blueprint=found.blueprint.model_copy(update={"name": "vit-s14"}))
+    assert not (bundled_folder("vit-s14") / "seed.safetensors").exists()
+    with pytest.raises(GenepoolError) as caught:  # only the name is that of the bundled one
+        rebuild(named, tmp_path, tmp_path / "cache")
+    assert caught.value.reason == "FILE_MISSING"
+    assert "2 learngenes" in rebuild(named, forge.folder, tmp_path / "cache")
