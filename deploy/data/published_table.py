@@ -30,13 +30,13 @@ from genepool_client.simulate.partition import hold_out
 from genepool_client.simulate.pool_process import PoolProcess
 from genepool_client.simulate.processes import script
 from genepool_client.site import credentials, enrolment
-from genepool_client.site.images import ImageSet, image_set, load_images
+from genepool_client.site.images import ImageSet, load_images
 from genepool_client.transport.channel import Connection
 from genepool_protocol.learngene.size import Size
 from genepool_protocol.selection import net, pixels, precision
 from genepool_protocol.trust.anchors import read_anchors
 
-WAYS, TEST, EACH, SHOTS = 5, 15, 30, (1, 5)
+WAYS, TEST, SHOTS = 5, 15, (1, 5)
 OWN = "the domain's own learngene"
 
 
@@ -63,13 +63,6 @@ def contribute(pool: PoolProcess, name: str, data: Path, folder: Path, steps: in
     record = {"site": name, **taken, **json.loads(done.stdout)}
     kept.write_text(json.dumps(record, indent=1), encoding="utf-8")
     return record
-
-
-def some(images: ImageSet) -> ImageSet:
-    """The first images of every class: as many as episodes use."""
-    order = np.arange(len(images.labels)) - np.searchsorted(images.labels, images.labels)
-    kept = order < EACH
-    return image_set(images.pixels[kept], images.labels[kept], images.classes)
 
 
 def episode(images: ImageSet, shots: int, draw: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
