@@ -9,6 +9,7 @@ table.json and table.md into WORK.
 """
 
 import argparse
+import itertools
 import json
 import resource
 import subprocess
@@ -135,13 +136,13 @@ def measure(pool: Pool, tasks: dict[str, ImageSet], own: dict[str, str], args: a
 def write(rows: list[Row], sites: list[dict[str, object]], args: argparse.Namespace) -> str:
     """table.json and table.md; returns the table."""
     starts = (names.SCRATCH, names.SEED, names.TALS, OWN)
-    lines = [f"| size | images a class | {' | '.join(starts)} | TALS against the seed |", "|---" * 7 + "|"]
-    for size in map(str, args.sizes):
-        for shots in SHOTS:
-            part = where(rows, size=size, shots=shots)
-            columns = {name: where(part, column=name) for name in starts}
-            cells = " | ".join(f"{mean(column):.3f}".lstrip("0") for column in columns.values())
-            lines.append(f"| {size} | {shots} | {cells} | {gain(columns[names.TALS], columns[names.SEED])} |")
+    lines = [f"| size | domain | images a class | {' | '.join(starts)} | TALS against the seed |", "|---" * 8 + "|"]
+    for size, task, shots in itertools.product(map(str, args.sizes), [*args.domains, ""], SHOTS):
+        part = [row for row in where(rows, size=size, shots=shots) if task in {"", row.task}]
+        columns = {name: where(part, column=name) for name in starts}
+        cells = " | ".join(f"{mean(column):.3f}".lstrip("0") for column in columns.values())
+        better = gain(columns[names.TALS], columns[names.SEED])
+        lines.append(f"| {size} | {task or 'all'} | {shots} | {cells} | {better} |")
     text = "\n".join(lines) + "\n"
     (args.work / "table.md").write_text(text, encoding="utf-8")
     document = {"sites": sites, "rows": [asdict(row) for row in rows]}
