@@ -50,7 +50,7 @@ def contribute(pool: PoolProcess, name: str, data: Path, folder: Path, steps: in
         invite = folder.with_suffix(".invite.json")
         pool.operate("invite", name, "--out", str(invite))
         made = enrolment.init(folder, enrolment.Setup(invite=invite, data=str(data), steps=steps))
-        with Connection(made.config.anchors) as connection:
+        with Connection(made.config.anchors, trust=made.trust) as connection:
             found = enrolment.enrol(made, connection)
         pool.operate("approve", name, "--fingerprint", found.fingerprint)
         credentials.ready(made)
