@@ -9,6 +9,7 @@ table.json and table.md into WORK.
 """
 
 import argparse
+import itertools
 import json
 import resource
 import subprocess
@@ -30,13 +31,13 @@ from genepool_client.simulate.partition import hold_out
 from genepool_client.simulate.pool_process import PoolProcess
 from genepool_client.simulate.processes import script
 from genepool_client.site import credentials, enrolment
-from genepool_client.site.images import ImageSet, image_set, load_images
+from genepool_client.site.images import ImageSet, load_images
 from genepool_client.transport.channel import Connection
 from genepool_protocol.learngene.size import Size
 from genepool_protocol.selection import net, pixels, precision
 from genepool_protocol.trust.anchors import read_anchors
 
-WAYS, TEST, EACH, SHOTS = 5, 15, 30, (1, 5)
+WAYS, TEST, SHOTS = 5, 15, (1, 5)
 OWN = "the domain's own learngene"
 
 
@@ -49,7 +50,7 @@ def contribute(pool: PoolProcess, name: str, data: Path, folder: Path, steps: in
         invite = folder.with_suffix(".invite.json")
         pool.operate("invite", name, "--out", str(invite))
         made = enrolment.init(folder, enrolment.Setup(invite=invite, data=str(data), steps=steps))
-        with Connection(made.config.anchors) as connection:
+        with Connection(made.config.anchors, trust=made.trust) as connection:
             found = enrolment.enrol(made, connection)
         pool.operate("approve", name, "--fingerprint", found.fingerprint)
         credentials.ready(made)
@@ -63,13 +64,6 @@ def contribute(pool: PoolProcess, name: str, data: Path, folder: Path, steps: in
     record = {"site": name, **taken, **json.loads(done.stdout)}
     kept.write_text(json.dumps(record, indent=1), encoding="utf-8")
     return record
-
-
-def some(images: ImageSet) -> ImageSet:
-    """The first images of every class: as many as episodes use."""
-    order = np.arange(len(images.labels)) - np.searchsorted(images.labels, images.labels)
-    kept = order < EACH
-    return image_set(images.pixels[kept], images.labels[kept], images.classes)
 
 
 def episode(images: ImageSet, shots: int, draw: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -142,13 +136,13 @@ def measure(pool: Pool, tasks: dict[str, ImageSet], own: dict[str, str], args: a
 def write(rows: list[Row], sites: list[dict[str, object]], args: argparse.Namespace) -> str:
     """table.json and table.md; returns the table."""
     starts = (names.SCRATCH, names.SEED, names.TALS, OWN)
-    lines = [f"| size | images a class | {' | '.join(starts)} | TALS against the seed |", "|---" * 7 + "|"]
-    for size in map(str, args.sizes):
-        for shots in SHOTS:
-            part = where(rows, size=size, shots=shots)
-            columns = {name: where(part, column=name) for name in starts}
-            cells = " | ".join(f"{mean(column):.3f}".lstrip("0") for column in columns.values())
-            lines.append(f"| {size} | {shots} | {cells} | {gain(columns[names.TALS], columns[names.SEED])} |")
+    lines = [f"| size | domain | images a class | {' | '.join(starts)} | TALS against the seed |", "|---" * 8 + "|"]
+    for size, task, shots in itertools.product(map(str, args.sizes), [*args.domains, ""], SHOTS):
+        part = [row for row in where(rows, size=size, shots=shots) if task in {"", row.task}]
+        columns = {name: where(part, column=name) for name in starts}
+        cells = " | ".join(f"{mean(column):.3f}".lstrip("0") for column in columns.values())
+        better = gain(columns[names.TALS], columns[names.SEED])
+        lines.append(f"| {size} | {task or 'all'} | {shots} | {cells} | {better} |")
     text = "\n".join(lines) + "\n"
     (args.work / "table.md").write_text(text, encoding="utf-8")
     document = {"sites": sites, "rows": [asdict(row) for row in rows]}

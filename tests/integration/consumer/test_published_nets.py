@@ -49,7 +49,7 @@ def test_both_modes_select_the_same_and_every_depth_descends_and_loads(published
         for size in pool.blueprint.sizes():
             out = tmp_path / str(size.depth)
             pool.descend(weights=some, size=size, out=out)
-            assert len(verify(out, running.anchors).lineage.dependencies) == 2
+            assert len(verify(out, running.trusted).lineage.dependencies) == 2
             model = timm.create_model(f"local-dir:{out}", pretrained=True, num_classes=0).eval()
             state = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("head")}
             with torch.inference_mode():

@@ -49,7 +49,7 @@ def test_a_folder_that_is_not_there_is_bad_input(forge, folder, tmp_path):
 
 def test_a_seed_that_the_package_does_not_ship_is_looked_for_elsewhere(forge, folder, tmp_path):
     """A bundled blueprint may come without its seed: that is no reason to end in a traceback."""
-    found = verify(folder, forge.anchors)
+    found = verify(folder, forge.trusted)
     named = replace(found, blueprint=found.blueprint.model_copy(update={"name": "vit-s14"}))
     assert not (bundled_folder("vit-s14") / "seed.safetensors").exists()
     with pytest.raises(GenepoolError) as caught:  # only the name is that of the bundled one
