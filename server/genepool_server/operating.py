@@ -123,7 +123,7 @@ def operate(folder: Path) -> Iterator[Operator]:
                 RemoteOperator(path, folder)
                 if path
                 else Pool.open(
-                    folder, settings.storage, automatic=settings.admission == "automatic", witnesses=settings.policy
+                    folder, settings.storage, automatic=settings.reviews.at_once, witnesses=settings.policy
                 )
             )
         except Unavailable as exc:

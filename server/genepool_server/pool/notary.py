@@ -76,6 +76,7 @@ class Notary:
         *,
         passed: bool,
         policy: Literal["automatic", "operator"],
+        screened: bool = False,
     ) -> Appended:
         """Record whether a contribution was admitted."""
         made = Decision(
@@ -85,5 +86,6 @@ class Notary:
             sha256=sha256,
             passed=passed,
             policy=policy,
+            screened=screened,
         )
         return self.record_decision(tx, made)
