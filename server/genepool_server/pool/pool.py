@@ -323,7 +323,12 @@ class Pool(Registrar):
         return self.contribution(contribution_id)
 
     def unreviewed(self) -> list[Contribution]:
-        """Quarantined contributions that no review has looked at, in the order of the log."""
+        """Quarantined contributions that no review has looked at, in the order of the log.
+
+        Raises:
+            StorageError: DISK_FULL or DISK_FAILED.
+        """
+        self._log.publish()  # makes up for a conclusion that was stored, and whose head could not be shown
         with self._ledger.read() as tx:
             return contribution_rows.unreviewed(tx, self._blobs.path, self._log.size)
 
