@@ -32,26 +32,27 @@ REJECTS: Final[dict[Screen, bool]] = {
 }
 """Whether what a screen finds rejects a contribution, or holds it for the operator. SPEC.md prints this table."""
 
-BLOCK_NORM: Final = 0.6
-"""Norm of a block over the seed's."""
+BLOCK_NORM: Final = 1.0
+"""Norm of a block over the seed's; honest ones have 0.19 after 280 steps and 0.23 after 500, and grow like the root."""
 
-NORM_RATIO: Final = (0.1, 3.0)
-"""Norm of a block over the members' median; a short learngene is no danger, and briefly trained ones reach 0.3."""
+NORM_RATIO: Final = (0.1, 5.0)
+"""Norm of a block over the members' median; between honest sites of 60 and of 500 steps lies a factor of 4."""
 
 DEVIATIONS: Final = 6.0
 """The same is allowed where members themselves vary so much: so many times their median deviation."""
 
 MOVED: Final = 0.02
-"""Share of hidden units that look more like another unit of the seed than like their own."""
+"""Share of hidden units that look more like another unit of the seed than like their own; none of honest ones' does."""
 
 UNBALANCED: Final = 0.25
-"""By how much query and key of a head, or value and projection, drift apart in length; natural logarithm."""
+"""By how much query and key of a head, or value and projection, drift apart in length; natural logarithm.
+Honest ones reach 0.022."""
 
 NEAR: Final = 0.5
-"""Cosine with another member."""
+"""Cosine with another member; other images of the same domain reach 0.20, the same images trained anew 0.56 to 0.99."""
 
 NEAR_PRODUCTS: Final = 0.35
-"""Cosine of `profile.products` with another member's."""
+"""Cosine of `profile.products` with another member's; other images of the same domain reach 0.11."""
 
 ALONG: Final = 0.01
 """Cosine with the mean direction of the members; honest ones reach 0.030 with a single member, 0.07 with four."""

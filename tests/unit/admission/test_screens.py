@@ -57,7 +57,7 @@ def test_honest_sites_pass_however_many_are_there(world, present):
 
 def test_a_briefly_trained_and_a_long_trained_site_pass(world, mine):
     assert world.found(0.3 * mine) == []
-    assert world.found(2.5 * mine) == []
+    assert world.found(4 * mine) == []
 
 
 def test_a_learngene_of_zeros_is_held_and_nothing_breaks(world):
@@ -98,10 +98,10 @@ def test_attack_67_a_permuted_difference_is_held(world, mine):
     assert set(world.found(s.permuted(BLUEPRINT, mine))) == {"DIRECTION"}
 
 
-@pytest.mark.parametrize("factor", [10, 4.5])
-def test_attack_67_a_boosted_learngene_is_rejected_even_in_an_empty_pool(world, mine, factor):
-    assert "BLOCK_NORM" in world.found(factor * mine, [])
-    assert {"BLOCK_NORM", "NORM_RATIO"} <= set(world.found(factor * mine))
+def test_attack_67_a_boosted_learngene_is_rejected_even_in_an_empty_pool(world, mine):
+    assert "BLOCK_NORM" in world.found(10 * mine, [])
+    assert {"BLOCK_NORM", "NORM_RATIO"} <= set(world.found(10 * mine))
+    assert world.found(5.5 * mine) == ["NORM_RATIO"], "less boosted, it is held; what it breaks, the canary sees"
 
 
 def test_attack_67_a_flipped_learngene_is_rejected_once_there_is_a_member(world, mine):
