@@ -123,7 +123,10 @@ class Subject:
 def block_norms(subject: Subject) -> Iterable[Finding]:
     """Each block against the seed's: a combination must not be drowned by one member."""
     parts = subject.blocks
-    found = profile.norms(parts, subject.delta) / np.maximum(profile.norms(parts, subject.seed), _TINY)
+    seed = profile.norms(parts, subject.seed)
+    found = profile.norms(parts, subject.delta) / np.maximum(
+        seed, np.linalg.norm(seed) / 100
+    )  # a block may be all zero
     worst = int(found.argmax())
     if found[worst] > BLOCK_NORM:
         where = list(parts)[worst]

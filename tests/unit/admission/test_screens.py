@@ -60,6 +60,13 @@ def test_a_briefly_trained_and_a_long_trained_site_pass(world, mine):
     assert world.found(4 * mine) == []
 
 
+def test_a_block_that_is_zero_in_the_seed_may_be_learned(mine):
+    seed = SEED.copy()
+    for where in profile.blocks(profile.layout_of(BLUEPRINT))["a1.norm"]:
+        seed[where] = 0
+    assert list(screens.block_norms(screens.Subject(BLUEPRINT, seed, mine))) == []
+
+
 def test_a_learngene_of_zeros_is_held_and_nothing_breaks(world):
     assert set(world.found(np.zeros_like(SEED))) == {"NORM_RATIO", "DIRECTION"}
     assert world.found(np.zeros_like(SEED), []) == []
