@@ -122,9 +122,7 @@ def operate(folder: Path) -> Iterator[Operator]:
             entered = (
                 RemoteOperator(path, folder)
                 if path
-                else Pool.open(
-                    folder, settings.storage, automatic=settings.reviews.at_once, witnesses=settings.policy
-                )
+                else Pool.open(folder, settings.storage, automatic=settings.reviews.at_once, witnesses=settings.policy)
             )
         except Unavailable as exc:
             # another command is at work, or a server is about to open its socket

@@ -98,4 +98,4 @@ def file(blueprint: Blueprint, delta: np.ndarray) -> bytes:
     """A learngene.safetensors with a key."""
     gene = views(blueprint, delta)
     width = manifest.file_layout(blueprint)["key.mean"]
-    return tensors.encode({**gene, "key.mean": np.zeros(width), "key.std": np.ones(width)}, "F16")
+    return tensors.encode({**gene, "key.mean": np.zeros(width)}, "F16")

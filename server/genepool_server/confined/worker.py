@@ -41,7 +41,7 @@ class _DiedError(Exception):
 
 
 class Worker:
-    """A child for one task. Thread-safe; started by the first request.
+    """A child for one task. Thread-safe; started by `start` or by the first request.
 
     Args:
         task: a key of `child.TASKS`.
@@ -54,12 +54,19 @@ class Worker:
         self._lock = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
         self._end: socket.socket | None = None
+        self._ready = False
         self._closed = False
 
     @property
     def pid(self) -> int | None:
         """Of the child that runs."""
         return self._child.pid if self._child is not None else None
+
+    def start(self) -> None:
+        """Begin to start the child, so that the first request finds it ready."""
+        with self._lock:
+            if self._end is None and not self._closed:
+                self._spawn()
 
     def call(self, request: dict[str, Any]) -> dict[str, Any]:
         """The task's answer.
@@ -113,8 +120,12 @@ class Worker:
     def _started(self) -> socket.socket:
         if self._closed:
             raise Unavailable("SERVING_UNAVAILABLE", "the server is going down", "try again later")
-        if self._end is not None:
-            return self._end
+        ours = self._end or self._spawn()
+        if not self._ready:
+            self._await_ready(ours)
+        return ours
+
+    def _spawn(self) -> socket.socket:
         ours, theirs = socket.socketpair()
         with theirs:
             self._child = subprocess.Popen(
@@ -132,7 +143,10 @@ class Worker:
                 env=_environment(),
                 cwd="/",
             )
-        self._end = ours
+        self._end, self._ready = ours, False
+        return ours
+
+    def _await_ready(self, ours: socket.socket) -> None:
         try:
             ready = wire.receive(ours, time.monotonic() + _START_SECONDS)
         except TimeoutError:
@@ -142,7 +156,7 @@ class Worker:
             raise Unavailable(
                 "SERVING_UNAVAILABLE", f"no process for {self._task} could be started", "see the server's log"
             )
-        return ours
+        self._ready = True
 
     @property
     def _limits(self) -> list[str]:
