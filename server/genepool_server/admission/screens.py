@@ -35,8 +35,8 @@ REJECTS: Final[dict[Screen, bool]] = {
 BLOCK_NORM: Final = 1.0
 """Norm of a block over the seed's; honest ones have 0.19 after 280 steps and 0.23 after 500, and grow like the root."""
 
-NORM_RATIO: Final = (0.1, 5.0)
-"""Norm of a block over the members' median; between honest sites of 60 and of 500 steps lies a factor of 4."""
+NORM_RATIO: Final = (0.02, 5.0)
+"""Norm of a block over the members' median; honest sites of 16 steps reach 0.1, of 500 steps 4 times one of 60."""
 
 DEVIATIONS: Final = 6.0
 """The same is allowed where members themselves vary so much: so many times their median deviation."""
