@@ -25,8 +25,8 @@ from genepool_server.admission.screens import Finding
 ALONE: Final = 0.7
 """Weight of a contribution alone: all that TALS gives what it selects by key."""
 
-HARM: Final = 0.02
-"""Growth of the error, alone or by joining the merge; honest learngenes of nineteen domains stay below 0.01."""
+HARM: Final = 0.03
+"""Growth of the error, alone or by joining the merge; honest learngenes of nineteen domains stay below 0.015."""
 
 MERGED: Final = 4
 """Other members of the merge, at most: in a larger one a single contribution hardly shows."""

@@ -35,7 +35,7 @@ def test_what_changes_little_passes_alone_and_in_a_merge(canary):
 
 
 def test_attack_67_a_boosted_learngene_is_found_by_what_it_breaks(canary):
-    boosted = 5 * s.honest(BLUEPRINT, SEED, 9)
+    boosted = 8 * s.honest(BLUEPRINT, SEED, 9)
     assert found(canary, boosted) == ["CANARY"]
     assert canary.error([(ALONE, boosted)]) - canary.error([]) > 2 * HARM
 
