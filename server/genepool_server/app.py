@@ -219,6 +219,7 @@ async def run(folder: Path, config: ServerConfig, ready: Callable[[Running], Non
     async with contextlib.AsyncExitStack() as undo:
         checker, automatic = Checker(), config.reviews.at_once
         undo.callback(checker.close)
+        checker.worker.start()
         opened = partial(Pool.open, automatic=automatic, witnesses=config.policy, inspect=checker)
         opened = partial(opened, quotas=config.quotas.quotas())
         pool = await asyncio.to_thread(opened, folder, config.storage)
