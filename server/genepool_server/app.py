@@ -22,6 +22,8 @@ from genepool_protocol.trust.enrolment import channel_of
 from genepool_protocol.trust.trusted import Trusted
 from genepool_protocol.wire.errors import InvalidInput
 from genepool_server.config import CONFIG_FILE, Address, ServerConfig, load, parse
+from genepool_server.confined.checking import Checker
+from genepool_server.confined.reviewing import Screener
 from genepool_server.front import client_ca, identity
 from genepool_server.front.listening import check_free
 from genepool_server.front.operator_socket import OperatorSocket
@@ -31,6 +33,7 @@ from genepool_server.pool.fsck import Report
 from genepool_server.pool.pool import Pool
 from genepool_server.pool.restore import Source
 from genepool_server.pool.restore import restore as put_back
+from genepool_server.pool.reviewing import Policy, Reviews
 from genepool_server.pool.storage import Storage
 from genepool_server.root import settling
 from genepool_server.root.freshness import Freshness
@@ -206,9 +209,12 @@ async def run(folder: Path, config: ServerConfig, ready: Callable[[Running], Non
         check_free(place)
     loop.set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="genepool-pool"))
     async with contextlib.AsyncExitStack() as undo:
-        automatic, quotas = config.admission == "automatic", config.quotas.quotas()
+        checker, quotas = Checker(), config.quotas.quotas()
+        undo.callback(checker.close)
+        checker.worker.start()
         trusted = await asyncio.to_thread(settling.settle, PoolFolder(folder))
-        opened = partial(Pool.open, automatic=automatic, witnesses=trusted.policy, quotas=quotas)
+        opened = partial(Pool.open, automatic=config.reviews.at_once, witnesses=trusted.policy, quotas=quotas)
+        opened = partial(opened, inspect=checker)
         pool = await asyncio.to_thread(opened, folder, config.storage)
         undo.callback(pool.close)
         _check_name(pool, config)
@@ -235,12 +241,29 @@ async def run(folder: Path, config: ServerConfig, ready: Callable[[Running], Non
         undo.push_async_callback(front.stop, config.drain_seconds)
         if stop.is_set():
             return
+        undo.push_async_callback(asyncio.to_thread, _review(pool, config.reviews))
         await front.start(pool, serving)
         undo.callback((folder / ADDRESS_FILE).unlink, missing_ok=True)
         durable.write(folder / ADDRESS_FILE, f"{address}\n".encode(), 0o644)
         _log.info("serving %s at %s", pool.origin, address)
         ready(Running(address, front.certified.port, pool, serving))
         await stop.wait()
+
+
+def _review(pool: Pool, policy: Policy) -> Callable[[], None]:
+    """Begin to review what is quarantined; answers how to end that."""
+    if policy.at_once or policy == Policy(automatic=False, screening="off"):
+        return lambda: None  # there is nothing to say before the operator does
+    screener = Screener()
+    reviews = Reviews(pool, policy, screener)
+    reviews.start()
+
+    def end() -> None:
+        reviews.ending()
+        screener.close()
+        reviews.stop()
+
+    return end
 
 
 def _check_name(pool: Pool, config: ServerConfig) -> None:

@@ -18,6 +18,7 @@ from genepool_protocol.wire.documents import first_problem
 from genepool_protocol.wire.errors import InvalidInput, NotFound
 from genepool_protocol.wire.limits import LIMITS
 from genepool_server.pool.quotas import Quotas
+from genepool_server.pool.reviewing import Policy as ReviewPolicy
 from genepool_server.pool.storage import Storage
 from genepool_server.serving.config import ServingConfig
 
@@ -196,7 +197,17 @@ class ServerConfig(BaseModel):
     )
     admission: Literal["automatic", "manual"] = Field(
         default="automatic",
-        description="automatic: what passes every check becomes active at once. manual: after `genepool-server admit`.",
+        description="automatic: what passes checks and screens becomes active. manual: after `genepool-server admit`.",
+    )
+    screening: Literal["enforce", "warn", "off"] = Field(
+        default="enforce",
+        description="Screens and canary: enforce: they reject, or hold for the operator. warn: they only note. off.",
+    )
+    approve_first: int = Field(
+        default=0,
+        ge=0,
+        le=1000,
+        description="So many contributions of each site need `genepool-server admit` at first.",
     )
     witnesses: list[str] = Field(
         default_factory=list,
@@ -231,6 +242,11 @@ class ServerConfig(BaseModel):
         if self.quorum > len(keys):
             raise ValueError("quorum is larger than the number of witnesses")
         return self
+
+    @property
+    def reviews(self) -> ReviewPolicy:
+        """What becomes of contributions that passed the numbered checks."""
+        return ReviewPolicy(self.admission == "automatic", self.screening, self.approve_first)
 
     @property
     def policy(self) -> Policy:

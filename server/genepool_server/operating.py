@@ -143,7 +143,7 @@ def opened(folder: Path) -> Pool:
 
     settings = config.load(folder)
     witnesses = settling.settle(PoolFolder(folder)).policy
-    return Pool.open(folder, settings.storage, automatic=settings.admission == "automatic", witnesses=witnesses)
+    return Pool.open(folder, settings.storage, automatic=settings.reviews.at_once, witnesses=witnesses)
 
 
 class RemoteOperator:

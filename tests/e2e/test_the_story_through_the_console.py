@@ -13,6 +13,7 @@ import timm
 import torch
 
 from genepool_client.simulate.pool_process import PoolProcess
+from tests.support.server import wait_until
 
 pytestmark = pytest.mark.slow
 BIN = Path(sys.executable).parent
@@ -87,7 +88,17 @@ def contributions(home, run, anchors):
 def test_the_pool_lists_what_the_sites_hold_receipts_for(run, contributions):
     listed = {row["site"]: row for row in run("genepool-server", "contributions", "--dir", "pool", "--json")}
     assert {name: row["contribution_id"] for name, row in listed.items()} == contributions
-    assert all(row["state"] == "ACTIVE" for row in listed.values())
+
+
+def test_the_pool_reviews_them_and_tells_each_site_what_it_found(run, contributions):
+    def states():
+        return [row["state"] for row in run("genepool-server", "contributions", "--dir", "pool", "--json")]
+
+    assert wait_until(lambda: states() == ["ACTIVE", "ACTIVE"], 240)
+    for name in contributions:
+        assert "1 is ACTIVE: passed every check, the screens and the canary" in run(
+            "genepool", "site", "status", f"site-{name}"
+        )
 
 
 def test_contributing_again_sends_nothing_new(run, contributions):

@@ -1,8 +1,9 @@
 """Runs a contribution while a fault waits at the n-th step, for every n; one JSON line per fault on stdout.
 
-    python -m tests.fault.driver kill|ENOSPC|EIO contribute|publish|withdraw|create|open|backup|restore FOLDER
+    python -m tests.fault.driver kill|ENOSPC|EIO contribute|publish|withdraw|review|create|open|backup|restore FOLDER
 
-`publish` is a contribution whose leaf fills a tile of the log, `withdraw` a withdrawal whose leaf does.
+`publish` is a contribution whose leaf fills a tile of the log, `withdraw` a withdrawal whose leaf does, `review` the
+review of a contribution that is quarantined.
 
 A step is a call that changes the disk (os.mkdir, pwrite, fsync, replace, unlink), a put or delete of an object store,
 or a COMMIT of the ledger. `kill` ends a forked child by SIGKILL right before the step; the others let the step fail.
@@ -28,10 +29,12 @@ from sqlalchemy import Engine, event
 from genepool_protocol.trust import envelope, events, receipt, tiles
 from genepool_protocol.wire.errors import GenepoolError
 from genepool_protocol.wire.limits import LIMITS
+from genepool_server.admission.screens import Finding
 from genepool_server.pool import spool, tile_files
 from genepool_server.pool.fsck import examine
 from genepool_server.pool.pool import Pool
 from genepool_server.pool.restore import Source, restore
+from genepool_server.pool.reviewing import Policy, Reviews
 from genepool_server.pool.storage import HERE
 from tests.support import sites as c
 
@@ -185,6 +188,38 @@ class Withdrawing(Story):
         if size_of(pool) != self.before + 2:
             return "the log holds something twice, or not at all"
         report = examine(folder, self.storage)
+        return "" if not report.problems and not report.notes else str(report)
+
+
+class Reviewed(Story):
+    """The second contribution is quarantined and is a copy of the first in disguise, so it is rejected."""
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        with Pool.open(self.template / "pool", automatic=False) as pool:
+            self.second = super().play(pool)
+            self.before = size_of(pool)
+
+    def play(self, pool):
+        reviews = Reviews(pool, Policy(), lambda *_: [Finding("NEAR_COPY", "a copy")])
+        reviews.review_all()
+        return pool.contribution(self.second.contribution_id)
+
+    def verdict(self, pool, folder, acknowledged):
+        before = pool.contribution(self.second.contribution_id)
+        if acknowledged is not None and before.state != "REJECTED":
+            return "a concluded review is lost"
+        if (before.state == "QUARANTINED") != (before.note == "") or (before.state, before.note == "") not in (
+            ("QUARANTINED", True),
+            ("REJECTED", False),
+        ):
+            return f"half a conclusion: {before.state} {before.note}"
+        done = self.play(pool)
+        if (done.state, done.note, done.receipt) != ("REJECTED", "NEAR_COPY: a copy", self.second.receipt):
+            return f"the review ends as {done.state}: {done.note}"
+        if self.play(pool) != done or size_of(pool) != self.before + 1:
+            return "the log holds something twice, or not at all"
+        report = examine(folder)
         return "" if not report.problems and not report.notes else str(report)
 
 
@@ -392,9 +427,9 @@ def fail_copying(story, n, code, what):
 
 def main(mode, what, folder):
     """Inject at every step until the story ends without a fault."""
-    story, n = {"publish": Publishing, "withdraw": Withdrawing}.get(what, Story)(Path(folder)), 0
-    what = {"publish": "contribute", "withdraw": "contribute"}.get(what, what)
     copying = {"backup": partial(kill_copying, what=backing_up), "restore": partial(kill_copying, what=restoring)}
+    story, n = {"publish": Publishing, "withdraw": Withdrawing, "review": Reviewed}.get(what, Story)(Path(folder)), 0
+    what = {"publish": "contribute", "withdraw": "contribute", "review": "contribute"}.get(what, what)
     if mode == "kill":
         run = {"contribute": kill_contribute, "create": kill_create, "open": kill_open, **copying}[what]
     else:

@@ -26,7 +26,7 @@ def outcomes(*args, driver="driver", **variables):
     return [json.loads(line) for line in run.stdout.splitlines()]
 
 
-@pytest.mark.parametrize(("what", "least"), [("contribute", 30), ("create", 12), ("open", 2), *LONG])
+@pytest.mark.parametrize(("what", "least"), [("contribute", 30), ("review", 3), ("create", 12), ("open", 2), *LONG])
 def test_a_process_killed_at_any_step_leaves_a_pool_that_goes_on(fast_folder, what, least):
     found = outcomes("kill", what, fast_folder)
     assert [one for one in found if one["verdict"] or one["status"] != -9] == []
@@ -36,7 +36,7 @@ def test_a_process_killed_at_any_step_leaves_a_pool_that_goes_on(fast_folder, wh
 
 
 @pytest.mark.parametrize(("code", "reason"), [("ENOSPC", "DISK_FULL"), ("EIO", "DISK_FAILED")])
-@pytest.mark.parametrize(("what", "least"), [("contribute", 30), ("create", 12), *LONG])
+@pytest.mark.parametrize(("what", "least"), [("contribute", 30), ("review", 3), ("create", 12), *LONG])
 def test_a_disk_that_fails_at_any_step_is_said_so_and_the_retry_works(fast_folder, code, reason, what, least):
     found = outcomes(code, what, fast_folder)
     assert [one for one in found if one["verdict"]] == []

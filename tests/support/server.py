@@ -40,7 +40,8 @@ def new_pool(folder: Path, **changes: Any) -> Path:
     family = folder.parent / f"{folder.name}-blueprint" / "tiny-16"
     write_seed(family, np.random.default_rng(0))
     serving = {"workers": 0, "stall_seconds": 20.0} | changes.pop("serving", {})
-    values = {"listen": "127.0.0.1:0", "drain_seconds": 1.0, **changes, "serving": serving}
+    # random learngenes have nothing in common, so the screens would hold them
+    values = {"listen": "127.0.0.1:0", "drain_seconds": 1.0, "screening": "off", **changes, "serving": serving}
     app.init(folder, config.parse(values, "the test"), [str(family)])
     return folder
 

@@ -13,7 +13,7 @@ from genepool_protocol.trust import anchors, envelope, receipt, statement, trust
 from genepool_protocol.trust.keys import SigningKey
 from genepool_protocol.wire import documents, versions
 from genepool_protocol.wire.errors import REASONS
-from genepool_server.admission import architecture, content, state
+from genepool_server.admission import architecture, canary, content, review, screens, state
 from genepool_server.admission import statement as signed_claims
 from genepool_server.pool import intake
 from tests.support import spec
@@ -166,6 +166,24 @@ def test_the_numbered_admission_is_that_of_the_code():
         assert reasons <= set().union(*(promised[number] for number in numbers)), numbers
     source = inspect.getsource(intake)
     assert re.search(r"# 8$", source, re.MULTILINE)
+
+
+def test_the_findings_of_a_review_are_those_of_the_code():
+    table = {row[0].strip("`"): row for row in numbered(19)}
+    assert {name: row[1] == "rejected" for name, row in table.items()} == screens.REJECTS
+    for name, limits in {
+        "BLOCK_NORM": (screens.BLOCK_NORM,),
+        "NORM_RATIO": (*screens.NORM_RATIO, screens.DEVIATIONS),
+        "SYMMETRY": (100 * screens.MOVED, screens.UNBALANCED),
+        "NEAR_COPY": (screens.NEAR, screens.NEAR_PRODUCTS),
+        "OPPOSED": (-screens.ALONG,),
+        "DIRECTION": (screens.ALONG, *screens.BLOCK_ALONG.values()),
+        "CANARY": (canary.HARM, canary.ALONE, canary.MERGED),
+    }.items():
+        for limit in limits:
+            assert re.search(rf"(?<![\d.]){re.escape(f'{limit:g}')}(?![\d.]*\d)", table[name][2]), (name, limit)
+    assert f"the {review.COMPARED} with the lowest ids" in spec.section(19)
+    assert screens.FEW == 4
 
 
 def test_the_bounds_of_check_16_are_those_of_the_code():

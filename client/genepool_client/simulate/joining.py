@@ -1,6 +1,7 @@
 """The sites' half of a simulation: join the pool, and contribute when Flower invites them."""
 
 import importlib.util
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -18,6 +19,8 @@ from genepool_protocol.wire.errors import InvalidInput, Unavailable
 
 _TRACES: Final = ("work/ancestry.safetensors", "work/condensed.safetensors", "outbox/*/receipt.sig")
 """What a site's folder holds after each of its steps."""
+
+_REVIEW: Final = 120.0  # seconds that the pool's screens may take for one contribution
 
 
 def join(clock: Clock, pool: PoolProcess, sites: Sequence[SiteData], work: Path, train_steps: int) -> list[Path]:
@@ -79,6 +82,34 @@ def contribute(clock: Clock, pool: PoolProcess, folders: Sequence[Path], work: P
         )
 
 
+def settled(clock: Clock, pool: PoolProcess, contributions: int) -> dict[str, str]:
+    """Wait until the pool has said of every contribution whether it becomes active.
+
+    Returns:
+        Why, by the id of each that did not.
+
+    Raises:
+        Unavailable: SIMULATION_FAILED, none became active, or the pool says nothing.
+    """
+    deadline = time.monotonic() + _REVIEW * contributions
+    with clock.phase("screening") as progress:
+        while True:
+            found = [pool.operate("show", row["contribution_id"]) for row in pool.operate("contributions")]
+            open_ = [one for one in found if one["state"] == "QUARANTINED" and not one["note"]]
+            progress(len(found) - len(open_), contributions, "")
+            if not open_:
+                break
+            if time.monotonic() > deadline:
+                raise Unavailable(
+                    "SIMULATION_FAILED", f"{len(open_)} contributions are still under review", "see pool.log"
+                )
+            time.sleep(1)
+    kept_out = {one["contribution_id"]: one["note"] for one in found if one["state"] != "ACTIVE"}
+    if len(kept_out) == len(found):
+        raise Unavailable("SIMULATION_FAILED", "no contribution became active", "; ".join(sorted(kept_out.values())))
+    return kept_out
+
+
 def app_folder() -> Path:
     """The code-free Flower app, which lies in the server's package.
 
@@ -105,7 +136,7 @@ def _last(folder: Path) -> Artefact:
     return outbox.artefacts(SiteFolder(folder))[-1]
 
 
-def site_report(folder: Path) -> SiteReport:
+def site_report(folder: Path, kept_out: Mapping[str, str]) -> SiteReport:
     """One site's line of the report."""
     site = SiteFolder(folder)
     kept, (condensed, _) = _last(folder), steps.condensed(site)
@@ -118,4 +149,5 @@ def site_report(folder: Path) -> SiteReport:
         learngene_bytes=kept.weights.stat().st_size,
         ancestry_bytes=condensed.ancestry.size_bytes,
         contribution_id=kept.contribution_id,
+        kept_out=kept_out.get(kept.contribution_id, ""),
     )

@@ -27,6 +27,7 @@ class SiteReport:
     learngene_bytes: int
     ancestry_bytes: int
     contribution_id: str
+    kept_out: str = ""  # why the pool did not take it in
 
 
 @dataclass(frozen=True, slots=True)

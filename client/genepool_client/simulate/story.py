@@ -3,7 +3,6 @@
 import contextlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Final
 
 import genepool_protocol
@@ -44,6 +43,7 @@ def play(options: Options, watch: Watch) -> report.Report:
             pool.start()
         folders = joining.join(clock, pool, scenario.sites, work, options.steps)
         joining.contribute(clock, pool, folders, work, options.parallel)
+        kept_out = joining.settled(clock, pool, len(folders))
         entries = {entry["contribution_id"]: entry["site"] for entry in pool.operate("contributions")}
         anchors = read_anchors(pool.folder / "pool.json")
         with asking.Consumer(anchors, work, entries) as consumer:
@@ -54,7 +54,8 @@ def play(options: Options, watch: Watch) -> report.Report:
             with clock.phase("verification"):
                 verified = consumer.prove(descendants)
         with clock.phase("report"):
-            made = _report(options, blueprint.name, clock, folders, tasks, answers, rows, verified)
+            sites = [joining.site_report(folder, kept_out) for folder in folders]
+            made = _report(options, blueprint.name, clock, sites, tasks, answers, rows, verified)
             pictured = [load_images(site.folder, blueprint.image) for site in scenario.sites[:PICTURED]]
             report.write(made, options.folder, pictured, list(tasks.values()))
     return made
@@ -64,7 +65,7 @@ def _report(
     options: Options,
     blueprint: str,
     clock: Clock,
-    folders: Sequence[Path],
+    sites: list[report.SiteReport],
     tasks: dict[str, ImageSet],
     answers: Sequence[Answer],
     rows: list[Row],
@@ -77,7 +78,7 @@ def _report(
         shots=options.shots,
         draws=options.draws,
         finetune_steps=options.finetune,
-        sites=[joining.site_report(folder) for folder in folders],
+        sites=sites,
         tasks=list(tasks),
         selections=[answer.report for answer in answers],
         modes_agree=all(answer.agrees for answer in answers),

@@ -252,7 +252,7 @@ def contribute(
 
 @app.command()
 def status(folder: Folder, *, as_json: JsonOption = False) -> None:
-    """What the site has done, and what the pool says of it; works without the pool, too."""
+    """What the site has done, what the pool says of it and why; works without the pool, too."""
     from genepool_client.site import overview
 
     value = overview.overview(SiteFolder(folder))
@@ -264,6 +264,9 @@ def status(folder: Folder, *, as_json: JsonOption = False) -> None:
     terminal.answer(head, as_json=False)
     if value["contributions"]:
         terminal.answer(value, as_json=False, text=rows)
+        for row in value["contributions"]:
+            if row["note"]:
+                terminal.answer(row, as_json=False, text=f"{row['seq']} is {row['state']}: {row['note']}")
 
 
 @app.command()
@@ -334,8 +337,9 @@ def _contributed(done: "Contribution") -> dict[str, Any]:
 
 
 def _receipt_text(done: "Submitted") -> str:
+    later = "; genepool site status says what becomes of it" if done.state == "QUARANTINED" else ""
     return (
-        f"contribution {done.contribution_id} is {done.state}\n"
+        f"contribution {done.contribution_id} is {done.state}{later}\n"
         f"receipt verified: entry {done.log_index} of the pool's log, {done.size_bytes:,} bytes left this site"
     )
 

@@ -22,7 +22,7 @@ def overview(site: SiteFolder) -> dict[str, Any]:
     """
     trained, condensed = steps.finished(site)
     found = outbox.artefacts(site)
-    states: dict[str, str] = {}
+    states: dict[str, tuple[str, str]] = {}
     try:
         with Connection(site.config.anchors, timeout=_PATIENCE, trust=site.trust) as connection:
             enrolled = enrolment.state(site, connection).state
@@ -43,7 +43,7 @@ def overview(site: SiteFolder) -> dict[str, Any]:
         "data": site.config.data,
         "trained": trained is not None,
         "condensed": condensed is not None,
-        "contributions": [_row(one, states.get(one.path.name, "unknown")) for one in found],
+        "contributions": [_row(one, *states.get(one.path.name, ("unknown", ""))) for one in found],
     }
 
 
@@ -52,24 +52,34 @@ def _ends(site: SiteFolder) -> str:
     return f"{identity.ends:%Y-%m-%d %H:%M} UTC" if identity.chain else ""
 
 
-def _state(connection: Connection, artefact: Artefact) -> str:
+def _state(connection: Connection, artefact: Artefact) -> tuple[str, str]:
+    """State of a contribution and, in words, why."""
     request = pb.GetContributionRequest(contribution_id=artefact.contribution_id)
     try:
-        return state_name(connection.call(connection.contribute.GetContribution, request).state)
+        answer = connection.call(connection.contribute.GetContribution, request)
     except GenepoolError as exc:
         if exc.reason != "CONTRIBUTION_UNKNOWN":
             raise
-        return "NOT SUBMITTED"
+        return "NOT SUBMITTED", ""
+    return state_name(answer.state), answer.note
 
 
-def _row(artefact: Artefact, state: str) -> dict[str, Any]:
+def _row(artefact: Artefact, state: str, note: str) -> dict[str, Any]:
     if not artefact.signed:
-        return {"seq": artefact.seq, "contribution_id": "", "state": "UNFINISHED", "license": "", "size_bytes": 0}
+        return {
+            "seq": artefact.seq,
+            "contribution_id": "",
+            "state": "UNFINISHED",
+            "note": "",
+            "license": "",
+            "size_bytes": 0,
+        }
     manifest = parse_manifest(artefact.manifest())
     return {
         "seq": artefact.seq,
         "contribution_id": artefact.contribution_id,
         "state": state,
+        "note": note,
         "license": manifest.license,
         "size_bytes": manifest.file.size,
         "receipt": artefact.received,

@@ -23,6 +23,9 @@ from genepool_protocol.wire.versions import (
 INGEST: Final = "LEARNGENE_INGEST"
 """verifiedLevels of a decision: the numbered checks of admission passed."""
 
+SCREENED: Final = "LEARNGENE_CANARY"
+"""The same: screens and canary found nothing either."""
+
 _ADMISSION: Final = "https://genepool/admission/v1"
 _CONTRIBUTION: Final = "https://genepool/contribution/"
 
@@ -97,6 +100,7 @@ class Decision(Event):
     sha256: Hex  # of learngene.safetensors
     passed: bool
     policy: Literal["automatic", "operator"]
+    screened: bool = False  # screens and canary found nothing
 
     @property
     def by_operator(self) -> bool:
@@ -116,7 +120,7 @@ class Decision(Event):
             "policy": {"uri": f"{_ADMISSION}#{self.policy}"},
             "inputAttestations": [{"digest": {"sha256": self.contribution_id}}],
             "verificationResult": "PASSED" if self.passed else "FAILED",
-            "verifiedLevels": [INGEST] if self.passed else [],
+            "verifiedLevels": [INGEST, *([SCREENED] if self.screened else [])] if self.passed else [],
         }
 
     @classmethod
@@ -129,6 +133,7 @@ class Decision(Event):
             sha256=sha256,
             passed=predicate["verificationResult"] == "PASSED",
             policy=predicate["policy"]["uri"].partition("#")[2],
+            screened=SCREENED in predicate["verifiedLevels"],
         )
 
 

@@ -532,7 +532,7 @@ class GetContributionResponse(google.protobuf.message.Message):
     RECEIPT_FIELD_NUMBER: builtins.int
     state: Global___ContributionState.ValueType
     note: builtins.str
-    """the operator's reason, if any"""
+    """why: what checks, screens or the operator said; empty while it is under review"""
     receipt: builtins.bytes
     def __init__(
         self,

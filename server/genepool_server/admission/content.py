@@ -51,15 +51,23 @@ def check(fitting: Fitting, path: Path) -> Sound:
     Raises:
         InvalidInput: DIGEST_MISMATCH, SAFETENSORS_MALFORMED, ARCH_MISMATCH, NON_FINITE or NORM_BOUND.
     """
-    manifest = fitting.claim.manifest
+    inspect(fitting.claim.manifest, fitting.blueprint, path)
+    return Sound(fitting.claim, fitting.blueprint, path)
+
+
+def inspect(manifest: Manifest, loaded: LoadedBlueprint, path: Path) -> None:
+    """The same of what was claimed in parts, as it is sent to another process.
+
+    Raises:
+        InvalidInput: as `check`.
+    """
     check_bytes(manifest, path)
     file = check_header(manifest, path)
-    check_values(fitting.blueprint, file)
+    check_values(loaded, file)
     if file.tensor_digest() != manifest.file.tensor_digest:
         raise InvalidInput(
             "DIGEST_MISMATCH", "the tensors do not have the tensor_digest of the manifest", "pack it again"
         )
-    return Sound(fitting.claim, fitting.blueprint, path)
 
 
 def check_bytes(manifest: Manifest, path: Path) -> None:

@@ -41,6 +41,7 @@ def init(
         str | None, typer.Option(help="A PostgreSQL database for the ledger.", metavar="postgresql://...")
     ] = None,
     blobs: Annotated[str | None, typer.Option(help="A place on S3 for the weights.", metavar="s3://...")] = None,
+    screening: Annotated[str | None, typer.Option(help="Screens and canary: enforce, warn or off.")] = None,
     workers: Annotated[int | None, typer.Option(help="Ray workers; 0: threads of the server.")] = None,
     as_json: terminal.JsonOption = False,
 ) -> None:
@@ -49,7 +50,7 @@ def init(
     from genepool_server.pool.folder import PoolFolder
 
     given: dict[str, Any] = {"name": name, "listen": listen, "advertise": advertise, "admission": admission}
-    given |= {"anonymous_consumers": anonymous, "ledger": ledger, "blobs": blobs}
+    given |= {"anonymous_consumers": anonymous, "screening": screening, "ledger": ledger, "blobs": blobs}
     values = {key: value for key, value in given.items() if value is not None}
     if workers is not None:
         values["serving"] = {"workers": workers}

@@ -62,6 +62,13 @@ def active(
     return [_contribution(row, path_of) for row in tx.execute(query.order_by(table.c.contribution_id))]
 
 
+def unreviewed(tx: Connection, path_of: PathOf, size: int) -> list[Contribution]:
+    """Quarantined ones among the first `size` leaves that nobody has said anything about, in the order of the log."""
+    table = schema.contribution
+    query = _CONTRIBUTIONS.where(table.c.state == "QUARANTINED", table.c.note == "", table.c.log_index < size)
+    return [_contribution(row, path_of) for row in tx.execute(query.order_by(table.c.log_index))]
+
+
 def raw(tx: Connection) -> list[Any]:
     """Every row of the table, in the order of the log."""
     return list(tx.execute(select(schema.contribution).order_by(schema.contribution.c.log_index)))

@@ -6,7 +6,7 @@ Whatever moment the process ends at, the next one finds an upload that can be co
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -36,6 +36,8 @@ from genepool_server.pool.view import Contribution, ContributionState, LoadedBlu
 
 _log: Final = logging.getLogger(__name__)
 
+Inspect = Callable[[Fitting, Path], Sound]
+
 
 @dataclass(frozen=True, slots=True)
 class Intake:
@@ -51,6 +53,7 @@ class Intake:
         nonce_key: authenticates nonces.
         automatic: whether what passes every check becomes active at once.
         quotas: what one site may take.
+        inspect: checks 14 to 16; `content.check`, or the same in a process of its own.
     """
 
     ledger: Ledger
@@ -62,6 +65,7 @@ class Intake:
     nonce_key: bytes
     automatic: bool
     quotas: Quotas
+    inspect: Inspect
 
     def recover(self) -> None:
         """Put right what a process left that ended inside `commit`.
@@ -160,7 +164,7 @@ class Intake:
         # an earlier commit may have published the bytes and failed after that
         where = path if path.is_file() else self.blobs.local(fitting.claim.manifest.file.sha256)
         with durable.translated(where):
-            return content.check(fitting, where)
+            return self.inspect(fitting, where)
 
     def _record(self, tx: Connection, sound: Sound, now: datetime) -> None:
         """Everything that makes a contribution, in one transaction; what can be refused is refused before it."""

@@ -78,6 +78,7 @@ class Notary:
         *,
         passed: bool,
         policy: Literal["automatic", "operator"],
+        screened: bool = False,
     ) -> Appended:
         """Record whether a contribution was admitted."""
         made = Decision(
@@ -87,5 +88,6 @@ class Notary:
             sha256=sha256,
             passed=passed,
             policy=policy,
+            screened=screened,
         )
         return self.record_decision(tx, made)

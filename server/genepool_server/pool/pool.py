@@ -5,6 +5,7 @@
 Every method blocks, may be called from any thread, and has made durable what it answers.
 """
 
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -16,14 +17,15 @@ from genepool_protocol.trust.keys import SigningKey
 from genepool_protocol.trust.terms import LogKeys
 from genepool_protocol.trust.witness import Policy
 from genepool_protocol.wire.errors import NotFound
+from genepool_server.admission import content
 from genepool_server.pool import contribution_rows, creation, durable, site_rows, withdrawal_rows
 from genepool_server.pool.answers import Begun, Committed, Nonce, Withdrawn
 from genepool_server.pool.backup import BackedUp, back_up, seal_all
 from genepool_server.pool.blobs import Blobs
-from genepool_server.pool.decisions import decide
+from genepool_server.pool.decisions import Verdict, conclude, decide
 from genepool_server.pool.folder import FolderLock, PoolFolder
 from genepool_server.pool.head import Head
-from genepool_server.pool.intake import Intake
+from genepool_server.pool.intake import Inspect, Intake
 from genepool_server.pool.ledger import Ledger
 from genepool_server.pool.log import Log
 from genepool_server.pool.notary import Notary
@@ -54,6 +56,7 @@ class Pool(Registrar):
         automatic: whether a contribution that passes every check becomes active at once.
         witnesses: whose cosignatures are kept.
         quotas: what one site may take.
+        inspect: checks the bytes of an upload.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class Pool(Registrar):
         automatic: bool,
         witnesses: Policy,
         quotas: Quotas,
+        inspect: Inspect,
     ) -> None:
         self._resources = resources
         with ledger.read() as tx:
@@ -89,7 +93,10 @@ class Pool(Registrar):
             nonce_key=identity.nonce_key,
             automatic=automatic,
             quotas=quotas,
+            inspect=inspect,
         )
+        self.arrived = threading.Event()
+        """Set whenever a contribution was committed; whoever reviews them clears it."""
         self._folder = folder
         self._sealer = Sealer(folder.data_keys, self._blobs)
         self._withdrawals = Withdrawals(ledger, self._log, self._notary, self._keys.operator, self._blobs, self._sealer)
@@ -138,6 +145,7 @@ class Pool(Registrar):
         automatic: bool = True,
         witnesses: Policy | None = None,
         quotas: Quotas = Quotas(),  # noqa: B008 - frozen
+        inspect: Inspect = content.check,
     ) -> Self:
         """The pool in a folder, whatever moment its last process was killed at.
 
@@ -147,6 +155,7 @@ class Pool(Registrar):
             automatic: whether a contribution that passes every check becomes active at once, without an operator.
             witnesses: whose cosignatures of the log are kept.
             quotas: what one site may take; by default as much as it likes.
+            inspect: checks 14 to 16 of an upload; by default in this process.
 
         Raises:
             NotFound: POOL_UNKNOWN.
@@ -162,7 +171,9 @@ class Pool(Registrar):
             undo.enter_context(FolderLock(place.lock))
             ledger = undo.enter_context(Ledger.open(database))
             blobs, policy = storage.store(place), witnesses or Policy()
-            pool = cls(place, undo, ledger, blobs, automatic=automatic, witnesses=policy, quotas=quotas)
+            pool = cls(
+                place, undo, ledger, blobs, automatic=automatic, witnesses=policy, quotas=quotas, inspect=inspect
+            )
             pool._resources = undo.pop_all()
             return pool
 
@@ -281,7 +292,9 @@ class Pool(Registrar):
             VerificationError: as `begin`.
             StorageError: DISK_FULL or DISK_FAILED: commit again.
         """
-        return self._intake.commit(upload_id, now)
+        done = self._intake.commit(upload_id, now)
+        self.arrived.set()
+        return done
 
     # -- what was contributed ------------------------------------------------------------------------------------------
 
@@ -310,6 +323,27 @@ class Pool(Registrar):
             Refused: STATE_TRANSITION.
         """
         decide(self._notary, self.contribution(contribution_id), state, note)
+        return self.contribution(contribution_id)
+
+    def unreviewed(self) -> list[Contribution]:
+        """Quarantined contributions that no review has looked at, in the order of the log.
+
+        Raises:
+            StorageError: DISK_FULL or DISK_FAILED.
+        """
+        self._log.publish()  # makes up for a conclusion that was stored, and whose head could not be shown
+        with self._ledger.read() as tx:
+            return contribution_rows.unreviewed(tx, self._blobs.path, self._log.size)
+
+    def conclude(self, contribution_id: str, verdict: Verdict) -> Contribution:
+        """What a review found: the contribution becomes active, is rejected, or is held for the operator.
+
+        Raises:
+            NotFound: CONTRIBUTION_UNKNOWN.
+            Refused: STATE_TRANSITION, it was decided or withdrawn meanwhile.
+            StorageError: DISK_FULL or DISK_FAILED: conclude again.
+        """
+        conclude(self._notary, self.contribution(contribution_id), verdict)
         return self.contribution(contribution_id)
 
     def withdraw(self, bundle: bytes) -> Withdrawn:

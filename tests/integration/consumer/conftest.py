@@ -37,7 +37,12 @@ def make_pool(folder: Path, **changes) -> Path:
     families = [folder.parent / f"{folder.name}-{name}" for name in (TINY, WIDE)]
     write_seed(families[0], rng)
     write_seed(families[1], rng, name=WIDE, head_dim=64, heads=4)
-    values = {"listen": "127.0.0.1:0", "drain_seconds": 1.0, "serving": {"workers": 0, "stall_seconds": 20.0}}
+    values = {
+        "listen": "127.0.0.1:0",
+        "drain_seconds": 1.0,
+        "screening": "off",
+        "serving": {"workers": 0, "stall_seconds": 20.0},
+    }
     app.init(folder, config.parse(values | changes, "the test"), [str(family) for family in families])
     return folder
 

@@ -357,4 +357,5 @@ def test_attack_35_rates_and_quotas_are_refused_with_a_hint_when_to_come_back(tm
         for _ in range(3):
             nonce(site.stubs, site.name)
         fast = refused(site.stubs.contribute.BeginNonce, pb.BeginNonceRequest(site=site.name))
-        assert (fast.reason, fast.metadata["retry_seconds"]) == ("RATE_EXCEEDED", "10")
+        assert fast.reason == "RATE_EXCEEDED"
+        assert 0 < int(fast.metadata["retry_seconds"]) <= 10  # a call refills every ten, and some of them have passed

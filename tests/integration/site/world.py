@@ -43,6 +43,7 @@ class World:
         write_seed(root / "blueprint", np.random.default_rng(0), **blueprint)
         self._child: Child | None = None
         made = ["init", str(root / "pool"), "--blueprint", str(root / "blueprint"), "--workers", "0"]
+        made += ["--screening", "off"]  # learngenes of random numbers have nothing in common
         run_json([script("genepool-server"), *made], env={}, cwd=root)
         self.pool = PoolProcess(root / "pool", root, "")
 

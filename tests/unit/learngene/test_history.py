@@ -10,7 +10,7 @@ from genepool_protocol.learngene.history import History
 from genepool_protocol.trust import events, strict_json
 from genepool_protocol.trust.keys import SigningKey
 from genepool_protocol.trust.terms import KeySpan, StatementKeys
-from genepool_protocol.wire.errors import GenepoolError
+from genepool_protocol.wire.errors import GenepoolError, InvalidInput
 from tests.support import events as e
 
 POOL, BOSS, NORTH, SOUTH, STRANGER = (SigningKey.generate() for _ in range(5))
@@ -158,3 +158,21 @@ def test_whatever_order_leaves_come_in_a_contribution_is_active_only_after_accep
         assert "ACTIVE" not in states or seen.index(0) < seen.index(1) < seen.index(4) < seen.index(5)
         once = [number for number in seen if number not in _AGAIN]
         assert len(once) == len(set(once)), "nothing happens twice"
+
+
+def test_a_decision_says_whether_screens_and_canary_stand_behind_it():
+    for screened in (True, False):
+        payload = e.decision(b"one", screened=screened)
+        assert (b"LEARNGENE_CANARY" in payload) == screened
+        assert events.parse(payload) == events.Decision(**_members(payload), screened=screened)
+    swapped = e.decision(b"one", screened=True).replace(
+        b'["LEARNGENE_INGEST","LEARNGENE_CANARY"]', b'["LEARNGENE_CANARY","LEARNGENE_INGEST"]'
+    )
+    with pytest.raises(InvalidInput) as caught:
+        events.parse(swapped)
+    assert caught.value.reason == "STATEMENT_MALFORMED"
+
+
+def _members(payload):
+    found = events.parse(payload)
+    return {name: getattr(found, name) for name in ("pool", "time", "contribution_id", "sha256", "passed", "policy")}

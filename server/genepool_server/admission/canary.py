@@ -1,0 +1,103 @@
+"""The canary: what a contribution does to few-shot tasks on a public set, alone and in a merge with other members.
+
+The set comes with the software (deploy/data/make_canary.py; 400 pictures of five tasks of the sample pack).
+Features of the scoring size go into the closed-form head of TALS; what counts is its mean squared error on left-out
+pictures, a finer measure than accuracy. Who knows the set can pass it: it finds what is broken, not what is hidden.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from genepool_protocol.learngene import algebra, expansion
+from genepool_protocol.learngene.algebra import Flat, Stored
+from genepool_protocol.learngene.blueprint import Blueprint
+from genepool_protocol.selection import discriminant, net
+from genepool_protocol.selection.pixels import Pixels
+from genepool_server.admission.screens import Finding
+
+ALONE: Final = 0.7
+"""Weight of a contribution alone: all that TALS gives what it selects by key."""
+
+HARM: Final = 0.03
+"""Growth of the error, alone or by joining the merge; honest learngenes of nineteen domains stay below 0.015."""
+
+MERGED: Final = 4
+"""Other members of the merge, at most: in a larger one a single contribution hardly shows."""
+
+_FILE: Final = Path(__file__).with_name("canary.npz")
+
+
+@dataclass(frozen=True)
+class Canary:
+    """Measures combinations of one blueprint.
+
+    Attributes:
+        blueprint: the family.
+        seed: the whole seed, flat.
+    """
+
+    blueprint: Blueprint
+    seed: Flat
+
+    @cached_property
+    def _public(self) -> tuple[Pixels, torch.Tensor, torch.Tensor]:
+        with np.load(_FILE, allow_pickle=False) as found:
+            pixels = torch.from_numpy(found["pixels"]).permute(0, 3, 1, 2)
+            labels, tasks = (torch.from_numpy(found[name].astype(np.int64)) for name in ("labels", "tasks"))
+        if pixels.shape[-1] != self.blueprint.image:
+            sides = (self.blueprint.image, self.blueprint.image)
+            pixels = F.interpolate(pixels.float(), sides, mode="bilinear", antialias=True).round().to(torch.uint8)
+        return pixels.permute(0, 2, 3, 1).numpy(), labels, tasks
+
+    def error(self, members: Sequence[tuple[float, Stored]]) -> float:
+        """Mean squared error of the head's probabilities on left-out pictures, from 0 to 2."""
+        blueprint, size = self.blueprint, self.blueprint.score.size()
+        layout = expansion.gene_layout(blueprint, blueprint.seed.components)
+        gene = net.as_tensors(algebra.views(layout, algebra.combine(self.seed, members)))
+        weights = expansion.expand(expansion.plan(blueprint, size, blueprint.seed.components), gene)
+        pixels, labels, tasks = self._public
+        found = net.embed(blueprint, size, weights, pixels).double()
+        return float(
+            np.mean([_error(found[tasks == task], labels[tasks == task]) for task in range(int(tasks.max()) + 1)])
+        )
+
+    @cached_property
+    def _seed_error(self) -> float:
+        return self.error([])
+
+    def findings(self, delta: Stored, peers: Sequence[Stored]) -> Iterable[Finding]:
+        """What a contribution breaks.
+
+        Args:
+            delta: the learngene without its key, flat.
+            peers: others' in a fixed order, of which the first `MERGED` are taken.
+        """
+        alone = self.error([(ALONE, delta)]) - self._seed_error
+        if not alone <= HARM:  # NaN, too
+            yield Finding("CANARY", f"alone it adds {alone:.3f} to the error on public tasks, at most {HARM:g} is fine")
+        others = list(peers[:MERGED])
+        if others:
+            without = self.error([(1 / len(others), one) for one in others])
+            share = 1 / (len(others) + 1)
+            harm = self.error([(share, one) for one in [*others, delta]]) - without
+            if not harm <= HARM:
+                yield Finding(
+                    "CANARY",
+                    f"it adds {harm:.3f} to the error of the merge of {len(others)} members on public tasks, "
+                    f"at most {HARM:g} is fine",
+                )
+
+
+def _error(features: torch.Tensor, labels: torch.Tensor) -> float:
+    if not bool(features.isfinite().all()):
+        return float("nan")
+    left_out = discriminant.left_out(features, labels)
+    answers = (left_out * discriminant.sharpness(left_out, labels)).softmax(dim=1)
+    return float((answers - F.one_hot(labels, answers.shape[1])).square().sum(dim=1).mean())
