@@ -8,6 +8,7 @@ from genepool_protocol.trust import events
 from genepool_protocol.wire.errors import GenepoolError, InvalidInput
 from genepool_server.admission.review import Member, Reviewer
 from genepool_server.admission.screens import REJECTS, Finding
+from genepool_server.pool.folder import PoolFolder
 from genepool_server.pool.fsck import fsck
 from genepool_server.pool.reviewing import Policy, Reviews
 from tests.support import sites as c
@@ -53,10 +54,11 @@ def state(place, contribution_id):
     return place.pool.contribution(contribution_id).state
 
 
-def decisions(pool):
+def decisions(place):
     """(id, passed, screened, policy) of each decision in the log, which replays without a violation."""
-    history, found = History(pool.origin, pool.release_key.public), []
-    with pool._ledger.read() as tx:
+    signers = PoolFolder(place.folder).signers()
+    history, found = History(place.pool.origin, signers.release, signers.operator), []
+    with place.pool._ledger.read() as tx:
         from genepool_server.pool import log_rows
 
         rows = log_rows.raw(tx)
@@ -102,7 +104,7 @@ def test_nothing_is_selected_before_its_review_has_passed(quarantine):
     reviews(quarantine).review_all()
     assert [one.contribution_id for one in quarantine.pool.active(c.BLUEPRINT, ())] == [found]
     assert quarantine.pool.contribution(found).note == "passed every check, the screens and the canary"
-    assert decisions(quarantine.pool) == [(found, True, True, "automatic")]
+    assert decisions(quarantine) == [(found, True, True, "automatic")]
     assert quarantine.pool.unreviewed() == []
     assert fsck(quarantine.folder) == []
 
@@ -114,7 +116,7 @@ def test_attack_68_a_disguised_copy_is_rejected_with_its_reason_and_logged(quara
     rejected = quarantine.pool.contribution(copy)
     assert (state(quarantine, first), rejected.state) == ("ACTIVE", "REJECTED")
     assert rejected.note.startswith(f"NEAR_COPY: it is too much like contribution {first[:16]}")
-    assert decisions(quarantine.pool)[-1] == (copy, False, False, "automatic")
+    assert decisions(quarantine)[-1] == (copy, False, False, "automatic")
     assert fsck(quarantine.folder) == []
     with pytest.raises(GenepoolError) as caught:
         quarantine.pool.decide(copy, "ACTIVE", "")
@@ -128,9 +130,9 @@ def test_what_is_held_waits_for_the_operator_with_its_reason(quarantine):
         reviews(quarantine).review_all()
     found = quarantine.pool.contribution(held)
     assert (found.state, found.note.split(":")[:2]) == ("QUARANTINED", ["waits for the operator", " DIRECTION"])
-    assert len(decisions(quarantine.pool)) == 1, "holding decides nothing"
+    assert len(decisions(quarantine)) == 1, "holding decides nothing"
     assert quarantine.pool.decide(held, "ACTIVE", "").note == found.note, "what the screens said can still be read"
-    assert decisions(quarantine.pool)[-1] == (held, True, False, "operator")
+    assert decisions(quarantine)[-1] == (held, True, False, "operator")
 
 
 def test_the_first_contributions_of_a_site_can_be_left_to_the_operator(quarantine):
@@ -160,7 +162,7 @@ def test_what_was_not_reviewed_when_the_pool_ended_is_taken_up_by_the_next_one(q
     finally:
         started.stop()
     assert {state(quarantine, one) for one in (*ids, late)} == {"ACTIVE"}
-    assert [one[0] for one in decisions(quarantine.pool)] == [*ids, late], "in the order of the log"
+    assert [one[0] for one in decisions(quarantine)] == [*ids, late], "in the order of the log"
 
 
 def test_what_is_withdrawn_during_its_review_stays_withdrawn(quarantine):
@@ -173,7 +175,7 @@ def test_what_is_withdrawn_during_its_review_stays_withdrawn(quarantine):
 
     Reviews(quarantine.pool, Policy(), withdrawn).review_all()
     assert state(quarantine, found) == "WITHDRAWN"
-    assert decisions(quarantine.pool) == []
+    assert decisions(quarantine) == []
     assert fsck(quarantine.folder) == []
 
 
