@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from tests.benchmarks.ingest import ingest
 from tests.benchmarks.memory import memory
 from tests.benchmarks.rows import ROWS
 from tests.benchmarks.streaming import streaming
@@ -16,7 +17,7 @@ from tests.benchmarks.streaming import streaming
 def measure(quick: bool) -> list:
     """All rows, in order."""
     rows = []
-    for function in (*ROWS, streaming, memory):
+    for function in (*ROWS, streaming, ingest, memory):
         found = function(quick)
         rows += found if isinstance(found, list) else [found]
     return rows

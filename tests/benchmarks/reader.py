@@ -24,9 +24,9 @@ def take(channel: grpc.Channel, method: str, request: bytes) -> tuple[float, flo
 
 
 def main() -> None:
-    """Arguments: address, file of the CA, file of the request, rounds. Answers JSON: the best of each method."""
-    address, ca, request, rounds = sys.argv[1:]
-    credentials = grpc.ssl_channel_credentials(Path(ca).read_bytes())
+    """Arguments: address; files of CA, own key and certificate, request; rounds. Answers JSON: each method's best."""
+    address, ca, own, request, rounds = sys.argv[1:]
+    credentials = grpc.ssl_channel_credentials(*(Path(file).read_bytes() for file in (ca, own, own)))
     best = {method: [float("inf"), float("inf"), 0] for method in METHODS}
     with grpc.secure_channel(address, credentials) as channel:
         for _ in range(int(rounds)):

@@ -1,13 +1,9 @@
 """What is measured, one function a row."""
 
-import hashlib
-import os
-import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +17,7 @@ from genepool_protocol.learngene.tensors import TensorFile
 from genepool_protocol.selection import net, tals, task_key
 from genepool_protocol.selection.retrieval import Member
 from genepool_server.pool.pool import Pool
+from tests.benchmarks.floor import Floor
 from tests.benchmarks.timing import Row, paired
 from tests.support import sites
 from tests.support.genes import tiny_blueprint
@@ -174,36 +171,21 @@ def accepting(quick: bool) -> Row:
     changes = {} if quick else {"head_dim": 64, "heads": 6, "mlp_ratio": 4, "components": 3, "image": 32}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        with Pool.open(sites.make_pool(folder, **changes)) as pool:
+        with Pool.open(sites.make_pool(folder, **changes)) as pool, Floor(folder) as bare:
             site = sites.join(pool, "bench")
             blueprint = pool.blueprints()[0].blueprint
             raw = [sites.weights_of(blueprint, rng) for _ in range(_small(quick, 6, 2))]
-            ledger = sqlite3.connect(folder / "floor.sqlite", isolation_level=None)
-            ledger.execute("PRAGMA journal_mode=WAL")
-            ledger.execute("PRAGMA synchronous=FULL")
-            ledger.execute("CREATE TABLE t (x TEXT)")
             best = [float("inf")] * 2
             for weights in raw:
                 packed = site.pack(pool, weights)  # the site's own work
                 ours, floor = paired(
                     1,
                     lambda packed=packed: pool.commit(sites.upload(pool, packed), sites.NOW),
-                    lambda weights=weights: _floor(folder, ledger, weights),
+                    lambda weights=weights: bare.keep(weights),
                 )
                 best = [min(best[0], ours), min(best[1], floor)]
-            ledger.close()
     detail = f"{1e3 * best[0]:.0f} ms for {len(raw[0]) / 1e6:.1f} MB, floor {1e3 * best[1]:.0f} ms"
     return Row("accept one contribution", best[0] / best[1], 1.5, detail)
-
-
-def _floor(folder: Path, ledger: sqlite3.Connection, weights: bytes) -> None:
-    digest = hashlib.sha256(weights).hexdigest()
-    with (folder / "part").open("wb") as file:
-        file.write(weights)
-        file.flush()
-        os.fsync(file.fileno())
-    (folder / "part").replace(folder / digest)
-    ledger.execute("INSERT INTO t VALUES (?)", (f"{digest} {datetime.now(UTC)}",))
 
 
 def sizes(_quick: bool) -> Row:

@@ -1,11 +1,11 @@
-"""A descendant on its way over TLS to another process, against building it and sending as many bytes."""
+"""A descendant on its way over mTLS to another process, against building it and sending as many bytes."""
 
 import asyncio
 import json
 import sys
 import tempfile
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import grpc
@@ -14,7 +14,7 @@ import grpc.aio
 from genepool_protocol.trust.keys import SigningKey
 from genepool_protocol.v1 import consume_pb2, consume_pb2_grpc, types_pb2
 from genepool_protocol.wire.limits import LIMITS
-from genepool_server.front import identity
+from genepool_server.front import client_ca, identity
 from genepool_server.front.descend_service import DescendServicer
 from genepool_server.front.interceptor import ErrorInterceptor
 from genepool_server.front.server import OPTIONS
@@ -75,7 +75,7 @@ def streaming(quick: bool) -> list[Row]:
     (first, whole, count), (_, raw, _), (_, build, _) = (found[method] for method in METHODS)
     detail = f"{count / 1e6:.0f} MB in {1e3 * whole:.0f} ms; built in {1e3 * build:.0f}, sent raw in {1e3 * raw:.0f}"
     return [
-        Row("descend + stream over TLS, against build + raw stream", whole / (build + raw), 1.15, detail),
+        Row("descend + stream over mTLS, against build + raw stream", whole / (build + raw), 1.15, detail),
         Row("descend: first byte", 1e3 * first, 10.0, "the header of model.safetensors", unit="ms"),
     ]
 
@@ -83,19 +83,24 @@ def streaming(quick: bool) -> list[Row]:
 async def _measure(folder: Path, view: MemoryView, serving: Serving, rounds: int) -> dict:
     keys = folder / "keys"
     keys.mkdir(mode=0o700)
-    now = datetime.now(UTC)
+    now, key = datetime.now(UTC), SigningKey.generate()
     (folder / "ca.crt").write_text(identity.create_ca(keys, now))
-    found = identity.current(keys, ["localhost"], now)
+    client_ca.create(keys, now)
+    chain = client_ca.Issuer(keys, "bench/log", timedelta(days=1)).issue(key.public, "bench", now)
+    (folder / "tls.pem").write_bytes(key.pem() + chain.encode())
     server = grpc.aio.server(interceptors=[ErrorInterceptor(60.0, deadlines=True)], options=OPTIONS)
     descend = DescendServicer(view, serving, SigningKey.generate(), "bench/log")
     consume_pb2_grpc.add_DescendServiceServicer_to_server(descend, server)
     server.add_generic_rpc_handlers([Floor(view, serving)])
-    port = server.add_secure_port("localhost:0", grpc.ssl_server_credentials([(found.key, found.chain)]))
+    credentials = identity.server_credentials(
+        lambda: identity.current(keys, ["localhost"], now), lambda: now, client_ca.read(keys)
+    )
+    port = server.add_secure_port("localhost:0", credentials)
     await server.start()
     (folder / "request").write_bytes(_request(view))
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.benchmarks.reader"),
-        *(f"localhost:{port}", str(folder / "ca.crt"), str(folder / "request"), str(rounds)),
+        *(f"localhost:{port}", *(str(folder / file) for file in ("ca.crt", "tls.pem", "request")), str(rounds)),
         stdout=asyncio.subprocess.PIPE,
     )
     out, _ = await process.communicate()
