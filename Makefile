@@ -4,6 +4,8 @@ VENV ?= .venv
 OUT ?= out/demo
 BENCH_OUT ?= out/bench
 BIN := $(VENV)/bin
+MODEL_SIGNING := $(VENV)/model-signing/bin/model_signing
+export GENEPOOL_MODEL_SIGNING ?= $(abspath $(MODEL_SIGNING))
 export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -16,10 +18,10 @@ help: ## this list
 demo: $(VENV)/.installed ## from real images to a verified descendant, with a report in $(OUT)
 	$(BIN)/genepool simulate --sites 6 --report $(OUT)
 
-test: $(VENV)/.installed-dev ## every test, the long ones too
+test: $(VENV)/.installed-dev $(MODEL_SIGNING) ## every test, the long ones too
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-test-fast: $(VENV)/.installed-dev ## without the long tests
+test-fast: $(VENV)/.installed-dev $(MODEL_SIGNING) ## without the long tests
 	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-dev ## formatting, rules, types, import contracts, protocol, stubs
@@ -74,6 +76,11 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --group dev
 	@touch $@
+
+# The stock tool has dependencies of its own and is only asked by tests, so it has an environment of its own.
+$(MODEL_SIGNING): | $(VENV)/bin/python
+	$(BIN)/python -m venv $(VENV)/model-signing
+	$(VENV)/model-signing/bin/python -m pip install --quiet model-signing==1.1.1 pyopenssl  # which it imports and does not name
 
 clean: ## remove what was generated here (the environment stays)
 	rm -rf out dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
