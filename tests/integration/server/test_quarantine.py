@@ -52,7 +52,7 @@ def test_a_receipt_comes_at_once_and_the_review_s_reasons_go_back_to_the_site(tm
         done = contribute(north, learngene(server, 1))
         assert done.state == pb.CONTRIBUTION_STATE_QUARANTINED
         bundle = envelope.parse(done.receipt)
-        receipt.verify(bundle, envelope.verify(bundle, north.contributor.key.public), server.anchors.log)
+        receipt.verify(bundle, envelope.verify(bundle, north.contributor.key.public), server.trusted.log)
         state, note = settles(north, done)
         assert (state, note) == (pb.CONTRIBUTION_STATE_ACTIVE, "passed every check, the screens and the canary")
         copy = contribute(south, learngene(server, 1, spoilers.permuted))

@@ -123,9 +123,13 @@ def test_h_is_help(monkeypatch, capsys):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_a_command_with_130(tmp_path, number):
     (tmp_path / "tool.py").write_text(APP)
-    process = subprocess.Popen(
-        [sys.executable, tmp_path / "tool.py", "wait"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is ignored
+    try:
+        process = subprocess.Popen(
+            [sys.executable, tmp_path / "tool.py", "wait"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert process.stdout.readline() == "waiting\n"
     time.sleep(0.05)
     process.send_signal(number)
