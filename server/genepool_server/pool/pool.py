@@ -1,4 +1,4 @@
-"""The pool: the one writer of a folder, and the only way to its contributions and log; its sites are `registrar`'s.
+"""The pool: the one writer of a folder, and the only way to its contributions. Sites: `registrar`; log: `publisher`.
 
     contributions:  QUARANTINED -> ACTIVE | REJECTED, and each of the three -> WITHDRAWN
 
@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Final, Literal, Self
 
 from genepool_protocol.trust.keys import SigningKey
-from genepool_protocol.trust.terms import LogKeys
 from genepool_protocol.trust.witness import Policy
 from genepool_protocol.wire.errors import NotFound
 from genepool_server.admission import content
@@ -29,6 +28,7 @@ from genepool_server.pool.intake import Inspect, Intake
 from genepool_server.pool.ledger import Ledger
 from genepool_server.pool.log import Log
 from genepool_server.pool.notary import Notary
+from genepool_server.pool.publisher import Publisher
 from genepool_server.pool.quotas import Quotas
 from genepool_server.pool.registrar import Registrar
 from genepool_server.pool.sealing import Sealer
@@ -45,7 +45,7 @@ _DOWNLOADS: Final = 8
 """Weights that are fetched at the same time."""
 
 
-class Pool(Registrar):
+class Pool(Registrar, Publisher):
     """A pool that is open in this process; made by `open`. Implements `view.PoolView`.
 
     Args:
@@ -80,9 +80,9 @@ class Pool(Registrar):
         self.signers = folder.signers()
         folder.adopt(identity, self.signers)
         signer, self._keys = folder.log_signer(identity, self.signers), folder.pool_keys(self.signers)
-        self._log = Log(signer, self.signers.log, ledger, Head(folder.head), TileFiles(folder.tiles))
-        self._cosigned = Cosigned(ledger, self._log, witnesses)
-        super().__init__(ledger, Notary(self._log, self._keys))
+        log = Log(signer, self.signers.log, ledger, Head(folder.head), TileFiles(folder.tiles))
+        Publisher.__init__(self, log, Cosigned(ledger, log, witnesses))
+        Registrar.__init__(self, ledger, Notary(log, self._keys))
         self._intake = Intake(
             ledger=ledger,
             log=self._log,
@@ -186,16 +186,6 @@ class Pool(Registrar):
 
     def __exit__(self, *exc: object) -> None:
         self.close()
-
-    @property
-    def origin(self) -> str:
-        """Name of the pool and its log."""
-        return self._log.key.name
-
-    @property
-    def log_key(self) -> LogKeys:
-        """The keys that verify the log's checkpoints."""
-        return self._log.keys
 
     @property
     def release_key(self) -> SigningKey:
@@ -475,57 +465,6 @@ class Pool(Registrar):
                 return loaded
         names = ", ".join(loaded.blueprint.name for loaded in self._blueprints)
         raise NotFound("BLUEPRINT_UNKNOWN", f"the pool has no blueprint {name[:64]!r}", f"it has: {names}")
-
-    # -- the log -------------------------------------------------------------------------------------------------------
-
-    def checkpoint(self) -> str:
-        """The latest signed tree head with the cosignatures that it has, empty while the log is."""
-        return self._cosigned.latest()
-
-    def witnessed(self) -> str:
-        """The latest head that a quorum of witnesses cosigned, empty before the first."""
-        return self._cosigned.witnessed()
-
-    def add_cosignature(self, note: str) -> None:
-        """Keep a witness's cosignature of one of the log's heads.
-
-        Raises:
-            VerificationError: CHECKPOINT_INVALID; LOG_FORK, it is no head of this log; KEY_UNKNOWN, of no witness.
-            StorageError: DISK_FULL or DISK_FAILED.
-        """
-        self._cosigned.add(note)
-
-    def entries(self, start: int, count: int) -> list[bytes]:
-        """Leaves from `start` on, at most `count` and at most LIMITS.log_entries.
-
-        Raises:
-            Refused: LOG_RANGE.
-        """
-        return self._log.entries(start, count)
-
-    def tile(self, path: str) -> bytes:
-        """A file of the log's static copy, by its path in C2SP tlog-tiles.
-
-        Raises:
-            Refused: LOG_RANGE.
-        """
-        return self._log.tile(path)
-
-    def repair(self) -> list[str]:
-        """Write again the files that follow from the ledger and are missing or wrong; answers their paths.
-
-        Raises:
-            StorageError: DISK_FULL or DISK_FAILED.
-        """
-        return self._log.repair()
-
-    def consistency(self, old: int, new: int) -> list[bytes]:
-        """Proof that the log's tree of size `new` extends that of size `old`.
-
-        Raises:
-            Refused: LOG_RANGE.
-        """
-        return self._log.consistency(old, new)
 
 
 def unknown_contribution(contribution_id: str) -> NotFound:
