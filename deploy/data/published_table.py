@@ -34,7 +34,8 @@ from genepool_client.site import credentials, enrolment
 from genepool_client.site.images import ImageSet, load_images
 from genepool_client.transport.channel import Connection
 from genepool_protocol.learngene.size import Size
-from genepool_protocol.selection import net, pixels, precision
+from genepool_protocol.selection import net, pixels
+from genepool_protocol.training import precision
 from genepool_protocol.trust.anchors import read_anchors
 
 WAYS, TEST, SHOTS = 5, 15, (1, 5)

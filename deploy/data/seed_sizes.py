@@ -18,7 +18,8 @@ from genepool_protocol.learngene import algebra, expansion
 from genepool_protocol.learngene.blueprint import Blueprint, parse_blueprint
 from genepool_protocol.learngene.size import Size
 from genepool_protocol.learngene.tensors import TensorFile
-from genepool_protocol.selection import net, pixels, precision
+from genepool_protocol.selection import net, pixels
+from genepool_protocol.training import precision
 
 WAYS, SHOTS, TEST, IMAGES = 10, 5, 15, 300
 

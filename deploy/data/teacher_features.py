@@ -13,7 +13,7 @@ import numpy as np
 import timm
 import torch
 
-from genepool_protocol.selection import precision
+from genepool_protocol.training import precision
 from genepool_server.bake import read_corpus
 
 SIDE = 98  # pixels: seven patches of 14

@@ -2,7 +2,7 @@
 
 Nothing here does I/O beyond reading a file that it is given (and `terminal`, which both command lines print with), and
 nothing here knows gRPC servers, Ray or Flower.
-Only `genepool_protocol.selection` imports torch.
+Only `genepool_protocol.selection` and `genepool_protocol.training` import torch.
 """
 
 __version__ = "0.1.0"

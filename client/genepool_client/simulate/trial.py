@@ -12,7 +12,8 @@ from genepool_client.consumer.head import fit_head
 from genepool_protocol.learngene import algebra, descendant, expansion
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.learngene.size import Size
-from genepool_protocol.selection import net, pixels, precision
+from genepool_protocol.selection import net, pixels
+from genepool_protocol.training import precision
 
 Deltas = Mapping[str, algebra.Stored]
 """Flat learngenes by contribution id."""

@@ -1,6 +1,7 @@
 """The ancestry model: a full ViT of the reference size, trained on the site's own images only, from the seed."""
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -9,12 +10,14 @@ import torch
 import torch.nn.functional as F
 
 from genepool_client.site.images import ImageSet
-from genepool_client.site.train_loop import Data, Params, Progress, Recipe, Trainer, leaves, scaled_steps
+from genepool_client.site.train_loop import Batch, Data, Params, Progress, Recipe, Trainer, leaves, scaled_steps
 from genepool_protocol.learngene import expansion
 from genepool_protocol.learngene.blueprint import Blueprint
-from genepool_protocol.selection import net, precision
+from genepool_protocol.selection import net
+from genepool_protocol.training import precision
 
 CHECKPOINT: Final = "ancestry.pt"
+LOOKED_AT: Final = 256  # held-out images that decide when to stop, at most
 _HELD_OUT: Final = 10  # one image in ten of each class, never trained on
 _STEPS: Final = 280  # for 700 images
 
@@ -89,7 +92,15 @@ def train_ancestry(
             answer = logits(blueprint, params, batch.patches, batch.kept)
         return F.cross_entropy(answer.float(), batch.labels)
 
-    trainer.run(loss_of, progress, "loss")
+    seen = Data.of(blueprint, images.pixels[held], images.labels[held], recipe.device).whole(LOOKED_AT)
+
+    @torch.no_grad()
+    def held_out(batch: Batch) -> float:
+        with precision.training(recipe.device):
+            answer = logits(blueprint, params, batch.patches)
+        return F.cross_entropy(answer.float(), batch.labels).item()
+
+    trainer.run(loss_of, progress, "loss", partial(held_out, seen) if seen else None)
     weights = {name: tensor.detach().cpu() for name, tensor in params.items()}
     return AncestryResult(weights, trainer.done, accuracy(blueprint, weights, images, held))
 

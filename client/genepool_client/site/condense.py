@@ -5,7 +5,9 @@ through the expansion plan itself: every step a full-width net of some depth and
 model on the site's images, so that every size that can descend has been looked at.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -13,17 +15,17 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from genepool_client.site.ancestry import fingerprint, logits, split
+from genepool_client.site.ancestry import LOOKED_AT, fingerprint, logits, split
 from genepool_client.site.images import ImageSet
-from genepool_client.site.train_loop import Data, Params, Progress, Recipe, Trainer, leaves, scaled_steps
+from genepool_client.site.train_loop import Batch, Data, Params, Progress, Recipe, Trainer, leaves, scaled_steps
 from genepool_protocol.learngene import expansion
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.learngene.size import Size
-from genepool_protocol.selection import net, pixels, precision
+from genepool_protocol.selection import net, pixels
+from genepool_protocol.training import precision
 
 CHECKPOINT: Final = "condense.pt"
 _STEPS: Final = 140  # for 700 images
-_LOOKED_AT: Final = 256  # images that agreement is measured on, at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +102,11 @@ def condense(
     family = Family(blueprint, gene)
     trainer = Trainer(params, anchor, recipe, work / CHECKPOINT, fingerprint(blueprint, images, recipe))
 
-    def loss_of(rng: torch.Generator) -> torch.Tensor:
-        batch = data.batch(recipe, trainer.done, rng)
+    def loss(batch: Batch, sizes: Iterable[Size]) -> torch.Tensor:
         with torch.no_grad(), precision.training(device):
             wanted = logits(blueprint, teacher, batch.patches, batch.kept).float().log_softmax(dim=1)
         total = torch.zeros((), device=device)
-        for size in draw_sizes(blueprint, rng):
+        for size in sizes:
             with precision.training(device):
                 answer = family.logits(size, params, batch.patches, batch.kept)
             answer = answer.float()
@@ -113,10 +114,18 @@ def condense(
             total = total + 0.5 * F.cross_entropy(answer, batch.labels) + imitation
         return total
 
-    trainer.run(loss_of, progress, "loss")
+    def loss_of(rng: torch.Generator) -> torch.Tensor:
+        return loss(data.batch(recipe, trainer.done, rng), draw_sizes(blueprint, rng))
+
+    @torch.no_grad()
+    def held_out(batch: Batch) -> float:
+        return loss(batch, (blueprint.reference, blueprint.score.size())).item()
+
+    seen = Data.of(blueprint, images.pixels[held], images.labels[held], device).whole(LOOKED_AT)
+    trainer.run(loss_of, progress, "loss", partial(held_out, seen) if seen else None)
     delta = {name: params[name].detach().cpu().numpy() for name in start}
-    seen = data.images if not len(held) else pixels.to_images(blueprint, images.pixels[held]).to(device)
-    agreement = _agreement(family, params, teacher, seen[:_LOOKED_AT])
+    asked = data.images if not len(held) else pixels.to_images(blueprint, images.pixels[held]).to(device)
+    agreement = _agreement(family, params, teacher, asked[:LOOKED_AT])
     return CondenseResult(delta, trainer.done, agreement)
 
 

@@ -3,17 +3,17 @@
 import math
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import torch
-from timm.optim.muon import Muon
 
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.selection import net
 from genepool_protocol.selection import pixels as px
+from genepool_protocol.training.muon import Muon
 from genepool_protocol.wire.errors import Refused
 
 Params = dict[str, torch.Tensor]
@@ -21,6 +21,13 @@ Progress = Callable[[int, int, str], None]
 
 _SAVE_EVERY: Final = 50
 """Steps between checkpoints: some five seconds on one core for `nano-32`."""
+
+_CHECKS: Final = 10
+"""Times that the held-out loss is looked at."""
+_PATIENCE: Final = 3
+"""Checks without a new lowest held-out loss, after which training ends."""
+_ENOUGH: Final = 20
+"""Held-out images from which their loss decides anything."""
 
 _REFERENCE_IMAGES: Final = 700
 _GROWTH: Final = 0.7
@@ -115,6 +122,12 @@ class Data:
         weight = torch.bincount(named).to(torch.float32).rsqrt()[named]
         return cls(blueprint, px.to_images(blueprint, pixels).to(device), named.to(device), weight)
 
+    def whole(self, most: int) -> Batch | None:
+        """The first `most` images as they are, or None when there are too few to tell anything."""
+        if len(self.labels) < _ENOUGH:
+            return None
+        return Batch(px.to_patches(self.blueprint, self.images[:most]), None, self.labels[:most])
+
     def batch(self, recipe: Recipe, step: int, rng: torch.Generator) -> Batch:
         """The augmented batch of a step."""
         repeated = recipe.batch > len(self.weight)
@@ -130,8 +143,38 @@ class Data:
         )
 
 
+@dataclass(slots=True)
+class Best:
+    """The lowest held-out loss so far.
+
+    Attributes:
+        loss: infinite before the first check.
+        params: those that had it.
+        waited: checks since then.
+    """
+
+    loss: float = math.inf
+    params: Params = field(default_factory=dict, repr=False)
+    waited: int = 0
+
+    @property
+    def over(self) -> bool:
+        """Whether training should end."""
+        return self.waited >= _PATIENCE
+
+    def look(self, loss: float, params: Params) -> None:
+        """Take in a check."""
+        if loss < self.loss:
+            self.loss, self.waited = loss, 0
+            self.params = {name: tensor.detach().clone() for name, tensor in params.items()}
+        else:
+            self.waited += 1
+
+
 class Trainer:
     """Trains named tensors with Muon and, where there is no matrix, AdamW, pulling each towards where it started.
+
+    It stops early: what it ends with is what had the lowest loss on held-out images, when there are enough of them.
 
     Args:
         params: leaf tensors that require gradients.
@@ -148,14 +191,31 @@ class Trainer:
         self.params, self.start, self.recipe = params, start, recipe
         self.checkpoint, self.fingerprint = checkpoint, fingerprint
         self.rng = torch.Generator().manual_seed(recipe.rng)
-        self.optimizer = Muon(_groups(params, start, recipe), weight_decay=0.0, nesterov=True, betas=(0.9, 0.98))
+        self.optimizer = Muon(_groups(params, start, recipe))
         self._rates = [float(group["lr"]) for group in self.optimizer.param_groups]
+        self.best = Best()
         self.done = self._resume()
 
-    def run(self, loss_of: Callable[[torch.Generator], torch.Tensor], progress: Progress, label: str) -> None:
-        """Take the remaining steps; killed at any moment, the next run continues from the last checkpoint."""
+    def run(
+        self,
+        loss_of: Callable[[torch.Generator], torch.Tensor],
+        progress: Progress,
+        label: str,
+        held_out: Callable[[], float] | None = None,
+    ) -> None:
+        """Take the remaining steps; killed at any moment, the next run continues from the last checkpoint.
+
+        Args:
+            loss_of: a step's loss.
+            progress: called after every step.
+            label: of the loss.
+            held_out: the loss on held-out images now; None: every step is taken and the last one counts.
+        """
         average = float("nan")
+        checks = {round(self.recipe.steps * part / _CHECKS) for part in range(1, _CHECKS + 1)}
         for step in range(self.done, self.recipe.steps):
+            if self.best.over:
+                break
             scale = self._scale(step)
             for group, lr in zip(self.optimizer.param_groups, self._rates, strict=True):
                 group["lr"] = lr * scale
@@ -167,9 +227,12 @@ class Trainer:
             self._pull(self.recipe.lr * scale * self.recipe.decay)
             average = loss.item() if math.isnan(average) else 0.9 * average + 0.1 * loss.item()
             self.done = step + 1
-            if self.done % _SAVE_EVERY == 0 or self.done == self.recipe.steps:
+            if held_out is not None and self.done in checks:
+                self.best.look(held_out(), self.params)
+            if self.done % _SAVE_EVERY == 0 or self.done == self.recipe.steps or self.best.over:
                 self._save()
             progress(self.done, self.recipe.steps, f"{label} {average:.3f}")
+        _set(self.params, self.best.params)
 
     @torch.no_grad()
     def _pull(self, strength: float) -> None:
@@ -187,6 +250,7 @@ class Trainer:
             "fingerprint": self.fingerprint,
             "done": self.done,
             "params": {name: tensor.detach() for name, tensor in self.params.items()},
+            "best": asdict(self.best),
             "optimizer": self.optimizer.state_dict(),
             "rng": self.rng.get_state(),
         }
@@ -207,12 +271,17 @@ class Trainer:
                 f"{self.checkpoint} was made with other images, another blueprint or another recipe",
                 "repeat with what it was started with, or remove the file to start again",
             )
-        with torch.no_grad():
-            for name, tensor in self.params.items():
-                tensor.copy_(state["params"][name])
+        _set(self.params, state["params"])
+        self.best = Best(**state["best"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.rng.set_state(state["rng"].cpu())
         return int(state["done"])
+
+
+@torch.no_grad()
+def _set(params: Params, values: Params) -> None:
+    for name, value in values.items():
+        params[name].copy_(value)
 
 
 def _groups(params: Params, start: Params, recipe: Recipe) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""TALS, usable by both sides, and the net that it looks through: the only part of the protocol that imports torch.
+"""TALS, usable by both sides, and the net that it looks through, in torch.
 
 pixels -> net -> task key -> retrieval -> scoring -> combination -> guard, joined by `tals`. Pure functions of pixels,
 labels and learngenes: the same input gives the same weights on the pool's actors and at home.

@@ -16,12 +16,13 @@ from typing import Any, Final
 import numpy as np
 import torch
 import torch.nn.functional as F
-from timm.optim.muon import Muon
 
 from genepool_protocol.learngene import expansion
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.learngene.size import Size
-from genepool_protocol.selection import net, pixels, precision
+from genepool_protocol.selection import net, pixels
+from genepool_protocol.training import precision
+from genepool_protocol.training.muon import Muon
 from genepool_protocol.trust import digest
 from genepool_protocol.wire.errors import Refused
 from genepool_server.bake import layers
@@ -124,7 +125,7 @@ class Oven:
             {"params": [self.net[name] for name in sorted(matrices)], "lr": recipe.lr, "use_fallback": not recipe.muon},
             {"params": plain, "lr": recipe.plain_lr, "use_fallback": True, "weight_decay": 0.0},
         ]
-        self.optimizer = Muon(groups, weight_decay=recipe.weight_decay, nesterov=True, betas=(0.9, 0.98))
+        self.optimizer = Muon(groups, weight_decay=recipe.weight_decay)
         self._resume()
 
     def _begin(self) -> tuple[layers.Net, torch.Tensor]:

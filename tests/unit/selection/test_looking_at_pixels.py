@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from genepool_protocol.learngene import expansion, privacy
 from genepool_protocol.learngene.blueprint import KeySpace
-from genepool_protocol.selection import net, pixels, precision, task_key
+from genepool_protocol.selection import net, pixels, task_key
 from genepool_protocol.selection.retrieval import Member, retrieve
 from genepool_protocol.selection.task_key import Key
+from genepool_protocol.training import precision
 from genepool_protocol.wire.errors import InvalidInput
 from tests.support.genes import seed_gene, tiny_blueprint
 
@@ -94,14 +95,6 @@ def test_features_do_not_depend_on_the_batch_size(weights):
     images = some_pixels(9)
     one = net.embed(BLUEPRINT, BLUEPRINT.reference, weights, images, batch=2)
     assert torch.allclose(one, net.embed(BLUEPRINT, BLUEPRINT.reference, weights, images), atol=1e-5)
-
-
-def test_training_arithmetic_falls_back_to_float32_where_bfloat16_is_not_native(monkeypatch):
-    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
-        monkeypatch.delattr(torch.cpu, name, raising=False)
-    assert not precision.trains_in_bfloat16("cpu")
-    with precision.training("cpu"):
-        assert torch.mm(torch.ones(2, 2), torch.ones(2, 2)).dtype == torch.float32
 
 
 def test_keys_and_scores_stay_float32_inside_a_training_context(weights):

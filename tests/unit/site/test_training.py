@@ -80,6 +80,43 @@ def test_a_condensing_that_was_cut_short_ends_with_the_same_delta(seed, images, 
     assert bytes_of(again.delta) == bytes_of(first.delta)
 
 
+@pytest.fixture
+def meaningless():
+    """Noise under random names: whatever is learnt of it is wrong for the twenty images that are held out."""
+    rng = np.random.default_rng(2)
+    pixels = rng.integers(0, 255, (220, 16, 16, 3)).astype(np.uint8)
+    return image_set(pixels, np.repeat([0, 1], 110), ["these", "those"])
+
+
+LONG = replace(RECIPE, steps=200, lr=1e-2, batch=64)
+
+
+def held_out_loss(weights, images):
+    _, held = ancestry.split(images.labels)
+    found = net.embed(BLUEPRINT, BLUEPRINT.reference, weights, images.pixels[held])
+    answer = torch.nn.functional.linear(found, weights["head.weight"], weights["head.bias"])
+    return float(torch.nn.functional.cross_entropy(answer, torch.from_numpy(images.labels[held])))
+
+
+def test_training_stops_early_and_gives_back_what_held_out_images_liked_best(seed, meaningless, tmp_path):
+    made = trained(seed, meaningless, tmp_path / "early", LONG)
+    assert made.steps < LONG.steps
+    assert held_out_loss(made.weights, meaningless) < 1.0
+    short = condense.condense(BLUEPRINT, seed, meaningless, made.weights, tmp_path, recipe=LONG, progress=quiet)
+    assert short.steps <= LONG.steps
+
+
+def test_a_training_that_was_cut_short_stops_as_early_with_the_same_bytes(seed, meaningless, tmp_path):
+    whole = trained(seed, meaningless, tmp_path / "whole", LONG)
+    (tmp_path / "cut").mkdir()
+    with pytest.raises(CutShortError):
+        ancestry.train_ancestry(
+            BLUEPRINT, seed, meaningless, tmp_path / "cut", recipe=LONG, progress=cut_at(whole.steps - 5)
+        )
+    again = trained(seed, meaningless, tmp_path / "cut", LONG)
+    assert (again.steps, bytes_of(again.weights)) == (whole.steps, bytes_of(whole.weights))
+
+
 def test_a_finished_training_takes_no_more_steps(seed, images, tmp_path):
     whole = trained(seed, images, tmp_path)
     seen = []

@@ -26,18 +26,18 @@ from genepool_protocol.selection import (
     guard,
     net,
     pixels,
-    precision,
     retrieval,
     scoring,
     tals,
     task_key,
 )
 from genepool_protocol.selection.retrieval import Member
+from genepool_protocol.training import muon, precision
 from genepool_protocol.wire.limits import LIMITS
 
 NET_CODE: Final = code_digest(net, pixels, expansion, algebra)
 TRAIN_CODE: Final = code_digest(
-    ancestry, condense, train_loop, task_key, privacy, site_privacy, precision, net, pixels, expansion
+    ancestry, condense, train_loop, task_key, privacy, site_privacy, precision, muon, net, pixels, expansion
 )
 SELECT_CODE: Final = code_digest(
     combination, discriminant, guard, retrieval, scoring, tals, task_key, net, pixels, expansion
