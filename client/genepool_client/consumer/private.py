@@ -68,7 +68,8 @@ def select(
         gene = seed_tensors(blueprint, seed)
         task = task_key(blueprint, gene, support.pixels)
         slices = Slices(connection, blueprint)
-
+        if not licenses:  # else the pool listed a part of what it has
+            slices.tidy(entries)
         evaluator = _Home(blueprint, gene, support, slices, progress)
         try:
             answer = tals.select(task, members, evaluator, labels=support.labels, progress=progress)

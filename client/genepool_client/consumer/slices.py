@@ -1,8 +1,9 @@
 """Thin slices of learngenes at home: fetched once from the pool, checked, kept in the cache by contribution id."""
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -17,6 +18,9 @@ from genepool_protocol.v1 import consume_pb2
 from genepool_protocol.wire.errors import GenepoolError, InvalidInput, Unavailable
 from genepool_protocol.wire.limits import LIMITS
 
+_ROOM: Final = 1 << 30
+"""Bytes of slices of one pool and blueprint that stay in the cache."""
+
 
 class Slices:
     """The thin slices of one blueprint.
@@ -30,11 +34,31 @@ class Slices:
         self._connection = connection
         self._blueprint = blueprint
         self._layout = expansion.gene_layout(blueprint, blueprint.components, blueprint.score.heads)
-        self._folder = connection.cache / "thin" / blueprint.sha256
+        self._folder = connection.cache / "thin" / connection.anchors.root_sha256[:16] / blueprint.sha256
         self._loaded: dict[str, net.Weights] = {}
 
     def __getitem__(self, contribution_id: str) -> net.Weights:
         return self._loaded[contribution_id]
+
+    def tidy(self, listed: Collection[str]) -> None:
+        """Remove from the cache what the pool does not list any more, and beyond 1 GiB what was unused the longest.
+
+        Args:
+            listed: ids of all active contributions.
+        """
+        kept: list[tuple[int, int, Path]] = []
+        for path in self._folder.glob("*.safetensors"):
+            with contextlib.suppress(FileNotFoundError):  # another process may tidy up, too
+                if path.name.partition("-")[0] in listed:
+                    found = path.stat()
+                    kept.append((found.st_mtime_ns, found.st_size, path))
+                else:
+                    path.unlink()
+        left = _ROOM
+        for _, size, path in sorted(kept, reverse=True):
+            left -= size
+            if left < 0:
+                path.unlink(missing_ok=True)
 
     def ensure(self, ids: Iterable[str], progress: Callable[[int, int], None]) -> None:
         """Have these slices in memory: from the cache where they are, else from the pool.
@@ -61,10 +85,11 @@ class Slices:
 
     def _cached(self, name: str) -> net.Weights | None:
         for path in self._folder.glob(f"{name}-*.safetensors"):
-            if path.stem.partition("-")[2] == digest.sha256_file(path):
-                with contextlib.suppress(InvalidInput):
+            with contextlib.suppress(InvalidInput, FileNotFoundError):
+                if path.stem.partition("-")[2] == digest.sha256_file(path):
+                    path.touch()
                     return self._read(path)
-            path.unlink()
+            path.unlink(missing_ok=True)
         return None
 
     def _keep(self, name: str, raw: bytes) -> net.Weights:

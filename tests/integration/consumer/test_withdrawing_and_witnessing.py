@@ -11,7 +11,7 @@ from genepool_client.audit import memory
 from genepool_client.audit.witness import Witness
 from genepool_client.consumer.pool import Pool
 from genepool_client.site import credentials, enrolment, submission
-from genepool_client.transport.channel import Connection
+from genepool_client.transport.channel import Connection, default_cache
 from genepool_protocol.learngene import descendant
 from genepool_protocol.trust import envelope, events
 from genepool_protocol.trust.anchors import Invite, read_anchors
@@ -85,6 +85,19 @@ def test_a_descendant_of_a_withdrawn_learngene_is_answered_as_withdrawn(members,
         assert not (tmp_path / "late").exists()
         found = pool.select(np.zeros((4, 16, 16, 3), np.uint8), "private")
         assert {one.contribution_id for one in found.candidates} == {members.south}
+
+
+def test_a_consumers_cache_forgets_what_is_withdrawn(members, pictures):
+    def cached():
+        return {path.name.partition("-")[0] for path in (default_cache() / "thin").rglob("*.safetensors")}
+
+    shutil.rmtree(default_cache() / "thin", ignore_errors=True)
+    with Pool(members.server.address, members.server.anchors, blueprint=TINY) as pool:
+        pool.select(pictures)
+        assert cached() == {members.north, members.south}
+        withdraw(members, "north", members.north)
+        pool.select(pictures)
+    assert cached() == {members.south}
 
 
 def test_rebuilding_needs_the_learngenes_and_gives_the_very_same_bytes(members, run, tmp_path):
