@@ -17,12 +17,7 @@ from genepool_server.pool.pool import Pool
 from genepool_server.pool.restore import Source, restore
 from tests.support import sites as c
 from tests.support import stores
-
-
-def reason_of(call, *args):
-    with pytest.raises(GenepoolError) as caught:
-        call(*args)
-    return caught.value.reason
+from tests.support.refusals import reason_of
 
 
 def facts(pool):

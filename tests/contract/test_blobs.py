@@ -10,14 +10,9 @@ from genepool_protocol.wire.errors import GenepoolError, StorageError
 from genepool_server.pool.blobs import Blobs, FolderBlobs
 from genepool_server.pool.s3 import S3Blobs
 from tests.support import stores
+from tests.support.refusals import reason_of
 
 OWNER = "pool.test/log\nkey\n"
-
-
-def reason_of(call, *args):
-    with pytest.raises(GenepoolError) as caught:
-        call(*args)
-    return caught.value.reason
 
 
 @pytest.fixture(params=["folder", "s3"])

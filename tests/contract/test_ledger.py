@@ -11,14 +11,9 @@ from genepool_server.pool.ledger import Ledger
 from genepool_server.pool.postgres import Postgres
 from genepool_server.pool.sqlite import Sqlite
 from tests.support import stores
+from tests.support.refusals import reason_of
 
 FILL = partial(site_rows.put_identity, pool=site_rows.Identity("pool.test/log", "key", b"k"))
-
-
-def reason_of(call, *args):
-    with pytest.raises(GenepoolError) as caught:
-        call(*args)
-    return caught.value.reason
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

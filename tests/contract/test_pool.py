@@ -17,13 +17,9 @@ from genepool_server.pool.pool import Pool
 from genepool_server.pool.storage import Storage
 from tests.support import sites as c
 from tests.support import stores
+from tests.support.flips import columns, flipped
+from tests.support.refusals import reason_of
 from tests.support.server import new_pool
-
-
-def reason_of(call, *args):
-    with pytest.raises(GenepoolError) as caught:
-        call(*args)
-    return caught.value.reason
 
 
 def test_a_pool_is_sound_also_when_it_is_opened_again_and_goes_on(place):
@@ -90,22 +86,7 @@ def test_either_part_can_be_elsewhere_alone(tmp_path, which):
     assert fsck(folder, storage) == []
 
 
-def columns():
-    from genepool_server.pool import schema
-
-    operators_word = {("site", "name"), ("contribution", "note")}  # without a second source, or a name of others
-    for table in ("site", "signing_key", "leaf", "checkpoint", "contribution", "withdrawal"):
-        for column in schema.metadata.tables[table].columns:
-            if (table, column.name) not in operators_word:
-                yield table, column.name
-
-
-def flipped(value):
-    if isinstance(value, int):
-        return value ^ (1 << 40)
-    data = bytearray(value.encode() if isinstance(value, str) else value)
-    data[len(data) // 2] ^= 1
-    return data.decode() if isinstance(value, str) else bytes(data)
+TABLES = ("site", "signing_key", "leaf", "checkpoint", "contribution", "withdrawal")
 
 
 @pytest.fixture(scope="session")
@@ -116,7 +97,7 @@ def flipping(template, tmp_path_factory):
     return folder, stores.copied(storage, made, folder)
 
 
-@pytest.mark.parametrize(("table", "column"), list(columns()))
+@pytest.mark.parametrize(("table", "column"), list(columns(TABLES)))
 def test_attack_56_a_flipped_bit_in_any_column_is_found(flipping, table, column):
     folder, storage = flipping
     mark, row = ("%s", "ctid") if storage.ledger else ("?", "rowid")

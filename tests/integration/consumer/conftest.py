@@ -1,5 +1,6 @@
 """One pool for all tests that leave it as it was: two blueprints, five learngenes of two sites under two licences."""
 
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,13 @@ class Members:
         weights = tensors.encode(gene, "F16")
         packed = self.joined[site].pack(pool, weights, license=license_)
         return pool.commit(sites.upload(pool, packed), sites.NOW).contribution_id
+
+
+@pytest.fixture
+def nothing_seen(own_home):
+    """Heads of logs that a test saw are forgotten after it."""
+    yield
+    shutil.rmtree(own_home / "config", ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

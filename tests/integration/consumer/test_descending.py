@@ -15,16 +15,11 @@ from genepool_client.consumer.verify import verify
 from genepool_protocol.learngene import descendant
 from genepool_protocol.learngene.size import Budget, Size
 from genepool_protocol.selection import pixels
-from genepool_protocol.wire.errors import GenepoolError, StorageError, Unavailable
+from genepool_protocol.wire.errors import StorageError, Unavailable
 from tests.integration.consumer.conftest import TINY, WIDE, Members, make_pool
 from tests.integration.site.proxy import Proxy
+from tests.support.refusals import reason_of
 from tests.support.server import serving
-
-
-def reason(call, *arguments, **options) -> str:
-    with pytest.raises(GenepoolError) as caught:
-        call(*arguments, **options)
-    return caught.value.reason
 
 
 @pytest.fixture
@@ -108,7 +103,7 @@ def test_a_budget_is_kept_and_used(pool, out, kind):
     ],
 )
 def test_what_cannot_be_is_refused_and_leaves_nothing(pool, out, options, expected):
-    assert reason(pool.descend, out=out, **options) == expected
+    assert reason_of(pool.descend, out=out, **options) == expected
     assert leftovers(out) == []
 
 
@@ -116,7 +111,7 @@ def test_a_learngene_that_was_not_admitted_is_refused(tmp_path, out, task):
     with serving(make_pool(tmp_path / "pool", admission="manual")) as server:
         name = Members(server, task).add("north")
         with Pool(server.address, server.anchors, blueprint=TINY) as pool:
-            assert reason(pool.descend, weights={name: 1000}, out=out) == "CONTRIBUTION_NOT_ACTIVE"
+            assert reason_of(pool.descend, weights={name: 1000}, out=out) == "CONTRIBUTION_NOT_ACTIVE"
             assert leftovers(out) == []
             server.pool.decide(name, "ACTIVE", "")
             assert pool.descend(weights={name: 1000}).genepool.dependencies[0].contribution_id == name
@@ -125,7 +120,7 @@ def test_a_learngene_that_was_not_admitted_is_refused(tmp_path, out, task):
 def test_a_name_that_is_taken_is_refused_before_anything_is_asked(pool, out):
     out.mkdir(parents=True)
     (out / "thesis.tex").write_text("years of work")
-    assert reason(pool.descend, out=out) == "PATH_NOT_EMPTY"
+    assert reason_of(pool.descend, out=out) == "PATH_NOT_EMPTY"
     assert leftovers(out) == ["mine"]
 
 
@@ -137,7 +132,7 @@ def test_an_empty_folder_may_be_filled(pool, server, out):
 
 def test_two_at_once_do_not_disturb_each_other(pool, out):
     with staging.Staging(out, {}):
-        assert reason(pool.descend, out=out) == "FOLDER_IN_USE"
+        assert reason_of(pool.descend, out=out) == "FOLDER_IN_USE"
     pool.descend(out=out)
 
 
@@ -273,8 +268,8 @@ def test_a_full_disk_leaves_nothing_behind(wide, out, monkeypatch):
 def test_a_pool_that_answers_another_size_is_not_believed(pool):
     wanted = download.Wanted(pool.blueprint, (), Budget(max_params=5000))
     total = descendant.total_bytes(pool.blueprint, Size(5, 2))
-    assert reason(wanted.check_size, Size(5, 2), total) == "LINEAGE_INVALID"
-    assert reason(wanted.check_size, Size(1, 1), 7) == "LINEAGE_INVALID"
+    assert reason_of(wanted.check_size, Size(5, 2), total) == "LINEAGE_INVALID"
+    assert reason_of(wanted.check_size, Size(1, 1), 7) == "LINEAGE_INVALID"
     wanted.check_size(Size(1, 1), descendant.total_bytes(pool.blueprint, Size(1, 1)))
 
 

@@ -8,7 +8,7 @@ import pytest
 from genepool_client.consumer import download
 from genepool_protocol.learngene import tensors
 from genepool_protocol.v1 import consume_pb2, types_pb2
-from genepool_protocol.wire.errors import GenepoolError
+from tests.support.refusals import reason_of
 
 
 class Changed:
@@ -43,12 +43,6 @@ def fresh_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("GENEPOOL_CACHE", str(tmp_path / "cache"))
 
 
-def reason(call, *arguments, **options) -> str:
-    with pytest.raises(GenepoolError) as caught:
-        call(*arguments, **options)
-    return caught.value.reason
-
-
 def key(**changes):
     """The first key with other members."""
 
@@ -73,7 +67,7 @@ def key(**changes):
 )
 def test_keys_that_are_none_are_refused(pool, lie, pictures, change):
     lie("select", "ListKeys", change)
-    assert reason(pool.select, pictures) == "ARCH_MISMATCH"
+    assert reason_of(pool.select, pictures) == "ARCH_MISMATCH"
 
 
 def file_of(arrays) -> bytes:
@@ -94,8 +88,8 @@ def test_thin_slices_that_are_none_are_refused_and_not_kept(pool, lie, pictures,
         return [type(answer)(contribution_id=answer.contribution_id, chunk=raw, last=True)] if index == 0 else [answer]
 
     lie("select", "GetThin", change)
-    assert reason(pool.select, pictures) == expected
-    assert not list(tmp_path.rglob("thin/*/*"))
+    assert reason_of(pool.select, pictures) == expected
+    assert not list((tmp_path / "cache" / "thin").rglob("*.safetensors"))
 
 
 def test_a_thin_slice_that_is_not_finite_is_refused(pool, lie, pictures, tmp_path):
@@ -108,7 +102,7 @@ def test_a_thin_slice_that_is_not_finite_is_refused(pool, lie, pictures, tmp_pat
         return [answer]
 
     lie("select", "GetThin", change)
-    assert reason(pool.select, pictures) == "NON_FINITE"
+    assert reason_of(pool.select, pictures) == "NON_FINITE"
 
 
 def test_another_slice_than_was_asked_for_is_refused(pool, lie, pictures):
@@ -117,12 +111,12 @@ def test_another_slice_than_was_asked_for_is_refused(pool, lie, pictures):
         return [answer]
 
     lie("select", "GetThin", change)
-    assert reason(pool.select, pictures) == "INTERNAL"
+    assert reason_of(pool.select, pictures) == "INTERNAL"
 
 
 def test_slices_that_end_early_can_be_tried_again(pool, lie, pictures):
     lie("select", "GetThin", lambda index, answer: [answer] if index < 2 else [])
-    assert reason(pool.select, pictures) == "POOL_UNREACHABLE"
+    assert reason_of(pool.select, pictures) == "POOL_UNREACHABLE"
 
 
 @pytest.mark.parametrize(
@@ -144,12 +138,12 @@ def test_remote_weights_that_no_selection_can_have_are_refused(pool, lie, pictur
         return [answer]
 
     lie("select", "Select", change)
-    assert reason(pool.select, pictures, mode="remote") == "INTERNAL"
+    assert reason_of(pool.select, pictures, mode="remote") == "INTERNAL"
 
 
 def test_a_remote_selection_without_an_answer_can_be_tried_again(pool, lie, pictures):
     lie("select", "Select", lambda _index, answer: [] if answer.WhichOneof("event") == "selection" else [answer])
-    assert reason(pool.select, pictures, mode="remote") == "POOL_UNREACHABLE"
+    assert reason_of(pool.select, pictures, mode="remote") == "POOL_UNREACHABLE"
 
 
 # --- descendants ---
@@ -208,7 +202,7 @@ def with_more(answer):
 def test_a_descendant_that_is_not_what_was_asked_for_never_appears(pool, lie, tmp_path, change, expected):
     lie("descend", "Descend", change)
     out = tmp_path / "models" / "mine"
-    assert reason(pool.descend, size="2,2", out=out) == expected
+    assert reason_of(pool.descend, size="2,2", out=out) == expected
     assert not out.exists()
     assert not (tmp_path / "escaped").exists()
 
@@ -224,5 +218,5 @@ def test_a_true_descendant_of_other_weights_never_appears(pool, lie, loose_pictu
         return ask(other, **options)
 
     monkeypatch.setattr(pool._connection.descend, "Descend", seed_instead)
-    assert reason(pool.descend, weights=chosen, size="2,2", out=tmp_path / "mine") == "LINEAGE_INVALID"
+    assert reason_of(pool.descend, weights=chosen, size="2,2", out=tmp_path / "mine") == "LINEAGE_INVALID"
     assert not (tmp_path / "mine").exists()

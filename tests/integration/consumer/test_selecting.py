@@ -14,14 +14,8 @@ from genepool_protocol.selection.retrieval import FAR
 from genepool_protocol.wire.errors import GenepoolError
 from tests.integration.consumer.conftest import TINY, Members, make_pool
 from tests.support.images import write_classes
+from tests.support.refusals import reason_of
 from tests.support.server import serving
-
-
-def reason(call, *arguments, **options) -> str:
-    with pytest.raises(GenepoolError) as caught:
-        call(*arguments, **options)
-    assert caught.value.message
-    return caught.value.reason
 
 
 def as_value(selection) -> dict:
@@ -94,7 +88,7 @@ def test_a_licence_that_nobody_uses_leaves_nothing(pool, pictures, mode):
 @pytest.mark.parametrize("mode", ["private", "remote"])
 def test_an_empty_pool_is_refused(empty_server, pictures, mode):
     with Pool(empty_server.address, empty_server.anchors, blueprint=TINY) as pool:
-        assert reason(pool.select, pictures, mode=mode) == "POOL_EMPTY"
+        assert reason_of(pool.select, pictures, mode=mode) == "POOL_EMPTY"
 
 
 def test_thin_slices_are_fetched_once_and_mended_when_they_are_damaged(pool, pictures):
@@ -139,11 +133,11 @@ def test_pixels_and_labels_do_as_well_as_a_folder(pool, pictures):
 
 
 def test_pixels_of_another_size_are_refused(pool):
-    assert reason(pool.select, np.zeros((4, 8, 8, 3), np.uint8)) == "SUPPORT_MALFORMED"
+    assert reason_of(pool.select, np.zeros((4, 8, 8, 3), np.uint8)) == "SUPPORT_MALFORMED"
 
 
 def test_an_unknown_mode_is_refused(pool, pictures):
-    assert reason(pool.select, pictures, mode="public") == "OPTION_INVALID"
+    assert reason_of(pool.select, pictures, mode="public") == "OPTION_INVALID"
 
 
 def test_a_pool_of_several_blueprints_wants_to_hear_which(server, pictures):
@@ -156,15 +150,15 @@ def test_a_pool_of_several_blueprints_wants_to_hear_which(server, pictures):
 
 def test_a_blueprint_that_the_pool_does_not_have_is_refused(server, pictures):
     with Pool(server.address, server.anchors, blueprint="huge-16") as pool:
-        assert reason(pool.select, pictures) == "BLUEPRINT_UNKNOWN"
+        assert reason_of(pool.select, pictures) == "BLUEPRINT_UNKNOWN"
 
 
 def test_another_pools_keys_are_refused(server, empty_server, pictures):
     anchors = empty_server.anchors.model_copy(update={"ca_pem": server.anchors.ca_pem})
     with Pool(server.address, anchors, blueprint=TINY) as pool:
-        assert reason(pool.select, pictures) == "TRUST_INVALID"
+        assert reason_of(pool.select, pictures) == "TRUST_INVALID"
 
 
 def test_another_pools_ca_is_refused(server, empty_server, pictures):
     with Pool(server.address, empty_server.anchors, blueprint=TINY) as pool:
-        assert reason(pool.select, pictures) == "POOL_UNTRUSTED"
+        assert reason_of(pool.select, pictures) == "POOL_UNTRUSTED"

@@ -18,7 +18,6 @@ from genepool_client.transport.channel import Connection
 from genepool_protocol.trust import envelope
 from genepool_protocol.trust.keys import SigningKey
 from genepool_protocol.v1 import pool_pb2, pool_pb2_grpc
-from genepool_protocol.wire.errors import GenepoolError
 from genepool_protocol.wire.limits import LIMITS
 from genepool_server.pool.folder import PoolFolder
 from genepool_server.root.ceremony import POOL_KEYS, Ceremony
@@ -26,19 +25,10 @@ from genepool_server.root.repository import Repository
 from genepool_server.root.settling import online_key
 from tests.integration.consumer.conftest import TINY, Members, make_pool
 from tests.support import sites
+from tests.support.refusals import reason_of
 from tests.support.server import command, serving
 
-
-def reason_of(call, *args, **options):
-    with pytest.raises(GenepoolError) as caught:
-        call(*args, **options)
-    return caught.value.reason
-
-
-@pytest.fixture(autouse=True)
-def nothing_seen(own_home):
-    yield
-    shutil.rmtree(own_home / "config", ignore_errors=True)
+pytestmark = pytest.mark.usefixtures("nothing_seen")
 
 
 @pytest.fixture

@@ -15,25 +15,15 @@ from genepool_client.transport.channel import Connection, default_cache
 from genepool_protocol.learngene import descendant
 from genepool_protocol.trust import envelope, events
 from genepool_protocol.trust.anchors import Invite, read_anchors
-from genepool_protocol.wire.errors import GenepoolError
 from genepool_server.pool.pool import Pool as ServedPool
 from genepool_server.root.repository import Repository
 from tests.integration.consumer.conftest import TINY, Members, make_pool
 from tests.integration.site.world import condensed, silent
 from tests.support import sites
+from tests.support.refusals import reason_of
 from tests.support.server import command, serving
 
-
-def reason_of(call, *args, **options):
-    with pytest.raises(GenepoolError) as caught:
-        call(*args, **options)
-    return caught.value.reason
-
-
-@pytest.fixture(autouse=True)
-def nothing_seen(own_home):
-    yield
-    shutil.rmtree(own_home / "config", ignore_errors=True)
+pytestmark = pytest.mark.usefixtures("nothing_seen")
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ import pytest
 from genepool_client.site import credentials, outbox, submission, withdrawing
 from genepool_client.site.folder import SiteFolder
 from genepool_protocol.trust import envelope, receipt
-from genepool_protocol.wire.errors import GenepoolError
 from genepool_server import operating
 from tests.integration.site.world import condensed, silent
+from tests.support.refusals import reason_of
 
 
 @pytest.fixture(scope="module")
@@ -29,12 +29,6 @@ def site(world):
 def withdraw(site, identifier, reason=""):
     with credentials.connect_anyhow(site) as connection:
         return withdrawing.withdraw(site, connection, identifier, reason)
-
-
-def reason_of(call, *args):
-    with pytest.raises(GenepoolError) as caught:
-        call(*args)
-    return caught.value.reason
 
 
 def test_a_site_takes_a_contribution_back_and_keeps_the_proof(world, site):

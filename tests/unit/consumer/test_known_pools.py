@@ -9,13 +9,8 @@ from genepool_client.consumer import known_pools
 from genepool_client.transport import trust_root
 from genepool_protocol.trust import updating
 from genepool_protocol.wire.errors import GenepoolError
+from tests.support.refusals import reason_of
 from tests.support.trust import TrustRoot
-
-
-def reason(call, *arguments) -> str:
-    with pytest.raises(GenepoolError) as caught:
-        call(*arguments)
-    return caught.value.reason
 
 
 @pytest.fixture
@@ -82,7 +77,7 @@ def test_a_home_that_cannot_be_written_to_is_said_and_no_failure(anchors, tmp_pa
 
 def test_a_key_that_nobody_remembers_is_unknown(anchors):
     known_pools.remember(anchors)
-    assert reason(known_pools.by_release_key, "ab" * 32) == "KEY_UNKNOWN"
+    assert reason_of(known_pools.by_release_key, "ab" * 32) == "KEY_UNKNOWN"
 
 
 @pytest.mark.parametrize(
@@ -90,12 +85,12 @@ def test_a_key_that_nobody_remembers_is_unknown(anchors):
     [("missing.json", "PATH_MISSING"), ("a/b", "PATH_MISSING"), ("pool.example", "OPTION_INVALID")],
 )
 def test_what_is_neither_file_nor_address_is_refused(pool, expected):
-    assert reason(known_pools.find, pool) == expected
+    assert reason_of(known_pools.find, pool) == expected
 
 
 def test_a_file_that_is_no_anchors_file_is_refused(tmp_path):
     (tmp_path / "pool.json").write_text(json.dumps({"address": "x:1"}))
-    assert reason(known_pools.find, tmp_path / "pool.json") == "FILE_MALFORMED"
+    assert reason_of(known_pools.find, tmp_path / "pool.json") == "FILE_MALFORMED"
 
 
 def test_addresses_keep_their_files_apart():

@@ -6,13 +6,8 @@ import os
 import pytest
 
 from genepool_client.consumer.staging import Staging, storage_errors
-from genepool_protocol.wire.errors import GenepoolError, Unavailable, VerificationError
-
-
-def reason(call, *arguments) -> str:
-    with pytest.raises(GenepoolError) as caught:
-        call(*arguments)
-    return caught.value.reason
+from genepool_protocol.wire.errors import Unavailable, VerificationError
+from tests.support.refusals import reason_of
 
 
 def break_off(out, failure) -> None:
@@ -56,26 +51,26 @@ def test_everything_else_removes_them(tmp_path, failure):
 def test_a_name_that_is_taken_meanwhile_is_not_overwritten(tmp_path):
     with Staging(tmp_path / "out", {}) as staging:
         (tmp_path / "out").write_text("somebody else's")
-        assert reason(staging.publish) == "PATH_NOT_EMPTY"
+        assert reason_of(staging.publish) == "PATH_NOT_EMPTY"
     assert (tmp_path / "out").read_text() == "somebody else's"
 
 
 def test_a_link_in_place_of_the_folder_is_refused(tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "out").symlink_to(tmp_path / "elsewhere")
-    assert reason(Staging, tmp_path / "out", {}) == "PATH_NOT_EMPTY"
+    assert reason_of(Staging, tmp_path / "out", {}) == "PATH_NOT_EMPTY"
 
 
 def test_only_one_works_on_a_folder(tmp_path):
     with Staging(tmp_path / "out", {}):
-        assert reason(Staging, tmp_path / "out", {}) == "FOLDER_IN_USE"
+        assert reason_of(Staging, tmp_path / "out", {}) == "FOLDER_IN_USE"
     with Staging(tmp_path / "out", {}) as staging:
         staging.publish()
 
 
 def test_a_parent_that_is_a_file_is_an_error_of_the_disk(tmp_path):
     (tmp_path / "file").write_text("")
-    assert reason(Staging, tmp_path / "file" / "out", {}) == "DISK_FAILED"
+    assert reason_of(Staging, tmp_path / "file" / "out", {}) == "DISK_FAILED"
 
 
 @pytest.mark.parametrize(("number", "expected"), [(errno.ENOSPC, "DISK_FULL"), (errno.EIO, "DISK_FAILED")])
@@ -84,4 +79,4 @@ def test_errors_of_the_disk_are_ours(tmp_path, number, expected):
         with storage_errors(tmp_path):
             raise OSError(number, os.strerror(number))
 
-    assert reason(fail) == expected
+    assert reason_of(fail) == expected

@@ -8,18 +8,12 @@ from genepool_client.consumer.support import load, of_arrays
 from genepool_protocol.wire.errors import GenepoolError
 from genepool_protocol.wire.limits import LIMITS
 from tests.support.images import write_classes
+from tests.support.refusals import reason_of
 
 
 @pytest.fixture
 def rng():
     return np.random.default_rng(2)
-
-
-def reason(call, *arguments) -> str:
-    with pytest.raises(GenepoolError) as caught:
-        call(*arguments)
-    assert caught.value.message
-    return caught.value.reason
 
 
 def test_class_folders_are_a_labelled_set(forge, tmp_path, rng):
@@ -46,17 +40,17 @@ def test_one_class_folder_is_refused_with_both_ways_out(forge, tmp_path, rng):
 def test_a_folder_without_images_is_refused(forge, tmp_path):
     (tmp_path / "s").mkdir()
     (tmp_path / "s" / "notes.txt").write_text("no image")
-    assert reason(load, tmp_path / "s", forge.blueprint) == "FOLDER_EMPTY"
+    assert reason_of(load, tmp_path / "s", forge.blueprint) == "FOLDER_EMPTY"
 
 
 def test_a_class_folder_without_images_is_refused(forge, tmp_path, rng):
     folder = write_classes(tmp_path / "s", {"a": 2, "b": 2}, rng)
     (folder / "c").mkdir()
-    assert reason(load, folder, forge.blueprint) == "CLASS_EMPTY"
+    assert reason_of(load, folder, forge.blueprint) == "CLASS_EMPTY"
 
 
 def test_a_path_that_is_not_there_is_refused(forge, tmp_path):
-    assert reason(load, tmp_path / "nothing", forge.blueprint) == "PATH_MISSING"
+    assert reason_of(load, tmp_path / "nothing", forge.blueprint) == "PATH_MISSING"
 
 
 def test_an_image_that_cannot_be_read_is_named(forge, tmp_path, rng):
@@ -71,13 +65,13 @@ def test_too_many_images_are_refused_before_one_is_read(forge, tmp_path):
     (tmp_path / "s").mkdir()
     for index in range(LIMITS.support_images + 1):
         (tmp_path / "s" / f"{index}.png").write_bytes(b"not even an image")
-    assert reason(load, tmp_path / "s", forge.blueprint) == "SUPPORT_TOO_LARGE"
+    assert reason_of(load, tmp_path / "s", forge.blueprint) == "SUPPORT_TOO_LARGE"
 
 
 def test_too_many_classes_are_refused(forge, rng):
     count = LIMITS.support_classes + 1
     pixels = rng.integers(0, 256, (2 * count, 16, 16, 3), dtype=np.uint8)
-    assert reason(of_arrays, forge.blueprint, pixels, np.arange(2 * count) % count) == "SUPPORT_MALFORMED"
+    assert reason_of(of_arrays, forge.blueprint, pixels, np.arange(2 * count) % count) == "SUPPORT_MALFORMED"
 
 
 def test_labels_of_any_kind_name_their_classes(forge, rng):
@@ -100,7 +94,7 @@ def test_labels_of_any_kind_name_their_classes(forge, rng):
     ],
 )
 def test_arrays_that_are_no_support_set_are_refused(forge, shape, dtype, labels, expected):
-    assert reason(of_arrays, forge.blueprint, np.zeros(shape, dtype), labels) == expected
+    assert reason_of(of_arrays, forge.blueprint, np.zeros(shape, dtype), labels) == expected
 
 
 def test_odd_modes_are_read(forge, tmp_path, rng):

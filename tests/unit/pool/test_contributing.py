@@ -6,16 +6,10 @@ import pytest
 
 from genepool_protocol.learngene import tensors
 from genepool_protocol.trust import digest, envelope, receipt
-from genepool_protocol.wire.errors import GenepoolError
 from genepool_server.pool import decisions
 from genepool_server.pool.fsck import fsck
 from tests.support import sites as c
-
-
-def reason_of(call, *args):
-    with pytest.raises(GenepoolError) as caught:
-        call(*args)
-    return caught.value.reason
+from tests.support.refusals import reason_of
 
 
 def verified(place, site, done):

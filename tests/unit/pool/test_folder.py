@@ -14,12 +14,7 @@ from genepool_server.pool.pool import Pool
 from genepool_server.pool.sqlite import Sqlite
 from tests.support import genes
 from tests.support import sites as c
-
-
-def reason_of(call, *args):
-    with pytest.raises(GenepoolError) as caught:
-        call(*args)
-    return caught.value.reason
+from tests.support.refusals import reason_of
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import pytest
 from genepool_server.pool.fsck import examine, fsck
 from genepool_server.pool.pool import Pool
 from tests.support import sites as c
+from tests.support.flips import columns, flipped
 
-OPERATORS_WORD = {("site", "name"), ("contribution", "note")}
-"""What has no second source, or is a name that others refer to."""
+TABLES = ("site", "signing_key", "leaf", "checkpoint", "contribution")
 
 
 def reasons(folder):
@@ -57,24 +57,7 @@ def edit(place, statement, *values):
     connection.close()
 
 
-def columns():
-    from genepool_server.pool import schema
-
-    for table in ("site", "signing_key", "leaf", "checkpoint", "contribution"):
-        for column in schema.metadata.tables[table].columns:
-            if (table, column.name) not in OPERATORS_WORD:
-                yield table, column.name
-
-
-def flipped(value):
-    if isinstance(value, int):
-        return value ^ (1 << 40)
-    data = bytearray(value.encode() if isinstance(value, str) else value)
-    data[len(data) // 2] ^= 1
-    return data.decode() if isinstance(value, str) else bytes(data)
-
-
-@pytest.mark.parametrize(("table", "column"), list(columns()))
+@pytest.mark.parametrize(("table", "column"), list(columns(TABLES)))
 def test_a_flipped_bit_in_any_column_is_found(full, table, column):
     full.pool.close()
     connection = sqlite3.connect(full.folder / "ledger.sqlite")

@@ -3,16 +3,10 @@
 import pytest
 
 from genepool_protocol.trust import checkpoint, envelope, merkle, receipt
-from genepool_protocol.wire.errors import GenepoolError
 from genepool_protocol.wire.limits import LIMITS
 from genepool_server.pool import log as logs
 from tests.support import sites as c
-
-
-def reason_of(call, *args):
-    with pytest.raises(GenepoolError) as caught:
-        call(*args)
-    return caught.value.reason
+from tests.support.refusals import reason_of
 
 
 @pytest.fixture

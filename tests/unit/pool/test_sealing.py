@@ -3,15 +3,9 @@
 import pytest
 
 from genepool_protocol.trust import checkpoint, envelope, receipt
-from genepool_protocol.wire.errors import GenepoolError
 from genepool_server.pool.fsck import examine, fsck
 from tests.support import sites as c
-
-
-def reason_of(call, *args):
-    with pytest.raises(GenepoolError) as caught:
-        call(*args)
-    return caught.value.reason
+from tests.support.refusals import reason_of
 
 
 def copies(folder):

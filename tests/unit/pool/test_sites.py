@@ -16,19 +16,13 @@ from genepool_protocol.trust import rotation
 from genepool_protocol.trust.enrolment import mac, make_csr
 from genepool_protocol.trust.keys import SigningKey
 from genepool_protocol.wire.documents import moment
-from genepool_protocol.wire.errors import GenepoolError
 from genepool_protocol.wire.limits import LIMITS
 from genepool_server.front import client_ca
 from genepool_server.pool import sites
 from genepool_server.pool.fsck import fsck
 from genepool_server.pool.sqlite import Sqlite
 from tests.support import sites as c
-
-
-def reason_of(call, *args):
-    with pytest.raises(GenepoolError) as caught:
-        call(*args)
-    return caught.value.reason
+from tests.support.refusals import reason_of
 
 
 @pytest.fixture

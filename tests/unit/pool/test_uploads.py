@@ -7,22 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from genepool_protocol.wire.errors import GenepoolError
 from genepool_protocol.wire.limits import LIMITS
 from genepool_server.pool import spool as spools
 from genepool_server.pool.spool import Spool
 from genepool_server.pool.ticket import Ticket
 from tests.support import sites as c
-
-
-def failure(call, *args):
-    with pytest.raises(GenepoolError) as caught:
-        call(*args)
-    return caught.value
-
-
-def reason_of(call, *args):
-    return failure(call, *args).reason
+from tests.support.refusals import reason_of, refusal_of
 
 
 @pytest.fixture
@@ -41,7 +31,7 @@ def test_chunks_go_where_the_last_one_ended(place, begun):
     pool, data = place.pool, begun.data
     pool.append(begun.id, 0, data[:100], begun.lease)
     for offset in (0, 99, 101, len(data), -1):
-        error = failure(pool.append, begun.id, offset, data[100:200], begun.lease)
+        error = refusal_of(pool.append, begun.id, offset, data[100:200], begun.lease)
         assert (error.reason, error.metadata["committed_size"]) == ("OFFSET", "100")
     pool.append(begun.id, 100, data[100:], begun.lease)
     assert pool.status(begun.id) == (len(data), False)
@@ -50,7 +40,7 @@ def test_chunks_go_where_the_last_one_ended(place, begun):
 def test_an_upload_is_finished_when_it_is_said_to_be_and_is_whole(place, begun):
     pool, data = place.pool, begun.data
     pool.append(begun.id, 0, data[:-1], begun.lease)
-    error = failure(pool.finish, begun.id, begun.lease)
+    error = refusal_of(pool.finish, begun.id, begun.lease)
     assert (error.reason, error.metadata["committed_size"]) == ("UPLOAD_INCOMPLETE", str(len(data) - 1))
     pool.append(begun.id, len(data) - 1, data[-1:], begun.lease)
     assert reason_of(pool.commit, begun.id, c.NOW) == "UPLOAD_INCOMPLETE"

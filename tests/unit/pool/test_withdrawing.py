@@ -14,12 +14,7 @@ from genepool_server.pool import withdrawal
 from genepool_server.pool.fsck import examine, fsck
 from genepool_server.pool.view import Descended
 from tests.support import sites as c
-
-
-def reason_of(call, *args):
-    with pytest.raises(GenepoolError) as caught:
-        call(*args)
-    return caught.value.reason
+from tests.support.refusals import reason_of
 
 
 def signed(pool, contribution_id, key, /, **changes):

@@ -19,13 +19,8 @@ from genepool_server.pool.storage import Storage
 from genepool_server.root import ceremony, settling
 from genepool_server.root.ceremony import POOL_KEYS, Ceremony
 from tests.support import sites
+from tests.support.refusals import reason_of
 from tests.support.server import new_pool
-
-
-def reason_of(call, *arguments, **options) -> str:
-    with pytest.raises(GenepoolError) as caught:
-        call(*arguments, **options)
-    return caught.value.reason
 
 
 def held(place, keys=None):

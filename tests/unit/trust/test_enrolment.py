@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from genepool_protocol.trust import enrolment
 from genepool_protocol.trust.keys import SigningKey
-from genepool_protocol.wire.errors import GenepoolError
+from tests.support.refusals import reason_of
 
 SECRET = base64.urlsafe_b64encode(bytes(range(32))).decode().rstrip("=")
 ORIGIN, CHANNEL = "pool.test/log", b"c" * 32
@@ -24,12 +24,6 @@ APPLICATION = enrolment.Application("north", "0" * 32, b"tls", b"signing")
 
 
 _EC, _P256 = bytes.fromhex("06072a8648ce3d0201"), bytes.fromhex("06082a8648ce3d030107")  # object ids in DER
-
-
-def reason_of(call, *arguments):
-    with pytest.raises(GenepoolError) as caught:
-        call(*arguments)
-    return caught.value.reason
 
 
 def csr(key, hashing=_SHA256) -> bytes:

@@ -4,8 +4,8 @@ import pytest
 
 from genepool_protocol.trust.key_files import TlsIdentity, read_private
 from genepool_protocol.trust.keys import SigningKey
-from genepool_protocol.wire.errors import GenepoolError
 from genepool_server.front import client_ca
+from tests.support.refusals import refusal_of
 from tests.support.sites import NOW
 
 
@@ -19,17 +19,11 @@ def keys(tmp_path):
     return folder
 
 
-def reason_of(call, *arguments):
-    with pytest.raises(GenepoolError) as caught:
-        call(*arguments)
-    return caught.value
-
-
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o666])
 def test_a_key_that_others_can_open_is_refused_with_the_cure(keys, mode):
     path = keys / "tls.pem"
     path.chmod(mode)
-    error = reason_of(read_private, path, "restore it")
+    error = refusal_of(read_private, path, "restore it")
     assert error.reason == "KEY_EXPOSED"
     assert f"chmod 600 {path}" in error.fix
     path.chmod(0o400)
@@ -39,12 +33,12 @@ def test_a_key_that_others_can_open_is_refused_with_the_cure(keys, mode):
 @pytest.mark.parametrize("mode", [0o750, 0o701, 0o777])
 def test_a_key_in_a_folder_that_others_can_enter_is_refused(keys, mode):
     keys.chmod(mode)
-    error = reason_of(read_private, keys / "tls.pem", "restore it")
+    error = refusal_of(read_private, keys / "tls.pem", "restore it")
     assert (error.reason, f"chmod 700 {keys}" in error.fix) == ("KEY_EXPOSED", True)
 
 
 def test_a_key_that_is_gone_is_named(keys):
-    error = reason_of(read_private, keys / "other.pem", "restore it")
+    error = refusal_of(read_private, keys / "other.pem", "restore it")
     assert (error.reason, error.fix) == ("FILE_MISSING", "restore it")
 
 
@@ -58,4 +52,4 @@ def test_key_and_certificate_live_in_one_file_and_belong_together(keys):
     assert TlsIdentity.read(keys / "tls.pem").chain == pem.encode()
     foreign = issuer.issue(SigningKey.generate().public, "north", NOW)
     (keys / "tls.pem").write_bytes(found.key.pem() + foreign.encode())
-    assert reason_of(TlsIdentity.read, keys / "tls.pem").reason == "KEY_MALFORMED"
+    assert refusal_of(TlsIdentity.read, keys / "tls.pem").reason == "KEY_MALFORMED"

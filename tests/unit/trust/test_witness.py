@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from genepool_protocol.trust import checkpoint, merkle, note, witness
 from genepool_protocol.trust.keys import LogSigner, LogVerifier, SigningKey, WitnessSigner, WitnessVerifier
 from genepool_protocol.trust.witness import Policy
-from genepool_protocol.wire.errors import GenepoolError
+from tests.support.refusals import reason_of
 from tests.support.trust import trusted
 
 LOG = LogSigner.generate("pool.test/log")
@@ -23,12 +23,6 @@ TIME = int(NOW.timestamp())
 def cosigned(*signers, time=TIME):
     lines = [witness.cosign(HEAD, signer, time) for signer in signers]
     return checkpoint.verify(witness.joined(HEAD.note, lines), LOG.public)
-
-
-def reason_of(call, *args):
-    with pytest.raises(GenepoolError) as caught:
-        call(*args)
-    return caught.value.reason
 
 
 def test_a_cosignature_is_the_bytes_that_c2sp_defines():
