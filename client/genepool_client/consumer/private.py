@@ -5,6 +5,7 @@ pool's workers (float32, one thread a candidate), so both give the same weights.
 """
 
 import contextlib
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -126,7 +127,9 @@ def _key(blueprint: Blueprint, answer: consume_pb2.ListKeysResponse) -> Key:
         raise InvalidInput(
             "ARCH_MISMATCH", f"the pool sent a key that is not {width} finite numbers", "tell the pool's operator"
         )
-    return Key(mean)
+    if not 0 <= answer.key_noise < math.inf:
+        raise InvalidInput("ARCH_MISMATCH", "the pool sent a key with impossible noise", "tell the pool's operator")
+    return Key(mean, answer.key_noise)
 
 
 class _Home:

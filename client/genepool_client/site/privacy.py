@@ -46,7 +46,7 @@ class Draw(Document):
 
     def key(self) -> Key:
         """What may leave."""
-        return Key(np.frombuffer(unb64(self.values, what="key"), dtype="<f4").astype(np.float32))
+        return Key(np.frombuffer(unb64(self.values, what="key"), dtype="<f4").astype(np.float32), float(self.sigma))
 
     def ratio(self) -> float:
         """Sensitivity over noise."""
@@ -96,7 +96,7 @@ def noised(mean: Mean, sigma: float) -> Key:
     draw = random.SystemRandom().gauss
     share = sigma / math.sqrt(_TERMS)
     noise = [sum(draw(0.0, share) for _ in range(_TERMS)) for _ in mean]
-    return Key((mean + noise).astype(np.float32))
+    return Key((mean + noise).astype(np.float32), sigma)
 
 
 def release(path: Path, blueprint: Blueprint, exact: Mean, data: str, images: int, epsilon: str, delta: str) -> Draw:

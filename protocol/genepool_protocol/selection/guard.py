@@ -1,8 +1,9 @@
-"""Stage D: whoever holds the answer keeps it unless a challenger is clearly better on left-out images.
+"""Stage D: whoever holds the answer keeps it unless a challenger is better on left-out images.
 
 All are scored on the same left-out images, so differences are paired. The key decides who holds: the nearest learngenes
 where the task is like one that the pool has seen, else the seed. Keys find the right site in tasks of five images
-where left-out errors are noise, so a challenger must lower the error by two standard errors of the difference.
+where left-out errors are noise, so a challenger must be better by so many standard errors of the difference: the seed,
+which is simpler, by one, anything else by two.
 """
 
 from collections.abc import Sequence
@@ -12,8 +13,11 @@ import numpy as np
 
 from genepool_protocol.selection.score import Score
 
+SIMPLER: Final = 1.0
+"""Standard errors by which the seed must be better than learngenes."""
+
 CLEARLY: Final = 2.0
-"""Standard errors by which a challenger must be better."""
+"""Standard errors by which learngenes must be better than what holds."""
 
 _PLACES: Final = 6
 
@@ -25,16 +29,20 @@ def gain(challenger: Score, holder: Score) -> tuple[float, float]:
     return float(difference.mean()), deviation / max(len(difference), 1) ** 0.5
 
 
-def choose(holder: Score, challengers: Sequence[Score]) -> tuple[int, str]:
+def choose(holder: Score, challengers: Sequence[tuple[Score, float]]) -> tuple[int, str]:
     """Which to take, 0 being the holder and 1 and up the challengers, simplest first; and what decided.
 
     A challenger that takes over is the holder for those after it.
+
+    Args:
+        holder: its score.
+        challengers: their scores, each with the standard errors by which it must be better.
     """
-    scores = [holder, *challengers]
+    scores = [holder, *(score for score, _ in challengers)]
     chosen, why = 0, "nothing is clearly better on left-out images"
-    for index in range(1, len(scores)):
-        mean, error = gain(scores[index], scores[chosen])
-        if round(mean - CLEARLY * error, _PLACES) > 0:
+    for index, (score, margin) in enumerate(challengers, start=1):
+        mean, error = gain(score, scores[chosen])
+        if round(mean - margin * error, _PLACES) > 0:
             chosen = index
             why = f"it lowers the left-out error by {mean:.3f} (standard error {error:.3f}) against what the keys say"
     return chosen, why

@@ -16,7 +16,7 @@ from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.selection import combination, discriminant, guard, net, scoring
 from genepool_protocol.selection.combination import Evaluator, Mixture, single
 from genepool_protocol.selection.pixels import Pixels, check_pixels, to_images, to_patches
-from genepool_protocol.selection.retrieval import FAR, Member, retrieve
+from genepool_protocol.selection.retrieval import Member, retrieve
 from genepool_protocol.selection.score import Score
 from genepool_protocol.selection.scoring import Labels
 from genepool_protocol.selection.task_key import Key
@@ -24,8 +24,8 @@ from genepool_protocol.trust import digest
 from genepool_protocol.wire.errors import InvalidInput, Refused
 from genepool_protocol.wire.limits import LIMITS
 
-KERNEL = "torch-fp32-v1"
-"""Names the arithmetic of scoring; part of every answer, because another kernel may order near ties differently."""
+KERNEL = "torch-fp32-v2"
+"""Names the arithmetic of scoring and the rules of choosing, part of every answer: another may answer otherwise."""
 
 Progress = Callable[[str, int, int], None]
 
@@ -122,8 +122,7 @@ def select(
     progress("retrieve", len(kept), len(members))
     shot = snapshot(member.contribution_id for member in members)
     candidates = [Candidate(name, distance, place) for place, (name, distance) in enumerate(kept, start=1)]
-    says, near = combination.by_nearness(kept), kept[0][1] <= FAR
-    chosen = says if near else ()
+    chosen = combination.by_nearness(kept)
     if labels is None:
         why = "without labels nothing is scored"
     elif not discriminant.can_leave_out(torch.from_numpy(labels)):
@@ -131,7 +130,10 @@ def select(
     else:
         many = len(labels) >= _SEARCHED_FROM * len(np.unique(labels))
         chosen, why, candidates = _searched(chosen, candidates, evaluator, progress, many=many)
-    where = f"the nearest key is at {kept[0][1]:.2f}" + ("" if near else ", which is far")
+    trusted = combination.trust(kept[0][1])
+    where = f"the nearest key is at {kept[0][1]:.2f}, " + (
+        f"which is worth a weight of {trusted / 1000:.2f}" if trusted else "which is too far"
+    )
     kind = ("seed", "single", "combination")[min(len(chosen), 2)]
     return Selection(kind, chosen, tuple(candidates), f"{where}; {why}", KERNEL, shot)
 
@@ -158,7 +160,8 @@ def _searched(
         scores.update(path)
         challengers += [best, *(mixture for mixture, _ in path[-1:])]
     challengers = [mixture for mixture in dict.fromkeys(challengers) if mixture != holder]
-    index, why = guard.choose(scores[holder], [scores[mixture] for mixture in challengers])
+    margins = [guard.CLEARLY if mixture else guard.SIMPLER for mixture in challengers]
+    index, why = guard.choose(scores[holder], list(zip((scores[one] for one in challengers), margins, strict=True)))
     progress("guard", len(challengers), len(challengers))
     shown = [replace(one, score=scores.get(single(one.contribution_id))) for one in candidates]
     return [holder, *challengers][index], why, shown

@@ -22,9 +22,15 @@ Vector = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """Mean of the standard features, float32 of shape (width of the key size,)."""
+    """What is matched.
+
+    Attributes:
+        mean: of the standard features, float32 of shape (width of the key size,).
+        noise: standard deviation of the noise on every number; 0 for a task's own key.
+    """
 
     mean: Vector
+    noise: float = 0.0
 
 
 def standard(blueprint: Blueprint, features: torch.Tensor) -> torch.Tensor:

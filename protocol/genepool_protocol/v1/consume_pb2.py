@@ -26,7 +26,7 @@ from genepool_protocol.v1 import contribute_pb2 as genepool__protocol_dot_v1_dot
 from genepool_protocol.v1 import types_pb2 as genepool__protocol_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"genepool_protocol/v1/consume.proto\x12\x0bgenepool.v1\x1a%genepool_protocol/v1/contribute.proto\x1a genepool_protocol/v1/types.proto\"6\n\x0fListKeysRequest\x12\x11\n\tblueprint\x18\x01 \x01(\t\x12\x10\n\x08licenses\x18\x02 \x03(\t\"V\n\x10ListKeysResponse\x12!\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x12.genepool.v1.Entry\x12\x10\n\x08key_mean\x18\x02 \x01(\x0cJ\x04\x08\x03\x10\x04R\x07key_std\"=\n\x0eGetThinRequest\x12\x11\n\tblueprint\x18\x01 \x01(\t\x12\x18\n\x10\x63ontribution_ids\x18\x02 \x03(\t\"G\n\x0fGetThinResponse\x12\x17\n\x0f\x63ontribution_id\x18\x01 \x01(\t\x12\r\n\x05\x63hunk\x18\x02 \x01(\x0c\x12\x0c\n\x04last\x18\x03 \x01(\x08\"T\n\rSelectRequest\x12\x11\n\tblueprint\x18\x01 \x01(\t\x12\x0e\n\x06pixels\x18\x02 \x01(\x0c\x12\x0e\n\x06labels\x18\x03 \x03(\r\x12\x10\n\x08licenses\x18\x04 \x03(\t\"w\n\x0eSelectResponse\x12/\n\x08progress\x18\x01 \x01(\x0b\x32\x1b.genepool.v1.SelectProgressH\x00\x12+\n\tselection\x18\x02 \x01(\x0b\x32\x16.genepool.v1.SelectionH\x00\x42\x07\n\x05\x65vent\"<\n\x0eSelectProgress\x12\r\n\x05stage\x18\x01 \x01(\t\x12\x0c\n\x04\x64one\x18\x02 \x01(\r\x12\r\n\x05total\x18\x03 \x01(\r\"\x9f\x01\n\tSelection\x12\x0e\n\x06\x63hoice\x18\x01 \x01(\t\x12$\n\x07weights\x18\x02 \x03(\x0b\x32\x13.genepool.v1.Weight\x12*\n\ncandidates\x18\x03 \x03(\x0b\x32\x16.genepool.v1.Candidate\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0e\n\x06kernel\x18\x05 \x01(\t\x12\x10\n\x08snapshot\x18\x06 \x01(\t\"\x91\x01\n\tCandidate\x12!\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x12.genepool.v1.Entry\x12\x14\n\x0ckey_distance\x18\x02 \x01(\x01\x12\x0b\n\x03knn\x18\x03 \x01(\x01\x12\x0b\n\x03lda\x18\x04 \x01(\x01\x12\r\n\x05logme\x18\x05 \x01(\x01\x12\r\n\x05place\x18\x06 \x01(\r\x12\x13\n\x0bshortlisted\x18\x07 \x01(\x08\"\x89\x01\n\x0e\x44\x65scendRequest\x12\x11\n\tblueprint\x18\x01 \x01(\t\x12$\n\x07weights\x18\x02 \x03(\x0b\x32\x13.genepool.v1.Weight\x12\'\n\x06\x62udget\x18\x03 \x01(\x0b\x32\x17.genepool.v1.SizeBudget\x12\x15\n\rresume_offset\x18\x04 \x01(\x04\"\x90\x01\n\x0f\x44\x65scendResponse\x12,\n\x06header\x18\x01 \x01(\x0b\x32\x1a.genepool.v1.DescendHeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x12\x36\n\x0b\x61ttestation\x18\x03 \x01(\x0b\x32\x1f.genepool.v1.DescendAttestationH\x00\x42\x06\n\x04part\"E\n\rDescendHeader\x12\x1f\n\x04size\x18\x01 \x01(\x0b\x32\x11.genepool.v1.Size\x12\x13\n\x0btotal_bytes\x18\x02 \x01(\x04\"C\n\x12\x43heckStatusRequest\x12\x18\n\x10\x63ontribution_ids\x18\x01 \x03(\t\x12\x13\n\x0b\x64\x65scendants\x18\x02 \x03(\t\"\x81\x01\n\x13\x43heckStatusResponse\x12\x36\n\rcontributions\x18\x01 \x03(\x0b\x32\x1f.genepool.v1.ContributionStatus\x12\x32\n\x0b\x64\x65scendants\x18\x02 \x03(\x0b\x32\x1d.genepool.v1.DescendantStatus\"p\n\x12\x43ontributionStatus\x12\x17\n\x0f\x63ontribution_id\x18\x01 \x01(\t\x12-\n\x05state\x18\x02 \x01(\x0e\x32\x1e.genepool.v1.ContributionState\x12\x12\n\nwithdrawal\x18\x03 \x01(\x0c\"d\n\x10\x44\x65scendantStatus\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12-\n\x05state\x18\x02 \x01(\x0e\x32\x1e.genepool.v1.ContributionState\x12\x11\n\twithdrawn\x18\x03 \x03(\t\"}\n\x12\x44\x65scendAttestation\x12\x39\n\x05\x66iles\x18\x01 \x03(\x0b\x32*.genepool.v1.DescendAttestation.FilesEntry\x1a,\n\nFilesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\x32\xe7\x01\n\rSelectService\x12I\n\x08ListKeys\x12\x1c.genepool.v1.ListKeysRequest\x1a\x1d.genepool.v1.ListKeysResponse0\x01\x12\x46\n\x07GetThin\x12\x1b.genepool.v1.GetThinRequest\x1a\x1c.genepool.v1.GetThinResponse0\x01\x12\x43\n\x06Select\x12\x1a.genepool.v1.SelectRequest\x1a\x1b.genepool.v1.SelectResponse0\x01\x32\xaa\x01\n\x0e\x44\x65scendService\x12\x46\n\x07\x44\x65scend\x12\x1b.genepool.v1.DescendRequest\x1a\x1c.genepool.v1.DescendResponse0\x01\x12P\n\x0b\x43heckStatus\x12\x1f.genepool.v1.CheckStatusRequest\x1a .genepool.v1.CheckStatusResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"genepool_protocol/v1/consume.proto\x12\x0bgenepool.v1\x1a%genepool_protocol/v1/contribute.proto\x1a genepool_protocol/v1/types.proto\"6\n\x0fListKeysRequest\x12\x11\n\tblueprint\x18\x01 \x01(\t\x12\x10\n\x08licenses\x18\x02 \x03(\t\"i\n\x10ListKeysResponse\x12!\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x12.genepool.v1.Entry\x12\x10\n\x08key_mean\x18\x02 \x01(\x0c\x12\x11\n\tkey_noise\x18\x04 \x01(\x01J\x04\x08\x03\x10\x04R\x07key_std\"=\n\x0eGetThinRequest\x12\x11\n\tblueprint\x18\x01 \x01(\t\x12\x18\n\x10\x63ontribution_ids\x18\x02 \x03(\t\"G\n\x0fGetThinResponse\x12\x17\n\x0f\x63ontribution_id\x18\x01 \x01(\t\x12\r\n\x05\x63hunk\x18\x02 \x01(\x0c\x12\x0c\n\x04last\x18\x03 \x01(\x08\"T\n\rSelectRequest\x12\x11\n\tblueprint\x18\x01 \x01(\t\x12\x0e\n\x06pixels\x18\x02 \x01(\x0c\x12\x0e\n\x06labels\x18\x03 \x03(\r\x12\x10\n\x08licenses\x18\x04 \x03(\t\"w\n\x0eSelectResponse\x12/\n\x08progress\x18\x01 \x01(\x0b\x32\x1b.genepool.v1.SelectProgressH\x00\x12+\n\tselection\x18\x02 \x01(\x0b\x32\x16.genepool.v1.SelectionH\x00\x42\x07\n\x05\x65vent\"<\n\x0eSelectProgress\x12\r\n\x05stage\x18\x01 \x01(\t\x12\x0c\n\x04\x64one\x18\x02 \x01(\r\x12\r\n\x05total\x18\x03 \x01(\r\"\x9f\x01\n\tSelection\x12\x0e\n\x06\x63hoice\x18\x01 \x01(\t\x12$\n\x07weights\x18\x02 \x03(\x0b\x32\x13.genepool.v1.Weight\x12*\n\ncandidates\x18\x03 \x03(\x0b\x32\x16.genepool.v1.Candidate\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0e\n\x06kernel\x18\x05 \x01(\t\x12\x10\n\x08snapshot\x18\x06 \x01(\t\"\x91\x01\n\tCandidate\x12!\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x12.genepool.v1.Entry\x12\x14\n\x0ckey_distance\x18\x02 \x01(\x01\x12\x0b\n\x03knn\x18\x03 \x01(\x01\x12\x0b\n\x03lda\x18\x04 \x01(\x01\x12\r\n\x05logme\x18\x05 \x01(\x01\x12\r\n\x05place\x18\x06 \x01(\r\x12\x13\n\x0bshortlisted\x18\x07 \x01(\x08\"\x89\x01\n\x0e\x44\x65scendRequest\x12\x11\n\tblueprint\x18\x01 \x01(\t\x12$\n\x07weights\x18\x02 \x03(\x0b\x32\x13.genepool.v1.Weight\x12\'\n\x06\x62udget\x18\x03 \x01(\x0b\x32\x17.genepool.v1.SizeBudget\x12\x15\n\rresume_offset\x18\x04 \x01(\x04\"\x90\x01\n\x0f\x44\x65scendResponse\x12,\n\x06header\x18\x01 \x01(\x0b\x32\x1a.genepool.v1.DescendHeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x12\x36\n\x0b\x61ttestation\x18\x03 \x01(\x0b\x32\x1f.genepool.v1.DescendAttestationH\x00\x42\x06\n\x04part\"E\n\rDescendHeader\x12\x1f\n\x04size\x18\x01 \x01(\x0b\x32\x11.genepool.v1.Size\x12\x13\n\x0btotal_bytes\x18\x02 \x01(\x04\"C\n\x12\x43heckStatusRequest\x12\x18\n\x10\x63ontribution_ids\x18\x01 \x03(\t\x12\x13\n\x0b\x64\x65scendants\x18\x02 \x03(\t\"\x81\x01\n\x13\x43heckStatusResponse\x12\x36\n\rcontributions\x18\x01 \x03(\x0b\x32\x1f.genepool.v1.ContributionStatus\x12\x32\n\x0b\x64\x65scendants\x18\x02 \x03(\x0b\x32\x1d.genepool.v1.DescendantStatus\"p\n\x12\x43ontributionStatus\x12\x17\n\x0f\x63ontribution_id\x18\x01 \x01(\t\x12-\n\x05state\x18\x02 \x01(\x0e\x32\x1e.genepool.v1.ContributionState\x12\x12\n\nwithdrawal\x18\x03 \x01(\x0c\"d\n\x10\x44\x65scendantStatus\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12-\n\x05state\x18\x02 \x01(\x0e\x32\x1e.genepool.v1.ContributionState\x12\x11\n\twithdrawn\x18\x03 \x03(\t\"}\n\x12\x44\x65scendAttestation\x12\x39\n\x05\x66iles\x18\x01 \x03(\x0b\x32*.genepool.v1.DescendAttestation.FilesEntry\x1a,\n\nFilesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\x32\xe7\x01\n\rSelectService\x12I\n\x08ListKeys\x12\x1c.genepool.v1.ListKeysRequest\x1a\x1d.genepool.v1.ListKeysResponse0\x01\x12\x46\n\x07GetThin\x12\x1b.genepool.v1.GetThinRequest\x1a\x1c.genepool.v1.GetThinResponse0\x01\x12\x43\n\x06Select\x12\x1a.genepool.v1.SelectRequest\x1a\x1b.genepool.v1.SelectResponse0\x01\x32\xaa\x01\n\x0e\x44\x65scendService\x12\x46\n\x07\x44\x65scend\x12\x1b.genepool.v1.DescendRequest\x1a\x1c.genepool.v1.DescendResponse0\x01\x12P\n\x0b\x43heckStatus\x12\x1f.genepool.v1.CheckStatusRequest\x1a .genepool.v1.CheckStatusResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,41 +38,41 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTKEYSREQUEST']._serialized_start=124
   _globals['_LISTKEYSREQUEST']._serialized_end=178
   _globals['_LISTKEYSRESPONSE']._serialized_start=180
-  _globals['_LISTKEYSRESPONSE']._serialized_end=266
-  _globals['_GETTHINREQUEST']._serialized_start=268
-  _globals['_GETTHINREQUEST']._serialized_end=329
-  _globals['_GETTHINRESPONSE']._serialized_start=331
-  _globals['_GETTHINRESPONSE']._serialized_end=402
-  _globals['_SELECTREQUEST']._serialized_start=404
-  _globals['_SELECTREQUEST']._serialized_end=488
-  _globals['_SELECTRESPONSE']._serialized_start=490
-  _globals['_SELECTRESPONSE']._serialized_end=609
-  _globals['_SELECTPROGRESS']._serialized_start=611
-  _globals['_SELECTPROGRESS']._serialized_end=671
-  _globals['_SELECTION']._serialized_start=674
-  _globals['_SELECTION']._serialized_end=833
-  _globals['_CANDIDATE']._serialized_start=836
-  _globals['_CANDIDATE']._serialized_end=981
-  _globals['_DESCENDREQUEST']._serialized_start=984
-  _globals['_DESCENDREQUEST']._serialized_end=1121
-  _globals['_DESCENDRESPONSE']._serialized_start=1124
-  _globals['_DESCENDRESPONSE']._serialized_end=1268
-  _globals['_DESCENDHEADER']._serialized_start=1270
-  _globals['_DESCENDHEADER']._serialized_end=1339
-  _globals['_CHECKSTATUSREQUEST']._serialized_start=1341
-  _globals['_CHECKSTATUSREQUEST']._serialized_end=1408
-  _globals['_CHECKSTATUSRESPONSE']._serialized_start=1411
-  _globals['_CHECKSTATUSRESPONSE']._serialized_end=1540
-  _globals['_CONTRIBUTIONSTATUS']._serialized_start=1542
-  _globals['_CONTRIBUTIONSTATUS']._serialized_end=1654
-  _globals['_DESCENDANTSTATUS']._serialized_start=1656
-  _globals['_DESCENDANTSTATUS']._serialized_end=1756
-  _globals['_DESCENDATTESTATION']._serialized_start=1758
-  _globals['_DESCENDATTESTATION']._serialized_end=1883
-  _globals['_DESCENDATTESTATION_FILESENTRY']._serialized_start=1839
-  _globals['_DESCENDATTESTATION_FILESENTRY']._serialized_end=1883
-  _globals['_SELECTSERVICE']._serialized_start=1886
-  _globals['_SELECTSERVICE']._serialized_end=2117
-  _globals['_DESCENDSERVICE']._serialized_start=2120
-  _globals['_DESCENDSERVICE']._serialized_end=2290
+  _globals['_LISTKEYSRESPONSE']._serialized_end=285
+  _globals['_GETTHINREQUEST']._serialized_start=287
+  _globals['_GETTHINREQUEST']._serialized_end=348
+  _globals['_GETTHINRESPONSE']._serialized_start=350
+  _globals['_GETTHINRESPONSE']._serialized_end=421
+  _globals['_SELECTREQUEST']._serialized_start=423
+  _globals['_SELECTREQUEST']._serialized_end=507
+  _globals['_SELECTRESPONSE']._serialized_start=509
+  _globals['_SELECTRESPONSE']._serialized_end=628
+  _globals['_SELECTPROGRESS']._serialized_start=630
+  _globals['_SELECTPROGRESS']._serialized_end=690
+  _globals['_SELECTION']._serialized_start=693
+  _globals['_SELECTION']._serialized_end=852
+  _globals['_CANDIDATE']._serialized_start=855
+  _globals['_CANDIDATE']._serialized_end=1000
+  _globals['_DESCENDREQUEST']._serialized_start=1003
+  _globals['_DESCENDREQUEST']._serialized_end=1140
+  _globals['_DESCENDRESPONSE']._serialized_start=1143
+  _globals['_DESCENDRESPONSE']._serialized_end=1287
+  _globals['_DESCENDHEADER']._serialized_start=1289
+  _globals['_DESCENDHEADER']._serialized_end=1358
+  _globals['_CHECKSTATUSREQUEST']._serialized_start=1360
+  _globals['_CHECKSTATUSREQUEST']._serialized_end=1427
+  _globals['_CHECKSTATUSRESPONSE']._serialized_start=1430
+  _globals['_CHECKSTATUSRESPONSE']._serialized_end=1559
+  _globals['_CONTRIBUTIONSTATUS']._serialized_start=1561
+  _globals['_CONTRIBUTIONSTATUS']._serialized_end=1673
+  _globals['_DESCENDANTSTATUS']._serialized_start=1675
+  _globals['_DESCENDANTSTATUS']._serialized_end=1775
+  _globals['_DESCENDATTESTATION']._serialized_start=1777
+  _globals['_DESCENDATTESTATION']._serialized_end=1902
+  _globals['_DESCENDATTESTATION_FILESENTRY']._serialized_start=1858
+  _globals['_DESCENDATTESTATION_FILESENTRY']._serialized_end=1902
+  _globals['_SELECTSERVICE']._serialized_start=1905
+  _globals['_SELECTSERVICE']._serialized_end=2136
+  _globals['_DESCENDSERVICE']._serialized_start=2139
+  _globals['_DESCENDSERVICE']._serialized_end=2309
 # @@protoc_insertion_point(module_scope)

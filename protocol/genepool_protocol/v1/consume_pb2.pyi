@@ -47,8 +47,11 @@ class ListKeysResponse(google.protobuf.message.Message):
 
     ENTRY_FIELD_NUMBER: builtins.int
     KEY_MEAN_FIELD_NUMBER: builtins.int
+    KEY_NOISE_FIELD_NUMBER: builtins.int
     key_mean: builtins.bytes
     """float32 little-endian, one per feature"""
+    key_noise: builtins.float
+    """standard deviation of the noise on every number of the key, from the manifest"""
     @property
     def entry(self) -> genepool_protocol.v1.types_pb2.Entry: ...
     def __init__(
@@ -56,9 +59,10 @@ class ListKeysResponse(google.protobuf.message.Message):
         *,
         entry: genepool_protocol.v1.types_pb2.Entry | None = ...,
         key_mean: builtins.bytes = ...,
+        key_noise: builtins.float = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["entry", b"entry"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["entry", b"entry", "key_mean", b"key_mean"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["entry", b"entry", "key_mean", b"key_mean", "key_noise", b"key_noise"]) -> None: ...
 
 Global___ListKeysResponse: typing_extensions.TypeAlias = ListKeysResponse
 

@@ -68,7 +68,7 @@ def entry(contribution: Contribution) -> types_pb2.Entry:
 def key_message(contribution: Contribution, key: Key) -> consume_pb2.ListKeysResponse:
     """A contribution with its key."""
     mean = np.ascontiguousarray(key.mean, dtype="<f4").tobytes()
-    return consume_pb2.ListKeysResponse(entry=entry(contribution), key_mean=mean)
+    return consume_pb2.ListKeysResponse(entry=entry(contribution), key_mean=mean, key_noise=key.noise)
 
 
 def progress_message(stage: str, done: int, total: int) -> consume_pb2.SelectResponse:

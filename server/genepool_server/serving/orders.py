@@ -1,6 +1,8 @@
 """What a consumer asks to be built, checked against the pool: pure decisions on the read side's values."""
 
+import json
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from genepool_protocol.learngene.size import Budget
 from genepool_protocol.wire.errors import InvalidInput, Refused
@@ -41,6 +43,12 @@ def check_weights(weights: Sequence[tuple[str, int]]) -> None:
 
 def _malformed(sentence: str) -> InvalidInput:
     return InvalidInput("WEIGHTS_MALFORMED", sentence, "take the weights as a selection gave them")
+
+
+@lru_cache(maxsize=1 << 14)  # a selection asks for every member's
+def noise_of(manifest: bytes) -> float:
+    """The standard deviation of the noise on a key, as an accepted manifest states it."""
+    return float(json.loads(manifest)["privacy"]["key"]["sigma"])
 
 
 def usable(view: PoolView, loaded: LoadedBlueprint, contribution_id: str) -> Contribution:

@@ -161,7 +161,7 @@ class Serving:
             for start in range(0, len(found), _BATCH):
                 batch = found[start : start + _BATCH]
                 async with self._steady(batch):
-                    keys = await self.blocking(table.keys, [orders.file_of(entry) for entry in batch])
+                    keys = await self.blocking(_keys, table, batch)
                 for entry, key in zip(batch, keys, strict=True):
                     yield entry, key
 
@@ -226,7 +226,7 @@ class Serving:
             table = self._table(loaded)
             if not licenses:  # these are all that there are
                 await self.blocking(table.keep, {entry.sha256 for entry in found})
-            keys = await self.blocking(table.keys, [orders.file_of(entry) for entry in found])
+            keys = await self.blocking(_keys, table, found)
         return list(zip(found, keys, strict=True))
 
     def _table(self, loaded: LoadedBlueprint) -> KeyTable:
@@ -256,3 +256,9 @@ def _dispatcher(config: ServingConfig, undo: contextlib.ExitStack) -> Dispatcher
     undo.callback(workers.drain)
     workers.wait(config.start_seconds)
     return workers
+
+
+def _keys(table: KeyTable, entries: Sequence[Contribution]) -> list[Key]:
+    """The key of each, with the noise that its manifest states."""
+    means = table.keys([orders.file_of(entry) for entry in entries])
+    return [Key(key.mean, orders.noise_of(entry.manifest)) for entry, key in zip(entries, means, strict=True)]

@@ -60,10 +60,13 @@ def key(**changes):
         key(key_mean=b"\x00" * 12),
         key(key_mean=b"\x00" * 68),
         key(key_mean=np.full(16, np.nan, "<f4").tobytes()),
+        key(key_noise=-0.1),
+        key(key_noise=float("inf")),
+        key(key_noise=float("nan")),
         key(entry=types_pb2.Entry(contribution_id="../../etc/passwd")),
         lambda _index, answer: [answer, answer],
     ],
-    ids=["short", "long", "nan", "no id", "twice"],
+    ids=["short", "long", "nan", "noise below 0", "noise without end", "noise nan", "no id", "twice"],
 )
 def test_keys_that_are_none_are_refused(pool, lie, pictures, change):
     lie("select", "ListKeys", change)

@@ -1,5 +1,7 @@
 """A consumer on the wire: keys, thin slices, selection, and a descendant whose bytes and lineage hold."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -52,6 +54,9 @@ def test_every_active_contribution_is_listed_with_its_key(server, stubs, members
     assert [one.entry.contribution_id for one in entries] == members
     width = 4 * server.pool.blueprint("tiny-16").blueprint.width(2)
     assert {len(one.key_mean) for one in entries} == {width}
+    for one in entries:
+        stated = json.loads(server.pool.contribution(one.entry.contribution_id).manifest)["privacy"]["key"]["sigma"]
+        assert one.key_noise == float(stated) > 0
     none = stubs.select.ListKeys(pb.ListKeysRequest(blueprint="tiny-16", licenses=["MIT"]), timeout=TIMEOUT)
     assert list(none) == []
 

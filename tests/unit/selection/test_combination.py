@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from genepool_protocol.selection import combination, net, tals
+from genepool_protocol.selection.retrieval import FAR
 from genepool_protocol.selection.score import Score
 from tests.support.genes import random_gene, seed_gene, tiny_blueprint
 
@@ -75,6 +78,21 @@ def test_a_mixture_by_nearness_halves_with_distance():
 @pytest.mark.parametrize("keys", [[("a", 0.4)], [("b", 9.0), ("a", 0.4)], [("a", 0.4), ("b", 0.61)]])
 def test_a_key_that_leads_clearly_answers_alone(keys):
     assert combination.by_nearness(keys) == combination.single("a") == (("a", 700),)
+
+
+@given(st.floats(0, 2), st.floats(0, 2))
+def test_trust_falls_with_distance_from_all_to_nothing(one, other):
+    near, far = sorted((one, other))
+    assert 700 >= combination.trust(near) >= combination.trust(far) >= 0
+    assert combination.trust(combination.NEAR) == 700
+    assert combination.trust(FAR) == 0
+
+
+@given(st.lists(st.floats(0, 2), min_size=1, max_size=6))
+def test_what_is_mixed_weighs_what_the_nearest_is_trusted_with(distances):
+    found = combination.by_nearness([(str(place), distance) for place, distance in enumerate(distances)])
+    whole = combination.trust(min(distances))
+    assert whole - 2 <= sum(milli for _, milli in found) <= whole
 
 
 @pytest.fixture(scope="module")

@@ -140,3 +140,28 @@ def test_retrieval_keeps_the_nearest_and_breaks_ties_by_id():
     assert [name for name, _ in retrieve(task, members, 3)] == ["d", "a", "b"]
     assert [name for name, _ in retrieve(task, members[::-1], 3)] == ["d", "a", "b"]
     assert dict(retrieve(task, members, 4))["c"] == pytest.approx(3.0)
+
+
+def noisy_distances(noise, width=64, seed=0):
+    """Distances of a thousand keys of the task's own kind, at 0.3 from it before their noise, as they are retrieved."""
+    rng = np.random.default_rng(seed)
+    task = Key(rng.normal(size=width).astype(np.float32))
+    means = task.mean + 0.3 * rng.choice([-1, 1], (1000, width)) + rng.normal(0, noise, (1000, width))
+    members = [Member(f"{i:04d}", Key(mean.astype(np.float32), noise)) for i, mean in enumerate(means)]
+    return np.array([distance for _, distance in retrieve(task, members, 1000)])
+
+
+@pytest.mark.parametrize("noise", [0.1, 0.3, 0.6])
+def test_what_noise_surely_adds_to_a_distance_is_taken_off_and_no_more(noise):
+    found = noisy_distances(noise)
+    assert 0.3 < np.median(found) < np.hypot(0.3, noise), "nearer than it seemed, not nearer than it is"
+
+
+def test_noise_is_not_taken_off_where_a_key_is_too_short_to_tell_it():
+    members = [Member("a", Key(np.full(4, 1.0, np.float32), 0.5))]
+    assert retrieve(Key(np.zeros(4, np.float32)), members, 1) == [("a", pytest.approx(1.0))]
+
+
+def test_a_distance_is_never_below_zero():
+    members = [Member("a", Key(np.zeros(64, np.float32), 3.0))]
+    assert retrieve(Key(np.zeros(64, np.float32)), members, 1) == [("a", 0.0)]

@@ -81,14 +81,14 @@ def _joint(lab: Lab, own: Sequence[tuple[str, ImageSet]], sites: dict[str, Train
 
 
 def _irrelevant(lab: Lab, domains: Sequence[Domain], plan: Plan) -> list[Train]:
-    """Sites that hold five classes of a bystander each; those beyond `fully_trained` take a quarter of the steps."""
+    """Sites that hold five classes of a bystander each; those beyond `fully_trained` take a tenth of the steps."""
     bystanders = [(domain.name, domain.site) for domain in domains if domain.role == "bystander" and domain.site]
     made = []
     for place in range(max(plan.irrelevant) if bystanders else 0):
         name, images = bystanders[place % len(bystanders)]
         rng = np.random.default_rng([7, place])
         classes = np.sort(rng.permutation(len(images.classes))[:5])
-        share = 1.0 if place < plan.fully_trained else 0.25
+        share = 1.0 if place < plan.fully_trained else 0.1
         part = subset(images, classes)
         made.append(_train(lab, f"{name}-{place:03d}", part, plan, rng=place, share=share, keep=False))
     return made

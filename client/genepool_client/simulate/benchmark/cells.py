@@ -227,8 +227,8 @@ class Select:
     def run(self, lab: Lab) -> None:
         keys, deltas = {}, {}
         for member in self.pool:
-            source = _kept(lab.store, member.source)
-            keys[member.id] = Key(source["mean"])
+            source, facts = _kept(lab.store, member.source), lab.store.record(member.source)
+            keys[member.id] = Key(source["mean"], facts["noise"])
             deltas[member.id] = _kept(lab.store, member.delta or member.source)["delta"]
         images, labels = self.shown.trial(lab.store).support, self.shown.labels
         started = time.process_time()

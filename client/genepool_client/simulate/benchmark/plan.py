@@ -25,7 +25,7 @@ class Plan:
         trainings: how many times every site is trained, with other random numbers; draws take turns.
         mixtures: tasks of two covered domains.
         irrelevant: members added in the table of growth, rising.
-        fully_trained: irrelevant members beyond so many are trained for a quarter of the steps.
+        fully_trained: irrelevant members beyond so many are trained for a tenth of the steps.
         growth_draws: draws of the tables of growth and of the residual pool.
         shots_once: images a class of the tables that have one column only.
         size_domains: covered domains of the table of sizes.

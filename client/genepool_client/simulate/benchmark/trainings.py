@@ -63,7 +63,7 @@ class Train:
         if self.keep:
             old = {name: tensor.numpy() for name, tensor in made.ancestry.items()}
             lab.store.put(self.ancestry_key, {}, old)
-        facts = {**made.facts, "images": self.images, "bytes": made.delta.nbytes}
+        facts = {**made.facts, "images": self.images, "bytes": made.delta.nbytes, "noise": made.key.noise}
         lab.store.put(self.key, facts, {"delta": made.delta, "mean": made.key.mean})
 
     def __str__(self) -> str:

@@ -28,7 +28,7 @@ def lab(tmp_path_factory):
     for name, pictures in ((ONE, dots), (TWO, rng.integers(0, 255, (8, 32, 32, 3)).astype(np.uint8))):
         key = task_key(made.blueprint, net.as_tensors(made.gene(made.seed)), pictures)
         delta = rng.normal(0, 0.005, count).astype(np.float16)
-        made.store.put(name, {}, {"delta": delta, "mean": key.mean})
+        made.store.put(name, {"noise": 0.0}, {"delta": delta, "mean": key.mean})
     return made
 
 
