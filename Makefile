@@ -16,7 +16,7 @@ help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.installed ## from real images to a verified descendant, with a report in $(OUT)
-	$(BIN)/genepool simulate --sites 6 --report $(OUT)
+	$(BIN)/genepool simulate --sites 6 --steps 280 --report $(OUT)
 
 test: $(VENV)/.installed-dev $(MODEL_SIGNING) ## every test, the long ones too
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -115,9 +115,17 @@ def train(blueprint: Blueprint, seed: dict[str, np.ndarray], images: ImageSet, f
     count = len(labels)
     with tempfile.TemporaryDirectory() as name:
         work, tell = Path(name), lambda *_: None
-        old = ancestry.train_ancestry(blueprint, seed, site, work, recipe=ancestry.default_recipe(count), progress=tell)
+        old = ancestry.train_ancestry(
+            blueprint, seed, site, work, recipe=ancestry.default_recipe(count, len(found.classes)), progress=tell
+        )
         made = condense.condense(
-            blueprint, seed, site, old.weights, work, recipe=condense.default_recipe(count), progress=tell
+            blueprint,
+            seed,
+            site,
+            old.weights,
+            work,
+            recipe=condense.default_recipe(count, len(found.classes)),
+            progress=tell,
         )
     return algebra.flatten(expansion.gene_layout(blueprint, blueprint.components), made.delta)
 

@@ -113,10 +113,11 @@ def images(site: SiteFolder, settings: Settings, progress: Progress) -> ImageSet
     return load_images(source, blueprint.image, root, progress)
 
 
-def recipes(site: SiteFolder, count: int, settings: Settings) -> tuple[Recipe, Recipe]:
-    """How to train and how to condense so many images."""
+def recipes(site: SiteFolder, pictures: ImageSet, settings: Settings) -> tuple[Recipe, Recipe]:
+    """How to train on these images and how to condense."""
     blueprint, _ = family(site)
-    train, shrink = (suited(blueprint, make(count)) for make in (ancestry.default_recipe, condense.default_recipe))
+    size = len(pictures.labels), len(pictures.classes)
+    train, shrink = (suited(blueprint, make(*size)) for make in (ancestry.default_recipe, condense.default_recipe))
     steps = settings.steps or site.config.steps or train.steps
     device = resolve_device(settings.device)
     shorter = max(1, round(shrink.steps * steps / train.steps))
@@ -146,7 +147,7 @@ def train(site: SiteFolder, pictures: ImageSet, settings: Settings, progress: Pr
         Refused: DATA_CHANGED, an unfinished training has other images or another recipe.
     """
     blueprint, seed = family(site)
-    recipe, _ = recipes(site, len(pictures.labels), settings)
+    recipe, _ = recipes(site, pictures, settings)
     done = _finished(site.work / "ancestry", Trained)
     # an update of genepool may bring another recipe; what was finished under the old one stays finished
     asked = settings.steps or site.config.steps
@@ -189,7 +190,7 @@ def condense_learngene(site: SiteFolder, pictures: ImageSet, settings: Settings,
             f"train again: genepool site train {site.path}",
         )
     blueprint, seed = family(site)
-    _, recipe = recipes(site, len(pictures.labels), settings)
+    _, recipe = recipes(site, pictures, settings)
     done = _finished(site.work / "condensed", Condensed)
     if done is not None and done.ancestry == trained:
         return done

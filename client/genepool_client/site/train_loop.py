@@ -22,30 +22,35 @@ Progress = Callable[[int, int, str], None]
 _SAVE_EVERY: Final = 50
 """Steps between checkpoints: some five seconds on one core for `nano-32`."""
 
-_CHECKS: Final = 10
-"""Times that the held-out loss is looked at."""
-_PATIENCE: Final = 3
-"""Checks without a new lowest held-out loss, after which training ends."""
+_TENTHS: Final = 10
+"""Parts of a training after which held-out images are looked at, once every patch is."""
+_PATIENCE: Final = 2
+"""Checks with more errors than the fewest, after which training ends."""
 _ENOUGH: Final = 20
-"""Held-out images from which their loss decides anything."""
+"""Held-out images from which their errors decide anything."""
 
 _REFERENCE_IMAGES: Final = 700
-_GROWTH: Final = 0.7
-_BOUNDS: Final = (0.3, 12.0)
+_GROWTH: Final = 0.35
+_BOUNDS: Final = (0.3, 6.0)
+
+_MANY: Final = 20
+_LEAST: Final = 0.5
 
 _NARROW: Final = 256
 _GENTLE: Final = 0.05
 
 
-def scaled_steps(steps: int, images: int) -> int:
-    """Training steps for so many images, when `steps` are right for 700.
+def scaled_steps(steps: int, images: int, classes: int) -> int:
+    """Training steps for so many images and classes, when `steps` are right for 700 of twenty classes.
 
-    They grow more slowly than the images, between 0.3 and 12 times `steps`: a site with 100 images sees each of them
-    more often, one with 50,000 ends in minutes.
+    They grow more slowly than the images, between 0.3 and 6 times `steps`: a site with 100 images sees each of them
+    more often, one with 50,000 ends in minutes. Fewer classes get fewer, from half of the steps on: trained for longer,
+    features keep little but what tells these classes apart, and that harms the others that a learngene is for.
     """
     low, high = _BOUNDS
     growth = float((images / _REFERENCE_IMAGES) ** _GROWTH)
-    return round(steps * min(high, max(low, growth)))
+    breadth = min(1.0, max(_LEAST, classes / _MANY))
+    return max(1, round(steps * breadth * min(high, max(low, growth))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +89,13 @@ class Recipe:
 def suited(blueprint: Blueprint, recipe: Recipe) -> Recipe:
     """The recipe as it suits the width of the net; recipes are written for narrow ones.
 
-    At 384, Muon's own arithmetic costs more than the rest of a step, and a strong seed wants gentler rates.
+    At 384, Muon's own arithmetic costs more than the rest of a step, and a strong seed wants gentler rates and has
+    less to learn.
     """
     if blueprint.width(blueprint.heads) <= _NARROW:
         return recipe
-    return replace(recipe, muon=False, lr=_GENTLE * recipe.lr, plain_lr=_GENTLE * recipe.plain_lr)
+    gentle = replace(recipe, muon=False, lr=_GENTLE * recipe.lr, plain_lr=_GENTLE * recipe.plain_lr)
+    return replace(gentle, steps=recipe.steps // 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,15 +152,15 @@ class Data:
 
 @dataclass(slots=True)
 class Best:
-    """The lowest held-out loss so far.
+    """The fewest errors on held-out images so far; of equals, the latest, which was trained at the lowest rates.
 
     Attributes:
-        loss: infinite before the first check.
-        params: those that had it.
+        errors: their share; infinite before the first check.
+        params: those that made them.
         waited: checks since then.
     """
 
-    loss: float = math.inf
+    errors: float = math.inf
     params: Params = field(default_factory=dict, repr=False)
     waited: int = 0
 
@@ -162,10 +169,10 @@ class Best:
         """Whether training should end."""
         return self.waited >= _PATIENCE
 
-    def look(self, loss: float, params: Params) -> None:
+    def look(self, errors: float, params: Params) -> None:
         """Take in a check."""
-        if loss < self.loss:
-            self.loss, self.waited = loss, 0
+        if errors <= self.errors:
+            self.errors, self.waited = errors, 0
             self.params = {name: tensor.detach().clone() for name, tensor in params.items()}
         else:
             self.waited += 1
@@ -174,7 +181,7 @@ class Best:
 class Trainer:
     """Trains named tensors with Muon and, where there is no matrix, AdamW, pulling each towards where it started.
 
-    It stops early: what it ends with is what had the lowest loss on held-out images, when there are enough of them.
+    It stops early: what it ends with made the fewest errors on held-out images, when there are enough of them.
 
     Args:
         params: leaf tensors that require gradients.
@@ -209,10 +216,11 @@ class Trainer:
             loss_of: a step's loss.
             progress: called after every step.
             label: of the loss.
-            held_out: the loss on held-out images now; None: every step is taken and the last one counts.
+            held_out: the share of errors on held-out images now; None: every step is taken and the last one counts.
         """
         average = float("nan")
-        checks = {round(self.recipe.steps * part / _CHECKS) for part in range(1, _CHECKS + 1)}
+        steps, first = self.recipe.steps, self.recipe.steps * self.recipe.whole
+        checks = {at for at in (round(steps * part / _TENTHS) for part in range(1, _TENTHS + 1)) if at >= first}
         for step in range(self.done, self.recipe.steps):
             if self.best.over:
                 break

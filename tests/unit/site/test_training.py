@@ -8,7 +8,7 @@ import torch
 
 from genepool_client.site import ancestry, condense
 from genepool_client.site.images import image_set
-from genepool_client.site.train_loop import Recipe, scaled_steps, suited
+from genepool_client.site.train_loop import Recipe, Trainer, scaled_steps, suited
 from genepool_protocol.learngene import expansion
 from genepool_protocol.selection import net
 from genepool_protocol.wire.errors import Refused
@@ -80,41 +80,58 @@ def test_a_condensing_that_was_cut_short_ends_with_the_same_delta(seed, images, 
     assert bytes_of(again.delta) == bytes_of(first.delta)
 
 
-@pytest.fixture
-def meaningless():
-    """Noise under random names: whatever is learnt of it is wrong for the twenty images that are held out."""
-    rng = np.random.default_rng(2)
-    pixels = rng.integers(0, 255, (220, 16, 16, 3)).astype(np.uint8)
-    return image_set(pixels, np.repeat([0, 1], 110), ["these", "those"])
+FALLING = replace(RECIPE, steps=50, whole=0.6)
+"""Held-out images are looked at after 30, 35, 40, 45 and 50 steps."""
 
 
-LONG = replace(RECIPE, steps=200, lr=1e-2, batch=64)
+def falls(folder, errors, progress=quiet):
+    """A training of one vector, of which held-out images say what is given for each step, and where it ended."""
+    folder.mkdir(exist_ok=True)
+    seen = {}
+
+    def watch(done, total, note):
+        seen[done] = trainer.params["norm.bias"].tolist()
+        progress(done, total, note)
+
+    params = {"norm.bias": torch.full((3,), 5.0).requires_grad_()}
+    trainer = Trainer(params, {"norm.bias": torch.zeros(3)}, FALLING, folder / "fall.pt", "fall")
+    trainer.run(lambda _rng: (params["norm.bias"] ** 2).sum(), watch, "loss", lambda: errors[trainer.done])
+    return trainer, seen
 
 
-def held_out_loss(weights, images):
-    _, held = ancestry.split(images.labels)
-    found = net.embed(BLUEPRINT, BLUEPRINT.reference, weights, images.pixels[held])
-    answer = torch.nn.functional.linear(found, weights["head.weight"], weights["head.bias"])
-    return float(torch.nn.functional.cross_entropy(answer, torch.from_numpy(images.labels[held])))
+@pytest.mark.parametrize(
+    ("errors", "ends", "kept"),
+    [
+        ((0.3, 0.2, 0.2, 0.1, 0.1), 50, 50),
+        ((0.1, 0.2, 0.3, 0.0, 0.0), 40, 30),
+        ((0.3, 0.1, 0.2, 0.1, 0.2), 50, 45),
+        ((0.3, 0.1, 0.2, 0.2, 0.0), 45, 35),
+    ],
+)
+def test_training_ends_early_with_what_made_the_fewest_errors_and_of_equals_with_the_latest(
+    tmp_path, errors, ends, kept
+):
+    trainer, seen = falls(tmp_path / "fall", dict(zip(range(30, 51, 5), errors, strict=True)))
+    assert trainer.done == ends
+    assert trainer.params["norm.bias"].tolist() == seen[kept]
 
 
-def test_training_stops_early_and_gives_back_what_held_out_images_liked_best(seed, meaningless, tmp_path):
-    made = trained(seed, meaningless, tmp_path / "early", LONG)
-    assert made.steps < LONG.steps
-    assert held_out_loss(made.weights, meaningless) < 1.0
-    short = condense.condense(BLUEPRINT, seed, meaningless, made.weights, tmp_path, recipe=LONG, progress=quiet)
-    assert short.steps <= LONG.steps
-
-
-def test_a_training_that_was_cut_short_stops_as_early_with_the_same_bytes(seed, meaningless, tmp_path):
-    whole = trained(seed, meaningless, tmp_path / "whole", LONG)
-    (tmp_path / "cut").mkdir()
+@pytest.mark.parametrize("step", [33, 41, 44])
+def test_a_training_that_was_cut_short_ends_as_early_and_with_the_same_values(tmp_path, step):
+    errors = {30: 0.3, 35: 0.1, 40: 0.2, 45: 0.2, 50: 0.0}
+    whole, _ = falls(tmp_path / "whole", errors)
     with pytest.raises(CutShortError):
-        ancestry.train_ancestry(
-            BLUEPRINT, seed, meaningless, tmp_path / "cut", recipe=LONG, progress=cut_at(whole.steps - 5)
-        )
-    again = trained(seed, meaningless, tmp_path / "cut", LONG)
-    assert (again.steps, bytes_of(again.weights)) == (whole.steps, bytes_of(whole.weights))
+        falls(tmp_path / "cut", errors, cut_at(step))
+    again, _ = falls(tmp_path / "cut", errors)
+    assert again.done == whole.done == 45
+    assert again.params["norm.bias"].tolist() == whole.params["norm.bias"].tolist()
+    finished, seen = falls(tmp_path / "cut", errors)
+    assert not seen
+    assert finished.params["norm.bias"].tolist() == whole.params["norm.bias"].tolist()
+
+
+def test_a_site_of_few_held_out_images_takes_every_step(seed, images, tmp_path):
+    assert trained(seed, images, tmp_path).steps == RECIPE.steps
 
 
 def test_a_finished_training_takes_no_more_steps(seed, images, tmp_path):
@@ -211,18 +228,25 @@ def test_a_published_net_is_trained_and_condensed_at_every_size_that_it_has(imag
 def test_wide_nets_are_trained_more_gently():
     assert suited(BLUEPRINT, RECIPE) == RECIPE
     wide = suited(tiny_blueprint(heads=6, head_dim=64), RECIPE)
-    assert not wide.muon
+    assert (wide.muon, wide.steps) == (False, RECIPE.steps // 2)
     assert (wide.lr, wide.plain_lr) == pytest.approx((RECIPE.lr / 20, RECIPE.plain_lr / 20))
     assert wide.head_lr == RECIPE.head_lr
 
 
 def test_steps_grow_with_the_images_between_bounds():
-    steps = [scaled_steps(300, images) for images in (1, 100, 700, 2000, 50_000, 10**7)]
+    steps = [scaled_steps(300, images, 20) for images in (1, 100, 700, 2000, 50_000, 10**7)]
     assert steps == sorted(steps)
-    assert steps[0] == steps[1] == 90
+    assert steps[0] == 90
+    assert 140 < steps[1] < 160
     assert steps[2] == 300
-    assert 500 < steps[3] < 900
-    assert steps[-1] == 3600
+    assert 400 < steps[3] < 450
+    assert steps[-1] == 1800
+
+
+def test_steps_grow_with_the_classes_from_half_of_them_to_all():
+    steps = [scaled_steps(300, 700, classes) for classes in (1, 10, 15, 20, 1000)]
+    assert steps == [150, 150, 225, 300, 300]
+    assert scaled_steps(1, 1, 1) == 1
 
 
 def test_classes_of_fewer_than_ten_images_give_none_away():

@@ -59,7 +59,7 @@ def cast(lab: Lab, domains: Sequence[Domain], tasks: Sequence[Task], plan: Plan)
 def _train(
     lab: Lab, name: str, images: ImageSet, plan: Plan, *, rng: int = 0, share: float = 1.0, keep: bool = True
 ) -> Train:
-    train, shrink = method.recipes(lab.blueprint, len(images.labels), plan.steps, rng, share)
+    train, shrink = method.recipes(lab.blueprint, images, plan.steps, rng, share)
     return Train(lab.blueprint.sha256, name, put_images(lab.store, images), len(images.labels), train, shrink, keep)
 
 

@@ -62,7 +62,7 @@ class Made:
     facts: dict[str, float]
 
 
-def recipes(blueprint: Blueprint, images: int, steps: int, rng: int, share: float = 1.0) -> tuple[Recipe, Recipe]:
+def recipes(blueprint: Blueprint, images: ImageSet, steps: int, rng: int, share: float = 1.0) -> tuple[Recipe, Recipe]:
     """How to train an ancestry model and how to condense it.
 
     Args:
@@ -72,7 +72,8 @@ def recipes(blueprint: Blueprint, images: int, steps: int, rng: int, share: floa
         rng: random numbers of both.
         share: of those steps.
     """
-    train, shrink = (suited(blueprint, make(images)) for make in (ancestry.default_recipe, condense.default_recipe))
+    size = len(images.labels), len(images.classes)
+    train, shrink = (suited(blueprint, make(*size)) for make in (ancestry.default_recipe, condense.default_recipe))
     ratio = shrink.steps / train.steps
     wanted = max(2, round((steps or train.steps) * share))
     return replace(train, steps=wanted, rng=rng), replace(shrink, steps=max(2, round(wanted * ratio)), rng=rng)
