@@ -2,6 +2,7 @@
 
 import math
 import os
+import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from genepool_protocol.wire.errors import Refused
 Params = dict[str, torch.Tensor]
 Progress = Callable[[int, int, str], None]
 
+_FORMAT: Final = "checkpoint/v2"
 _SAVE_EVERY: Final = 50
 """Steps between checkpoints: some five seconds on one core for `nano-32`."""
 
@@ -196,7 +198,7 @@ class Trainer:
 
     def __init__(self, params: Params, start: Params, recipe: Recipe, checkpoint: Path, fingerprint: str) -> None:
         self.params, self.start, self.recipe = params, start, recipe
-        self.checkpoint, self.fingerprint = checkpoint, fingerprint
+        self.checkpoint, self.fingerprint = checkpoint, f"{_FORMAT} {fingerprint}"
         self.rng = torch.Generator().manual_seed(recipe.rng)
         self.optimizer = Muon(_groups(params, start, recipe))
         self._rates = [float(group["lr"]) for group in self.optimizer.param_groups]
@@ -272,11 +274,14 @@ class Trainer:
     def _resume(self) -> int:
         if not self.checkpoint.exists():
             return 0
-        state = torch.load(self.checkpoint, weights_only=True, map_location=self.recipe.device)
-        if state["fingerprint"] != self.fingerprint:
+        try:
+            state = torch.load(self.checkpoint, weights_only=True, map_location=self.recipe.device)
+        except (RuntimeError, EOFError, pickle.UnpicklingError):
+            state = {}
+        if state.get("fingerprint") != self.fingerprint:
             raise Refused(
                 "DATA_CHANGED",
-                f"{self.checkpoint} was made with other images, another blueprint or another recipe",
+                f"{self.checkpoint} cannot be read, or belongs to other images, another blueprint, recipe or version",
                 "repeat with what it was started with, or remove the file to start again",
             )
         _set(self.params, state["params"])

@@ -116,6 +116,16 @@ def test_training_ends_early_with_what_made_the_fewest_errors_and_of_equals_with
     assert trainer.params["norm.bias"].tolist() == seen[kept]
 
 
+@pytest.mark.parametrize("raw", [b"", b"not a checkpoint", b"PK\x03\x04 half of one"])
+def test_a_checkpoint_that_cannot_be_read_is_refused_with_the_cure(tmp_path, raw):
+    (tmp_path / "fall.pt").write_bytes(raw)
+    with pytest.raises(Refused) as refusal:
+        falls(tmp_path, {})
+    assert refusal.value.reason == "DATA_CHANGED"
+    assert "remove the file" in refusal.value.fix
+    assert (tmp_path / "fall.pt").read_bytes() == raw, "nothing is lost"
+
+
 @pytest.mark.parametrize("step", [33, 41, 44])
 def test_a_training_that_was_cut_short_ends_as_early_and_with_the_same_values(tmp_path, step):
     errors = {30: 0.3, 35: 0.1, 40: 0.2, 45: 0.2, 50: 0.0}
