@@ -12,7 +12,6 @@ from typing import Final, Protocol
 import numpy as np
 
 from genepool_protocol.selection import guard
-from genepool_protocol.selection.retrieval import FAR
 from genepool_protocol.selection.score import Score
 
 Mixture = tuple[tuple[str, int], ...]
@@ -35,6 +34,10 @@ _HALVING: Final = 0.06
 NEAR: Final = 0.5
 """Up to this distance a key is trusted. Measured with three sites and tasks of twenty-one domains: nearer ones gained
 by a learngene's whole share, those up to 0.65 at one image a class only and most by a half of it."""
+
+FAR: Final = 0.75
+"""From this distance on a task is like no site. Tasks of a site's kind are 0.2 to 0.55 from it; by those beyond it none
+gained."""
 
 _SHARE: Final = 700
 """What a single learngene, or a mixture by nearness, weighs at most, in thousandths. Sites of many classes gained

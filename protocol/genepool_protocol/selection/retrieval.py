@@ -16,11 +16,6 @@ import numpy as np
 
 from genepool_protocol.selection.task_key import Key
 
-FAR: Final = 0.75
-"""From this distance on a task is like no site. Tasks of a site's kind are 0.2 to 0.55 from it; of the unrelated ones
-that were tried (six sites, eleven domains), those beyond it lost or gained about a point by the nearest at five images
-a class."""
-
 _SURE: Final = 2.0
 """Standard deviations of the noise's square by which less is taken off than it adds on average: else the nearest of
 many noisy keys would be the one whose noise happened to be small."""

@@ -10,7 +10,7 @@ import torch
 from genepool_client.consumer.pool import Pool
 from genepool_client.transport.channel import default_cache
 from genepool_protocol.selection import combination
-from genepool_protocol.selection.retrieval import FAR
+from genepool_protocol.selection.combination import FAR
 from genepool_protocol.wire.errors import GenepoolError
 from tests.integration.consumer.conftest import TINY, Members, make_pool
 from tests.support.images import write_classes

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genepool_protocol.selection import combination, net, tals
-from genepool_protocol.selection.retrieval import FAR
+from genepool_protocol.selection.combination import FAR
 from genepool_protocol.selection.score import Score
 from tests.support.genes import random_gene, seed_gene, tiny_blueprint
 

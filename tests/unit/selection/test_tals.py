@@ -5,7 +5,8 @@ import pytest
 
 from genepool_protocol.learngene import expansion
 from genepool_protocol.selection import combination, guard, net, scoring, tals
-from genepool_protocol.selection.retrieval import FAR, Member
+from genepool_protocol.selection.combination import FAR
+from genepool_protocol.selection.retrieval import Member
 from genepool_protocol.selection.score import Score
 from genepool_protocol.selection.task_key import Key
 from genepool_protocol.wire.errors import InvalidInput, Refused
