@@ -36,12 +36,12 @@ NEAR: Final = 0.5
 by a learngene's whole share, those up to 0.65 at one image a class only and most by a half of it."""
 
 FAR: Final = 0.75
-"""From this distance on a task is like no site. Tasks of a site's kind are 0.2 to 0.55 from it; by those beyond it none
-gained."""
+"""From this distance on a task is like no site. Tasks of a site's kind are 0.2 to 0.55 from it; of those beyond it
+most gained nothing."""
 
 _SHARE: Final = 700
 """What a single learngene, or a mixture by nearness, weighs at most, in thousandths. Sites of many classes gained
-another one or two points by 1000, those of ten classes or fewer lost up to four."""
+another one or two points by 1000, those of ten classes or fewer lost up to five."""
 
 _PLACES: Final = 9
 

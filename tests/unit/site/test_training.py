@@ -144,6 +144,14 @@ def test_a_site_of_few_held_out_images_takes_every_step(seed, images, tmp_path):
     assert trained(seed, images, tmp_path).steps == RECIPE.steps
 
 
+def test_a_site_that_can_hold_out_nothing_trains_and_condenses(seed, images, tmp_path):
+    few = image_set(images.pixels[6:16], images.labels[6:16], images.classes)
+    made = trained(seed, few, tmp_path)
+    assert made.steps == RECIPE.steps
+    assert np.isnan(made.accuracy)
+    assert condense.condense(BLUEPRINT, seed, few, made.weights, tmp_path, recipe=RECIPE, progress=quiet).steps == 60
+
+
 def test_a_finished_training_takes_no_more_steps(seed, images, tmp_path):
     whole = trained(seed, images, tmp_path)
     seen = []
