@@ -140,7 +140,7 @@ def selecting(quick: bool) -> list[Row]:
     seed = net.as_tensors(TensorFile(bundled_folder("nano-32") / "seed.safetensors").all())
     pixels = rng.integers(0, 256, (_small(quick, 64, 16), 32, 32, 3), dtype=np.uint8)
     labels = np.arange(len(pixels)) % 4
-    width = blueprint.width(blueprint.key.heads)
+    width = blueprint.key_width
     members = [
         Member(f"{index:064x}", task_key.Key(rng.standard_normal(width).astype(np.float32)))
         for index in range(max(pools))

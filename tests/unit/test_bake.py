@@ -17,7 +17,7 @@ from genepool_protocol.wire.errors import InvalidInput, NotFound, Refused
 from genepool_server import bake
 from genepool_server.bake import layers, measure
 from genepool_server.bake.corpus import whiten
-from tests.support.genes import tiny_blueprint, write_seed
+from tests.support.genes import seed_gene, tiny_blueprint, write_seed
 
 BLUEPRINT = tiny_blueprint()
 RECIPE = bake.Recipe(steps=205, batch=4, warmup=2)
@@ -192,6 +192,16 @@ def test_measuring_says_what_each_size_is_worth_and_how_keys_are_scaled(corpus, 
     }
     again = bake.measure_folder(folder, corpus, corpus, draws=2)
     assert again == found
+
+
+@pytest.mark.parametrize(("head_dim", "width"), [(16, 32), (48, 48), (97, 194)])
+def test_keys_of_many_features_are_folded_where_they_can_be(corpus, head_dim, width):
+    blueprint = tiny_blueprint(head_dim=head_dim)
+    seed = net.as_tensors(seed_gene(blueprint, np.random.default_rng(0)))
+    space = measure.key_space(blueprint, seed, bake.read_corpus(corpus, 16))
+    assert (len(space.centre), space.width) == (2 * head_dim, width)
+    lengths = task_key.standard(blueprint.model_copy(update={"key_space": space}), torch.randn(9, 2 * head_dim))
+    assert lengths.shape == (9, width)
 
 
 def test_domains_without_enough_images_are_no_measure(corpus, tmp_path):

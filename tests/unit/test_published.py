@@ -15,20 +15,15 @@ from genepool_protocol.learngene.blueprint import parse_blueprint
 from genepool_protocol.learngene.size import Size
 from genepool_protocol.learngene.tensors import TensorFile
 from genepool_protocol.selection import net, pixels
-from genepool_protocol.wire.errors import GenepoolError, InvalidInput, Refused
+from genepool_protocol.wire.errors import InvalidInput, Refused
 from genepool_server import bake
 from genepool_server.bake import published
 from tests.support.genes import published_blueprint
+from tests.support.refusals import reason_of
 
 BLUEPRINT = published_blueprint()
 DINOV2 = os.environ.get("GENEPOOL_DINOV2", "")
 """An .npz of the published ViT-S/14, by `deploy/data/extract_dinov2.py`."""
-
-
-def reason_of(function, *arguments) -> str:
-    with pytest.raises(GenepoolError) as caught:
-        function(*arguments)
-    return caught.value.reason
 
 
 def built(blueprint, **changes):

@@ -121,7 +121,7 @@ def one_thread() -> Iterator[None]:
 
 
 def _key(blueprint: Blueprint, answer: consume_pb2.ListKeysResponse) -> Key:
-    width = blueprint.width(blueprint.key.heads)
+    width = blueprint.key_width
     mean = np.frombuffer(answer.key_mean, dtype="<f4") if len(answer.key_mean) == 4 * width else None
     if mean is None or not np.isfinite(mean).all():
         raise InvalidInput(

@@ -62,10 +62,11 @@ class MeasuredSize(Document):
 
 
 class KeySpace(Document):
-    """How the features of an image become its part of a key: centred, scaled, and clipped to a length."""
+    """How the features of an image become its part of a key: centred, scaled, folded, and clipped to a length."""
 
     centre: Annotated[list[Decimal], Field(min_length=1, max_length=1 << 14)]  # one for each feature of the key size
     scale: Annotated[list[Decimal], Field(min_length=1, max_length=1 << 14)]
+    width: Annotated[int, Field(ge=1, le=1 << 14)]  # numbers of a key; features are a multiple of it
     clip: Decimal  # the largest Euclidean length
 
 
@@ -75,6 +76,7 @@ class KeyFrame:
 
     centre: tuple[float, ...]
     scale: tuple[float, ...]
+    width: int
     clip: str  # a decimal, as manifests repeat it
 
 
@@ -123,7 +125,10 @@ class Blueprint(Document):
             (self.basis == "dct-pick-v1" and high > self.depth, "layers cannot be picked beyond the depth"),
             (any(not low <= ref.depth <= high for ref in inner), "the depth of key or score lies outside depths"),
             (any(float(value) <= 0 for value in self.std), "std is not positive"),
-            (not self._sound_key_space(), "key_space does not fit the key size, or scale or clip is not positive"),
+            (
+                not self._sound_key_space(),
+                "key_space does not fit the key size, its width divides no features, or scale or clip is not positive",
+            ),
             (self.measured and not self._sound_table(), "sizes are not sorted, or not what they cost"),
         ]
         for bad, why in problems:
@@ -216,13 +221,19 @@ class Blueprint(Document):
         """Where keys are measured; without a key space features stay as they are, no longer than a layer norm's."""
         width, space = self.width(self.key.heads), self.key_space
         if space is None:
-            return KeyFrame((0.0,) * width, (1.0,) * width, f"{width**0.5:.6f}")
-        return KeyFrame(tuple(map(float, space.centre)), tuple(map(float, space.scale)), space.clip)
+            return KeyFrame((0.0,) * width, (1.0,) * width, width, f"{width**0.5:.6f}")
+        return KeyFrame(tuple(map(float, space.centre)), tuple(map(float, space.scale)), space.width, space.clip)
+
+    @property
+    def key_width(self) -> int:
+        """Numbers of a key."""
+        return self.key_frame.width
 
     def _sound_key_space(self) -> bool:
         frame, width = self.key_frame, self.width(self.key.heads)
         return (
             len(frame.centre) == len(frame.scale) == width
+            and width % frame.width == 0
             and min(frame.scale) >= _LEAST_SCALE
             and float(frame.clip) >= _LEAST_SCALE
         )

@@ -119,7 +119,7 @@ def parse_manifest(raw: bytes) -> Manifest:
 
 def file_layout(blueprint: Blueprint) -> Layout:
     """Names and shapes of a learngene file: the gene of the blueprint's components, then its key."""
-    width = blueprint.width(blueprint.key.heads)
+    width = blueprint.key_width
     return {**gene_layout(blueprint, blueprint.components), "key.mean": (width,)}
 
 

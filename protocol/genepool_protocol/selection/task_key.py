@@ -1,11 +1,14 @@
 """Keys: what a site publishes about its data, and what a task is matched by.
 
 A key is a mean over images of the seed's pooled features at the blueprint's key size. Before the mean, the features of
-each image are centred, scaled and clipped to a largest norm, all three fixed by the blueprint from public images alone.
+each image are centred, scaled, folded to fewer numbers and clipped to a largest norm, all as the blueprint says, which
+knows it from public images alone.
 So no image can move the sum by more than the clip, whoever owns it, and a site's key can carry noise that is
 calibrated to that (`genepool_protocol.learngene.privacy`). A task's key is exact: it stays where the task is.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +28,7 @@ class Key:
     """What is matched.
 
     Attributes:
-        mean: of the standard features, float32 of shape (width of the key size,).
+        mean: of the standard features, float32 of shape (the blueprint's key width,).
         noise: standard deviation of the noise on every number; 0 for a task's own key.
     """
 
@@ -34,12 +37,26 @@ class Key:
 
 
 def standard(blueprint: Blueprint, features: torch.Tensor) -> torch.Tensor:
-    """Features of shape (N, width) centred, scaled and clipped as the blueprint says; float64, none too long."""
+    """Features of shape (N, width of the key size) as the blueprint's keys have them: float64, (N, its key width).
+
+    They are centred, scaled, folded and clipped, so that none is too long.
+    """
     frame = blueprint.key_frame
-    centre, scale = (torch.tensor(values, dtype=torch.float64) for values in (frame.centre, frame.scale))
-    found, clip = (features.double() - centre) / scale, float(frame.clip)
+    found, clip = folded(features, frame.centre, frame.scale, frame.width), float(frame.clip)
     shrunk: torch.Tensor = found * (clip / found.norm(dim=1, keepdim=True).clamp_min(clip))
     return shrunk
+
+
+def folded(features: torch.Tensor, centre: Sequence[float], scale: Sequence[float], width: int) -> torch.Tensor:
+    """Features centred, scaled, and added up by their place modulo `width`; float64, shape (N, width).
+
+    Sums of k are divided by the root of k, so that numbers vary as much as the features did. Noise for privacy is as
+    long as the longest image times the root of the numbers that carry it: fewer numbers, less noise.
+    """
+    centred = (features.double() - torch.tensor(centre, dtype=torch.float64)) / torch.tensor(scale, dtype=torch.float64)
+    parts = centred.reshape(len(centred), -1, width)
+    found: torch.Tensor = parts.sum(dim=1) / math.sqrt(parts.shape[1])
+    return found
 
 
 def seed_weights(blueprint: Blueprint, seed: net.Weights) -> net.Weights:

@@ -35,7 +35,7 @@ class KeyTable:
     """
 
     def __init__(self, blueprint: Blueprint, folder: Path) -> None:
-        self._width = blueprint.width(blueprint.key.heads)
+        self._width = blueprint.key_width
         self._file: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - lives as long as the table
         self._rows: dict[str, int] = {}
         self._free: list[int] = []

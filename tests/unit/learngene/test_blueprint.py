@@ -16,12 +16,12 @@ from genepool_protocol.trust import digest, strict_json
 from genepool_protocol.wire.errors import GenepoolError, InvalidInput
 from genepool_protocol.wire.limits import LIMITS
 from tests.support.genes import published_blueprint, tiny_blueprint, write_seed
+from tests.support.refusals import reason_of
 
 
-def reason_of(function, *args) -> str:
-    with pytest.raises(GenepoolError) as caught:
-        function(*args)
-    return caught.value.reason
+def space(**changes) -> dict:
+    """A key space of the tiny blueprint's sixteen features."""
+    return {"centre": ["0"] * 16, "scale": ["1"] * 16, "width": 16, "clip": "3"} | changes
 
 
 def changed(**changes) -> bytes:
@@ -84,6 +84,12 @@ def test_only_canonical_bytes_are_a_blueprint():
         {"layer_scale": "yes"},
         {"basis": "dct-pick-v1"},
         {"key": {"depth": 2, "heads": 3}},
+        {"key_space": space(width=3)},
+        {"key_space": space(width=32)},
+        {"key_space": space(width=0)},
+        {"key_space": space(centre=["0"] * 8)},
+        {"key_space": space(scale=["0"] * 16)},
+        {"key_space": space(clip="0")},
         {"key": {"depth": 6, "heads": 1}},
         {"score": {"depth": 2, "heads": 3}},
         {"score": {"depth": 2, "heads": 1, "more": 1}},
@@ -94,6 +100,13 @@ def test_only_canonical_bytes_are_a_blueprint():
 )
 def test_a_blueprint_that_contradicts_itself_is_refused(change):
     assert reason_of(parse_blueprint, changed(**change)) == "BLUEPRINT_MALFORMED"
+
+
+@pytest.mark.parametrize("width", [16, 8, 1])
+def test_a_key_is_as_wide_as_its_space_says(width):
+    blueprint = parse_blueprint(changed(key_space=space(width=width)))
+    assert blueprint.key_width == blueprint.key_frame.width == width
+    assert file_layout(blueprint)["key.mean"] == (width,)
 
 
 @pytest.mark.parametrize("size", [Size(0, 1), Size(6, 1), Size(1, 0), Size(1, 3)])

@@ -102,25 +102,29 @@ def test_keys_and_scores_stay_float32_inside_a_training_context(weights):
         assert net.embed(BLUEPRINT, BLUEPRINT.reference, weights, some_pixels(2)).dtype == torch.float32
 
 
-def test_a_key_is_the_mean_of_features_that_the_blueprint_centres_scales_and_clips():
+@pytest.mark.parametrize("width", [16, 8, 1])
+def test_a_key_is_the_mean_of_features_that_the_blueprint_centres_scales_folds_and_clips(width):
     seed = net.as_tensors(seed_gene(BLUEPRINT, np.random.default_rng(0)))
     images = some_pixels(5)
     raw = net.embed(BLUEPRINT, BLUEPRINT.key.size(), task_key.seed_weights(BLUEPRINT, seed), images).numpy()
     scaled = (raw.astype(np.float64) - 0.25) / 0.5
+    scaled = np.stack([scaled[:, place::width].sum(axis=1) for place in range(width)], axis=1) / np.sqrt(16 / width)
     clip = float(np.sort(np.linalg.norm(scaled, axis=1))[2])
-    space = KeySpace(centre=["0.25"] * 16, scale=["0.5"] * 16, clip=f"{clip:.6f}")
+    space = KeySpace(centre=["0.25"] * 16, scale=["0.5"] * 16, width=width, clip=f"{clip:.6f}")
     key = task_key.task_key(tiny_blueprint(key_space=space), seed, images)
     shrunk = scaled * np.minimum(1, clip / np.linalg.norm(scaled, axis=1, keepdims=True))
+    assert key.mean.shape == (width,)
     assert np.allclose(key.mean, shrunk.mean(axis=0), atol=1e-5)
     assert not np.allclose(key.mean, scaled.mean(axis=0), atol=1e-3)
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(1, 12), st.floats(1e-3, 1e3))
-def test_exchanging_one_image_moves_a_mean_by_no_more_than_the_sensitivity(rng, count, size):
+@given(st.integers(0, 2**32 - 1), st.integers(1, 12), st.floats(1e-3, 1e3), st.sampled_from([1, 2, 4, 8, 16]))
+def test_exchanging_one_image_moves_a_mean_by_no_more_than_the_sensitivity(rng, count, size, width):
     generator = np.random.default_rng(rng)
     space = KeySpace(
         centre=[f"{value:.6f}" for value in generator.normal(0, size, 16)],
         scale=[f"{value:.6f}" for value in generator.uniform(0.01, 2, 16)],
+        width=width,
         clip="3.5",
     )
     blueprint = tiny_blueprint(key_space=space)

@@ -7,7 +7,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, utils
 
 from genepool_protocol.trust.keys import LogSigner, LogVerifier, SigningKey, VerifyingKey
-from genepool_protocol.wire.errors import InvalidInput, VerificationError
+from genepool_protocol.wire.errors import VerificationError
+from tests.support.refusals import reason_of
 
 SPKI = serialization.PublicFormat.SubjectPublicKeyInfo
 
@@ -30,12 +31,6 @@ OTHER_KEYS = {
     "Ed25519": ed25519.Ed25519PrivateKey.generate(),
     "RSA": rsa.generate_private_key(public_exponent=65537, key_size=2048),
 }
-
-
-def reason_of(function, *args) -> str:
-    with pytest.raises(InvalidInput) as caught:
-        function(*args)
-    return caught.value.reason
 
 
 @pytest.mark.parametrize("kind", OTHER_KEYS)

@@ -67,7 +67,7 @@ class Plan:
 
 def full() -> Plan:
     """What fits into about two hours on two cores."""
-    return Plan("full", tuned=Size(6, 2))
+    return Plan("full", tuned=Size(6, 2), trainings=2)
 
 
 def quick() -> Plan:

@@ -177,7 +177,7 @@ def _growth(rows: Sequence[Row], found: Found) -> Table:
         ["pool", *_GROUPS, "against the sites alone", "uniform soup of it", "TALS seconds"],
         lines,
         "Irrelevant members are real trainings on five classes each of domains that no task is made of "
-        f"(the first {found.plan.fully_trained} with all steps, the others with a quarter).",
+        f"(the first {found.plan.fully_trained} with all steps, the others with a tenth).",
     )
 
 
