@@ -181,7 +181,6 @@ def main() -> None:
     if not (args.work / "data").exists():
         hold_out([args.benchmark / name for name in args.domains], args.work / "data")
     pool = PoolProcess(args.work / "pool", args.work, str(args.blueprint.absolute()))
-    (args.work / "pool.log").unlink(missing_ok=True)  # or the server of the last run would be taken for this one
     pool.start()
     try:
         sites = []

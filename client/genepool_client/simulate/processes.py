@@ -52,6 +52,7 @@ class Child:
     def __init__(self, name: str, command: Sequence[str], log: Path, *, env: Mapping[str, str], cwd: Path) -> None:
         self.name, self.log = name, log
         with log.open("ab") as sink:
+            self._begins = sink.tell()
             self._process = subprocess.Popen(
                 command,
                 stdout=sink,
@@ -73,14 +74,14 @@ class Child:
         return "\n".join(text.splitlines()[-lines:])
 
     def wait_for(self, text: str, seconds: float) -> str:
-        """The first line of the log that contains `text`.
+        """The first line that this process wrote into its log and that contains `text`.
 
         Raises:
             Unavailable: SIMULATION_FAILED, it ended before, or took too long.
         """
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            content = self.log.read_text(errors="replace")
+            content = self.log.read_bytes()[self._begins :].decode(errors="replace")
             for line in content.splitlines():
                 if text in line:
                     return line

@@ -12,7 +12,7 @@ from genepool_protocol.wire.errors import Unavailable
 
 PARENT = """
 import subprocess, sys, time
-stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('in', flush=True); time.sleep(99)"
+stubborn = "import signal,time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(9)"
 inner = subprocess.Popen([sys.executable, "-c", stubborn])
 print("inner", inner.pid, flush=True)
 time.sleep(600)
@@ -31,7 +31,7 @@ def test_stopping_a_child_ends_its_children_too(tmp_path, monkeypatch):
     monkeypatch.setattr("genepool_client.simulate.processes._GRACE", 0.5)
     with Child("a parent", [sys.executable, "-c", PARENT], tmp_path / "log", env={}, cwd=tmp_path) as child:
         pid = int(child.wait_for("inner ", 20).split()[1])
-        child.wait_for("in", 20)
+        child.wait_for("deaf", 20)
         assert alive(pid)
     for _ in range(50):
         if not alive(pid):
@@ -49,6 +49,14 @@ def test_a_child_that_ends_early_is_reported_with_the_end_of_its_log(tmp_path):
         child.wait_for("ready", 20)
     assert caught.value.reason == "SIMULATION_FAILED"
     assert "no room" in caught.value.fix
+
+
+def test_what_an_earlier_child_wrote_into_the_log_is_not_taken_for_this_one(tmp_path):
+    log = tmp_path / "log"
+    log.write_text("ready at 1\n")
+    with Child("a child", [sys.executable, "-c", "print('ready at 2')"], log, env={}, cwd=tmp_path) as child:
+        assert child.wait_for("ready", 20) == "ready at 2"
+    assert log.read_text().startswith("ready at 1\n")
 
 
 def test_a_command_that_fails_is_reported_with_what_it_wrote(tmp_path):
