@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import timm
@@ -15,6 +16,8 @@ from genepool_protocol.learngene.size import Size
 from genepool_protocol.selection import net, pixels
 from genepool_protocol.training import precision
 
+_WARM: Final = 0.19
+"""Share of the steps before the highest learning rate; of a fifth, OneCycleLR divides by zero when there are four."""
 Deltas = Mapping[str, algebra.Stored]
 """Flat learngenes by contribution id."""
 
@@ -129,7 +132,7 @@ def _train(
     for tensor in params.values():
         tensor.requires_grad_()
     optimizer = torch.optim.AdamW(params.values(), lr=lr, betas=(0.9, 0.98), weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps + 1, pct_start=0.2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps + 1, pct_start=_WARM)
     for _ in range(steps):
         chosen = torch.randperm(len(images), generator=rng)[:batch]
         patches = pixels.to_patches(blueprint, pixels.augment(images[chosen], rng))

@@ -49,9 +49,10 @@ class Head:
             StorageError: LEDGER_INCONSISTENT, the file is missing or malformed.
         """
         try:
-            size, root = self._path.read_text("ascii").splitlines()
+            raw = self._path.read_bytes()  # once: it may be replaced at any moment
+            size, root = raw.decode("ascii").splitlines()
             found = Published(int(size), unb64(root, "root"))
-            if _encode(found) == self._path.read_bytes():
+            if _encode(found) == raw:
                 return found
         except (OSError, ValueError, GenepoolError) as exc:
             raise self._bad("is missing or malformed") from exc

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from genepool_client.simulate import trial
+from genepool_client.simulate.benchmark import starts
 from genepool_client.simulate.benchmark.cells import Features, Measure, Member, Pick, Probe, Search, Select, Shown
 from genepool_client.simulate.benchmark.lab import Lab
 from genepool_client.simulate.benchmark.starts import SEED, single
@@ -85,3 +87,11 @@ def test_a_pool_in_another_order_is_the_same_pool(lab, shown):
     assert Select(lab.blueprint.sha256, pool, shown).key == Select(lab.blueprint.sha256, pool[::-1], shown).key
     other = (Member(ONE), Member(TWO, "3" * 64))
     assert Select(lab.blueprint.sha256, other, shown).key != Select(lab.blueprint.sha256, pool, shown).key
+
+
+def test_every_number_of_steps_is_a_schedule(lab, shown):
+    episode, weights = shown.trial(lab.store), starts.weights_of(lab, SEED, SIZE)
+    budgets = range(1, 12)
+    found = trial.accuracies(lab.blueprint, SIZE, weights, episode, budgets, batch=2)
+    assert len(found) == len(budgets)
+    assert min(found) > 0.5
