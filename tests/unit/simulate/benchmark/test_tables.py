@@ -94,7 +94,15 @@ def test_the_main_table_has_every_column_and_an_empty_cell_where_nothing_can_be_
 def test_targets_say_no_where_they_are_missed():
     reached = {cells[0]: cells[3] for cells in table(found(), "targets").lines}
     assert reached["TALS - seed, covered"] == "yes"
-    assert reached["right site in covered tasks"] == "NO"  # only a's tasks were right
+    assert reached["TALS - seed, covered, 1 image a class"] == "yes"
+    assert reached["heaviest weight on the right site, covered"] == "NO"  # only a's tasks were right
+    made = found()
+    for one in made.selections:
+        one["weights"], one["nearest_hit"] = ({"a": 1.0} if one["hit"] else {}), True
+    measured = {cells[0]: cells[2:] for cells in table(made, "targets").lines}
+    assert measured["heaviest weight on the right site, covered"] == ["50 % of 6", "NO"]
+    assert measured["the same, where TALS did not keep to the seed"] == ["100 % of 3", "yes"]
+    assert measured["nearest key is the right site's, covered"] == ["100 % of 6", "yes"]
     missed = {cells[0]: cells[3] for cells in table(found(ours=0.4, covered=0.55), "targets").lines}
     assert missed["TALS - seed, covered"] == "NO"
     assert missed["TALS - seed, uncovered"] == "NO"
