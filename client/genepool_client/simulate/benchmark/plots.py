@@ -154,18 +154,9 @@ def _sizes(found: Found, blueprint: Blueprint, path: Path) -> Path:
     for column in (names.SCRATCH, names.SEED, names.TALS, names.OWN, names.DIRECT):
         values = [mean(where(rows, column=column, size=str(size))) or np.nan for size in sizes]
         line = "--" if column == names.OWN else "-"
-        axis.plot(
-            [blueprint.params(size) / 1e6 for size in sizes],
-            values,
-            f"o{line}",
-            label=column,
-            color=_COLOURS[column],
-            markersize=4,
-        )
-    axis.set_xscale("log")
-    ticks = [blueprint.params(size) / 1e6 for size in sizes]
-    axis.set_xticks(ticks, [f"{size}\n{tick:.2f} M" for size, tick in zip(sizes, ticks, strict=True)], rotation=40)
-    axis.set_xticks([], minor=True)
+        axis.plot(range(len(sizes)), values, f"o{line}", label=column, color=_COLOURS[column], markersize=4)
+    ticks = [f"{size}\n{blueprint.params(size) / 1e6:.2f} M" for size in sizes]
+    axis.set_xticks(range(len(sizes)), ticks)  # side by side: some sizes have nearly as many parameters as others
     axis.set_xlabel("layers,heads and parameters", size=9)
     axis.set_ylabel("mean accuracy", size=9)
     axis.set_title(
