@@ -159,7 +159,7 @@ def finetune(
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the trained net.")] = None,
     epochs: Annotated[int, typer.Option("--epochs", min=1, help="How often every image is seen.")] = 10,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Images a step.")] = 32,
-    lr: Annotated[float, typer.Option("--lr", min=0.0, help="Largest learning rate.")] = 1e-3,
+    lr: Annotated[float, typer.Option("--lr", min=0.0, help="Largest learning rate.")] = 3e-4,
     pool: PinsOption = None,
     device: DeviceOption = "auto",
     data_dir: Annotated[Path | None, typer.Option("--data-dir", help="Where a named data set lies.")] = None,

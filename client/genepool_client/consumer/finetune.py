@@ -31,11 +31,15 @@ _HELD_OUT: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How long and how hard; the defaults suit some hundred images."""
+    """How long and how hard; the defaults suit some hundred images.
+
+    Few images bear little: at size 6,2 with five images of five classes, ten epochs at 1e-3 lost 4.1 points to the
+    closed-form head, at 3e-4 0.5, at 1e-4 0.1 (forty tasks of the benchmark, from what TALS chose).
+    """
 
     epochs: int = 10
     batch: int = 32
-    lr: float = 1e-3
+    lr: float = 3e-4
     decay: float = 0.05
     smoothing: float = 0.05
     rng: int = 0

@@ -25,7 +25,7 @@ from genepool_protocol.selection.task_key import Key
 _Value = TypeVar("_Value", bound=np.generic)
 
 _BATCH: Final = 25
-_LR: Final = 1e-3  # that of `genepool finetune`
+_LR: Final = 3e-4  # that of `genepool finetune`
 _START_CODE: Final = code_digest(starts)
 _TRIAL_CODE: Final = code_digest(trial, head, discriminant)
 
