@@ -77,7 +77,7 @@ def bake(
     steps: Annotated[int | None, typer.Option(help="Training steps.", min=1, show_default="the recipe's")] = None,
     as_json: terminal.JsonOption = False,
 ) -> None:
-    """Train the seed of a blueprint on public images; half an hour or more, and repeating it continues."""
+    """Train the seed of a blueprint on public images; an hour or so, and repeating it continues."""
     import dataclasses
 
     from genepool_server import bake as oven
