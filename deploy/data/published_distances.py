@@ -19,6 +19,8 @@ import torch
 from published_table import SHOTS, Features, accuracy, episode
 
 from genepool_client import Pool
+from genepool_client.simulate.benchmark.rows import Row
+from genepool_client.simulate.benchmark.statistics import gain
 from genepool_client.simulate.pool_process import PoolProcess
 from genepool_client.site.images import ImageSet, image_set, load_images
 from genepool_protocol.learngene.size import Size
@@ -26,7 +28,7 @@ from genepool_protocol.selection.combination import single
 from genepool_protocol.trust.anchors import read_anchors
 
 IMAGES = 400
-EDGES = (0.0, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 9.0)
+EDGES = (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 9.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +61,10 @@ def measure(pool: Pool, features: Features, size: Size, draws: int) -> list[Pair
             drawn = episode(images, shots, draw)
             answer = pool.select((images.pixels[drawn[0]], drawn[1]))
             seed = accuracy(features.of(task, size, ()), drawn)
-            tals = accuracy(features.of(task, size, answer.weights), drawn) - seed
+            chosen = accuracy(features.of(task, size, answer.weights), drawn) - seed
             for one in answer.candidates:
-                gain = accuracy(features.of(task, size, single(one.contribution_id)), drawn) - seed
-                found.append(Pair(task, shots, draw, one.site, one.key_distance, one.place, seed, gain, tals))
+                more = accuracy(features.of(task, size, single(one.contribution_id)), drawn) - seed
+                found.append(Pair(task, shots, draw, one.site, one.key_distance, one.place, seed, more, chosen))
         print(task, "is done", flush=True)
     return found
 
@@ -72,15 +74,35 @@ def mean(pairs: Sequence[Pair], figure: Callable[[Pair], float]) -> list[float]:
     return [float(np.mean([figure(one) for one in pairs if one.shots == shots])) for shots in SHOTS]
 
 
+def alone(pair: Pair) -> float:
+    """What the learngene gains."""
+    return pair.gain
+
+
+def tals(pair: Pair) -> float:
+    """What TALS gains."""
+    return pair.tals
+
+
+def nothing(_pair: Pair) -> float:
+    """What the seed gains over itself."""
+    return 0.0
+
+
+def rows(pairs: Sequence[Pair], figure: Callable[[Pair], float]) -> list[Row]:
+    """For the intervals of the benchmark."""
+    return [Row("distances", one.task, "", one.draw, one.shots, "", "", 0, figure(one)) for one in pairs]
+
+
 def by_distance(pairs: Sequence[Pair]) -> str:
-    """Mean gains of single learngenes in points, and the share that gains, by how far their keys are."""
+    """Mean gains of other domains' learngenes in points, and the share that gains, by how far their keys are."""
     lines = ["| distance of the key | pairs | mean gain at 1 / 5 images | share that gains |", "|---|---|---|---|"]
     for low, high in itertools.pairwise(EDGES):
         part = [one for one in pairs if low <= one.distance < high]
         if {one.shots for one in part} == set(SHOTS):
-            gains = " / ".join(f"{100 * one:+.1f}" for one in mean(part, lambda one: one.gain))
+            gains = " / ".join(f"{100 * one:+.1f}" for one in mean(part, alone))
             shares = " / ".join(f"{one:.2f}" for one in mean(part, lambda one: one.gain > 0))
-            lines.append(f"| {low:.1f} to {high:.1f} | {len(part)} | {gains} | {shares} |")
+            lines.append(f"| {low:g} to {high:g} | {len(part)} | {gains} | {shares} |")
     return "\n".join(lines)
 
 
@@ -93,9 +115,20 @@ def by_domain(pairs: Sequence[Pair]) -> str:
         often = max(sorted(set(whose)), key=whose.count)
         cells = [f"{often}, {whose.count(often)} of {len(whose)}", f"{np.mean([one.distance for one in first]):.2f}"]
         cells.append(" / ".join(f"{one:.3f}" for one in mean(first, lambda one: one.seed)))
-        figures = (lambda one: one.gain, lambda one: one.tals)
-        cells += [" / ".join(f"{100 * one:+.1f}" for one in mean(first, figure)) for figure in figures]
+        cells += [" / ".join(f"{100 * one:+.1f}" for one in mean(first, figure)) for figure in (alone, tals)]
         lines.append(f"| {task} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def altogether(pairs: Sequence[Pair]) -> str:
+    """Gains over the seed with 95 % intervals over tasks and draws, where a site covers the domain and where not."""
+    sites, lines = {one.site for one in pairs}, []
+    for covered, shots in itertools.product((True, False), SHOTS):
+        first = [one for one in pairs if one.place == 1 and one.shots == shots and (one.task in sites) == covered]
+        right = f", the right site is nearest in {np.mean([one.site == one.task for one in first]):.0%}"
+        found = [gain(rows(first, figure), rows(first, nothing)) for figure in (alone, tals)]
+        kind = f"{'' if covered else 'not '}covered, images a class: {shots}"
+        lines.append(f"{kind}: nearest learngene {found[0]}, TALS {found[1]}{right if covered else ''}")
     return "\n".join(lines)
 
 
@@ -122,7 +155,8 @@ def main() -> None:
     finally:
         pool.stop()
     (work / "distances.json").write_text(json.dumps([asdict(one) for one in found]), encoding="utf-8")
-    print(by_distance(found), by_distance([one for one in found if one.place == 1]), by_domain(found), sep="\n\n")
+    others = [one for one in found if one.site != one.task]
+    print(by_distance(others), by_domain(found), altogether(found), sep="\n\n")
 
 
 if __name__ == "__main__":
