@@ -25,7 +25,8 @@ from genepool_protocol.selection.task_key import Key
 _Value = TypeVar("_Value", bound=np.generic)
 
 _BATCH: Final = 25
-_LR: Final = 3e-4  # that of `genepool finetune`
+LR: Final = 3e-4
+"""Highest rate of fine-tuning: that of `genepool finetune`."""
 _START_CODE: Final = code_digest(starts)
 _TRIAL_CODE: Final = code_digest(trial, head, discriminant)
 
@@ -163,7 +164,7 @@ class Measure:
             size=str(self.size),
             shown=self.shown.key,
             epochs=self.epochs,
-            recipe=[_BATCH, _LR],
+            recipe=[_BATCH, LR] if self.epochs else [],
             code=[method.NET_CODE, _START_CODE, _TRIAL_CODE],
         )
 
@@ -177,7 +178,7 @@ class Measure:
         per_epoch = -(-len(episode.support_labels) // _BATCH)
         weights = starts.weights_of(lab, self.start, self.size)
         budgets = [per_epoch * epochs for epochs in (0, *self.epochs)]
-        found = trial.accuracies(lab.blueprint, self.size, weights, episode, budgets, batch=_BATCH, lr=_LR)
+        found = trial.accuracies(lab.blueprint, self.size, weights, episode, budgets, batch=_BATCH, lr=LR)
         record = {str(epochs): value for epochs, value in zip((0, *self.epochs), found, strict=True)}
         lab.store.put(self.key, {"accuracy": record})
 

@@ -6,6 +6,7 @@ from typing import Final
 import numpy as np
 
 from genepool_client.simulate.benchmark import rows as names
+from genepool_client.simulate.benchmark.cells import LR
 from genepool_client.simulate.benchmark.play import Found
 from genepool_client.simulate.benchmark.rows import Row
 from genepool_client.simulate.benchmark.statistics import differences, gain, where, worst
@@ -79,9 +80,9 @@ def _epochs(found: Found, shots: int) -> Table:
         lines.append([column, *line, *against])
     head = [f"{epochs} epoch{'s' * (epochs != 1)}" for epochs in budgets]
     note = (
-        "Every start trains on the same labels for the same steps; each budget is a schedule of its own. Scratch and "
-        f"seed: training on the target alone. At size {found.plan.tuned} FedAvg's net, of the reference size, is its "
-        "projection."
+        f"Every start trains on the same labels for the same steps, at a highest rate of {LR:g}; each budget is a "
+        "schedule of its own. Scratch and seed: training on the target alone. At size "
+        f"{found.plan.tuned} FedAvg's net, of the reference size, is its projection."
     )
     title = f"Fine-tuning on the support set, {images(shots)}, all tasks"
     return Table(f"epochs-{shots}", title, ["start", *head, *(f"TALS gains, {one}" for one in head)], lines, note)
