@@ -1,5 +1,6 @@
 """Keys leave through one mechanism: drawn once for the same images, counted for ever, and worth what is claimed."""
 
+import itertools
 import json
 import math
 
@@ -70,10 +71,12 @@ def test_what_a_site_claims_adds_up_for_the_pool(tmp_path, epsilon, images):
 def test_noise_has_the_claimed_deviation_and_comes_from_the_operating_system(tmp_path):
     draw = release(tmp_path / "keys.json", images=50)
     sigma = float(draw.sigma)
-    noise = np.concatenate([site_privacy.noised(np.zeros(500), sigma).mean for _ in range(4)])
+    draws = [site_privacy.noised(np.zeros(500), sigma).mean for _ in range(4)]
+    noise = np.concatenate(draws)
     assert float(noise.std()) == pytest.approx(sigma, rel=0.1)
     assert abs(float(noise.mean())) < 5 * sigma / math.sqrt(noise.size)
-    assert len(np.unique(noise)) == noise.size
+    # single numbers meet by chance, in float32 in one run of thirty; places of two draws hardly ever
+    assert all(np.count_nonzero(one == other) < 3 for one, other in itertools.combinations(draws, 2))
 
 
 @pytest.mark.parametrize(("epsilon", "delta"), [("0", "1e-6"), ("-1", "1e-6"), ("1", "0"), ("1", "1")])
