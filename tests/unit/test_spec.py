@@ -179,6 +179,7 @@ def test_the_findings_of_a_review_are_those_of_the_code():
         "OPPOSED": (-screens.ALONG,),
         "DIRECTION": (screens.ALONG, *screens.BLOCK_ALONG.values()),
         "CANARY": (canary.HARM, canary.ALONE, canary.MERGED),
+        "CANARY_DOUBT": (canary.DOUBT,),
     }.items():
         for limit in limits:
             assert re.search(rf"(?<![\d.]){re.escape(f'{limit:g}')}(?![\d.]*\d)", table[name][2]), (name, limit)

@@ -18,7 +18,9 @@ from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_server.admission import profile
 from genepool_server.admission.profile import Profile
 
-Screen = Literal["BLOCK_NORM", "NORM_RATIO", "SYMMETRY", "NEAR_COPY", "OPPOSED", "DIRECTION", "CANARY", "INCOMPLETE"]
+Screen = Literal[
+    "BLOCK_NORM", "NORM_RATIO", "SYMMETRY", "NEAR_COPY", "OPPOSED", "DIRECTION", "CANARY", "CANARY_DOUBT", "INCOMPLETE"
+]
 
 REJECTS: Final[dict[Screen, bool]] = {
     "BLOCK_NORM": True,
@@ -28,6 +30,7 @@ REJECTS: Final[dict[Screen, bool]] = {
     "OPPOSED": True,
     "DIRECTION": False,
     "CANARY": True,
+    "CANARY_DOUBT": False,
     "INCOMPLETE": False,
 }
 """Whether what a screen finds rejects a contribution, or holds it for the operator. SPEC.md prints this table."""

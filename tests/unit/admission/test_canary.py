@@ -5,7 +5,7 @@ import pytest
 
 from genepool_protocol.learngene import tensors
 from genepool_protocol.learngene.expansion import gene_layout
-from genepool_server.admission.canary import ALONE, HARM, MERGED, Canary
+from genepool_server.admission.canary import ALONE, DOUBT, HARM, MERGED, Canary
 from tests.support import genes
 from tests.support import spoilers as s
 
@@ -38,6 +38,12 @@ def test_attack_67_a_boosted_learngene_is_found_by_what_it_breaks(canary):
     boosted = 8 * s.honest(BLUEPRINT, SEED, 9)
     assert found(canary, boosted) == ["CANARY"]
     assert canary.error([(ALONE, boosted)]) - canary.error([]) > 2 * HARM
+
+
+def test_harm_that_honest_learngenes_of_another_blueprint_reach_waits_for_the_operator(canary):
+    doubtful = 5 * s.honest(BLUEPRINT, SEED, 9)
+    assert DOUBT < canary.error([(ALONE, doubtful)]) - canary.error([]) <= HARM
+    assert found(canary, doubtful) == ["CANARY_DOUBT"]
 
 
 def test_attack_67_a_permuted_learngene_is_found_by_what_it_breaks(canary):
