@@ -39,6 +39,7 @@ from genepool_protocol.training import precision
 from genepool_protocol.trust.anchors import read_anchors
 
 WAYS, TEST, SHOTS = 5, 15, (1, 5)
+REVIEW = 60  # seconds that the last review may take
 OWN = "the domain's own learngene"
 
 
@@ -65,6 +66,18 @@ def contribute(pool: PoolProcess, name: str, data: Path, folder: Path, steps: in
     record = {"site": name, **taken, **json.loads(done.stdout)}
     kept.write_text(json.dumps(record, indent=1), encoding="utf-8")
     return record
+
+
+def selectable(pool: PoolProcess, names: list[str]) -> dict[str, str]:
+    """The contributions of the sites by name, once the pool has reviewed them; else the run ends."""
+    for _ in range(REVIEW):
+        found = {entry["site"]: entry for entry in pool.operate("contributions")}
+        waiting = [name for name in names if found[name]["state"] != "ACTIVE"]
+        if not waiting:
+            return {name: found[name]["contribution_id"] for name in names}
+        time.sleep(1)
+    told = ", ".join(f"{found[name]['contribution_id']} of {name} is {found[name]['state']}" for name in waiting)
+    raise SystemExit(f"{told}; genepool-server show says why; admit what is held and repeat, or leave the site out")
 
 
 def episode(images: ImageSet, shots: int, draw: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -187,7 +200,7 @@ def main() -> None:
         for name in args.domains:
             sites.append(contribute(pool, name, args.work / "data" / "kept" / name, args.work / name, args.steps))
             print(sites[-1], flush=True)
-        own = {entry["site"]: entry["contribution_id"] for entry in pool.operate("contributions")}
+        own = selectable(pool, args.domains)
         anchors = read_anchors(pool.folder / "pool.json")
         with Pool(pool.address, anchors=anchors, memory=args.work / "seen") as consumer:
             side = consumer.blueprint.image
