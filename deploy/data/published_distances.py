@@ -17,12 +17,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from published_table import SHOTS, Features, accuracy, episode
+from seed_sizes import drawn
 
 from genepool_client import Pool
 from genepool_client.simulate.benchmark.rows import Row
 from genepool_client.simulate.benchmark.statistics import gain
 from genepool_client.simulate.pool_process import PoolProcess
-from genepool_client.site.images import ImageSet, image_set, load_images
+from genepool_client.site.images import load_images
 from genepool_protocol.learngene.size import Size
 from genepool_protocol.selection.combination import single
 from genepool_protocol.trust.anchors import read_anchors
@@ -46,24 +47,17 @@ class Pair:
     tals: float  # what TALS gains on this draw
 
 
-def some(folder: Path, side: int) -> ImageSet:
-    """At most `IMAGES` images of a folder, always the same ones."""
-    found = load_images(folder, side)
-    kept = np.sort(np.random.default_rng(0).permutation(len(found.labels))[:IMAGES])
-    return image_set(found.pixels[kept], found.labels[kept], found.classes)
-
-
 def measure(pool: Pool, features: Features, size: Size, draws: int) -> list[Pair]:
     """Every task, number of images, draw and learngene."""
     found = []
     for task, images in features.tasks.items():
         for shots, draw in itertools.product(SHOTS, range(draws)):
-            drawn = episode(images, shots, draw)
-            answer = pool.select((images.pixels[drawn[0]], drawn[1]))
-            seed = accuracy(features.of(task, size, ()), drawn)
-            chosen = accuracy(features.of(task, size, answer.weights), drawn) - seed
+            shown = episode(images, shots, draw)
+            answer = pool.select((images.pixels[shown[0]], shown[1]))
+            seed = accuracy(features.of(task, size, ()), shown)
+            chosen = accuracy(features.of(task, size, answer.weights), shown) - seed
             for one in answer.candidates:
-                more = accuracy(features.of(task, size, single(one.contribution_id)), drawn) - seed
+                more = accuracy(features.of(task, size, single(one.contribution_id)), shown) - seed
                 found.append(Pair(task, shots, draw, one.site, one.key_distance, one.place, seed, more, chosen))
         print(task, "is done", flush=True)
     return found
@@ -150,7 +144,7 @@ def main() -> None:
             side, tasks = consumer.blueprint.image, {}
             for folder in sorted(path for path in args.benchmark.iterdir() if path.is_dir()):
                 unseen = work / "data" / "tasks" / f"{folder.name}-unseen"
-                tasks[folder.name] = load_images(unseen, side) if unseen.exists() else some(folder, side)
+                tasks[folder.name] = load_images(unseen, side) if unseen.exists() else drawn(folder, side, IMAGES)
             found = measure(consumer, Features(consumer, tasks, work / "features"), args.size, args.draws)
     finally:
         pool.stop()

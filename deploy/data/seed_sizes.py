@@ -24,10 +24,10 @@ from genepool_protocol.training import precision
 WAYS, SHOTS, TEST, IMAGES = 10, 5, 15, 300
 
 
-def drawn(folder: Path, side: int) -> ImageSet:
-    """Some images of a domain, always the same ones."""
+def drawn(folder: Path, side: int, images: int = IMAGES) -> ImageSet:
+    """At most so many images of a domain, always the same ones."""
     found = load_images(folder, side)
-    kept = np.sort(np.random.default_rng(0).permutation(len(found.labels))[:IMAGES])
+    kept = np.sort(np.random.default_rng(0).permutation(len(found.labels))[:images])
     return image_set(found.pixels[kept], found.labels[kept], found.classes)
 
 
