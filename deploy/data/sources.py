@@ -23,6 +23,8 @@ from numpy.typing import NDArray
 from pictures import Picture, flatten, square
 from PIL import Image
 
+from genepool_protocol.pictures import open_picture
+
 CLOTHES = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle-boot")
 ANIMALS = ("bear", "bird", "cat", "cow", "dog", "elephant", "giraffe", "horse", "sheep", "zebra")
 EMOJI_VERSION = "16.0.0"
@@ -56,7 +58,7 @@ def emoji(work: Path, *, least: int = 15) -> Iterator[Picture]:
         for entry in entries:
             if names.count(entry["subcategory"]) >= least:
                 label = re.sub(r"\W+", "-", entry["subcategory"])
-                image = Image.open(root / "img" / vendor / "64" / entry["image"])
+                image = open_picture(root / "img" / vendor / "64" / entry["image"])
                 yield Picture(label, vendor, square(flatten(image)))
 
 
@@ -66,7 +68,7 @@ def clipart(work: Path, folders: Sequence[str]) -> Iterator[Picture]:
     for folder in folders:
         for file in sorted((root / folder).rglob("*.png")):
             try:
-                image = square(flatten(Image.open(file)))
+                image = square(flatten(open_picture(file)))
             except (OSError, ValueError, Image.DecompressionBombError):
                 continue
             yield Picture(folder.replace("/", "-").replace("_", "-"), file.parent.name, image)
@@ -82,7 +84,7 @@ def furniture(work: Path, *, least: int = 15) -> Iterator[Picture]:
             for key in (k for k in entries if k.startswith("icon#")):
                 label = re.sub(r"\W+", "-", entries[key.replace("icon", "category")].lower())
                 with archive.open(entries[key].lstrip("/")) as icon:
-                    found.append(Picture(label, file.stem, square(flatten(Image.open(icon)))))
+                    found.append(Picture(label, file.stem, square(flatten(open_picture(icon)))))
     names = [picture.label for picture in found]
     yield from (picture for picture in found if names.count(picture.label) >= least)
 
@@ -150,13 +152,13 @@ def patches(work: Path, names: Sequence[str], *, wanted: int) -> Iterator[Pictur
     """Yield the squares of some bundled photos, at least so many of each."""
     files = photos(work)
     for name in names:
-        yield from squares(name, Image.open(files[name]).convert("RGB"), wanted)
+        yield from squares(name, open_picture(files[name]).convert("RGB"), wanted)
 
 
 def scenery(work: Path, *, wanted: int) -> Iterator[Picture]:
     """Yield squares of desktop backgrounds (photos and paintings), as `patches` cuts them; a class is a background."""
     for name, file in sorted(_backgrounds(work).items()):
-        image = Image.open(file).convert("RGB")
+        image = open_picture(file).convert("RGB")
         image.thumbnail((1920, 1920))
         yield from squares(name, image, wanted)
 

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from genepool_client.site.decode import square
+from genepool_protocol.pictures import only_these
 from genepool_protocol.wire.errors import InvalidInput
 
 _PREFIXES: Final = ("torch/", "hfds/", "hfids/", "tfds/", "wds/")
@@ -36,8 +37,9 @@ def load(name: str, size: int, root: Path, progress: Callable[[int, int, str], N
     from timm.data import create_dataset
 
     try:
-        found = create_dataset(name, root=str(root), split="train", download=False)
-        squares, labels = _read(found, name, size, progress)
+        with only_these():
+            found = create_dataset(name, root=str(root), split="train", download=False)
+            squares, labels = _read(found, name, size, progress)
     except InvalidInput:
         raise
     # unknown names, missing files, missing optional packages: each library has its own way to say so

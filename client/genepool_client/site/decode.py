@@ -6,8 +6,9 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
+from genepool_protocol.pictures import NAMED, open_picture
 from genepool_protocol.wire.errors import InvalidInput
 
 Square = npt.NDArray[np.uint8]
@@ -29,13 +30,19 @@ def decode(path: Path, size: int) -> Square:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             warnings.filterwarnings("ignore", category=UserWarning)  # remarks on metadata; the pixels count
-            with Image.open(path) as image:
+            with open_picture(path) as image:
                 image.draft(None, (2 * size, 2 * size))  # a JPEG decodes to no more than it must
                 return square(ImageOps.exif_transpose(image), size)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as exc:
         limit = f"{Image.MAX_IMAGE_PIXELS or 0:,}"
         raise InvalidInput(
             "IMAGE_UNREADABLE", f"the image {path} has more than {limit} pixels", "cut it into smaller images"
+        ) from exc
+    except UnidentifiedImageError as exc:
+        raise InvalidInput(
+            "IMAGE_UNREADABLE",
+            f"the image {path} is no {NAMED} file: its first bytes tell, not its name",
+            "convert it to PNG yourself if you trust it, or take it out of the folder",
         ) from exc
     except MemoryError:
         raise

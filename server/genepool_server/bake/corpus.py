@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
+from genepool_protocol.pictures import open_picture
 from genepool_protocol.wire.errors import InvalidInput
 
 
@@ -45,7 +45,7 @@ def read_corpus(folder: Path, image: int, teacher: Path | None = None) -> Corpus
         if files:
             labels += [len(names)] * len(files)
             names.append(f"{path.parent.name}/{path.name}")
-            images += [np.asarray(Image.open(f).convert("RGB").resize((image, image)), dtype=np.uint8) for f in files]
+            images += [np.asarray(open_picture(f).convert("RGB").resize((image, image)), dtype=np.uint8) for f in files]
     if not images:
         raise InvalidInput("FOLDER_EMPTY", f"{folder} holds no SET/CLASS/*.png", "make the corpus first")
     targets = None if teacher is None else _targets(teacher, len(images))
