@@ -10,6 +10,7 @@ from pathlib import Path
 
 from genepool_client.transport.logview import FetchProof, LogView
 from genepool_client.transport.trust_root import home
+from genepool_protocol.private_files import private_folder
 from genepool_protocol.trust import checkpoint as heads
 from genepool_protocol.trust.anchors import Anchors
 from genepool_protocol.trust.checkpoint import Checkpoint
@@ -23,7 +24,7 @@ def view(trusted: Trusted, anchors: Anchors, fetch: FetchProof, root: Path | Non
     """The memory of a pool's log, this user's unless another folder is given; its folder is made."""
     name = re.sub(r"[^A-Za-z0-9.-]", "_", trusted.origin)
     folder = (root or home() / "logs") / f"{name}-{anchors.root_sha256[:8]}"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    private_folder(folder)
     return LogView(folder / "checkpoint", trusted.log, fetch)
 
 

@@ -20,6 +20,7 @@ from typing import Self
 from genepool_client.transport.channel import Connection
 from genepool_client.transport.durable import write_atomic
 from genepool_client.transport.logview import LogView, fetch_from
+from genepool_protocol.private_files import open_own, private_folder
 from genepool_protocol.trust import checkpoint as heads
 from genepool_protocol.trust import merkle, witness
 from genepool_protocol.trust.checkpoint import Checkpoint
@@ -60,7 +61,7 @@ class Witness:
         if folder.exists() and any(folder.iterdir()):
             raise InvalidInput("PATH_NOT_EMPTY", f"{folder} is not an empty folder", "choose a new one")
         signer = WitnessSigner.generate(name)
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_folder(folder)
         write_atomic(folder / "key.pem", signer.pem(), 0o600)
         write_atomic(folder / "name", f"{name}\n".encode())
         return cls(folder)
@@ -144,16 +145,14 @@ class Witness:
         return cosigned
 
     def _place(self, log: AnyLog) -> Path:
-        path = self._folder / log.log_id.hex()[:16]
-        path.mkdir(exist_ok=True, mode=0o700)
-        return path
+        return private_folder(self._folder / log.log_id.hex()[:16])
 
     def _view(self, log: AnyLog) -> LogView:
         return LogView(self._place(log) / "checkpoint", log, lambda _old, _new: [])
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        handle = os.open(self._folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+        handle = open_own(self._folder / ".lock", os.O_RDWR)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield

@@ -10,9 +10,11 @@ from typing import IO, Any, Final
 from genepool_client.consumer.folder import SIGNATURE_FILE
 from genepool_client.consumer.staging import storage_errors
 from genepool_client.transport.channel import Connection
+from genepool_client.transport.durable import write_atomic
 from genepool_protocol.learngene import descendant
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.learngene.size import Budget, Size
+from genepool_protocol.private_files import append_own
 from genepool_protocol.selection.combination import Mixture
 from genepool_protocol.v1 import consume_pb2, types_pb2
 from genepool_protocol.wire.errors import GenepoolError, Refused, Unavailable, VerificationError
@@ -86,7 +88,7 @@ def fetch(connection: Connection, wanted: Wanted, folder: Path, progress: Progre
 
     Raises:
         Unavailable: POOL_UNREACHABLE, TOO_SLOW, BUSY or SERVING_UNAVAILABLE, after several tries; what came is kept.
-        VerificationError: LINEAGE_INVALID, the answer is not what was asked for.
+        VerificationError: LINEAGE_INVALID, the answer is not what was asked for; PATH_FOREIGN, a part is not ours.
         StorageError: DISK_FULL or DISK_FAILED.
         GenepoolError: what the pool answered.
     """
@@ -115,7 +117,7 @@ def fetch(connection: Connection, wanted: Wanted, folder: Path, progress: Progre
 
 
 def _once(connection: Connection, wanted: Wanted, folder: Path, progress: Progress) -> None:
-    with storage_errors(folder), (folder / descendant.MODEL_FILE).open("ab") as file:
+    with storage_errors(folder), append_own(folder / descendant.MODEL_FILE) as file:
         request = consume_pb2.DescendRequest(
             blueprint=wanted.blueprint.name,
             weights=[types_pb2.Weight(contribution_id=name, milli=milli) for name, milli in wanted.weights],
@@ -126,7 +128,7 @@ def _once(connection: Connection, wanted: Wanted, folder: Path, progress: Progre
             total = _header(next(parts, None), wanted)
             files = _body(parts, file, total, progress)
         for name, raw in files.items():
-            (folder / name).write_bytes(raw)
+            write_atomic(folder / name, raw)
 
 
 def _header(part: consume_pb2.DescendResponse | None, wanted: Wanted) -> int:

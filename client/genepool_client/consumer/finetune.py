@@ -18,6 +18,7 @@ from genepool_client.consumer.staging import Staging, check_free
 from genepool_client.consumer.verify import Descendant
 from genepool_client.consumer.weights import read_weights
 from genepool_client.site.images import ImageSet
+from genepool_client.transport.durable import write_atomic
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.learngene.descendant import weight_text
 from genepool_protocol.selection import net, pixels
@@ -183,7 +184,7 @@ def write(tuned: Tuned, verified: Descendant, out: Path) -> Path:
     with Staging(out, {"finetuned": verified.lineage.model}) as staging:
         staging.clear()
         save(tuned.model, staging.folder, verified.blueprint, verified.lineage.size)
-        (staging.folder / "README.md").write_text(_card(tuned, verified), encoding="utf-8")
+        write_atomic(staging.folder / "README.md", _card(tuned, verified).encode())
         staging.publish()
     return out
 

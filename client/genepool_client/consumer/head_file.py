@@ -17,6 +17,7 @@ from genepool_client.transport.durable import write_atomic
 from genepool_protocol.learngene import descendant, tensors
 from genepool_protocol.learngene.expansion import Layout
 from genepool_protocol.learngene.tensors import Header
+from genepool_protocol.private_files import shared_mode
 from genepool_protocol.trust import digest, strict_json
 from genepool_protocol.wire.errors import GenepoolError, InvalidInput
 from genepool_protocol.wire.limits import LIMITS
@@ -34,7 +35,7 @@ def write(folder: Path, head: Head, classes: Sequence[str]) -> None:
         "head.bias": np.asarray(head.bias),
         _CLASSES: np.frombuffer(names, dtype=np.uint8).astype(np.float32),
     }
-    write_atomic(folder / descendant.HEAD_FILE, tensors.encode(arrays, "F32"))
+    write_atomic(folder / descendant.HEAD_FILE, tensors.encode(arrays, "F32"), shared_mode())
 
 
 def read(folder: Path, width: int) -> tuple[Head, tuple[str, ...]]:

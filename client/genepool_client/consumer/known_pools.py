@@ -10,6 +10,7 @@ from pathlib import Path
 from genepool_client.transport.channel import Connection, check_address
 from genepool_client.transport.durable import write_atomic
 from genepool_client.transport.trust_root import TrustRoot, home
+from genepool_protocol.private_files import private_folder
 from genepool_protocol.trust.anchors import Anchors, read_anchors
 from genepool_protocol.trust.trusted import Trusted
 from genepool_protocol.wire.errors import InvalidInput, VerificationError
@@ -56,7 +57,7 @@ def remember(anchors: Anchors) -> str:
             return ""
         if path.is_file() and read_anchors(path).root != anchors.root:
             return f"{path} pins another pool for this address: give --pool FILE to verify this folder"
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_folder(path.parent)
         write_atomic(path, _document(anchors))
     except OSError as exc:
         return f"{path} cannot be written ({exc.strerror}): give --pool FILE to verify this folder"

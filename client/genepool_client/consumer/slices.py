@@ -12,6 +12,7 @@ from genepool_client.transport.durable import write_atomic
 from genepool_protocol.learngene import algebra, expansion
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.learngene.tensors import TensorFile
+from genepool_protocol.private_files import private_folder
 from genepool_protocol.selection import net
 from genepool_protocol.trust import digest
 from genepool_protocol.v1 import consume_pb2
@@ -93,7 +94,7 @@ class Slices:
         return None
 
     def _keep(self, name: str, raw: bytes) -> net.Weights:
-        self._folder.mkdir(parents=True, exist_ok=True)
+        private_folder(self._folder)
         path = write_atomic(self._folder / f"{name}-{digest.sha256_hex(raw)}.safetensors", raw)
         try:
             return self._read(path)

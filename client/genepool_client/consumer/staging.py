@@ -1,6 +1,6 @@
 """A folder that appears under its final name only when it is whole and verified; until then its parts lie beside it.
 
-.NAME.part/  lock            held while somebody works here
+.NAME.part/  lock            held while somebody works here; all of it is this user's alone
 request.json    what the parts belong to: another request starts over
 folder/         becomes NAME
 """
@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from genepool_client.transport.durable import sync_folder, write_json
+from genepool_protocol.private_files import FOLDER, claimed_folder, open_own, shared_mode
 from genepool_protocol.wire.errors import GenepoolError, InvalidInput, StorageError, Unavailable
 
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -35,6 +36,7 @@ class Staging:
     Raises:
         InvalidInput: PATH_NOT_EMPTY, the final name is taken.
         Unavailable: FOLDER_IN_USE, another process makes the same folder.
+        VerificationError: PATH_FOREIGN, somebody else made the place for its parts.
         StorageError: DISK_FULL or DISK_FAILED.
     """
 
@@ -44,8 +46,9 @@ class Staging:
         self._parts = self.out.parent / f".{out.name}.part"
         self.folder = self._parts / "folder"
         with storage_errors(self._parts):
-            self._parts.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(self._parts / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            self.out.parent.mkdir(parents=True, exist_ok=True)
+            claimed_folder(self._parts)
+            self._lock = open_own(self._parts / "lock", os.O_RDWR)
             try:
                 self._take()
                 self._open(request)
@@ -57,7 +60,7 @@ class Staging:
         """Forget everything that was downloaded."""
         if self.folder.exists():
             shutil.rmtree(self.folder)
-        self.folder.mkdir()
+        self.folder.mkdir(FOLDER)
 
     def publish(self) -> None:
         """Give the folder its final name, durably.
@@ -70,7 +73,9 @@ class Staging:
         with storage_errors(self.out):
             for path in self.folder.iterdir():
                 with path.open("rb") as file:
+                    os.fchmod(file.fileno(), shared_mode())  # a model is for whoever may read the folder
                     os.fsync(file.fileno())
+            self.folder.chmod(shared_mode(folder=True))
             sync_folder(self.folder)
             self.folder.rename(self.out)
             sync_folder(self.out.parent)
@@ -107,7 +112,7 @@ class Staging:
         if not same:
             self.clear()
             write_json(path, request)
-        self.folder.mkdir(exist_ok=True)
+        claimed_folder(self.folder)
 
 
 def check_free(out: Path) -> None:

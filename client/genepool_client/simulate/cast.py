@@ -8,6 +8,7 @@ from typing import Final
 from genepool_client.simulate import partition
 from genepool_client.simulate.partition import Scenario
 from genepool_protocol.learngene.size import Size
+from genepool_protocol.private_files import FOLDER
 from genepool_protocol.wire.errors import InvalidInput
 
 _MARK: Final = ".genepool-simulation"
@@ -63,7 +64,7 @@ def prepare(folder: Path) -> Path:
         elif path.name != _MARK:
             path.unlink()
     work = folder.absolute() / "work"
-    work.mkdir()
+    work.mkdir(FOLDER)
     return work
 
 

@@ -13,6 +13,8 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from genepool_client.simulate import pictures, results
 from genepool_client.simulate.experiment import CONTROLS, STARTS, Row
 from genepool_client.site.images import ImageSet
+from genepool_client.transport.durable import write_atomic
+from genepool_protocol.private_files import shared_mode
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,7 @@ def write(report: Report, folder: Path, sites: Sequence[ImageSet], tasks: Sequen
     table = results.table(report.rows)
     gains = results.gains(report.rows)
     content = {**asdict(report), "gains": [asdict(gain) for gain in gains]}
-    (folder / "report.json").write_text(json.dumps(content, indent=1) + "\n")
+    write_atomic(folder / "report.json", (json.dumps(content, indent=1) + "\n").encode(), shared_mode())
     drawn = _draw(report, folder, sites, tasks, table)
     environment = Environment(
         loader=PackageLoader("genepool_client.simulate"), autoescape=select_autoescape(["j2", "html"])
@@ -98,7 +100,7 @@ def write(report: Report, folder: Path, sites: Sequence[ImageSet], tasks: Sequen
     page = environment.get_template("report.html.j2").render(
         report=report, starts=STARTS, controls=CONTROLS, rows=list(_lines(table)), gains=gains, pictures=drawn
     )
-    (folder / "report.html").write_text(page)
+    write_atomic(folder / "report.html", (page).encode(), shared_mode())
     return folder / "report.html"
 
 

@@ -1,11 +1,11 @@
-"""A site's folder: one frozen config, its keys, and where everything else lies.
+"""A site's folder: one frozen config, its keys, and where everything else lies; all of it 0600 in folders of 0700.
 
 site.json            the config, for people to edit
-invite.json          0600; the invitation, until the site has enrolled
-keys/                0700; never leaves, see `keyring`
+invite.json          the invitation, until the site has enrolled
+keys/                never leaves, see `keyring`
 work/                what training makes; nothing of it leaves
 outbox/SEQ/          what left, or is about to: learngene.safetensors, manifest.json, model.sig, then receipt.sig
-keys.json            0600; every key that was drawn from the site's images, see `privacy`: never delete it
+keys.json            every key that was drawn from the site's images, see `privacy`: never delete it
 checkpoint           the last verified checkpoint of the pool's log
 trust/               what was verified of the pool's trust root
 """
@@ -22,6 +22,7 @@ from pydantic import Field, ValidationError
 from genepool_client.site.keyring import Keyring
 from genepool_client.transport.durable import write_json
 from genepool_protocol.learngene import privacy
+from genepool_protocol.private_files import close_tree, open_own, private_folder
 from genepool_protocol.trust import strict_json
 from genepool_protocol.trust.anchors import Anchors, Invite, read_invite
 from genepool_protocol.trust.keys import SigningKey
@@ -31,6 +32,10 @@ from genepool_protocol.wire.limits import LIMITS
 
 CONFIG_FILE: Final = "site.json"
 INVITE_FILE: Final = "invite.json"
+_PRIVATE: Final = (
+    *(CONFIG_FILE, "work", "outbox", "withdrawals", "keys.json", "checkpoint", "trust"),
+    "fork-evidence",
+)
 
 
 class SiteConfig(Document):
@@ -70,12 +75,12 @@ class SiteFolder:
     @property
     def work(self) -> Path:
         """Made on first use."""
-        return _made(self.path / "work")
+        return private_folder(self.path / "work")
 
     @property
     def outbox(self) -> Path:
         """Made on first use."""
-        return _made(self.path / "outbox")
+        return private_folder(self.path / "outbox")
 
     @property
     def checkpoint(self) -> Path:
@@ -116,8 +121,9 @@ class SiteFolder:
 
         Raises:
             Unavailable: FOLDER_IN_USE.
+            VerificationError: PATH_FOREIGN, the folder is another user's.
         """
-        handle = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+        handle = open_own(self.path / ".lock", os.O_RDWR)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:
@@ -126,9 +132,17 @@ class SiteFolder:
                 "FOLDER_IN_USE", f"another genepool process works in {self.path}", "wait for it to end"
             ) from exc
         try:
+            self._close()
             yield
         finally:
             os.close(handle)
+
+    def _close(self) -> None:
+        """Close what earlier versions left open; keys that were open are refused, and images left as they are."""
+        private_folder(self.path)
+        for name in _PRIVATE:
+            if (self.path / name).exists():
+                close_tree(self.path / name)
 
 
 def create(path: Path, config: SiteConfig, invite: Invite, passphrase: bytes | None = None) -> SiteFolder:
@@ -138,7 +152,7 @@ def create(path: Path, config: SiteConfig, invite: Invite, passphrase: bytes | N
         InvalidInput: PATH_NOT_EMPTY.
     """
     check_new(path)
-    path.mkdir(parents=True, exist_ok=True)
+    private_folder(path)
     Keyring(path / "keys").create(passphrase)
     write_json(path / INVITE_FILE, invite.model_dump(by_alias=True), 0o600)
     write_json(path / CONFIG_FILE, config.model_dump(by_alias=True))
@@ -157,11 +171,6 @@ def check_new(path: Path) -> None:
         not path.is_dir() or any(entry.name not in {"keys", INVITE_FILE} for entry in path.iterdir())
     ):
         raise InvalidInput("PATH_NOT_EMPTY", f"{path} is not an empty folder", "choose a new or empty folder")
-
-
-def _made(path: Path) -> Path:
-    path.mkdir(exist_ok=True)
-    return path
 
 
 def _read_config(path: Path) -> SiteConfig:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from genepool_client.transport.durable import remove, sync_folder, write_atomic
+from genepool_protocol.private_files import private_folder
 from genepool_protocol.trust.key_files import TlsIdentity, read_private
 from genepool_protocol.trust.keys import SigningKey, VerifyingKey
 from genepool_protocol.wire.errors import InvalidInput
@@ -42,7 +43,7 @@ class Keyring:
 
     def create(self, passphrase: bytes | None) -> None:
         """Make both keys, in place of whatever is there; public halves of earlier ones are kept."""
-        self._folder.mkdir(mode=0o700, exist_ok=True)
+        private_folder(self._folder)
         if self._signing.exists():
             self._keep_public()
         for path in (self._next, self._next_tls):
@@ -104,7 +105,7 @@ class Keyring:
 
     def _keep_public(self) -> None:
         old, key = self._folder / "old", self.public
-        old.mkdir(mode=0o700, exist_ok=True)
+        private_folder(old)
         write_atomic(old / f"{key.keyid}.pub", key.pem.encode())
 
     # -- the TLS key ---------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from genepool_protocol.learngene.manifest import (
     Manifest,
     parse_manifest,
 )
+from genepool_protocol.private_files import private_folder
 from genepool_protocol.trust import digest, envelope, receipt, statement
 from genepool_protocol.trust.keys import VerifyingKey
 from genepool_protocol.trust.receipt import Logged
@@ -143,7 +144,7 @@ def place(site: SiteFolder, seq: int, weights: bytes, before: Artefact | None) -
             sync_folder(site.outbox)
         return target
     drop(target)
-    target.path.mkdir()
+    private_folder(target.path)
     write_atomic(target.weights, weights)
     sync_folder(site.outbox)
     return target

@@ -1,7 +1,6 @@
 """The loop that both trainings of a site share: warm-up and cosine, decay towards a start, a checkpoint to resume."""
 
 import math
-import os
 import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -11,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 
+from genepool_client.transport.durable import replacing
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.selection import net
 from genepool_protocol.selection import pixels as px
@@ -264,12 +264,8 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "rng": self.rng.get_state(),
         }
-        temporary = self.checkpoint.with_suffix(".tmp")
-        with temporary.open("wb") as file:
+        with replacing(self.checkpoint) as file:
             torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self.checkpoint)
 
     def _resume(self) -> int:
         if not self.checkpoint.exists():

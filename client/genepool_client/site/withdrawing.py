@@ -15,6 +15,7 @@ from genepool_client.transport.durable import write_atomic
 from genepool_client.transport.logview import LogView, fetch_from
 from genepool_client.transport.withdrawals import proved
 from genepool_protocol.learngene.manifest import BUNDLE_FILE, LEARNGENE_FILE, MANIFEST_FILE, SUBJECT
+from genepool_protocol.private_files import private_folder
 from genepool_protocol.trust import digest, envelope
 from genepool_protocol.trust.events import Withdrawal
 from genepool_protocol.trust.statement import check_model_statement
@@ -65,9 +66,7 @@ def withdraw(site: SiteFolder, connection: Connection, identifier: str, reason: 
 
 
 def _folder(site: SiteFolder) -> Path:
-    path = site.path / "withdrawals"
-    path.mkdir(exist_ok=True)
-    return path
+    return private_folder(site.path / "withdrawals")
 
 
 def _resolve(site: SiteFolder, identifier: str) -> str:

@@ -9,6 +9,7 @@ from typing import Final
 
 from genepool_client.transport.durable import sync_folder
 from genepool_protocol.learngene.blueprint import Blueprint, parse_blueprint
+from genepool_protocol.private_files import append_own, create_own, private_folder
 from genepool_protocol.trust import digest
 from genepool_protocol.v1 import pool_pb2
 from genepool_protocol.wire.errors import InvalidInput, NotFound
@@ -63,7 +64,7 @@ def load(cache: Path, sha256: str, parts: Iterable[pool_pb2.GetBlueprintResponse
     found = read(folder)
     if found is not None and found.sha256 == sha256:
         return found, folder / SEED_FILE
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    private_folder(folder.parent)
     with tempfile.TemporaryDirectory(prefix=".new-", dir=folder.parent) as fresh:
         blueprint = _receive(Path(fresh), sha256, parts)
         _publish(Path(fresh), folder)
@@ -73,13 +74,13 @@ def load(cache: Path, sha256: str, parts: Iterable[pool_pb2.GetBlueprintResponse
 def _receive(folder: Path, sha256: str, parts: Iterable[pool_pb2.GetBlueprintResponse]) -> Blueprint:
     blueprint: Blueprint | None = None
     hasher, size = hashlib.sha256(), 0
-    with (folder / SEED_FILE).open("wb") as file:
+    with append_own(folder / SEED_FILE) as file:
         for part in parts:
             if blueprint is None:
                 if digest.sha256_hex(part.blueprint_json) != sha256:
                     raise _differs("blueprint")
                 blueprint = parse_blueprint(part.blueprint_json)
-                (folder / BLUEPRINT_FILE).write_bytes(part.blueprint_json)
+                create_own(folder / BLUEPRINT_FILE, part.blueprint_json)
                 continue
             size += len(part.seed_chunk)
             if size > blueprint.seed.size:
@@ -98,7 +99,7 @@ def _receive(folder: Path, sha256: str, parts: Iterable[pool_pb2.GetBlueprintRes
 
 def _publish(fresh: Path, folder: Path) -> None:
     # other processes may put the same bytes there meanwhile; each name is replaced in one go
-    folder.mkdir(exist_ok=True)
+    private_folder(folder)
     for name in (SEED_FILE, BLUEPRINT_FILE):
         (fresh / name).replace(folder / name)
     sync_folder(folder)

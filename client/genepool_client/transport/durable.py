@@ -1,26 +1,47 @@
-"""Files that are whole or not there, also after a power failure."""
+"""Files that are whole or not there, also after a power failure; private unless it is said otherwise.
+
+Everything that a client writes goes through here, or through `genepool_protocol.private_files`.
+"""
 
 import contextlib
 import json
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+from genepool_protocol.private_files import FILE
 
 
-def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> Path:
+def write_atomic(path: Path, data: bytes, mode: int = FILE) -> Path:
     """Write a file so that its name shows the old content or the new one, and the new one once this returns.
 
     Args:
         path: the file; its folder exists.
         data: the whole content.
-        mode: permissions, from the first byte on.
+        mode: permissions, from the first byte on, whatever the umask.
+    """
+    with replacing(path, mode) as file:
+        file.write(data)
+    return path
+
+
+@contextlib.contextmanager
+def replacing(path: Path, mode: int = FILE) -> Iterator[IO[bytes]]:
+    """A new file to write, which takes the name at the end of the block, durably; after an error nothing has changed.
+
+    It is made exclusively under a name that nobody can guess, so no link that lies there is followed.
+
+    Args:
+        path: the file; its folder exists.
+        mode: permissions, from the first byte on, whatever the umask.
     """
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             os.fchmod(file.fileno(), mode)
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         Path(name).replace(path)
@@ -29,10 +50,9 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> Path:
             Path(name).unlink()
         raise
     sync_folder(path.parent)
-    return path
 
 
-def write_json(path: Path, value: Any, mode: int = 0o644) -> Path:
+def write_json(path: Path, value: Any, mode: int = FILE) -> Path:
     """Write a JSON document for people and programs, atomically."""
     return write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n", mode)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from genepool_client.transport.channel import Connection
 from genepool_client.transport.durable import write_atomic
+from genepool_protocol.private_files import private_folder
 from genepool_protocol.trust import checkpoint as heads
 from genepool_protocol.trust import merkle
 from genepool_protocol.trust.checkpoint import Checkpoint
@@ -151,7 +152,7 @@ class LogView:
         return latest
 
     def _fork(self, seen: Checkpoint, note: str, why: str) -> VerificationError:
-        self.evidence.mkdir(exist_ok=True)
+        private_folder(self.evidence)
         name = hashlib.sha256((seen.note + note).encode()).hexdigest()[:16]
         write_atomic(self.evidence / f"{name}-seen.note", seen.note.encode())
         write_atomic(self.evidence / f"{name}-shown.note", note.encode())

@@ -20,6 +20,7 @@ from tuf.api.metadata import Metadata, Root, Targets, Timestamp
 from tuf.ngclient import Updater, UpdaterConfig
 from tuf.ngclient.fetcher import FetcherInterface
 
+from genepool_protocol.private_files import close_tree, create_own, open_own, private_folder
 from genepool_protocol.trust import digest
 from genepool_protocol.trust.anchors import Anchors
 from genepool_protocol.trust.trusted import Trusted
@@ -82,9 +83,10 @@ def refresh(anchors: Anchors, folder: Path, fetch: Fetch, now: datetime) -> Trus
     """
     fetcher = _Fetcher(fetch)
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_folder(folder)
         with _locked(folder):
             raw = _updated(anchors, folder, fetcher, now)
+            close_tree(folder)  # python-tuf leaves it to the umask
     except (exceptions.RepositoryError, exceptions.DownloadError) as exc:
         _refuse(exc, anchors, folder, fetcher)
     except OSError as exc:
@@ -210,9 +212,9 @@ def _keep(folder: Path, fetcher: _Fetcher) -> Path | None:
         return None
     path = folder / f"{digest.sha256_hex(bytes(fetcher.raw))[:16]}-{fetcher.name[-80:]}"
     try:
-        folder.mkdir(exist_ok=True, mode=0o700)
+        private_folder(folder)
         if not path.exists() and len(list(folder.iterdir())) < _EVIDENCE:
-            path.write_bytes(fetcher.raw)
+            create_own(path, bytes(fetcher.raw))
     except OSError:
         return None  # what is refused is refused without evidence, too
     return path if path.exists() else None
@@ -221,7 +223,7 @@ def _keep(folder: Path, fetcher: _Fetcher) -> Path | None:
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """python-tuf replaces several files one by one: one process at a time."""
-    handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+    handle = open_own(folder / ".lock", os.O_RDWR)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield

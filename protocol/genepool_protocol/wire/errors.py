@@ -119,7 +119,7 @@ REASONS: Final[dict[str, Reason]] = {
     **_rows(InvalidInput, "INVALID_ARGUMENT", "CHECK_LIMIT"),
     # trust
     **_rows(VerificationError, "PERMISSION_DENIED", "SIGNATURE_INVALID", "KEY_UNKNOWN", "INVITE_INVALID"),
-    **_rows(VerificationError, "PERMISSION_DENIED", "KEY_EXPOSED", "FINGERPRINT_MISMATCH"),
+    **_rows(VerificationError, "PERMISSION_DENIED", "KEY_EXPOSED", "FINGERPRINT_MISMATCH", "PATH_FOREIGN"),
     **_rows(VerificationError, "DATA_LOSS", "PROOF_INVALID", "CHECKPOINT_INVALID", "LOG_FORK", "FOLDER_TAMPERED"),
     **_rows(VerificationError, "DATA_LOSS", "LINEAGE_INVALID", "SELECTION_DIFFERS", "REBUILD_DIFFERS"),
     **_rows(VerificationError, "DATA_LOSS", "LOG_INVALID", "WITNESSES_MISSING"),

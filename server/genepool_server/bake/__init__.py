@@ -23,6 +23,7 @@ from genepool_protocol.wire.limits import LIMITS
 from genepool_server.bake import measure, published
 from genepool_server.bake.corpus import read_corpus
 from genepool_server.bake.oven import GENTLE, Oven, Progress, Recipe
+from genepool_server.pool import durable
 
 __all__ = [
     "CHECKPOINT",
@@ -98,7 +99,7 @@ def bake_folder(
         "held_out": [oven.held_out(size) for size in sizes],
         "log": oven.log,
     }
-    (out / LOG).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    durable.write(out / LOG, json.dumps(report, indent=1).encode() + b"\n", 0o644)
     (out / CHECKPOINT).unlink(missing_ok=True)
     return final
 
@@ -162,8 +163,8 @@ def measure_folder(
         "images": len(domains.labels),
         "key_images": len(public.labels),
     }
-    log.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    (folder / "blueprint.json").write_bytes(final.canonical())
+    durable.write(log, json.dumps(report, indent=1).encode() + b"\n", 0o644)
+    durable.write(folder / "blueprint.json", final.canonical(), 0o644)
     return final
 
 
@@ -195,6 +196,6 @@ def write_blueprint(
     raw = tensors.encode({name: np.asarray(gene[name]) for name in layout}, dtype)
     seed = blueprint.seed.model_copy(update={"sha256": f"sha256:{digest.sha256_hex(raw)}", "size": len(raw)})
     final = blueprint.model_copy(update={"seed": seed})
-    (folder / "seed.safetensors").write_bytes(raw)
-    (folder / "blueprint.json").write_bytes(final.canonical())
+    durable.write(folder / "seed.safetensors", raw, 0o644)
+    durable.write(folder / "blueprint.json", final.canonical(), 0o644)
     return final

@@ -27,6 +27,7 @@ from genepool_protocol.trust import digest
 from genepool_protocol.wire.errors import Refused
 from genepool_server.bake import layers
 from genepool_server.bake.corpus import Corpus
+from genepool_server.pool import durable
 
 Progress = Callable[[int, int, str], None]
 
@@ -251,9 +252,8 @@ class Oven:
             "seconds": self.seconds,
             "log": self.log,
         }
-        temporary = self.checkpoint.with_suffix(".tmp")
-        torch.save(state, temporary)
-        temporary.replace(self.checkpoint)
+        with durable.writing(self.checkpoint) as file:
+            torch.save(state, file)
 
     def _resume(self) -> None:
         if self.checkpoint is None or not self.checkpoint.exists():

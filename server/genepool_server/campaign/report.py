@@ -9,6 +9,7 @@ from typing import Any
 
 from genepool_server.campaign.claims import Outcome
 from genepool_server.campaign.invitations import Node, Plan
+from genepool_server.pool import durable
 
 
 class RunReport:
@@ -61,6 +62,4 @@ class RunReport:
 
     def _write(self) -> None:
         if self._path is not None:
-            fresh = self._path.with_suffix(".tmp")
-            fresh.write_text(json.dumps(self.value(), indent=2) + "\n")
-            fresh.replace(self._path)
+            durable.write(self._path, json.dumps(self.value(), indent=2).encode() + b"\n", 0o644)

@@ -8,11 +8,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from genepool_protocol.wire.errors import StorageError
 
 _ZEROS = 1 << 20
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_EXCLUSIVE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @contextmanager
@@ -100,6 +102,29 @@ def write(path: Path, data: bytes, mode: int = 0o600) -> None:
     publish(new, path)
 
 
+@contextmanager
+def writing(path: Path, mode: int = 0o600) -> Iterator[IO[bytes]]:
+    """`write` for a library that wants a file: it takes its name at the end of the block, and is gone after an error.
+
+    It is made exclusively, so no link that somebody put under its name is followed.
+
+    Raises:
+        StorageError: DISK_FULL or DISK_FAILED.
+    """
+    new = path.with_name(f".{path.name}.new")
+    remove(new)
+    try:
+        with translated(path), os.fdopen(os.open(new, _EXCLUSIVE, mode), "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        with suppress(OSError):
+            new.unlink(missing_ok=True)
+        raise
+    publish(new, path)
+
+
 def append(path: Path, offset: int, data: bytes) -> None:
     """Put bytes at the end of a file, which is made when it is not there. Durable only after `sync`.
 
@@ -107,7 +132,7 @@ def append(path: Path, offset: int, data: bytes) -> None:
         StorageError: DISK_FULL or DISK_FAILED; the file is as long as before.
     """
     with translated(path):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             _write_all(descriptor, data, offset)
         except OSError:
@@ -158,7 +183,7 @@ def wipe(path: Path) -> None:
     """
     with translated(path):
         try:
-            descriptor = os.open(path, os.O_WRONLY)
+            descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except FileNotFoundError:
             descriptor = None
         if descriptor is not None:
@@ -175,7 +200,7 @@ def wipe(path: Path) -> None:
 
 
 def _create(path: Path, data: bytes, mode: int) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    descriptor = os.open(path, _EXCLUSIVE, mode)
     try:
         _write_all(descriptor, data, 0)
         os.fsync(descriptor)

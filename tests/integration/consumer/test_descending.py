@@ -1,6 +1,7 @@
 """Descendants through a real server: what is asked for is what comes, whole and verified, or nothing."""
 
 import errno
+import json
 import os
 from pathlib import Path
 
@@ -230,8 +231,27 @@ def test_a_partial_file_of_another_request_is_not_continued(proxy, server, out):
     assert verify(out, server.trusted).lineage.size == Size(4, 4)
 
 
+@pytest.mark.parametrize("plant", ["parts", "file"])
+def test_a_link_that_somebody_planted_is_not_written_through(pool, out, tmp_path, plant):
+    victim, parts = tmp_path / "victim", out.parent / f".{out.name}.part"
+    (victim / "folder").mkdir(parents=True)
+    kept = victim / "folder" / descendant.MODEL_FILE
+    kept.write_bytes(b"keep")
+    out.parent.mkdir(mode=0o777)
+    if plant == "parts":
+        parts.symlink_to(victim)
+    else:
+        (parts / "folder").mkdir(parents=True)
+        (parts / "folder" / descendant.MODEL_FILE).symlink_to(kept)
+        wanted = download.Wanted(pool.blueprint, (), Budget(size=Size(2, 2)))
+        request = {"origin": pool.trusted.origin, **wanted.as_json()}
+        (parts / "request.json").write_text(json.dumps(request))
+    assert reason_of(pool.descend, size="2,2", out=out) == "PATH_FOREIGN"
+    assert kept.read_bytes() == b"keep"
+
+
 def test_a_full_disk_leaves_nothing_behind(wide, out, monkeypatch):
-    opened = Path.open
+    opened = download.append_own
 
     class Full:
         """A file on a disk that has room for one megabyte."""
@@ -254,11 +274,7 @@ def test_a_full_disk_leaves_nothing_behind(wide, out, monkeypatch):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             return self.file.write(raw)
 
-    def full(path, mode="r", *arguments, **options):
-        file = opened(path, mode, *arguments, **options)
-        return Full(file) if mode == "ab" else file
-
-    monkeypatch.setattr(Path, "open", full)
+    monkeypatch.setattr(download, "append_own", lambda path: Full(opened(path)))
     with pytest.raises(StorageError) as caught:
         wide.descend(size="5,4", out=out)
     assert caught.value.reason == "DISK_FULL"

@@ -80,3 +80,55 @@ def test_errors_of_the_disk_are_ours(tmp_path, number, expected):
             raise OSError(number, os.strerror(number))
 
     assert reason_of(fail) == expected
+
+
+# --- a folder that others write into, too ---
+
+
+@pytest.fixture
+def shared(tmp_path):
+    """A folder like /tmp, and a file that a neighbour would like to have overwritten."""
+    folder, victim = tmp_path / "shared", tmp_path / "victim"
+    folder.mkdir()
+    folder.chmod(0o1777)
+    victim.mkdir()
+    (victim / "model.safetensors").write_bytes(b"keep")
+    before = os.umask(0)
+    yield folder
+    os.umask(before)
+    assert (victim / "model.safetensors").read_bytes() == b"keep"
+
+
+def test_parts_that_are_a_link_are_refused(shared):
+    (shared.parent / "victim" / "folder").mkdir()
+    (shared / ".out.part").symlink_to(shared.parent / "victim")
+    assert reason_of(Staging, shared / "out", {"a": 1}) == "PATH_FOREIGN"
+    assert names(shared.parent / "victim") == ["folder", "model.safetensors"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make another user's files")
+def test_parts_that_somebody_else_made_are_refused(shared):
+    (shared / ".out.part" / "folder").mkdir(parents=True)
+    (shared / ".out.part" / "request.json").write_text('{"a": 1}')
+    (shared / ".out.part" / "folder" / "model.safetensors").symlink_to(shared.parent / "victim" / "model.safetensors")
+    os.chown(shared / ".out.part", 65534, 65534)
+    assert reason_of(Staging, shared / "out", {"a": 1}) == "PATH_FOREIGN"
+
+
+def test_parts_that_others_could_write_into_start_over(shared):
+    (shared / ".out.part" / "folder").mkdir(parents=True)  # under this umask everybody could
+    (shared / ".out.part" / "request.json").write_text('{"a": 1}')
+    (shared / ".out.part" / "folder" / "model.safetensors").symlink_to(shared.parent / "victim" / "model.safetensors")
+    with Staging(shared / "out", {"a": 1}) as staging:
+        assert names(staging.folder) == []
+        assert staging.folder.stat().st_mode & 0o077 == 0
+        assert staging.folder.parent.stat().st_mode & 0o077 == 0
+
+
+def test_what_is_published_is_as_open_as_the_umask_says(shared):
+    os.umask(0o027)
+    with Staging(shared / "out", {}) as staging:
+        (staging.folder / "file").write_bytes(b"x")
+        staging.publish()
+    assert (shared / "out").stat().st_mode & 0o777 == 0o750
+    assert (shared / "out" / "file").stat().st_mode & 0o777 == 0o640

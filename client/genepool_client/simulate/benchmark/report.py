@@ -10,7 +10,9 @@ from genepool_client.simulate.benchmark import plots, tables
 from genepool_client.simulate.benchmark.method import SELECT_CODE, TRAIN_CODE
 from genepool_client.simulate.benchmark.play import Found
 from genepool_client.simulate.benchmark.table import Table
+from genepool_client.transport.durable import write_atomic
 from genepool_protocol.learngene.blueprint import Blueprint
+from genepool_protocol.private_files import shared_mode
 
 
 def write(found: Found, blueprint: Blueprint, folder: Path, seconds: dict[str, float]) -> list[Table]:
@@ -38,9 +40,9 @@ def write(found: Found, blueprint: Blueprint, folder: Path, seconds: dict[str, f
         "wall_seconds": seconds,
         "core_seconds": found.seconds,
     }
-    (folder / "bench.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_atomic(folder / "bench.json", (json.dumps(content, indent=1) + "\n").encode(), shared_mode())
     drawn = plots.draw(found, blueprint, folder)
-    (folder / "bench.md").write_text(_page(found, blueprint, made, drawn, seconds), encoding="utf-8")
+    write_atomic(folder / "bench.md", (_page(found, blueprint, made, drawn, seconds)).encode(), shared_mode())
     return made
 
 

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from genepool_client.transport.durable import write_atomic
+from genepool_protocol.private_files import private_folder
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -62,7 +63,7 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        root.mkdir(parents=True, exist_ok=True)
+        private_folder(root)
 
     def path(self, key: str, suffix: str) -> Path:
         """Where a result lies."""
