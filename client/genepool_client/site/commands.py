@@ -1,5 +1,6 @@
 """`genepool site ...`: what a site's people type. Every command can be repeated; finished work is not done again."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -55,6 +56,7 @@ def init(
     """Make a site folder with fresh keys. Nothing is written when anything is wrong."""
     from genepool_client.site import enrolment
     from genepool_client.site.keyring import new_passphrase
+    from genepool_client.site.privacy import TWO_FOLDERS
 
     secret = new_passphrase(wanted=passphrase)
     setup = enrolment.Setup(invite, pool, data, data_dir, license_, blueprint, steps, secret)
@@ -70,6 +72,7 @@ def init(
     text = (
         f"site {site.config.name} of the pool at {site.config.anchors.address} is set up in {folder}\n"
         f"contributions will be licensed {site.config.license}\n"
+        f"{TWO_FOLDERS}\n"
         f"next: genepool site enrol {folder}"
     )
     terminal.answer(value, as_json=as_json, text=text)
@@ -177,11 +180,14 @@ def condense(
         pictures = _pictures(site, settings)
         with terminal.progress("condensing") as report:
             done = stages.condense_learngene(site, pictures, settings, report)
+        told = stages.told(site, done)
     text = (
         f"learngene: {done.steps} steps, answers as the ancestry model on {_share(done.agreement)} of the images\n"
+        f"{told.sentence() if told else ''}\n"
         f"next: genepool site submit {folder}"
     )
-    terminal.answer(done.model_dump(by_alias=True), as_json=as_json, text=text)
+    value = {**done.model_dump(by_alias=True), "key": asdict(told) if told else None}
+    terminal.answer(value, as_json=as_json, text=text)
 
 
 @app.command()
@@ -247,7 +253,10 @@ def contribute(
         if fresh:
             stages.forget(site)
         done = contribution.contribute(site, settings, terminal.progress)
-    terminal.answer(_contributed(done), as_json=as_json, text=_summary(done))
+        told = stages.told(site, done.condensed)
+    value = {**_contributed(done), "key": asdict(told) if told else None}
+    text = _summary(done) + (f"\n{told.sentence()}" if told else "")
+    terminal.answer(value, as_json=as_json, text=text)
 
 
 @app.command()

@@ -40,7 +40,7 @@ class ImageSet:
         pixels: uint8, shape (N, size, size, 3).
         labels: int64, shape (N,); indices into `classes`.
         classes: names in sorted order.
-        digest: hex SHA-256 over pixels, labels and class names.
+        digest: hex SHA-256 over pixels, labels and class names: what training depends on.
     """
 
     pixels: npt.NDArray[np.uint8] = field(repr=False)

@@ -70,6 +70,7 @@ class Condensed(Document):
     ancestry: Trained
     steps: int
     agreement: float | None  # with the ancestry model
+    drawn: str = ""  # `Draw.data` of its key; empty where an earlier version condensed
     sha256: str  # of condensed.safetensors
 
 
@@ -204,6 +205,7 @@ def condense_learngene(site: SiteFolder, pictures: ImageSet, settings: Settings,
         steps=result.steps,
         agreement=None if math.isnan(result.agreement) else result.agreement,
         sha256=digest.sha256_hex(raw),
+        drawn=draw.data,
     )
     _keep(site.work / "condensed", raw, record)
     (site.work / condense.CHECKPOINT).unlink(missing_ok=True)
@@ -212,8 +214,18 @@ def condense_learngene(site: SiteFolder, pictures: ImageSet, settings: Settings,
 
 def _key(site: SiteFolder, blueprint: Blueprint, seed: dict[str, np.ndarray], pictures: ImageSet) -> privacy.Draw:
     exact = task_key.mean_of(blueprint, net.as_tensors(seed), pictures.pixels)
-    config, images = site.config, len(pictures.labels)
-    return privacy.release(site.drawn, blueprint, exact, pictures.digest, images, config.key_epsilon, config.key_delta)
+    return privacy.release(site.drawn, blueprint, exact, pictures, site.config.key_epsilon, site.config.key_delta)
+
+
+def drawn(site: SiteFolder, record: Condensed) -> privacy.Draw | None:
+    """The draw that a condensed learngene's key is; None when keys.json has lost it."""
+    return privacy.read(site.drawn).of(record.ancestry.blueprint, record.drawn, record.ancestry.data)
+
+
+def told(site: SiteFolder, record: Condensed) -> privacy.Told | None:
+    """What a person should know of a condensed learngene's key."""
+    draw = drawn(site, record)
+    return draw and privacy.told(privacy.read(site.drawn), draw, site.config.key_spent)
 
 
 def condensed(site: SiteFolder) -> tuple[Condensed, dict[str, np.ndarray]]:

@@ -82,7 +82,7 @@ def drawn(site: SiteFolder, record: Condensed) -> privacy.Draw:
     Raises:
         InvalidInput: STEP_MISSING, it is not among those that were drawn.
     """
-    found = privacy.read(site.drawn).of(record.ancestry.blueprint, record.ancestry.data)
+    found = steps.drawn(site, record)
     if found is None:
         raise InvalidInput(
             "STEP_MISSING",

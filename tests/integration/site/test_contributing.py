@@ -91,11 +91,19 @@ def test_starting_again_on_the_same_images_spends_no_second_budget_and_a_lost_co
     assert claims[0] == claims[1]
     assert claims[0].cumulative_epsilon == claims[0].epsilon == "1"
 
+    (data / "c").rename(data / "renamed")  # and one label is corrected: still the same images
+    (data / "a" / "000.png").rename(data / "b" / "a.png")
+    steps.forget(site)
+    contribution.contribute(site, Settings(device="cpu"), terminal.progress)
+    artefact = outbox.Artefact(site.outbox / "3")
+    assert tensors.TensorFile(artefact.weights).array("key.mean").tobytes() == keys[0]
+    assert parse_manifest(artefact.manifest()).privacy.key == claims[0]
+
     write_classes(data / "more", {"d": 12}, np.random.default_rng(1))
     (data / "more" / "d").rename(data / "d")
     (data / "more").rmdir()
     contribution.contribute(site, Settings(device="cpu"), terminal.progress)
-    spent = parse_manifest(outbox.Artefact(site.outbox / "3").manifest()).privacy.key.cumulative_epsilon
+    spent = parse_manifest(outbox.Artefact(site.outbox / "4").manifest()).privacy.key.cumulative_epsilon
     assert 1.4 < float(spent) < 1.5
 
     site.drawn.unlink()
@@ -104,7 +112,7 @@ def test_starting_again_on_the_same_images_spends_no_second_budget_and_a_lost_co
     assert refused(contribution.contribute, site, settings, terminal.progress).reason == "PRIVACY_SHRINKS"
     site.change(key_spent=spent)
     contribution.contribute(site, settings, terminal.progress)
-    assert float(parse_manifest(outbox.Artefact(site.outbox / "4").manifest()).privacy.key.cumulative_epsilon) > 1.4
+    assert float(parse_manifest(outbox.Artefact(site.outbox / "5").manifest()).privacy.key.cumulative_epsilon) > 1.4
 
 
 def test_only_the_signed_files_leave_and_no_key_is_readable(world, data):

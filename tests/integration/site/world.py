@@ -133,7 +133,7 @@ def condensed(site: SiteFolder, rng: int, whose: str = "") -> None:
     trained = Trained(
         blueprint=blueprint.sha256, data="d", images=9, classes=3, steps=1, accuracy=None, sha256="0" * 64, size_bytes=1
     )
-    record = Condensed(ancestry=trained, steps=1, agreement=0.5, sha256=digest.sha256_hex(raw))
+    record = Condensed(ancestry=trained, steps=1, agreement=0.5, sha256=digest.sha256_hex(raw), drawn="d")
     write_atomic(site.work / "condensed.safetensors", raw)
     write_json(site.work / "condensed.json", record.model_dump(by_alias=True))
 
