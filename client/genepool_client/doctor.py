@@ -75,7 +75,7 @@ def doctor(
     findings = examine(_roles(role), pool)
     well = all(finding.ok for finding in findings)
     value = {"ok": well, "findings": [asdict(finding) for finding in findings]}
-    terminal.answer(value, as_json=as_json, text="\n".join(str(finding) for finding in findings))
+    terminal.answer(value, as_json=as_json, text=[str(finding) for finding in findings])
     if not well:
         raise typer.Exit(1)
 

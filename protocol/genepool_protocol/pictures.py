@@ -32,7 +32,7 @@ def open_picture(source: str | PathLike[str] | IO[bytes]) -> Image.Image:
 def only_these() -> Iterator[None]:
     """Within the block, other libraries' calls of `PIL.Image.open` have no other decoder either; for one thread."""
     before = Image.open  # noqa: TID251 - here it is replaced
-    Image.open = partial(before, formats=FORMATS)  # type: ignore[assignment]  # noqa: TID251
+    Image.open = partial(before, formats=FORMATS)  # noqa: TID251
     try:
         yield
     finally:

@@ -1,4 +1,8 @@
-"""What both command lines share: one way to fail, to answer and to show progress.
+"""What both command lines share: one way to fail, to answer and to show progress; nothing else prints.
+
+What is printed may hold text of a pool, a site or a file. So every line, cell and note passes `wire.text.shown`: no
+character moves the cursor, hides, or begins a line, and no mark-up is read. What is meant as a new line is an item of
+its own.
 
 Answers go to standard output, as a table or (`--json`) as one JSON value; progress and errors go to standard error. The
 exit code is the error class's (`wire.errors`): 0 is success, 130 an interruption.
@@ -7,18 +11,25 @@ exit code is the error class's (`wire.errors`): 0 is success, 130 an interruptio
 import contextlib
 import errno
 import json
+import logging
 import os
 import signal
 import sys
+import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
 from typing import Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
+from rich.console import Console  # noqa: TID251 - this is the place
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from genepool_protocol.wire.errors import GenepoolError, StorageError
+from genepool_protocol.wire.text import shown
 
 CONTEXT = {"help_option_names": ["-h", "--help"]}
 """Every command answers to -h."""
@@ -64,10 +75,13 @@ def run(app: typer.Typer, name: str) -> NoReturn:
     except Exception as exc:
         if not _is_usage_error(exc):
             raise
+        exc.message = shown(exc.message)  # type: ignore[attr-defined]
         exc.show()  # type: ignore[attr-defined]
         raise SystemExit(2) from None
+    finally:
+        sys.excepthook = _traceback  # typer puts its own there
     if code == _INTERRUPTED:
-        _say("interrupted")
+        say("interrupted")
     raise SystemExit(code if isinstance(code, int) else 0)
 
 
@@ -89,31 +103,47 @@ def _terminated(_number: int, _frame: object) -> NoReturn:
 
 def _fail(exc: GenepoolError) -> NoReturn:
     if "--json" in sys.argv:
-        print(json.dumps({"error": exc.reason, "message": exc.message, "fix": exc.fix}))  # noqa: T201
-    _say(f"error ({exc.reason}): {exc.diagnostics()}")
+        _print_json({"error": exc.reason, "message": exc.message, "fix": exc.fix}, None)
+    say(f"error ({exc.reason}): {exc.diagnostics()}")
     raise SystemExit(exc.exit_code) from None
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)  # noqa: T201
+def say(line: str) -> None:
+    """Tell a person one line, on standard error."""
+    print(shown(line), file=sys.stderr, flush=True)  # noqa: T201
 
 
-def answer(value: Any, *, as_json: bool, text: str | Table | None = None) -> None:
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What is printed as a table.
+
+    Attributes:
+        columns: its head.
+        cells: a row each, as long as the head.
+        title: a line above it.
+    """
+
+    columns: Sequence[str]
+    cells: Sequence[Sequence[object]]
+    title: str = ""
+
+
+def answer(value: Any, *, as_json: bool, text: str | Sequence[str] | Rows | None = None) -> None:
     """Print a command's result.
 
     Args:
         value: what `--json` prints.
         as_json: whether the user asked for JSON.
-        text: what a person reads; the value's members, a line each, when there is none.
+        text: what a person reads, a line or several, or a table; the value's members, a line each, when there is none.
     """
     if as_json:
-        print(json.dumps(value, indent=2))  # noqa: T201
-        return
-    if text is None:
-        text = "\n".join(f"{name}: {item}" for name, item in value.items())
-    # a pipe has no width: no line is folded for whoever reads it
-    console = Console(soft_wrap=not isinstance(text, Table), width=None if sys.stdout.isatty() else 10_000)
-    console.print(text, markup=False, highlight=False)
+        _print_json(value, 2)
+    elif isinstance(text, Rows):
+        _print_rows(text)
+    elif isinstance(text, str):
+        _print_lines([text])
+    else:
+        _print_lines([f"{name}: {item}" for name, item in value.items()] if text is None else text)
 
 
 def announce(value: Mapping[str, Any], *, as_json: bool, text: str) -> None:
@@ -124,17 +154,70 @@ def announce(value: Mapping[str, Any], *, as_json: bool, text: str) -> None:
         as_json: whether the user asked for JSON.
         text: what a person reads.
     """
-    print(json.dumps(value) if as_json else text, flush=True)  # noqa: T201
+    if as_json:
+        _print_json(value, None)
+    else:
+        _print_lines([text])
 
 
-def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Table:
+def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Rows:
     """A table of rows, one column per name."""
-    made = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        made.add_column(column.replace("_", " "), overflow="fold")
-    for row in rows:
-        made.add_row(*(str(row[column]) for column in columns))
-    return made
+    return Rows([column.replace("_", " ") for column in columns], [[row[name] for name in columns] for row in rows])
+
+
+class Escaping(logging.Filter):
+    """Makes what a handler writes to a terminal printable: messages are one line each, tracebacks keep their lines."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Rewrite the record; nothing is left out."""
+        record.msg, record.args = shown(record.getMessage()), ()
+        if record.exc_info and record.exc_info[1]:
+            record.exc_text = _formatted(record.exc_info[1])
+        if record.stack_info:
+            record.stack_info = _lines_shown(record.stack_info)
+        return True
+
+
+def log_to_stderr() -> None:
+    """Write the log to standard error, with the time in UTC."""
+    formatter = logging.Formatter("%(asctime)sZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
+    formatter.converter = time.gmtime
+    handler = logging.StreamHandler(sys.stderr)  # noqa: TID251 - with the filter
+    handler.setFormatter(formatter)
+    handler.addFilter(Escaping())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+def _print_json(value: Any, indent: int | None) -> None:
+    # what is not ASCII is escaped by json, and only inside of strings DEL can be left
+    print(json.dumps(value, indent=indent).replace("\x7f", "\\u007f"), flush=True)  # noqa: T201
+
+
+def _print_lines(lines: Sequence[str]) -> None:
+    print("\n".join(map(shown, lines)), flush=True)  # noqa: T201
+
+
+def _print_rows(rows: Rows) -> None:
+    made = Table(box=None, pad_edge=False, header_style="bold", title=Text(shown(rows.title)), title_justify="left")
+    for column in rows.columns:
+        made.add_column(Text(shown(column)), overflow="fold")
+    for row in rows.cells:
+        made.add_row(*(Text(shown(cell)) for cell in row))
+    # a pipe has no width: no line is folded for whoever reads it
+    Console(width=None if sys.stdout.isatty() else 10_000).print(made)
+
+
+def _traceback(_kind: type[BaseException], exc: BaseException, _trace: TracebackType | None) -> None:
+    """What Python prints of a defect, printable."""
+    print(_formatted(exc), file=sys.stderr, flush=True)  # noqa: T201
+
+
+def _formatted(exc: BaseException) -> str:
+    return _lines_shown("".join(traceback.format_exception(exc)).rstrip("\n"))
+
+
+def _lines_shown(text: str) -> str:
+    return "\n".join(map(shown, text.split("\n")))
 
 
 @contextlib.contextmanager
@@ -144,11 +227,13 @@ def progress(label: str) -> Iterator[Report]:
     if not console.is_terminal:
         yield _lines(label)
         return
-    label_column, note_column = TextColumn("{task.description}"), TextColumn("{task.fields[note]}")
+    label_column, note_column = (
+        TextColumn(field, markup=False) for field in ("{task.description}", "{task.fields[note]}")
+    )
     columns = (label_column, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), note_column)
     with Progress(*columns, console=console, transient=False) as bar:
-        task = bar.add_task(label, total=None, note="")
-        yield lambda done, total, note: bar.update(task, completed=done, total=total, note=note)
+        task = bar.add_task(shown(label), total=None, note="")
+        yield lambda done, total, note: bar.update(task, completed=done, total=total, note=shown(note))
 
 
 def _lines(label: str) -> Report:
@@ -159,6 +244,6 @@ def _lines(label: str) -> Report:
         tenth = 10 * done // total if total else 0
         if tenth != said:
             said = tenth
-            _say(f"{label}: {done} of {total} {note}".rstrip())
+            say(f"{label}: {done} of {total} {note}".rstrip())
 
     return report

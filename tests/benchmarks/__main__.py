@@ -5,7 +5,7 @@ import json
 import platform
 from pathlib import Path
 
-from rich.console import Console
+from rich.console import Console  # noqa: TID251 - only our own numbers
 from rich.table import Table
 
 from tests.benchmarks.ingest import ingest

@@ -71,8 +71,13 @@ def evidence(
     from genepool_client.audit import memory
 
     pairs = memory.evidence(folder)
-    text = "\n".join(f"{pair['file']}\nseen before:\n{pair['seen']}\nshown later:\n{pair['shown']}" for pair in pairs)
+    text = [line for pair in pairs for line in _pair(pair)]
     terminal.answer(pairs, as_json=as_json, text=text or "no log was ever caught with two faces")
+
+
+def _pair(pair: dict[str, str]) -> list[str]:
+    seen, later = (pair[name].split("\n") for name in ("seen", "shown"))  # signed notes have several lines
+    return [pair["file"], "seen before:", *seen, "shown later:", *later]
 
 
 def _settle(done: "Audit", trusted: "Trusted", anchors: "Anchors") -> dict[str, Any]:
@@ -88,7 +93,7 @@ def _settle(done: "Audit", trusted: "Trusted", anchors: "Anchors") -> dict[str, 
     return {} if kept is None else {"evidence": str(kept)}
 
 
-def _text(report: "Report", kept: dict[str, Any]) -> str:
+def _text(report: "Report", kept: dict[str, Any]) -> list[str]:
     lines = [f"{report.origin}: {report.size} entries, root {report.root or '(none)'}"]
     lines += [f"  {name}: {count}" for name, count in report.kinds.items()]
     lines.append(f"sites: {', '.join(f'{name} {state.lower()}' for name, state in report.sites.items()) or 'none'}")
@@ -104,4 +109,4 @@ def _text(report: "Report", kept: dict[str, Any]) -> str:
         lines.append(f"VIOLATION: {where}: {one.reason}: {one.message}")
     lines += [f"evidence kept in {kept['evidence']}"] if kept else []
     lines.append(f"{len(report.violations)} violations" if report.violations else "the log is sound")
-    return "\n".join(lines)
+    return lines

@@ -52,7 +52,7 @@ def run(
         except Unavailable as exc:
             if not every:
                 raise
-            typer.echo(exc.diagnostics(), err=True)  # the pool is away: it is looked at again
+            terminal.say(exc.diagnostics())  # the pool is away: it is looked at again
         else:
             size = 0 if head is None else head.size
             text = f"cosigned {origin} at {size} entries" if head else f"{origin} shows nothing new"

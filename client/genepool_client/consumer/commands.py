@@ -69,7 +69,7 @@ def select(
         answer = opened.select(support, _mode(remote), tuple(licenses or ()))
     terminal.answer(answer.as_json(), as_json=as_json, text=shown.candidates(answer))
     if not as_json:
-        terminal.answer({}, as_json=False, text="\n".join(shown.reasons(answer)))
+        terminal.answer({}, as_json=False, text=shown.reasons(answer))
 
 
 def descend(
@@ -149,7 +149,7 @@ def verify(
             Pool(anchors.address, anchors, blueprint=verified.blueprint.name, progress=report) as opened,
         ):
             said.append(recheck.reselect(verified, opened, support, tuple(licenses or ())))
-    terminal.answer(shown.facts(verified) | {"checks": said}, as_json=as_json, text="\n".join(said))
+    terminal.answer(shown.facts(verified) | {"checks": said}, as_json=as_json, text=said)
 
 
 def finetune(
@@ -196,7 +196,7 @@ def finetune(
         f"accuracy on {tuned.held} held-out images: {tuned.before:.3f} before, {tuned.after:.3f} after "
         f"{epochs} epochs on {tuned.trained} images"
     )
-    terminal.answer(value, as_json=as_json, text=text if out is None else f"{text}\nwritten to {out}")
+    terminal.answer(value, as_json=as_json, text=[text] if out is None else [text, f"written to {out}"])
 
 
 def _mode(remote: bool) -> "Mode":

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from genepool_client.consumer.request import Progress, explain_empty
-from genepool_client.consumer.selection import Selection
+from genepool_client.consumer.selection import Selection, check_entry
 from genepool_client.consumer.slices import Slices
 from genepool_client.consumer.support import Support
 from genepool_client.transport.channel import Connection
@@ -85,7 +85,7 @@ def list_keys(
     """Every active contribution of the pool with its key.
 
     Raises:
-        InvalidInput: ARCH_MISMATCH, a key is not of the blueprint.
+        InvalidInput: ARCH_MISMATCH, a key is not of the blueprint; NAME_INVALID, a site or licence is no name.
         GenepoolError: as `Connection.stream`.
     """
     entries: dict[str, types_pb2.Entry] = {}
@@ -98,6 +98,7 @@ def list_keys(
                 raise InvalidInput(
                     "ARCH_MISMATCH", "the pool listed a contribution twice, or without an id", "try again"
                 )
+            check_entry(answer.entry)
             entries[name] = answer.entry
             members.append(Member(name, _key(blueprint, answer)))
     return entries, members

@@ -1,5 +1,6 @@
 """What TALS answered, for people and programs, whichever side computed it."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -8,7 +9,9 @@ from genepool_protocol.learngene.descendant import weight_text
 from genepool_protocol.selection.combination import Mixture
 from genepool_protocol.trust import digest
 from genepool_protocol.v1 import consume_pb2, types_pb2
-from genepool_protocol.wire.errors import GenepoolError
+from genepool_protocol.wire import text
+from genepool_protocol.wire.documents import LICENSE, NAME
+from genepool_protocol.wire.errors import GenepoolError, InvalidInput
 from genepool_protocol.wire.limits import LIMITS
 
 if TYPE_CHECKING:
@@ -108,7 +111,12 @@ class Selection:
 
         Raises:
             GenepoolError: INTERNAL, the pool's answer makes no sense.
+            InvalidInput: FILE_MALFORMED, a text is not printable; NAME_INVALID, as `check_entry`.
         """
+        if message.choice not in ("seed", "single", "combination"):
+            raise GenepoolError("INTERNAL", f"the pool's selection is a {message.choice[:20]!r}", "try --private")
+        for what in ("reason", "kernel", "snapshot"):
+            text.require(getattr(message, what), f"the {what} of the pool's selection")
         mixture = check_mixture(
             [(weight.contribution_id, weight.milli) for weight in message.weights],
             {candidate.entry.contribution_id for candidate in message.candidates},
@@ -130,6 +138,7 @@ def _candidate(
     score: "Score | consume_pb2.Candidate | None",
     weights: Mapping[str, int],
 ) -> Candidate:
+    check_entry(entry)
     return Candidate(
         contribution_id=entry.contribution_id,
         site=entry.site,
@@ -142,6 +151,21 @@ def _candidate(
         logme=score.logme if score else None,
         milli=weights.get(entry.contribution_id, 0),
     )
+
+
+def check_entry(entry: types_pb2.Entry) -> None:
+    """Refuse a contribution whose site or licence is no name: people read them.
+
+    Raises:
+        InvalidInput: NAME_INVALID.
+    """
+    for what, value, pattern in (("site", entry.site, NAME), ("licence", entry.license, LICENSE)):
+        if not re.fullmatch(pattern, value):
+            raise InvalidInput(
+                "NAME_INVALID",
+                f"the pool lists a contribution with the {what} {text.shown(value)[:80]}, which is none",
+                "tell the pool's operator",
+            )
 
 
 def check_mixture(weights: Sequence[tuple[str, int]], known: Iterable[str]) -> Mixture:

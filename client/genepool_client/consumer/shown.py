@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from rich.table import Table
-
 from genepool_client.consumer.selection import Selection
 from genepool_client.consumer.verify import Descendant
 from genepool_protocol import terminal
@@ -11,7 +9,7 @@ from genepool_protocol.learngene import descendant
 from genepool_protocol.learngene.descendant import weight_text
 
 
-def candidates(answer: Selection) -> Table:
+def candidates(answer: Selection) -> terminal.Rows:
     """Every contribution that TALS looked at, best first."""
     rows = [
         {
@@ -59,7 +57,7 @@ def facts(made: Descendant) -> dict[str, Any]:
     }
 
 
-def made(descended: Descendant, answer: Selection | None, note: str) -> str:
+def made(descended: Descendant, answer: Selection | None, note: str) -> list[str]:
     """A verified descendant for people."""
     lineage, family = descended.lineage, descended.blueprint
     size = f"{family.params(lineage.size):,} parameters, {descendant.total_bytes(family, lineage.size):,} bytes"
@@ -71,4 +69,4 @@ def made(descended: Descendant, answer: Selection | None, note: str) -> str:
     ]
     if descended.classes:
         lines.append(f"head: closed form, {len(descended.classes)} classes")
-    return "\n".join([*lines, str(descended), *([note] if note else [])])
+    return [*lines, str(descended), *([note] if note else [])]

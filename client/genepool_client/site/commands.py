@@ -69,12 +69,12 @@ def init(
         "license": site.config.license,
         "keyid": site.keys.public.keyid,
     }
-    text = (
-        f"site {site.config.name} of the pool at {site.config.anchors.address} is set up in {folder}\n"
-        f"contributions will be licensed {site.config.license}\n"
-        f"{TWO_FOLDERS}\n"
-        f"next: genepool site enrol {folder}"
-    )
+    text = [
+        f"site {site.config.name} of the pool at {site.config.anchors.address} is set up in {folder}",
+        f"contributions will be licensed {site.config.license}",
+        TWO_FOLDERS,
+        f"next: genepool site enrol {folder}",
+    ]
     terminal.answer(value, as_json=as_json, text=text)
 
 
@@ -99,9 +99,9 @@ def enrol(
             enrolment.replace_invite(site, invite, new_passphrase(wanted=passphrase))
         found = enrolment.enrol(site, connection)
     value = {"site": found.site, "state": found.state, "keyid": found.keyid, "fingerprint": grouped(found.fingerprint)}
-    text = f"site {found.site} is {found.state}\nfingerprint of its keys: {value['fingerprint']}"
+    text = [f"site {found.site} is {found.state}", f"fingerprint of its keys: {value['fingerprint']}"]
     if found.state == "PENDING":
-        text += f"\nread the fingerprint to the operator, who then runs: genepool-server approve {found.site}"
+        text.append(f"read the fingerprint to the operator, who then runs: genepool-server approve {found.site}")
     terminal.answer(value, as_json=as_json, text=text)
 
 
@@ -153,10 +153,11 @@ def train(
         pictures = _pictures(site, settings)
         with terminal.progress("training") as report:
             done = stages.train(site, pictures, settings, report)
-    text = (
-        f"ancestry model: {done.steps} steps on {done.images} images of {done.classes} classes, "
-        f"{_share(done.accuracy)} right on held-out images\nnext: genepool site condense {folder}"
-    )
+    text = [
+        f"ancestry model: {done.steps} steps on {done.images} images of {done.classes} classes",
+        f"{_share(done.accuracy)} of the held-out images right",
+        f"next: genepool site condense {folder}",
+    ]
     terminal.answer(done.model_dump(by_alias=True), as_json=as_json, text=text)
 
 
@@ -181,11 +182,11 @@ def condense(
         with terminal.progress("condensing") as report:
             done = stages.condense_learngene(site, pictures, settings, report)
         told = stages.told(site, done)
-    text = (
-        f"learngene: {done.steps} steps, answers as the ancestry model on {_share(done.agreement)} of the images\n"
-        f"{told.sentence() if told else ''}\n"
-        f"next: genepool site submit {folder}"
-    )
+    text = [
+        f"learngene: {done.steps} steps, answers as the ancestry model on {_share(done.agreement)} of the images",
+        *(told.lines() if told else []),
+        f"next: genepool site submit {folder}",
+    ]
     value = {**done.model_dump(by_alias=True), "key": asdict(told) if told else None}
     terminal.answer(value, as_json=as_json, text=text)
 
@@ -213,7 +214,9 @@ def withdraw(
     """Take a contribution back, for ever: no longer selected from now on, and erased from the pool's store."""
     site = SiteFolder(folder)
     from genepool_client.site import credentials, withdrawing
+    from genepool_protocol.wire.text import require
 
+    require(reason, "the reason")
     with site.locked(), credentials.connect_anyhow(site) as connection:
         done = withdrawing.withdraw(site, connection, identifier, reason)
     value = {
@@ -222,14 +225,17 @@ def withdraw(
         "erased": done.erased,
         "descendants": list(done.descendants),
     }
-    text = (
-        f"contribution {done.contribution_id} is withdrawn\n"
-        f"receipt verified: entry {done.log_index} of the pool's log; "
-        f"{'the pool has erased the weights' if done.erased else 'the pool has not erased the weights yet'}"
-    )
+    erased = "the pool has erased the weights" if done.erased else "the pool has not erased the weights yet"
+    text = [
+        f"contribution {done.contribution_id} is withdrawn",
+        f"receipt verified: entry {done.log_index} of the pool's log; {erased}",
+    ]
     if done.descendants:
-        text += f"\n{len(done.descendants)} descendants were handed over before; nobody can recall them, but the pool"
-        text += " answers for each that it is withdrawn:\n  " + "\n  ".join(done.descendants)
+        text += [
+            f"{len(done.descendants)} descendants were handed over before; nobody can recall them",
+            "the pool answers for each that it is withdrawn:",
+            *(f"  {one}" for one in done.descendants),
+        ]
     terminal.answer(value, as_json=as_json, text=text)
 
 
@@ -255,7 +261,7 @@ def contribute(
         done = contribution.contribute(site, settings, terminal.progress)
         told = stages.told(site, done.condensed)
     value = {**_contributed(done), "key": asdict(told) if told else None}
-    text = _summary(done) + (f"\n{told.sentence()}" if told else "")
+    text = [*_summary(done), *(told.lines() if told else [])]
     terminal.answer(value, as_json=as_json, text=text)
 
 
@@ -345,22 +351,22 @@ def _contributed(done: "Contribution") -> dict[str, Any]:
     }
 
 
-def _receipt_text(done: "Submitted") -> str:
+def _receipt_text(done: "Submitted") -> list[str]:
     later = "; genepool site status says what becomes of it" if done.state == "QUARANTINED" else ""
-    return (
-        f"contribution {done.contribution_id} is {done.state}{later}\n"
-        f"receipt verified: entry {done.log_index} of the pool's log, {done.size_bytes:,} bytes left this site"
-    )
+    return [
+        f"contribution {done.contribution_id} is {done.state}{later}",
+        f"receipt verified: entry {done.log_index} of the pool's log, {done.size_bytes:,} bytes left this site",
+    ]
 
 
-def _summary(done: "Contribution") -> str:
+def _summary(done: "Contribution") -> list[str]:
     ratio = done.trained.size_bytes / done.submitted.size_bytes
-    return (
+    first = (
         f"{done.trained.images} images of {done.trained.classes} classes; "
         f"ancestry model right on {_share(done.trained.accuracy)}, "
-        f"learngene agrees with it on {_share(done.condensed.agreement)} and is {ratio:.1f} times smaller\n"
-        + _receipt_text(done.submitted)
+        f"learngene agrees with it on {_share(done.condensed.agreement)} and is {ratio:.1f} times smaller"
     )
+    return [first, *_receipt_text(done.submitted)]
 
 
 def _share(value: float | None) -> str:

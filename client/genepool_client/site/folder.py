@@ -26,7 +26,7 @@ from genepool_protocol.private_files import close_tree, open_own, private_folder
 from genepool_protocol.trust import strict_json
 from genepool_protocol.trust.anchors import Anchors, Invite, read_invite
 from genepool_protocol.trust.keys import SigningKey
-from genepool_protocol.wire.documents import Decimal, Document, Name, Sha256, first_problem
+from genepool_protocol.wire.documents import Decimal, Document, License, Name, Sha256, first_problem
 from genepool_protocol.wire.errors import InvalidInput, NotFound, Unavailable
 from genepool_protocol.wire.limits import LIMITS
 
@@ -48,7 +48,7 @@ class SiteConfig(Document):
     blueprint_sha256: Sha256
     data: str = ""  # folder of class folders, or a data set's name; empty until it is given
     data_dir: str = ""  # where a named data set lies
-    license: Annotated[str, Field(pattern=r"^[A-Za-z0-9.+-]{1,64}$")] = "CC-BY-4.0"  # SPDX
+    license: License = "CC-BY-4.0"
     steps: Annotated[int, Field(ge=0, le=1 << 20)] = 0  # of the ancestry model; 0: by the number of images
     key_epsilon: Decimal = privacy.EPSILON  # what a key may spend of the privacy of the images, with key_delta
     key_delta: Decimal = privacy.DELTA

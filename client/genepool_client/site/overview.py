@@ -9,6 +9,7 @@ from genepool_client.transport.channel import Connection
 from genepool_client.transport.upload import state_name
 from genepool_protocol.learngene.manifest import parse_manifest
 from genepool_protocol.v1 import contribute_pb2 as pb
+from genepool_protocol.wire import text
 from genepool_protocol.wire.errors import GenepoolError
 
 _PATIENCE = 5.0  # seconds; a status that waits longer is no status
@@ -61,7 +62,7 @@ def _state(connection: Connection, artefact: Artefact) -> tuple[str, str]:
         if exc.reason != "CONTRIBUTION_UNKNOWN":
             raise
         return "NOT SUBMITTED", ""
-    return state_name(answer.state), answer.note
+    return state_name(answer.state), text.require(answer.note, "the note of the pool")
 
 
 def _row(artefact: Artefact, state: str, note: str) -> dict[str, Any]:

@@ -138,17 +138,14 @@ class Told:
     like: float
     unknown: int
 
-    def sentence(self) -> str:
+    def lines(self) -> list[str]:
         """The same in words."""
-        text = f"key: epsilon {self.epsilon} at delta {self.delta} for each of {self.images} images"
+        first = f"key: epsilon {self.epsilon} at delta {self.delta} for each of {self.images} images"
         if self.cumulative != self.epsilon:
-            text += f"; all keys of this folder together {self.cumulative}, which the manifest states"
-        if self.like >= _TOLD:
-            text += f"\n{self.like:.0%} of these images, or images like them, went into an earlier key: "
-            text += "they pay for each key again"
-        if self.unknown:
-            text += f"\n{self.unknown} earlier keys are of an older version and cannot be compared: their cost is added"
-        return f"{text}\n{TWO_FOLDERS}"
+            first += f"; all keys of this folder together {self.cumulative}, which the manifest states"
+        like = f"{self.like:.0%} of these images, or images like them, went into an earlier key: they pay for both"
+        old = f"{self.unknown} earlier keys are of an older version and cannot be compared: their cost is added"
+        return [first, *([like] if self.like >= _TOLD else []), *([old] if self.unknown else []), TWO_FOLDERS]
 
 
 def noised(mean: Mean, sigma: float) -> Key:

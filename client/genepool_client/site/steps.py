@@ -225,7 +225,7 @@ def drawn(site: SiteFolder, record: Condensed) -> privacy.Draw | None:
 def told(site: SiteFolder, record: Condensed) -> privacy.Told | None:
     """What a person should know of a condensed learngene's key."""
     draw = drawn(site, record)
-    return draw and privacy.told(privacy.read(site.drawn), draw, site.config.key_spent)
+    return privacy.told(privacy.read(site.drawn), draw, site.config.key_spent) if draw else None
 
 
 def condensed(site: SiteFolder) -> tuple[Condensed, dict[str, np.ndarray]]:

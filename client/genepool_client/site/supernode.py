@@ -7,6 +7,7 @@ flwr is used here and in `egress` alone; with another version than the one that 
 
 import importlib
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -28,6 +29,7 @@ from flwr.supercore.inflatable.inflatable_object import get_object_tree, no_obje
 from genepool_client.site import guard
 from genepool_client.site.egress import Egress
 from genepool_client.site.folder import SiteFolder
+from genepool_protocol import terminal
 from genepool_protocol.wire.errors import InvalidInput, VersionMismatch
 
 VERIFIED: Final = "1.41."
@@ -66,6 +68,8 @@ def run(site: SiteFolder, link: Link) -> None:
             "ask the operator for the digest of the campaign's bundle and give it with --allow-fab",
         )
     command = importlib.import_module("flwr.supernode.cli.flower_supernode")
+    for handler in logging.getLogger("flwr").handlers:  # it repeats what the SuperLink says
+        handler.addFilter(terminal.Escaping())
     install(Egress(site), importlib.import_module("flwr.supernode.start_client_internal"), command)
     # flwr finds its helpers on PATH, and they must be those of this environment
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"

@@ -12,7 +12,7 @@ from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.learngene.expansion import Layout
 from genepool_protocol.learngene.size import Size
 from genepool_protocol.trust import strict_json
-from genepool_protocol.wire.documents import Document, first_problem
+from genepool_protocol.wire.documents import Document, License, Name, Printable, first_problem
 from genepool_protocol.wire.errors import InvalidInput
 from genepool_protocol.wire.limits import LIMITS
 from genepool_protocol.wire.versions import DESCENDANT_PREDICATE
@@ -136,8 +136,8 @@ class Dependency(Document):
     """One learngene that a descendant was made from."""
 
     contribution_id: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    site: str
-    license: str
+    site: Name
+    license: License
     milli: int  # weight in thousandths
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]  # of learngene.safetensors
     log_index: Annotated[int, Field(ge=0)]
@@ -151,8 +151,8 @@ class Lineage(Document):
     depth: Annotated[int, Field(ge=1)]
     heads: Annotated[int, Field(ge=1)]
     model: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]  # of model.safetensors
-    origin: str  # of the pool's log
-    software: str
+    origin: Printable  # of the pool's log
+    software: Printable
     dependencies: list[Dependency]
 
     @property

@@ -8,7 +8,7 @@ from genepool_protocol.learngene import privacy
 from genepool_protocol.learngene.blueprint import Basis, Blueprint
 from genepool_protocol.learngene.expansion import Layout, gene_layout
 from genepool_protocol.trust import strict_json
-from genepool_protocol.wire.documents import Decimal, Document, Name, Sha256, Timestamp, first_problem
+from genepool_protocol.wire.documents import Decimal, Document, License, Name, Sha256, Timestamp, first_problem
 from genepool_protocol.wire.errors import InvalidInput
 from genepool_protocol.wire.limits import LIMITS
 from genepool_protocol.wire.versions import MANIFEST_SCHEMA
@@ -94,7 +94,7 @@ class Manifest(Document):
     tensors: Annotated[list[TensorRef], Field(min_length=1, max_length=LIMITS.tensors)]
     training: Training
     privacy: Privacy
-    license: Annotated[str, Field(pattern=r"^[A-Za-z0-9.+-]{1,64}$")]  # SPDX
+    license: License
 
     def canonical(self) -> bytes:
         """RFC 8785 bytes: the file's content."""

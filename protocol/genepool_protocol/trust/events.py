@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError
 
 from genepool_protocol.trust import strict_json
 from genepool_protocol.trust.statement import STATEMENT_TYPE
-from genepool_protocol.wire.documents import Document, Name, Timestamp, first_problem
+from genepool_protocol.wire.documents import Document, Name, Printable, Timestamp, first_problem
 from genepool_protocol.wire.errors import InvalidInput
 from genepool_protocol.wire.limits import LIMITS
 from genepool_protocol.wire.versions import (
@@ -30,7 +30,7 @@ _ADMISSION: Final = "https://genepool/admission/v1"
 _CONTRIBUTION: Final = "https://genepool/contribution/"
 
 Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Reason = Annotated[str, Field(max_length=500)]
+Reason = Annotated[Printable, Field(max_length=500)]
 
 
 class Event(Document):

@@ -1,18 +1,20 @@
 """The base of every document that is signed, hashed or handed over: frozen, strict, without unknown members."""
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from genepool_protocol.wire import text
 
-def moment(text: str) -> datetime:
+
+def moment(stated: str) -> datetime:
     """The time that a `Timestamp` names.
 
     Raises:
         ValueError: there is no such time.
     """
-    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    return datetime.strptime(stated, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
 
 
 def stamp(time: datetime) -> str:
@@ -20,19 +22,32 @@ def stamp(time: datetime) -> str:
     return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _existing(text: str) -> str:
-    moment(text)
-    return text
+def _existing(stated: str) -> str:
+    moment(stated)
+    return stated
 
 
 Sha256 = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 Decimal = Annotated[str, Field(pattern=r"^-?[0-9]{1,9}(\.[0-9]{1,12})?(e-?[0-9]{1,2})?$")]
-Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$")]
+NAME: Final = r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$"
+LICENSE: Final = r"^[A-Za-z0-9.+-]{1,64}$"
+Name = Annotated[str, Field(pattern=NAME)]
+License = Annotated[str, Field(pattern=LICENSE)]  # SPDX
 Timestamp = Annotated[
     str,
     Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$"),
     AfterValidator(_existing),
 ]
+
+
+def _printable(value: str) -> str:
+    if found := text.hidden(value):
+        raise ValueError(f"{found} is not printable")
+    return value
+
+
+Printable = Annotated[str, AfterValidator(_printable)]
+"""A member that people read."""
 
 
 class Document(BaseModel):
@@ -49,5 +64,4 @@ def first_problem(exc: ValidationError) -> str:
 
 def _shown(part: int | str) -> str:
     """A part of a place: the name of a member that does not belong there is the other side's own text."""
-    text = str(part)[:64]
-    return text if text.isprintable() else ascii(text)
+    return text.shown(str(part)[:64])

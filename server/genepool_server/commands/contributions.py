@@ -73,23 +73,27 @@ def withdraw(
     as_json: terminal.JsonOption = False,
 ) -> None:
     """End a contribution for ever: out of every selection at once, its weights erased, its descendants listed."""
+    from genepool_protocol.wire import text
     from genepool_server.operating import operate, resolve
 
+    text.require(reason, "the reason")
     with operate(directory) as operator:
         done = operator.withdraw_as_operator(resolve(operator, identifier).contribution_id, reason)
     made = [asdict(one) for one in done.descendants]
     value = {"contribution_id": done.contribution_id, "erased": done.erased, "descendants": made}
-    text = f"{done.contribution_id} is withdrawn{' and erased' if done.erased else ''}"
-    text += f"\n{len(made)} descendants were made from it and cannot be recalled" if made else ""
-    text += "".join(f"\n  {one['sha256']}  {one['blueprint']} {one['size']}" for one in made)
-    terminal.answer(value, as_json=as_json, text=text)
+    lines = [f"{done.contribution_id} is withdrawn{' and erased' if done.erased else ''}"]
+    lines += [f"{len(made)} descendants were made from it and cannot be recalled"] if made else []
+    lines += [f"  {one['sha256']}  {one['blueprint']} {one['size']}" for one in made]
+    terminal.answer(value, as_json=as_json, text=lines)
 
 
 def _decide(
     identifier: str, state: Literal["ACTIVE", "REJECTED"], directory: Path, note: str, *, as_json: bool
 ) -> None:
+    from genepool_protocol.wire import text
     from genepool_server.operating import operate, resolve
 
+    text.require(note, "the note")
     with operate(directory) as operator:
         found = operator.decide(resolve(operator, identifier).contribution_id, state, note)
     terminal.answer(_row(found) | {"note": found.note}, as_json=as_json)
@@ -99,9 +103,9 @@ def _row(found: "Contribution") -> dict[str, Any]:
     return {column: getattr(found, column) for column in _COLUMNS}
 
 
-def _text(answer: dict[str, Any]) -> str:
+def _text(answer: dict[str, Any]) -> list[str]:
     manifest = {name: value for name, value in answer["manifest"].items() if name != "tensors"}
     plain = [f"{name}: {value}" for name, value in answer.items() if name not in ("manifest", "descendants")]
     plain += [f"descendant: {one['sha256']} ({one['blueprint']} {one['size']})" for one in answer["descendants"]]
     signed = [f"  {name}: {value}" for name, value in manifest.items()]
-    return "\n".join([*plain, f"manifest ({len(answer['manifest']['tensors'])} tensors, see --json):", *signed])
+    return [*plain, f"manifest ({len(answer['manifest']['tensors'])} tensors, see --json):", *signed]

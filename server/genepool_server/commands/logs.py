@@ -57,9 +57,9 @@ def log(
     terminal.answer(value, as_json=as_json, text=_text(value))
 
 
-def _text(value: dict[str, Any]) -> str:
+def _text(value: dict[str, Any]) -> list[str]:
     if not value["size"]:
-        return "the log is empty"
+        return ["the log is empty"]
     lines = [f"{value['origin']}: {value['size']} entries, root {value['root']}"]
     lines.append(f"cosigned by: {', '.join(value['witnesses']) or 'nobody'}")
     lines.append(
@@ -68,7 +68,7 @@ def _text(value: dict[str, Any]) -> str:
     lines += [f"{one['index']:>8}  {one['kind']:<10}{one['about']}  {one['time']}".rstrip() for one in value["entries"]]
     if "folder" in value:
         lines.append(f"{value['files']} files in {value['folder']}: serve that folder as it is")
-    return "\n".join(lines)
+    return lines
 
 
 def _entries(operator: "Operator", size: int, start: int) -> list[dict[str, Any]]:

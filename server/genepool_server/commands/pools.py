@@ -1,8 +1,5 @@
 """init, serve and fsck: the pool as a whole."""
 
-import logging
-import sys
-import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -65,10 +62,9 @@ def init(
         "blueprints": ", ".join(sorted(path.name for path in PoolFolder(folder).blueprints.iterdir())),
     }
     terminal.answer(answer, as_json=as_json)
-    typer.echo(
+    terminal.say(
         f"take {answer['offline_keys']} to a medium that you keep apart: whoever has it can replace every key of the "
-        "pool; genepool-server root wants it back",
-        err=True,
+        "pool; genepool-server root wants it back"
     )
 
 
@@ -87,7 +83,7 @@ def serve(
     """Serve the pool until Ctrl-C or SIGTERM; prints one line when it is ready."""
     from genepool_server import app, config
 
-    _log_to_stderr()
+    terminal.log_to_stderr()
     settings = config.load(folder)
     changed = settings.model_dump()
     if listen is not None:
@@ -136,14 +132,6 @@ def fsck(
     lines = [f"{problem.where}: {problem.reason}: {problem.message}" for problem in found.problems]
     lines += [f"note: {note}" for note in found.notes]
     lines.append(f"{len(found.problems)} problems, {found.contributions} contributions, {found.log_size} log entries")
-    terminal.answer(asdict(found), as_json=as_json, text="\n".join(lines))
+    terminal.answer(asdict(found), as_json=as_json, text=lines)
     if found.problems:
         raise typer.Exit(StorageError.exit_code)
-
-
-def _log_to_stderr() -> None:
-    formatter = logging.Formatter("%(asctime)sZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
-    formatter.converter = time.gmtime
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(formatter)
-    logging.basicConfig(level=logging.INFO, handlers=[handler])

@@ -99,7 +99,7 @@ def rotate_key(
     value = {"rotated": name, "new_files": [str(path) for path in made]}
     told = name == "ca" and not finish
     done = "clients are told of another CA: in a week, with --finish" if told else f"the {name} key was replaced"
-    text = done + "".join(f"\ntake away: {path}" for path in made)
+    text = [done, *(f"take away: {path}" for path in made)]
     terminal.answer(value, as_json=as_json, text=text)
 
 

@@ -1,8 +1,10 @@
 """`genepool-server` as it is installed: what an operator types, with and without a running server."""
 
+import contextlib
 import json
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 from dataclasses import replace
@@ -288,6 +290,33 @@ def test_the_tables_are_for_people(folder):
     identifier = contributions[1].split()[0]
     assert f"contribution_id: {identifier}" in command("show", identifier[:12], "--dir", folder).stdout
     assert "pool.local/log" in command("log", "--dir", folder).stdout
+
+
+def test_what_a_pool_holds_cannot_forge_what_the_operator_reads(folder):
+    evil = "\x1b]52;c;ZXZpbA==\x07\x9b2K\r\nstate: ACTIVE\u202e\u200b[b]x[/b]"
+    identifier = command("contributions", "--dir", folder).stdout.splitlines()[1].split()[0]
+    with contextlib.closing(sqlite3.connect(folder / "ledger.sqlite")) as ledger, ledger:
+        ledger.execute("UPDATE contribution SET note = ?, license = ?", (evil, evil))
+        ledger.execute("UPDATE site SET state = ? WHERE name = 'west'", (evil,))
+    for verb in (["show", identifier], ["contributions"], ["sites"]):
+        done = command(*verb, "--dir", folder)
+        assert done.returncode == 0, done.stderr
+        assert all(line.isprintable() for line in (done.stdout + done.stderr).split("\n"))
+        assert "state: ACTIVE" not in done.stdout.split("\n")
+        assert "[b]x[/b]" in done.stdout.replace("\n", "")
+    for line in ("show", "contributions"):
+        raw = command(line, *([identifier] if line == "show" else []), "--dir", folder, "--json").stdout
+        assert all(" " <= one <= "~" or one == "\n" for one in raw)
+
+
+@pytest.mark.parametrize("verb", ["admit", "reject", "withdraw"])
+def test_the_operator_cannot_sign_or_send_what_does_not_show(folder, verb):
+    identifier = command("contributions", "--dir", folder).stdout.splitlines()[1].split()[0]
+    option = "--reason" if verb == "withdraw" else "--note"
+    done = command(verb, identifier, option, "because\x1b[2J", "--dir", folder)
+    assert failure(done)[0] in (1, 2), done.stderr
+    assert "\x1b" not in done.stderr
+    assert operate(folder, "show", identifier)["note"] == ""
 
 
 def test_a_prefix_of_several_ids_is_refused(template):

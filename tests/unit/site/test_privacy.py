@@ -191,7 +191,7 @@ def test_nearly_equal_images_pay_again_and_it_is_said(tmp_path, changed):
     draws = site_privacy.read(path)
     told = site_privacy.told(draws, second, "0")
     assert told.like > 0.9
-    assert "went into an earlier key" in told.sentence()
+    assert "went into an earlier key" in " ".join(told.lines())
     assert float(told.cumulative) > 1.4
     assert draws.claim(second).cumulative_epsilon == told.cumulative
 
@@ -222,13 +222,13 @@ def test_what_the_version_before_drew_of_images_that_are_gone_stays_counted(tmp_
     told = site_privacy.told(site_privacy.read(path), second, "0")
     assert float(told.cumulative) > 1.4
     assert told.unknown == 1
-    assert "cannot be compared" in told.sentence()
+    assert "cannot be compared" in " ".join(told.lines())
 
 
 def test_a_draw_says_that_another_folder_is_another_budget(tmp_path):
     path = tmp_path / "keys.json"
     draw = release(path)
-    assert site_privacy.TWO_FOLDERS in site_privacy.told(site_privacy.read(path), draw, "0").sentence()
+    assert site_privacy.TWO_FOLDERS in site_privacy.told(site_privacy.read(path), draw, "0").lines()
 
 
 def test_the_digest_is_of_the_multiset_of_pixels():

@@ -1,13 +1,16 @@
 """How a command line ends: exit codes, sentences on standard error, answers on standard output."""
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
+import rich.console
 import typer
 
 from genepool_protocol import terminal
@@ -169,3 +172,122 @@ def test_progress_without_a_terminal_is_a_few_lines(capsys):
     assert lines[0] == "work: 0 of 100"
     assert lines[-1] == "work: 100 of 100"
     assert len(lines) == 11
+
+
+# --- what others wrote ---
+
+EVIL = "\x1b]52;c;ZXZpbA==\x07\x9b2K\r\nstate: ACTIVE\u202e\u200b\x7f[link=https://x]here[/link] :skull:"
+
+
+def harmless(out: str, lines: int) -> None:
+    """Nothing in it moves a cursor, and there are only our own lines."""
+    assert all(line.isprintable() for line in out.split("\n"))
+    assert len(out.rstrip("\n").split("\n")) == lines
+    assert "state: ACTIVE" not in out.split("\n")
+    assert "[link=https://x]here[/link] :skull:" in out.replace("\n", "")
+
+
+def test_an_answer_cannot_be_forged_by_what_it_holds(capsys):
+    terminal.answer({"state": "REJECTED", "note": EVIL}, as_json=False)
+    harmless(capsys.readouterr().out, 2)
+    terminal.answer({}, as_json=False, text=[f"note: {EVIL}", "next: wait"])
+    harmless(capsys.readouterr().out, 2)
+    terminal.answer({}, as_json=False, text=EVIL)
+    harmless(capsys.readouterr().out, 1)
+    terminal.announce({}, as_json=False, text=EVIL)
+    harmless(capsys.readouterr().out, 1)
+    terminal.say(EVIL)
+    harmless(capsys.readouterr().err, 1)
+
+
+def test_a_table_reads_no_mark_up_and_keeps_its_rows(capsys):
+    terminal.answer([], as_json=False, text=terminal.table([{"site": EVIL}, {"site": "north"}], ["site"]))
+    harmless(capsys.readouterr().out, 3)
+    terminal.answer([], as_json=False, text=terminal.Rows([EVIL], [["x"]], "title"))
+    harmless(capsys.readouterr().out, 3)
+
+
+def test_json_holds_it_escaped_and_whole(capsys):
+    terminal.answer({"note": EVIL}, as_json=True)
+    out = capsys.readouterr().out
+    assert all(" " <= one <= "~" or one == "\n" for one in out)
+    assert json.loads(out) == {"note": EVIL}
+
+
+def test_an_error_is_one_line(monkeypatch, capsys):
+    assert outcome(monkeypatch, raising(error("BUSY", EVIL, EVIL)), "do") == 5
+    harmless(capsys.readouterr().err, 1)
+    assert outcome(monkeypatch, raising(error("BUSY", EVIL, EVIL)), "do", "--json") == 2  # the option is not known
+    assert "\x1b" not in capsys.readouterr().out
+
+
+def test_a_wrong_argument_is_shown_and_not_obeyed(monkeypatch, capsys):
+    assert outcome(monkeypatch, lambda: None, f"no-{EVIL}") == 2
+    out, err = capsys.readouterr()
+    assert not set("\x1b\x9b\u202e\r\x07") & set(out + err)
+
+
+def test_progress_without_a_terminal_is_printable(capsys):
+    with terminal.progress(f"work {EVIL}") as report:
+        report(1, 1, EVIL)
+    harmless(capsys.readouterr().err, 1)
+
+
+def test_progress_on_a_terminal_reads_no_mark_up_and_no_foreign_sequence(monkeypatch):
+    out = io.StringIO()
+    console = rich.console.Console  # noqa: TID251
+    monkeypatch.setattr(terminal, "Console", lambda **_: console(file=out, force_terminal=True, width=300))
+    with terminal.progress("work") as report:
+        report(1, 1, EVIL)
+    shown = out.getvalue()
+    assert "[link=https://x]here[/link]" in shown
+    assert not [bad for bad in ("\x1b]52", "\x1b]8", "\x07", "\x9b", "\u202e", "\nstate") if bad in shown]
+
+
+DEFECT = """
+import logging, typer
+from genepool_protocol import terminal
+
+app = typer.Typer(context_settings=terminal.CONTEXT, pretty_exceptions_enable=False)
+EVIL = {evil!r}
+
+@app.command()
+def defect() -> None:
+    raise ZeroDivisionError(EVIL)
+
+@app.command()
+def log() -> None:
+    terminal.log_to_stderr()
+    logging.getLogger("x").warning("upload of %s", EVIL)
+    try:
+        raise ValueError(EVIL)
+    except ValueError:
+        logging.getLogger("x").exception("it failed")
+
+terminal.run(app, "tool")
+"""
+
+
+@pytest.mark.parametrize("verb", ["defect", "log"])
+def test_tracebacks_and_logs_are_printable(tmp_path, verb):
+    (tmp_path / "tool.py").write_text(DEFECT.format(evil=EVIL))
+    done = subprocess.run([sys.executable, tmp_path / "tool.py", verb], capture_output=True, check=False, timeout=60)
+    err = done.stderr.decode()
+    assert "Traceback" in err
+    assert "[link=https://x]" in err
+    assert all(line.isprintable() for line in err.split("\n"))
+    assert (done.returncode == 0) == (verb == "log")
+    logged = [line for line in err.split("\n") if "upload of" in line]
+    assert len(logged) == (verb == "log")
+    assert all("\\nstate: ACTIVE" in line for line in logged)
+
+
+def test_nothing_prints_past_the_terminal_module():
+    root = Path(__file__).parents[3]
+    code = "import logging\nimport typer\nfrom rich.console import Console\n"
+    code += "typer.echo(1)\nlogging.StreamHandler()\nprint(1)\n"
+    command = [sys.executable, "-m", "ruff", "check", "--select", "TID251,T201", "--output-format", "concise"]
+    command += ["--stdin-filename", "client/x.py", "-"]
+    done = subprocess.run(command, input=code, cwd=root, capture_output=True, text=True, check=False)
+    assert done.stdout.count("TID251") == 3
+    assert done.stdout.count("T201") == 1

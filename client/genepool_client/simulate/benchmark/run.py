@@ -4,15 +4,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table as Lines
-
 from genepool_client.simulate.benchmark import report
 from genepool_client.simulate.benchmark.lab import Lab
 from genepool_client.simulate.benchmark.plan import full, quick
 from genepool_client.simulate.benchmark.play import Benchmark
 from genepool_client.simulate.benchmark.table import Table
 from genepool_client.simulate.watch import Clock, Watch
+from genepool_protocol import terminal
 from genepool_protocol.wire.errors import InvalidInput
 
 STORE = "store"
@@ -56,9 +54,5 @@ def run(
 def show(made: Sequence[Table], folder: Path) -> None:
     """Print the targets, and where everything is."""
     first = made[0]
-    shown = Lines(*first.head, box=None, pad_edge=False, title=first.title, title_justify="left")
-    for line in first.lines:
-        shown.add_row(*line)
-    console = Console(highlight=False)
-    console.print(shown)
-    console.print(f"everything: {folder / 'bench.md'}")
+    terminal.answer({}, as_json=False, text=terminal.Rows(first.head, first.lines, first.title))
+    terminal.answer({}, as_json=False, text=f"everything: {folder / 'bench.md'}")
