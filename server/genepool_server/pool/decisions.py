@@ -7,6 +7,7 @@ from sqlalchemy import Connection
 
 from genepool_protocol.wire.errors import Refused
 from genepool_server.pool import contribution_rows
+from genepool_server.pool.ledger import Ledger
 from genepool_server.pool.notary import Notary
 from genepool_server.pool.view import Contribution, ContributionState
 
@@ -34,13 +35,17 @@ class Verdict:
     screened: bool = False
 
 
-def decide(notary: Notary, found: Contribution, state: Literal["ACTIVE", "REJECTED"], note: str) -> None:
+def decide(
+    ledger: Ledger, notary: Notary, found: Contribution, state: Literal["ACTIVE", "REJECTED"], note: str
+) -> None:
     """Move a contribution by the operator's word, and log that.
 
     Raises:
         Refused: STATE_TRANSITION.
         StorageError: DISK_FULL or DISK_FAILED.
     """
+    with ledger.read() as tx:
+        _require(tx, found, state)
     with notary.transaction() as tx:
         _require(tx, found, state)
         # what the screens said stays to be read, unless the operator says something

@@ -312,7 +312,7 @@ class Pool(Registrar, Publisher):
             NotFound: CONTRIBUTION_UNKNOWN.
             Refused: STATE_TRANSITION.
         """
-        decide(self._notary, self.contribution(contribution_id), state, note)
+        decide(self._ledger, self._notary, self.contribution(contribution_id), state, note)
         return self.contribution(contribution_id)
 
     def unreviewed(self) -> list[Contribution]:

@@ -60,10 +60,14 @@ class Withdrawals:
     def withdraw(self, raw: bytes) -> Withdrawn:
         """See `Pool.withdraw`."""
         bundle = envelope.parse(raw)
-        with self.log.transaction() as tx:
+        with self.ledger.read() as tx:  # a stranger must not make anybody wait for the writer
             found = self._checked(tx, bundle)
-            if withdrawal_rows.withdrawal(tx, found.contribution_id) is None:
-                self._record(tx, found, bundle)
+            known = withdrawal_rows.withdrawal(tx, found.contribution_id)
+        if known is None:
+            with self.log.transaction() as tx:
+                found = self._checked(tx, bundle)
+                if withdrawal_rows.withdrawal(tx, found.contribution_id) is None:
+                    self._record(tx, found, bundle)
         self._erase(found.contribution_id)
         return self._answer(found.contribution_id)
 
@@ -132,12 +136,19 @@ class Withdrawals:
         contribution_rows.set_state(tx, found.contribution_id, "WITHDRAWN", reason)
         withdrawal_rows.add(tx, found.contribution_id, entry.index, self.log.receipt(bundle, entry))
 
+    def _unerased(self, contribution_id: str) -> Contribution | None:
+        """A withdrawn contribution whose erasure is not logged; None: there is nothing left to do."""
+        with self.ledger.read() as tx:
+            row = withdrawal_rows.withdrawal(tx, contribution_id)
+            found = contribution_rows.contribution(tx, self.blobs.path, contribution_id)
+        return None if row is None or row.erased is not None else found
+
     def _erase(self, contribution_id: str) -> None:
+        if self._unerased(contribution_id) is None:
+            return
         with self.ledger.writing:
-            with self.ledger.read() as tx:
-                row = withdrawal_rows.withdrawal(tx, contribution_id)
-                found = contribution_rows.contribution(tx, self.blobs.path, contribution_id)
-            if row is None or found is None or row.erased is not None:
+            found = self._unerased(contribution_id)
+            if found is None:
                 return
             self.sealer.forget(found.sha256)
             self.blobs.erase(found.sha256)
