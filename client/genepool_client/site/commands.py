@@ -204,7 +204,10 @@ def withdraw(
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; the log shows it to everybody.")] = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Take a contribution back, for ever: no longer selected from now on, and erased from the pool's store."""
+    """Take a contribution back, for ever: no longer selected from now on, and erased from the pool's store.
+
+    The pool keeps a sealed sketch of it, by which it knows a copy that another site brings.
+    """
     site = SiteFolder(folder)
     from genepool_client.site import credentials, withdrawing
 
@@ -219,7 +222,8 @@ def withdraw(
     text = (
         f"contribution {done.contribution_id} is withdrawn\n"
         f"receipt verified: entry {done.log_index} of the pool's log; "
-        f"{'the pool has erased the weights' if done.erased else 'the pool has not erased the weights yet'}"
+        f"{'the pool has erased the weights' if done.erased else 'the pool has not erased the weights yet'}\n"
+        "the pool keeps a sketch of them, 2,048 numbers under a secret of its own, to know a copy that comes back"
     )
     if done.descendants:
         text += f"\n{len(done.descendants)} descendants were handed over before; nobody can recall them, but the pool"

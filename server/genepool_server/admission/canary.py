@@ -88,10 +88,21 @@ class Canary:
         yield from _judged(alone, "alone")
         others = list(peers[:MERGED])
         if others:
-            without = self.error([(1 / len(others), one) for one in others])
-            share = 1 / (len(others) + 1)
-            harm = self.error([(share, one) for one in [*others, delta]]) - without
+            harm = self._joining(delta, others)
+            if not harm <= HARM and not self._agreed(delta, others):
+                harm = HARM  # one owner's word does not reject
             yield from _judged(harm, f"in the merge with {len(others)} other{'s' * (len(others) > 1)}")
+
+    def _joining(self, delta: Stored, others: Sequence[Stored]) -> float:
+        """Growth of the error of a uniform merge that a contribution joins."""
+        without = self.error([(1 / len(others), one) for one in others])
+        share = 1 / (len(others) + 1)
+        return self.error([(share, one) for one in [*others, delta]]) - without
+
+    def _agreed(self, delta: Stored, others: Sequence[Stored]) -> bool:
+        """Whether it harms the merge whichever single one of the others is left out."""
+        rests = [[*others[:place], *others[place + 1 :]] for place in range(len(others))]
+        return len(others) > 1 and not any(self._joining(delta, rest) <= HARM for rest in rests)
 
 
 def _judged(harm: float, where: str) -> Iterable[Finding]:

@@ -72,7 +72,10 @@ def withdraw(
     reason: Annotated[str, typer.Option("--reason", help="Why; it is logged for everybody.", metavar="TEXT")] = "",
     as_json: terminal.JsonOption = False,
 ) -> None:
-    """End a contribution for ever: out of every selection at once, its weights erased, its descendants listed."""
+    """End a contribution for ever: out of every selection at once, its weights erased, its descendants listed.
+
+    A sealed sketch is kept, by which the pool knows a copy that comes back.
+    """
     from genepool_server.operating import operate, resolve
 
     with operate(directory) as operator:
@@ -80,6 +83,7 @@ def withdraw(
     made = [asdict(one) for one in done.descendants]
     value = {"contribution_id": done.contribution_id, "erased": done.erased, "descendants": made}
     text = f"{done.contribution_id} is withdrawn{' and erased' if done.erased else ''}"
+    text += "\na sealed sketch of its weights is kept, to know a copy that comes back"
     text += f"\n{len(made)} descendants were made from it and cannot be recalled" if made else ""
     text += "".join(f"\n  {one['sha256']}  {one['blueprint']} {one['size']}" for one in made)
     terminal.answer(value, as_json=as_json, text=text)
