@@ -89,9 +89,8 @@ class Canary:
         others = list(peers[:MERGED])
         if others:
             harm = self._joining(delta, others)
-            if not harm <= HARM and not self._agreed(delta, others):
-                harm = HARM  # one owner's word does not reject
-            yield from _judged(harm, f"in the merge with {len(others)} other{'s' * (len(others) > 1)}")
+            agreed = harm <= HARM or self._agreed(delta, others)  # one owner's word does not reject
+            yield from _judged(harm, f"in the merge with {len(others)} other{'s' * (len(others) > 1)}", agreed=agreed)
 
     def _joining(self, delta: Stored, others: Sequence[Stored]) -> float:
         """Growth of the error of a uniform merge that a contribution joins."""
@@ -105,10 +104,10 @@ class Canary:
         return len(others) > 1 and not any(self._joining(delta, rest) <= HARM for rest in rests)
 
 
-def _judged(harm: float, where: str) -> Iterable[Finding]:
+def _judged(harm: float, where: str, *, agreed: bool = True) -> Iterable[Finding]:
     """What a growth of the error is found to be; what is not a number is harm."""
     if not harm <= DOUBT:
-        screen: Screen = "CANARY_DOUBT" if harm <= HARM else "CANARY"
+        screen: Screen = "CANARY_DOUBT" if harm <= HARM or not agreed else "CANARY"
         yield Finding(screen, f"{where} it adds {harm:.3f} to the error on public tasks, at most {DOUBT:g} is fine")
 
 

@@ -147,4 +147,4 @@ def judges_of(members: Sequence[Member]) -> list[Member]:
 def judged(looked: Looked, withdrawn: Sequence[Withdrawn]) -> list[Finding]:
     """All findings of a look, with those of copies of what is active and of what was withdrawn."""
     near = [*looked.near, *copies.near_withdrawn(looked.sketch, withdrawn)]
-    return [*looked.findings, *copies.findings(near)]
+    return [*copies.findings(near), *looked.findings]

@@ -31,7 +31,9 @@ def any_sealed(tx: Connection) -> bool:
 def of_blueprint(tx: Connection, blueprint_sha256: str) -> list[Any]:
     """Sketches of contributions to a blueprint, with site and leaf of each, in the order of the log."""
     table, owner = schema.sketch, schema.contribution
-    query = select(table, owner.c.site, owner.c.log_index).select_from(table.join(owner))
+    query = select(table, owner.c.site, owner.c.log_index).select_from(
+        table.join(owner, owner.c.contribution_id == table.c.contribution_id)
+    )
     return list(
         tx.execute(
             query.where(owner.c.blueprint == blueprint_sha256, table.c.sealed != b"").order_by(owner.c.log_index)
