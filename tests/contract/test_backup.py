@@ -11,10 +11,11 @@ import pytest
 
 from genepool_protocol.trust import digest, tiles
 from genepool_protocol.wire.errors import GenepoolError
-from genepool_server.pool import tile_files
+from genepool_server.pool import schema, tile_files
 from genepool_server.pool.fsck import examine, fsck
 from genepool_server.pool.pool import Pool
 from genepool_server.pool.restore import Source, restore
+from genepool_server.pool.sqlite import Sqlite
 from tests.support import sites as c
 from tests.support import stores
 from tests.support.refusals import reason_of
@@ -55,6 +56,41 @@ def test_a_restored_pool_is_the_same_wherever_it_is_put_and_goes_on(place, saved
     assert (target / "ledger.sqlite").exists() is (kind == stores.KINDS[0])
     assert (target / "keys").stat().st_mode & 0o777 == 0o700
     assert {path.stat().st_mode & 0o777 for path in (target / "keys").glob("*.pem")} == {0o600}
+
+
+def company(pool):
+    """What the pool knows of what was withdrawn, and whom it would ask of its first contribution."""
+    found = pool.company(pool.contributions()[0])
+    gone = [(one.contribution_id, one.index, one.sketch.direction.tolist()) for one in found.withdrawn]
+    return [one.contribution_id for one in found.active], gone, found.salt
+
+
+def test_sketches_of_what_was_withdrawn_and_their_secret_come_back(place, saved, tmp_path):
+    folder, storage, *_ = place
+    restore(saved, tmp_path / "restored", stores.HERE, {})
+    with Pool.open(folder, storage) as before, Pool.open(tmp_path / "restored") as after:
+        assert company(after) == company(before)
+        assert len(company(after)[1]) == 1
+    assert (tmp_path / "restored" / "keys" / "review.key").stat().st_mode & 0o777 == 0o600
+    (saved.keys / "review.key").unlink()
+    assert reason_of(restore, saved, tmp_path / "again", stores.HERE, {}) == "FILE_MISSING"
+
+
+def test_a_backup_of_older_software_is_restored_and_brought_up(place, saved, tmp_path):
+    database = Sqlite(saved.backup / "ledger.sqlite")
+    engine = database.writer()
+    with engine.begin() as tx:
+        schema.sketch.drop(tx)
+        database.set_version(tx, 2)
+    engine.dispose()
+    (saved.keys / "review.key").unlink()
+    said = json.loads((saved.backup / "backup.json").read_text())
+    said["files"]["ledger.sqlite"] = digest.sha256_file(saved.backup / "ledger.sqlite")
+    (saved.backup / "backup.json").write_text(json.dumps(said))
+    restore(saved, tmp_path / "restored", stores.HERE, {})
+    with Pool.open(tmp_path / "restored") as pool:
+        assert company(pool)[1] == [], "of what was withdrawn before there is none"
+    assert fsck(tmp_path / "restored") == []
 
 
 def test_a_backup_shows_no_key_and_no_weights(place, saved):

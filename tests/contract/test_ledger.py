@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from genepool_protocol.wire.errors import GenepoolError
-from genepool_server.pool import postgres, site_rows, sqlite
+from genepool_server.pool import postgres, schema, site_rows, sketch_rows, sqlite
 from genepool_server.pool.ledger import Ledger
 from genepool_server.pool.postgres import Postgres
 from genepool_server.pool.sqlite import Sqlite
@@ -83,6 +83,20 @@ def test_tables_of_another_version_are_refused(database):
     engine.dispose()
     assert reason_of(Ledger.open, database) == "LEDGER_VERSION"
     assert reason_of(Ledger.look, database) == "LEDGER_VERSION"
+
+
+def test_tables_of_the_version_before_are_brought_up_when_the_ledger_is_opened(database):
+    Ledger.create(database, FILL).close()
+    engine = database.writer()
+    with engine.begin() as tx:
+        schema.sketch.drop(tx)
+        database.set_version(tx, 2)
+    engine.dispose()
+    assert reason_of(Ledger.look, database) == "LEDGER_VERSION"
+    with Ledger.open(database) as ledger, ledger.read() as tx:
+        assert (database.version(tx), sketch_rows.raw(tx)) == (schema.VERSION, [])
+    with Ledger.look(database) as ledger:
+        assert read_value(ledger, "SELECT origin FROM identity") == "pool.test/log"
 
 
 def test_readers_cannot_write(ledger):

@@ -94,6 +94,20 @@ def noise(blueprint: Blueprint, delta: np.ndarray, number: int = 0) -> np.ndarra
     return flat(gene)
 
 
+def one_bit_flipped(blueprint: Blueprint, delta: np.ndarray) -> np.ndarray:
+    """The last bit of one float16 of the file flipped: other bytes, and nothing that a net would notice."""
+    halves = delta.astype(np.float16)
+    halves.view(np.uint16)[halves.size // 2] ^= 1
+    return halves.astype(np.float32)
+
+
+def blinded(delta: np.ndarray, salt: bytes) -> np.ndarray:
+    """A near copy whose sketch under this salt is zero: about 4 % of the length is changed."""
+    buckets, signs = profile._hashes(salt, delta.size)
+    sums = np.bincount(buckets, delta * signs, profile.WIDTH) / np.bincount(buckets, minlength=profile.WIDTH)
+    return (delta - signs * sums[buckets]).astype(np.float32)
+
+
 def file(blueprint: Blueprint, delta: np.ndarray) -> bytes:
     """A learngene.safetensors with a key."""
     gene = views(blueprint, delta)

@@ -13,7 +13,7 @@ from genepool_protocol.trust import anchors, envelope, receipt, statement, trust
 from genepool_protocol.trust.keys import SigningKey
 from genepool_protocol.wire import documents, versions
 from genepool_protocol.wire.errors import REASONS
-from genepool_server.admission import architecture, canary, content, review, screens, state
+from genepool_server.admission import architecture, canary, content, profile, review, screens, state
 from genepool_server.admission import statement as signed_claims
 from genepool_server.pool import intake
 from tests.support import spec
@@ -176,14 +176,17 @@ def test_the_findings_of_a_review_are_those_of_the_code():
         "NORM_RATIO": (*screens.NORM_RATIO, screens.DEVIATIONS),
         "SYMMETRY": (100 * screens.MOVED, screens.UNBALANCED),
         "NEAR_COPY": (screens.NEAR, screens.NEAR_PRODUCTS),
-        "OPPOSED": (-screens.ALONG,),
+        "RETURNED": (screens.SLACK,),
+        "OPPOSED": (-screens.ALONG, screens.AGREE),
         "DIRECTION": (screens.ALONG, *screens.BLOCK_ALONG.values()),
         "CANARY": (canary.HARM, canary.ALONE, canary.MERGED),
         "CANARY_DOUBT": (canary.DOUBT,),
     }.items():
         for limit in limits:
             assert re.search(rf"(?<![\d.]){re.escape(f'{limit:g}')}(?![\d.]*\d)", table[name][2]), (name, limit)
-    assert f"the {review.COMPARED} with the lowest ids" in spec.section(19)
+    assert {name for name, row in table.items() if row[1] == "noted"} == screens.NOTED
+    assert f"of at most {review.COMPARED} sites" in spec.section(19)
+    assert f"two vectors of {profile.WIDTH:,} numbers" in spec.section(19)
     assert screens.FEW == 4
 
 

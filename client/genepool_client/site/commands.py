@@ -211,7 +211,10 @@ def withdraw(
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; the log shows it to everybody.")] = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Take a contribution back, for ever: no longer selected from now on, and erased from the pool's store."""
+    """Take a contribution back, for ever: no longer selected from now on, and erased from the pool's store.
+
+    The pool keeps a sealed sketch of it, by which it knows a copy that another site brings.
+    """
     site = SiteFolder(folder)
     from genepool_client.site import credentials, withdrawing
     from genepool_protocol.wire.text import require
@@ -229,6 +232,7 @@ def withdraw(
     text = [
         f"contribution {done.contribution_id} is withdrawn",
         f"receipt verified: entry {done.log_index} of the pool's log; {erased}",
+        "the pool keeps a sketch of them, 2,048 numbers under a secret of its own, to know a copy that comes back",
     ]
     if done.descendants:
         text += [

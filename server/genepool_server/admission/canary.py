@@ -88,16 +88,26 @@ class Canary:
         yield from _judged(alone, "alone")
         others = list(peers[:MERGED])
         if others:
-            without = self.error([(1 / len(others), one) for one in others])
-            share = 1 / (len(others) + 1)
-            harm = self.error([(share, one) for one in [*others, delta]]) - without
-            yield from _judged(harm, f"in the merge with {len(others)} other{'s' * (len(others) > 1)}")
+            harm = self._joining(delta, others)
+            agreed = harm <= HARM or self._agreed(delta, others)  # one owner's word does not reject
+            yield from _judged(harm, f"in the merge with {len(others)} other{'s' * (len(others) > 1)}", agreed=agreed)
+
+    def _joining(self, delta: Stored, others: Sequence[Stored]) -> float:
+        """Growth of the error of a uniform merge that a contribution joins."""
+        without = self.error([(1 / len(others), one) for one in others])
+        share = 1 / (len(others) + 1)
+        return self.error([(share, one) for one in [*others, delta]]) - without
+
+    def _agreed(self, delta: Stored, others: Sequence[Stored]) -> bool:
+        """Whether it harms the merge whichever single one of the others is left out."""
+        rests = [[*others[:place], *others[place + 1 :]] for place in range(len(others))]
+        return len(others) > 1 and not any(self._joining(delta, rest) <= HARM for rest in rests)
 
 
-def _judged(harm: float, where: str) -> Iterable[Finding]:
+def _judged(harm: float, where: str, *, agreed: bool = True) -> Iterable[Finding]:
     """What a growth of the error is found to be; what is not a number is harm."""
     if not harm <= DOUBT:
-        screen: Screen = "CANARY_DOUBT" if harm <= HARM else "CANARY"
+        screen: Screen = "CANARY_DOUBT" if harm <= HARM or not agreed else "CANARY"
         yield Finding(screen, f"{where} it adds {harm:.3f} to the error on public tasks, at most {DOUBT:g} is fine")
 
 

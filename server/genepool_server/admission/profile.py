@@ -1,9 +1,11 @@
 """What of a learngene is compared with others: norms of its blocks, and two sketches that are kept instead of it.
 
-A sketch (Charikar, Chen and Farach-Colton 2002) sums the values of a vector into 1,024 buckets with fixed random signs:
-cosines of sketches are those of the vectors within about 0.03, so that 10,000 members need not be read again.
+A sketch (Charikar, Chen and Farach-Colton 2002) sums the values of a vector into 1,024 buckets with random signs:
+cosines of sketches are those of the vectors within about 0.03, so that 10,000 members need not be read again. Buckets
+and signs follow from a salt that nobody knows but the pool: who knows them hides a copy by changing 4 % of its length.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,9 +20,7 @@ from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.learngene.expansion import Layout, gene_layout
 
 WIDTH: Final = 1024
-"""Buckets of a sketch."""
-
-_RANDOM: Final = 0x6E6F7065  # where the random signs start; any number does, as long as it stays
+"""Buckets of a sketch; a power of two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,17 +78,17 @@ def products(blueprint: Blueprint, gene: Gene) -> Flat:
     return np.concatenate([_unit(product.reshape(-1)) for product in found])
 
 
-def sketch(flat: Flat) -> npt.NDArray[np.float64]:
+def sketch(flat: Flat, salt: bytes) -> npt.NDArray[np.float64]:
     """The sketch of a vector, shape (WIDTH,)."""
-    buckets, signs = _hashes(flat.size)
+    buckets, signs = _hashes(salt, flat.size)
     return np.asarray(np.bincount(buckets, flat * signs, WIDTH), dtype=np.float64)
 
 
-def profile(blueprint: Blueprint, flat: Flat) -> Profile:
+def profile(blueprint: Blueprint, flat: Flat, salt: bytes) -> Profile:
     """The profile of a learngene without its key, float32."""
     layout = layout_of(blueprint)
     gene = algebra.views(layout, flat)
-    return Profile(norms(blocks(layout), flat), sketch(flat), sketch(products(blueprint, gene)))
+    return Profile(norms(blocks(layout), flat), sketch(flat, salt), sketch(products(blueprint, gene), salt))
 
 
 def cosine(one: npt.NDArray[np.floating], other: npt.NDArray[np.floating]) -> float:
@@ -103,6 +103,8 @@ def _unit(flat: Flat) -> Flat:
 
 
 @lru_cache(maxsize=4)
-def _hashes(size: int) -> tuple[npt.NDArray[np.int64], Flat]:
-    rng = np.random.default_rng([_RANDOM, size])
-    return rng.integers(0, WIDTH, size), rng.integers(0, 2, size).astype(np.float32) * 2 - 1
+def _hashes(salt: bytes, size: int) -> tuple[npt.NDArray[np.int64], Flat]:
+    """Bucket and sign of each place, from SHAKE-256: sketches are kept, so these must never change."""
+    stream = hashlib.shake_256(salt + size.to_bytes(8, "big")).digest(2 * size)
+    drawn = np.frombuffer(stream, "<u2")
+    return (drawn % WIDTH).astype(np.int64), (drawn >> 15).astype(np.float32) * 2 - 1

@@ -1,4 +1,4 @@
-"""All screens and the canary over one contribution: a pure function of it, the seed and the active members."""
+"""All screens and the canary over one contribution: a pure function of it, the seed, the active members and a salt."""
 
 from collections.abc import Iterable, MutableMapping, Sequence
 from dataclasses import dataclass
@@ -11,12 +11,13 @@ from genepool_protocol.learngene.algebra import Flat, Stored
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.learngene.expansion import gene_layout
 from genepool_protocol.learngene.tensors import TensorFile
-from genepool_server.admission import profile, screens
+from genepool_server.admission import copies, profile, screens
+from genepool_server.admission.copies import Near, Sketch, Withdrawn
 from genepool_server.admission.profile import Profile
 from genepool_server.admission.screens import Finding, Subject
 
 COMPARED: Final = 32
-"""Members of other sites that norms and directions are compared with, at most: those with the lowest ids."""
+"""Members that norms and directions are compared with, at most: the first one of each other site."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +29,31 @@ class Member:
         sha256: of its file, which never changes.
         path: of that file.
         own: whether it is of the same site as the contribution.
+        site: whose it is.
+        index: of its leaf: who came first.
     """
 
     contribution_id: str
     sha256: str
     path: Path
     own: bool
+    site: str
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What one look at a learngene, the seed and the active members gives.
+
+    Attributes:
+        findings: all but those of copies.
+        near: active members that it resembles.
+        sketch: of the learngene, to be compared with what was withdrawn.
+    """
+
+    findings: list[Finding]
+    near: list[Near]
+    sketch: Sketch
 
 
 class Reviewer:
@@ -42,20 +62,28 @@ class Reviewer:
     Args:
         blueprint: the family.
         seed: its file.
+        salt: the pool's, of sketches.
     """
 
-    def __init__(self, blueprint: Blueprint, seed: Path) -> None:
+    def __init__(self, blueprint: Blueprint, seed: Path, salt: bytes) -> None:
         whole = gene_layout(blueprint, blueprint.seed.components)
         self._blueprint = blueprint
         self._seed: Flat = TensorFile(seed).flat(whole).astype(np.float32)
+        self._salt = salt
         self._profiles: MutableMapping[str, Profile] = {}
 
-    def review(self, path: Path, members: Sequence[Member], *, canary: bool = True) -> list[Finding]:
-        """What is wrong with a learngene; nothing when the list is empty.
+    def review(
+        self, path: Path, members: Sequence[Member], withdrawn: Sequence[Withdrawn] = (), *, canary: bool = True
+    ) -> list[Finding]:
+        """What is wrong with a learngene; see `look` for the arguments. Nothing when the list is empty."""
+        return judged(self.look(path, members, canary=canary), withdrawn)
+
+    def look(self, path: Path, members: Sequence[Member], *, canary: bool = True) -> Looked:
+        """Compare a learngene with the seed and the active members.
 
         Args:
             path: the learngene's file.
-            members: every active one of the blueprint, in the order of their ids.
+            members: every active one of the blueprint, in the order in which they judge.
             canary: whether it is looked at by the canary, too, which needs torch.
 
         Raises:
@@ -63,20 +91,23 @@ class Reviewer:
         """
         subject = Subject(self._blueprint, self._seed[: self._size], self._flat(path))
         self._forget(members)
-        others = [member for member in members if not member.own]
-        peers = [self._stored(member.path) for member in others[:COMPARED]]
+        judges = judges_of(members)
+        peers = [self._stored(member.path) for member in judges]
         found = [*screens.block_norms(subject), *screens.symmetries(subject)]
-        found += screens.norm_ratios(subject, [self._profile(member) for member in others[:COMPARED]])
-        found += self._copies(subject, members)
+        found += screens.norm_ratios(subject, [self._profile(member) for member in judges])
         found += screens.directions(subject, peers)
         if canary:
             found += self._canary(subject.delta, peers)
-        return found
+        mine = profile.profile(self._blueprint, subject.delta, self._salt)
+        return Looked(found, self._near(subject, mine, members), Sketch(mine.direction, mine.products))
 
-    def _copies(self, subject: Subject, members: Sequence[Member]) -> Iterable[Finding]:
-        mine = profile.profile(self._blueprint, subject.delta)
-        near = screens.candidates(mine, [self._profile(member) for member in members])
-        return screens.near_copies(subject, ((members[i].contribution_id, self._flat(members[i].path)) for i in near))
+    def _near(self, subject: Subject, mine: Profile, members: Sequence[Member]) -> list[Near]:
+        places = screens.candidates(mine, [self._profile(member) for member in members])
+        close = screens.near(subject, ((place, self._flat(members[place].path)) for place in places))
+        return [
+            Near(members[place].contribution_id, members[place].own, members[place].index, plain, disguised)
+            for place, plain, disguised in close
+        ]
 
     def _canary(self, delta: Flat, peers: Sequence[Stored]) -> Iterable[Finding]:
         from genepool_server.admission.canary import Canary
@@ -85,7 +116,7 @@ class Reviewer:
 
     def _profile(self, member: Member) -> Profile:
         if member.sha256 not in self._profiles:
-            self._profiles[member.sha256] = profile.profile(self._blueprint, self._flat(member.path))
+            self._profiles[member.sha256] = profile.profile(self._blueprint, self._flat(member.path), self._salt)
         return self._profiles[member.sha256]
 
     def _forget(self, members: Sequence[Member]) -> None:
@@ -102,3 +133,18 @@ class Reviewer:
     @property
     def _size(self) -> int:
         return sum(int(np.prod(shape)) for shape in profile.layout_of(self._blueprint).values())
+
+
+def judges_of(members: Sequence[Member]) -> list[Member]:
+    """The first `COMPARED` members of other sites, one of each."""
+    first: dict[str, Member] = {}
+    for member in members:
+        if not member.own:
+            first.setdefault(member.site, member)
+    return list(first.values())[:COMPARED]
+
+
+def judged(looked: Looked, withdrawn: Sequence[Withdrawn]) -> list[Finding]:
+    """All findings of a look, with those of copies of what is active and of what was withdrawn."""
+    near = [*looked.near, *copies.near_withdrawn(looked.sketch, withdrawn)]
+    return [*copies.findings(near), *looked.findings]

@@ -19,7 +19,18 @@ from genepool_server.admission import profile
 from genepool_server.admission.profile import Profile
 
 Screen = Literal[
-    "BLOCK_NORM", "NORM_RATIO", "SYMMETRY", "NEAR_COPY", "OPPOSED", "DIRECTION", "CANARY", "CANARY_DOUBT", "INCOMPLETE"
+    "BLOCK_NORM",
+    "NORM_RATIO",
+    "SYMMETRY",
+    "NEAR_COPY",
+    "RETURNED",
+    "FOREIGN_COPY",
+    "OPPOSED",
+    "OPPOSED_DOUBT",
+    "DIRECTION",
+    "CANARY",
+    "CANARY_DOUBT",
+    "INCOMPLETE",
 ]
 
 REJECTS: Final[dict[Screen, bool]] = {
@@ -27,13 +38,19 @@ REJECTS: Final[dict[Screen, bool]] = {
     "NORM_RATIO": False,
     "SYMMETRY": True,
     "NEAR_COPY": True,
+    "RETURNED": False,
+    "FOREIGN_COPY": False,
     "OPPOSED": True,
+    "OPPOSED_DOUBT": False,
     "DIRECTION": False,
     "CANARY": True,
     "CANARY_DOUBT": False,
     "INCOMPLETE": False,
 }
 """Whether what a screen finds rejects a contribution, or holds it for the operator. SPEC.md prints this table."""
+
+NOTED: Final[frozenset[Screen]] = frozenset({"FOREIGN_COPY"})
+"""What is found of another contribution: it neither rejects nor holds the one under review."""
 
 BLOCK_NORM: Final = 1.0
 """Norm of a block over the seed's; honest ones have 0.19 after 280 steps, 0.26 after 560, and grow like the root."""
@@ -66,7 +83,10 @@ BLOCK_ALONG: Final = {"attn": 0.01, "mlp": 0.02}
 FEW: Final = 4
 """Members of other sites from which on norms and single blocks are compared with theirs."""
 
-_SLACK: Final = 0.15
+AGREE: Final = 3
+"""Owners that must find a learngene opposed to theirs before it is rejected for it, and half of those asked."""
+
+SLACK: Final = 0.15
 """By how much sketches may understate a cosine: five of their standard deviations."""
 
 _TINY: Final = 1e-12
@@ -79,15 +99,22 @@ class Finding:
     Attributes:
         screen: a key of `REJECTS`.
         message: a sentence for the site and the operator.
+        about: id of the other contribution that it is about, when the operator shall be told of that one.
     """
 
     screen: Screen
     message: str
+    about: str = ""
 
     @property
     def rejects(self) -> bool:
         """Whether it ends the matter."""
         return REJECTS[self.screen]
+
+    @property
+    def noted(self) -> bool:
+        """Whether it decides nothing about the contribution under review."""
+        return self.screen in NOTED
 
     def __str__(self) -> str:
         return f"{self.screen}: {self.message}"
@@ -207,8 +234,8 @@ def candidates(mine: Profile, members: Sequence[Profile]) -> list[int]:
     """Places of members that may be near copies, by their sketches alone."""
     if not members:
         return []
-    near = _cosines(mine.direction, np.stack([one.direction for one in members])) > NEAR - _SLACK
-    near |= _cosines(mine.products, np.stack([one.products for one in members])) > NEAR_PRODUCTS - _SLACK
+    near = _cosines(mine.direction, np.stack([one.direction for one in members])) > NEAR - SLACK
+    near |= _cosines(mine.products, np.stack([one.products for one in members])) > NEAR_PRODUCTS - SLACK
     return [int(place) for place in np.flatnonzero(near)]
 
 
@@ -217,34 +244,45 @@ def _cosines(one: npt.NDArray[np.float64], many: npt.NDArray[np.float64]) -> npt
     return np.asarray((many @ one) / np.maximum(scale, _TINY), dtype=np.float64)
 
 
-def near_copies(subject: Subject, members: Iterable[tuple[str, Flat]]) -> Iterable[Finding]:
+def near(subject: Subject, members: Iterable[tuple[int, Flat]]) -> list[tuple[int, float, float]]:
     """Members that a learngene is nearly equal to, also where heads, units or lengths were exchanged.
 
     Args:
         subject: the learngene.
-        members: id and learngene of each `candidates`.
+        members: place and learngene of each of the `candidates`.
+
+    Returns:
+        (place, cosine, cosine of their products) of each.
     """
     own = profile.products(subject.blueprint, subject.gene)
-    for name, flat in members:
+    close = []
+    for place, flat in members:
         other = profile.products(subject.blueprint, algebra.views(profile.layout_of(subject.blueprint), flat))
         plain, disguised = profile.cosine(subject.delta, flat), profile.cosine(own, other)
         if plain > NEAR or disguised > NEAR_PRODUCTS:
-            yield Finding(
-                "NEAR_COPY",
-                f"it is too much like contribution {name[:16]}: cosine {plain:.3f}, at most {NEAR:g} is fine; "
-                f"of what heads and units compute {disguised:.3f}, at most {NEAR_PRODUCTS:g}",
-            )
+            close.append((place, plain, disguised))
+    return close
 
 
 def directions(subject: Subject, peers: Sequence[Stored]) -> Iterable[Finding]:
-    """Against the mean direction of members of other sites: what was trained from one seed has something in common."""
+    """Against the mean direction of members of other sites: what was trained from one seed has something in common.
+
+    Args:
+        subject: the learngene.
+        peers: one of each other site, so that no owner has more than one voice.
+    """
     if not peers:
         return
     mean = np.zeros_like(subject.delta)
     algebra.accumulate(mean, [(1.0 / max(_norm(one), _TINY), one) for one in peers])
     whole = profile.cosine(subject.delta, mean)
     if whole < -ALONG:
-        yield Finding("OPPOSED", f"it points away from the other {len(peers)} members: cosine {whole:.4f}")
+        against = sum(profile.cosine(subject.delta, one.astype(np.float32)) < -ALONG for one in peers)
+        agreed = against >= AGREE and 2 * against >= len(peers)
+        yield Finding(
+            "OPPOSED" if agreed else "OPPOSED_DOUBT",
+            f"it points away from the other {len(peers)} members: cosine {whole:.4f}, {against} of them say so alone",
+        )
     elif whole < ALONG:
         yield Finding(
             "DIRECTION",

@@ -72,7 +72,10 @@ def withdraw(
     reason: Annotated[str, typer.Option("--reason", help="Why; it is logged for everybody.", metavar="TEXT")] = "",
     as_json: terminal.JsonOption = False,
 ) -> None:
-    """End a contribution for ever: out of every selection at once, its weights erased, its descendants listed."""
+    """End a contribution for ever: out of every selection at once, its weights erased, its descendants listed.
+
+    A sealed sketch is kept, by which the pool knows a copy that comes back.
+    """
     from genepool_protocol.wire import text
     from genepool_server.operating import operate, resolve
 
@@ -82,6 +85,7 @@ def withdraw(
     made = [asdict(one) for one in done.descendants]
     value = {"contribution_id": done.contribution_id, "erased": done.erased, "descendants": made}
     lines = [f"{done.contribution_id} is withdrawn{' and erased' if done.erased else ''}"]
+    lines += ["a sealed sketch of its weights is kept, to know a copy that comes back"]
     lines += [f"{len(made)} descendants were made from it and cannot be recalled"] if made else []
     lines += [f"  {one['sha256']}  {one['blueprint']} {one['size']}" for one in made]
     terminal.answer(value, as_json=as_json, text=lines)

@@ -3,10 +3,14 @@
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from genepool_protocol.learngene.blueprint import parse_blueprint
-from genepool_server.admission.review import Member, Reviewer
+from genepool_server.admission.copies import Near, Sketch
+from genepool_server.admission.review import Looked, Member, Reviewer, judged
 from genepool_server.admission.screens import Finding
 from genepool_server.confined.worker import Bounds, Worker
+from genepool_server.pool.company import Company
 from genepool_server.pool.view import Contribution, LoadedBlueprint
 
 BOUNDS: Final = Bounds(memory_bytes=8 << 30, cpu_seconds=900, wall_seconds=1800.0)
@@ -23,10 +27,17 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
     """
     if request["blueprint"] not in _reviewers:
         blueprint = parse_blueprint(request["blueprint"].encode())
-        _reviewers[request["blueprint"]] = Reviewer(blueprint, Path(request["seed"]))
-    members = [Member(name, sha256, Path(path), own) for name, sha256, path, own in request["members"]]
-    found = _reviewers[request["blueprint"]].review(Path(request["path"]), members)
-    return {"findings": [[one.screen, one.message] for one in found]}
+        _reviewers[request["blueprint"]] = Reviewer(blueprint, Path(request["seed"]), bytes.fromhex(request["salt"]))
+    members = [
+        Member(name, sha256, Path(path), own, site, index)
+        for name, sha256, path, own, site, index in request["members"]
+    ]
+    looked = _reviewers[request["blueprint"]].look(Path(request["path"]), members)
+    return {
+        "findings": [[one.screen, one.message] for one in looked.findings],
+        "near": [[one.contribution_id, one.own, one.index, one.plain, one.disguised] for one in looked.near],
+        "sketch": [looked.sketch.direction.tolist(), looked.sketch.products.tolist()],
+    }
 
 
 class Screener:
@@ -35,13 +46,13 @@ class Screener:
     def __init__(self, bounds: Bounds = BOUNDS) -> None:
         self.worker = Worker("review", bounds)
 
-    def __call__(self, loaded: LoadedBlueprint, found: Contribution, active: list[Contribution]) -> list[Finding]:
+    def __call__(self, loaded: LoadedBlueprint, found: Contribution, company: Company) -> list[Finding]:
         """What screens and canary find in a contribution.
 
         Args:
             loaded: the blueprint.
             found: the contribution.
-            active: every active one of the blueprint, in the order of their ids.
+            company: who judges it, and what it is compared with.
 
         Raises:
             InvalidInput: FILE_MALFORMED or SAFETENSORS_MALFORMED, weights were withdrawn meanwhile; CHECK_LIMIT.
@@ -51,14 +62,25 @@ class Screener:
             {
                 "blueprint": loaded.blueprint.canonical().decode(),
                 "seed": str(loaded.seed_path.absolute()),
+                "salt": company.salt.hex(),
                 "path": str(found.path.absolute()),
                 "members": [
-                    [one.contribution_id, one.sha256, str(one.path.absolute()), one.site == found.site]
-                    for one in active
+                    [
+                        one.contribution_id,
+                        one.sha256,
+                        str(one.path.absolute()),
+                        one.site == found.site,
+                        one.site,
+                        one.log_index,
+                    ]
+                    for one in company.active
                 ],
             }
         )
-        return [Finding(screen, message) for screen, message in answer["findings"]]
+        # sketches of what was withdrawn stay here: who reads hostile weights need not have them
+        findings = [Finding(screen, message) for screen, message in answer["findings"]]
+        sketch = Sketch(*(np.array(part, np.float64) for part in answer["sketch"]))
+        return judged(Looked(findings, [Near(*one) for one in answer["near"]], sketch), company.withdrawn)
 
     def close(self) -> None:
         """End the child."""

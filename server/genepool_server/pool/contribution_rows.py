@@ -112,6 +112,13 @@ def state(tx: Connection, contribution_id: str) -> ContributionState:
     return found
 
 
+def standing(tx: Connection, contribution_id: str) -> tuple[ContributionState, str]:
+    """State and note of a contribution that exists."""
+    table = schema.contribution
+    row = tx.execute(select(table.c.state, table.c.note).where(table.c.contribution_id == contribution_id)).one()
+    return row.state, row.note
+
+
 def chain(tx: Connection, site_name: str) -> tuple[int, str, str]:
     """Number, payload hash and cumulative epsilon of a site's last contribution; (0, zeros, "0") before the first."""
     table = schema.contribution

@@ -19,6 +19,7 @@ from genepool_server.pool import durable, site_rows
 from genepool_server.pool.folder import PoolFolder
 from genepool_server.pool.head import Head
 from genepool_server.pool.ledger import Ledger
+from genepool_server.pool.secret import ReviewSecret
 from genepool_server.pool.sqlite import Sqlite
 from genepool_server.pool.storage import HERE, Storage
 from genepool_server.pool.view import LoadedBlueprint
@@ -57,7 +58,8 @@ def owner_of(identity: site_rows.Identity) -> str:
 
 
 def _parts(place: PoolFolder) -> list[Path]:
-    files = [place.log_pem, place.release_pem, place.operator_pem, place.signers_file, place.head, place.ledger]
+    files = [place.log_pem, place.release_pem, place.operator_pem, place.review_key]
+    files += [place.signers_file, place.head, place.ledger]
     return [*files, place.blobs, place.cache, place.spool, place.blueprints]
 
 
@@ -84,6 +86,7 @@ def _fill(
     release, operator = SigningKey.generate(), SigningKey.generate()
     durable.create_exclusive(place.release_pem, release.pem())
     durable.create_exclusive(place.operator_pem, operator.pem())
+    durable.create_exclusive(place.review_key, ReviewSecret.generate().raw)
     signers = Signers.begin(log_key.public, release.public, operator.public)
     durable.create_exclusive(place.signers_file, signers.encode(), 0o644)
     for one in blueprints:

@@ -7,6 +7,7 @@ from sqlalchemy import Connection
 
 from genepool_protocol.wire.errors import Refused
 from genepool_server.pool import contribution_rows
+from genepool_server.pool.ledger import Ledger
 from genepool_server.pool.notary import Notary
 from genepool_server.pool.view import Contribution, ContributionState
 
@@ -27,20 +28,26 @@ class Verdict:
         state: QUARANTINED: it is held for the operator.
         note: why, for site and operator; never empty.
         screened: whether screens and canary found nothing.
+        told: (id, sentence): what the operator is told of other contributions, in their notes.
     """
 
     state: Literal["ACTIVE", "REJECTED", "QUARANTINED"]
     note: str
     screened: bool = False
+    told: tuple[tuple[str, str], ...] = ()
 
 
-def decide(notary: Notary, found: Contribution, state: Literal["ACTIVE", "REJECTED"], note: str) -> None:
+def decide(
+    ledger: Ledger, notary: Notary, found: Contribution, state: Literal["ACTIVE", "REJECTED"], note: str
+) -> None:
     """Move a contribution by the operator's word, and log that.
 
     Raises:
         Refused: STATE_TRANSITION.
         StorageError: DISK_FULL or DISK_FAILED.
     """
+    with ledger.read() as tx:
+        _require(tx, found, state)
     with notary.transaction() as tx:
         _require(tx, found, state)
         # what the screens said stays to be read, unless the operator says something
@@ -67,6 +74,15 @@ def conclude(notary: Notary, found: Contribution, verdict: Verdict) -> None:
                 policy="automatic",
                 screened=verdict.screened,
             )
+        for name, sentence in verdict.told:
+            _tell(tx, name, sentence)
+
+
+def _tell(tx: Connection, contribution_id: str, sentence: str) -> None:
+    """Add a sentence to the note of an active contribution, once: its state is the operator's business."""
+    state, note = contribution_rows.standing(tx, contribution_id)
+    if state == "ACTIVE" and sentence.partition(":")[0] not in note:
+        contribution_rows.set_state(tx, contribution_id, state, f"{note}; {sentence}")
 
 
 def _require(tx: Connection, found: Contribution, state: ContributionState) -> None:

@@ -83,6 +83,11 @@ class PoolFolder:
         return self.root / "signers.json"
 
     @property
+    def review_key(self) -> Path:
+        """The secret of reviews and sketches."""
+        return self.keys / "review.key"
+
+    @property
     def data_keys(self) -> Path:
         """Keys of sealed copies of the weights."""
         return self.keys / "data"

@@ -23,6 +23,7 @@ from genepool_server.pool import (
     registry_check,
     registry_rows,
     site_rows,
+    sketch_rows,
     withdrawal_rows,
 )
 from genepool_server.pool.blobs import Blobs
@@ -32,6 +33,7 @@ from genepool_server.pool.folder import PoolFolder
 from genepool_server.pool.head import Head, Published
 from genepool_server.pool.ledger import Ledger
 from genepool_server.pool.sealing import Sealer
+from genepool_server.pool.secret import ReviewSecret
 from genepool_server.pool.storage import HERE, Storage
 from genepool_server.pool.tile_files import TileFiles
 from genepool_server.pool.view import Site
@@ -102,6 +104,7 @@ def examine(folder: Path, storage: Storage = HERE) -> Report:
     problems += [*_row_problems(found, history), *_state_problems(found, history)]
     problems += _cosignature_problems(found)
     problems += _withdrawal_problems(found, history)
+    problems += _sketch_problems(place, found)
     problems += _tile_problems(TileFiles(place.tiles), found, published)
     blobs = storage.store(place)
     wrong = list(_blob_problems(blobs, found))
@@ -132,6 +135,7 @@ class _Found:
     rows: list[Any]
     cosignatures: list[Any]
     withdrawals: list[Any]
+    sketches: list[Any]
 
     @property
     def erased(self) -> set[str]:
@@ -154,6 +158,7 @@ def _read(ledger: Ledger, signers: Signers) -> _Found:
             contribution_rows.raw(tx),
             log_rows.raw_cosignatures(tx),
             withdrawal_rows.raw(tx),
+            sketch_rows.raw(tx),
         )
 
 
@@ -258,6 +263,37 @@ def _withdrawal_problems(found: _Found, history: History) -> Iterator[Problem]:
             same = False
         if not same:
             yield Problem(f"withdrawal {row.contribution_id[:16]}", "PROOF_INVALID", "its receipt does not hold")
+
+
+def _sketch_problems(place: PoolFolder, found: _Found) -> Iterator[Problem]:
+    """Every erased contribution has a sketch's row, which the pool's secret opens."""
+    rows = {row.contribution_id: row for row in found.sketches}
+    for name in sorted(found.erased - set(rows)):
+        yield Problem(f"sketch {name[:16]}", "LEDGER_INCONSISTENT", "there is none of a contribution that was erased")
+    operators = {span.key.keyid for span in found.signers.operator.spans}
+    receipts = {row.contribution_id: row.receipt for row in found.withdrawals}
+    try:
+        secret = ReviewSecret.read(place.review_key)
+    except GenepoolError as exc:
+        if any(row.sealed for row in found.sketches):
+            yield Problem(place.review_key.name, exc.reason, exc.message)
+        return
+    for name, row in rows.items():
+        try:
+            if row.sealed:
+                secret.open(name, row.sealed)
+        except GenepoolError as exc:
+            yield Problem(f"sketch {name[:16]}", exc.reason, exc.message)
+        if row.sealed and bool(row.by_operator) != _signed_by(receipts.get(name, b""), operators):
+            yield Problem(f"sketch {name[:16]}", "LEDGER_INCONSISTENT", "it does not say who withdrew the contribution")
+
+
+def _signed_by(receipt: bytes, keyids: set[str]) -> bool:
+    """Whether a receipt names one of these keys; one that is none is told elsewhere."""
+    try:
+        return envelope.parse(receipt).keyid in keyids
+    except GenepoolError:
+        return False
 
 
 def _tile_problems(files: TileFiles, found: _Found, published: Published) -> Iterator[Problem]:

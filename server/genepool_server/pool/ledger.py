@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from genepool_protocol.wire.errors import GenepoolError, InvalidInput, StorageError, Unavailable
-from genepool_server.pool import schema
+from genepool_server.pool import migration, schema
 from genepool_server.pool.database import Database
 
 _L = TypeVar("_L", bound="Ledger")
@@ -67,7 +67,7 @@ class Ledger:
             Unavailable: FOLDER_IN_USE, STORE_UNAVAILABLE.
             StorageError: LEDGER_VERSION, LEDGER_INCONSISTENT, DISK_FULL or DISK_FAILED.
         """
-        return _checked(cls(database, database.writer(), database.readers()))
+        return _checked(cls(database, database.writer(), database.readers()), migrated=True)
 
     @classmethod
     def look(cls, database: Database) -> Self:
@@ -101,6 +101,17 @@ class Ledger:
         """
         with self.write() if self._writer else self.read() as tx:  # the writer first: only it may recover the file
             return self._database.version(tx)
+
+    def migrate(self, version: int) -> int:
+        """Bring tables of an older version up to this one; answers which that is.
+
+        Raises:
+            StorageError: LEDGER_INCONSISTENT, DISK_FULL or DISK_FAILED; nothing was changed.
+        """
+        with self.write() as tx:
+            migration.migrate(tx, version)
+            self._database.set_version(tx, schema.VERSION)
+        return schema.VERSION
 
     def problems(self, tx: Connection) -> list[str]:
         """What the database itself finds wrong."""
@@ -147,9 +158,11 @@ def _require_empty(database: Database, tx: Connection) -> None:
         raise InvalidInput("PATH_NOT_EMPTY", f"{database.name} holds a ledger already", "choose an empty database")
 
 
-def _checked(ledger: _L) -> _L:
+def _checked(ledger: _L, *, migrated: bool = False) -> _L:
     try:
         found = ledger.version()
+        if migrated and migration.OLDEST <= found < schema.VERSION:
+            found = ledger.migrate(found)
     except BaseException:
         ledger.close()
         raise
@@ -158,6 +171,14 @@ def _checked(ledger: _L) -> _L:
         raise StorageError(
             "LEDGER_VERSION",
             f"the ledger has tables of version {found}, this software reads version {schema.VERSION}",
-            "use the software that wrote it" if found else "an init was interrupted: remove the folder, init again",
+            _remedy(found),
         )
     return ledger
+
+
+def _remedy(version: int) -> str:
+    if not version:
+        return "an init was interrupted: remove the folder, init again"
+    if migration.OLDEST <= version < schema.VERSION:
+        return "open the pool once, for instance with genepool-server sites, which brings it up to this version"
+    return "use the software that wrote it"

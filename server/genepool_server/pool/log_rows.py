@@ -81,6 +81,14 @@ def put_cosignature(tx: Connection, size: int, vkey: str, time: int, line: str) 
         tx.execute(update(table).where(*which).values(time=time, line=line))
 
 
+def is_newer(tx: Connection, size: int, vkey: str, time: int) -> bool:
+    """Whether the ledger holds no cosignature of that head by that witness, or only an older one."""
+    table = schema.cosignature
+    which = (table.c.size == size, table.c.vkey == vkey)
+    before = tx.execute(select(table.c.time).where(*which)).scalar_one_or_none()
+    return before is None or before < time
+
+
 def cosignatures(tx: Connection, size: int) -> list[tuple[str, str]]:
     """Verifier key and line of each cosignature of the head of that size, by key."""
     table = schema.cosignature

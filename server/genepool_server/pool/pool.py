@@ -17,10 +17,11 @@ from genepool_protocol.trust.keys import SigningKey
 from genepool_protocol.trust.witness import Policy
 from genepool_protocol.wire.errors import NotFound
 from genepool_server.admission import content
-from genepool_server.pool import contribution_rows, creation, durable, site_rows, withdrawal_rows
+from genepool_server.pool import contribution_rows, creation, durable, site_rows, sketch_rows, withdrawal_rows
 from genepool_server.pool.answers import Begun, Committed, Nonce, Withdrawn
 from genepool_server.pool.backup import BackedUp, back_up, seal_all
 from genepool_server.pool.blobs import Blobs
+from genepool_server.pool.company import Company
 from genepool_server.pool.decisions import Verdict, conclude, decide
 from genepool_server.pool.folder import FolderLock, PoolFolder
 from genepool_server.pool.head import Head
@@ -32,6 +33,8 @@ from genepool_server.pool.publisher import Publisher
 from genepool_server.pool.quotas import Quotas
 from genepool_server.pool.registrar import Registrar
 from genepool_server.pool.sealing import Sealer
+from genepool_server.pool.secret import ReviewSecret
+from genepool_server.pool.sketching import Sketcher
 from genepool_server.pool.spool import Spool
 from genepool_server.pool.storage import HERE, Storage
 from genepool_server.pool.tile_files import TileFiles
@@ -73,7 +76,7 @@ class Pool(Registrar, Publisher):
     ) -> None:
         self._resources = resources
         with ledger.read() as tx:
-            identity = site_rows.identity(tx)
+            identity, sketched = site_rows.identity(tx), sketch_rows.any_sealed(tx)
         self._blueprints = creation.load_blueprints(folder.blueprints)
         self._blobs = blobs
         blobs.require(creation.owner_of(identity))
@@ -99,7 +102,11 @@ class Pool(Registrar, Publisher):
         """Set whenever a contribution was committed; whoever reviews them clears it."""
         self._folder = folder
         self._sealer = Sealer(folder.data_keys, self._blobs)
-        self._withdrawals = Withdrawals(ledger, self._log, self._notary, self._keys.operator, self._blobs, self._sealer)
+        secret = ReviewSecret.ensure(folder.review_key, needed=sketched)
+        self._sketcher = Sketcher(secret, self._blobs, self._blueprints)
+        self._withdrawals = Withdrawals(
+            ledger, self._log, self._notary, self._keys.operator, self._blobs, self._sealer, self._sketcher
+        )
         self._intake.recover()
         self._withdrawals.recover()
 
@@ -312,7 +319,7 @@ class Pool(Registrar, Publisher):
             NotFound: CONTRIBUTION_UNKNOWN.
             Refused: STATE_TRANSITION.
         """
-        decide(self._notary, self.contribution(contribution_id), state, note)
+        decide(self._ledger, self._notary, self.contribution(contribution_id), state, note)
         return self.contribution(contribution_id)
 
     def unreviewed(self) -> list[Contribution]:
@@ -324,6 +331,16 @@ class Pool(Registrar, Publisher):
         self._log.publish()  # makes up for a conclusion that was stored, and whose head could not be shown
         with self._ledger.read() as tx:
             return contribution_rows.unreviewed(tx, self._blobs.path, self._log.size)
+
+    def company(self, found: Contribution) -> Company:
+        """Who judges a contribution, in which order, and what was withdrawn that it is compared with.
+
+        Raises:
+            StorageError: LEDGER_INCONSISTENT, a sketch does not open.
+        """
+        with self._ledger.read() as tx:
+            active = contribution_rows.active(tx, self._blobs.path, self._log.size, found.blueprint_sha256, ())
+            return self._sketcher.company(tx, found, active)
 
     def conclude(self, contribution_id: str, verdict: Verdict) -> Contribution:
         """What a review found: the contribution becomes active, is rejected, or is held for the operator.

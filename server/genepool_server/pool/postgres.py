@@ -168,10 +168,13 @@ class Postgres:
     def set_version(self, tx: Connection, number: int) -> None:
         """See `Database`."""
         tx.exec_driver_sql(
-            "CREATE TABLE ledger_version (id integer PRIMARY KEY CHECK (id = 1), version integer NOT NULL, "
-            "epoch bigint NOT NULL)"
+            "CREATE TABLE IF NOT EXISTS ledger_version (id integer PRIMARY KEY CHECK (id = 1), "
+            "version integer NOT NULL, epoch bigint NOT NULL)"
         )
-        tx.exec_driver_sql("INSERT INTO ledger_version VALUES (1, %s, 0)", (number,))
+        tx.exec_driver_sql(
+            "INSERT INTO ledger_version VALUES (1, %s, 0) ON CONFLICT (id) DO UPDATE SET version = EXCLUDED.version",
+            (number,),
+        )
 
     def problems(self, tx: Connection) -> list[str]:
         """Rows that refer to none and indexes that are not valid; pages are checked as they are read."""

@@ -57,7 +57,7 @@ class Registrar:
             Refused: SITE_EXISTS, it has enrolled already.
         """
         with self._changing():
-            return sites.invite(self._notary, site, now, life=life, roles=roles, again=again)
+            return sites.invite(self._ledger, self._notary, site, now, life=life, roles=roles, again=again)
 
     def sites(self) -> list[Site]:
         """Every site, by name."""
@@ -118,7 +118,7 @@ class Registrar:
             VerificationError: SIGNATURE_INVALID.
             Refused: KEY_IN_USE, SITE_NOT_ACTIVE or KEY_REVOKED.
         """
-        return site_keys.rotate(self._notary, site, by_old, by_new, now)
+        return site_keys.rotate(self._ledger, self._notary, site, by_old, by_new, now)
 
     def holder(self, tls_keyid: str) -> Holder | None:
         """What the registry knows of a TLS key: from memory, for every call and message."""
@@ -133,7 +133,7 @@ class Registrar:
             Refused: STATE_TRANSITION.
         """
         with self._changing():
-            return sites.move(self._notary, site, "ACTIVE", fingerprint=fingerprint)
+            return sites.move(self._ledger, self._notary, site, "ACTIVE", fingerprint=fingerprint)
 
     def suspend(self, site: str) -> Site:
         """ACTIVE -> SUSPENDED, from the next message on.
@@ -143,7 +143,7 @@ class Registrar:
             Refused: STATE_TRANSITION.
         """
         with self._changing():
-            return sites.move(self._notary, site, "SUSPENDED")
+            return sites.move(self._ledger, self._notary, site, "SUSPENDED")
 
     def revoke(self, site: str) -> Site:
         """Any state but REVOKED -> REVOKED, for ever and from the next message on; what it contributed before stays.
@@ -153,7 +153,7 @@ class Registrar:
             Refused: STATE_TRANSITION.
         """
         with self._changing():
-            return sites.move(self._notary, site, "REVOKED")
+            return sites.move(self._ledger, self._notary, site, "REVOKED")
 
     @contextmanager
     def _changing(self) -> Iterator[None]:

@@ -78,6 +78,7 @@ def _built(
     source: Source, place: PoolFolder, storage: Storage, changed: Mapping[str, bytes], undo: ExitStack
 ) -> Report:
     _copy(source, place, _checked(source.backup), changed)
+    Ledger.open(Sqlite(place.ledger)).close()  # brings that of an older version up to this one
     with Ledger.look(Sqlite(place.ledger)) as ledger:
         with ledger.read() as tx:
             identity = site_rows.identity(tx)

@@ -1,17 +1,19 @@
 """Takes quarantined contributions one after another, in the order of the log, and concludes each.
 
 What was not concluded when the process ended is QUARANTINED with an empty note, and is taken up again by the next one.
-A review depends on the contribution and the active ones alone, so that it says the same then.
+A review depends on the contribution, the active ones, sketches of withdrawn ones and the pool's secret alone, so that
+it says the same then.
 """
 
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from genepool_protocol.wire.errors import GenepoolError, Refused, StorageError, Unavailable
 from genepool_server.admission.screens import Finding
+from genepool_server.pool.company import Company
 from genepool_server.pool.decisions import Verdict
 from genepool_server.pool.pool import Pool
 from genepool_server.pool.view import Contribution, LoadedBlueprint
@@ -19,7 +21,7 @@ from genepool_server.pool.view import Contribution, LoadedBlueprint
 _log: Final = logging.getLogger(__name__)
 
 Screening = Literal["enforce", "warn", "off"]
-Screen = Callable[[LoadedBlueprint, Contribution, list[Contribution]], list[Finding]]
+Screen = Callable[[LoadedBlueprint, Contribution, Company], list[Finding]]
 
 _RETRY_SECONDS: Final = 10.0
 _ATTEMPTS: Final = 5
@@ -53,11 +55,14 @@ class Policy:
             active_of_site: how many of the site's contributions are active.
         """
         note = "; ".join(map(str, findings))
-        if findings and self.screening == "enforce":
-            rejected = any(finding.rejects for finding in findings)
+        deciding = [finding for finding in findings if not finding.noted]
+        if deciding and self.screening == "enforce":
+            rejected = any(finding.rejects for finding in deciding)
             return Verdict("REJECTED", note) if rejected else Verdict("QUARANTINED", f"{_WAITS}: {note}")
-        clean = not findings and self.screening != "off"
-        passed = note or ("passed every check, the screens and the canary" if clean else "passed every check")
+        clean = not deciding and self.screening != "off"
+        passed = "passed every check, the screens and the canary" if clean else "passed every check"
+        if note:
+            passed = f"{passed}; {note}" if clean else note
         if not self.automatic or active_of_site < self.approve_first:
             return Verdict("QUARANTINED", f"{_WAITS}: {passed}")
         return Verdict("ACTIVE", passed, screened=clean)
@@ -126,7 +131,8 @@ class Reviews:
         """Review one contribution and conclude it, unless it was decided or withdrawn meanwhile."""
         findings = self._findings(found)
         of_site = [one for one in self._pool.contributions() if one.site == found.site and one.state == "ACTIVE"]
-        verdict = self._policy.verdict(findings, len(of_site))
+        told = tuple((one.about, _foreign(found)) for one in findings if one.about)
+        verdict = replace(self._policy.verdict(findings, len(of_site)), told=told)
         try:
             self._pool.conclude(found.contribution_id, verdict)
         except Refused as exc:
@@ -135,6 +141,8 @@ class Reviews:
             _log.info(
                 "contribution %s of %s: %s, %s", found.contribution_id[:16], found.site, verdict.state, verdict.note
             )
+            for name, sentence in told:
+                _log.warning("look at contribution %s: %s", name[:16], sentence)
 
     def _findings(self, found: Contribution) -> list[Finding]:
         if self._policy.screening == "off":
@@ -142,17 +150,21 @@ class Reviews:
         loaded = next(one for one in self._pool.blueprints() if one.blueprint.sha256 == found.blueprint_sha256)
         why = ""
         for _ in range(_ATTEMPTS):
-            active = self._pool.active(loaded.blueprint.name, ())
+            company = self._pool.company(found)
             try:
-                return self._screen(loaded, found, active)
+                return self._screen(loaded, found, company)
             except (Unavailable, StorageError):
                 raise
             except GenepoolError as exc:  # weights may have been withdrawn while they were read
                 why = f"{exc.reason}: {exc.message}"
-                unchanged = [one.contribution_id for one in active] == self._ids(loaded)
+                unchanged = sorted(one.contribution_id for one in company.active) == self._ids(loaded)
                 if unchanged or self._pool.contribution(found.contribution_id).state != "QUARANTINED":
                     break
         return [Finding("INCOMPLETE", f"the review could not be ended ({why})")]
 
     def _ids(self, loaded: LoadedBlueprint) -> list[str]:
         return [one.contribution_id for one in self._pool.active(loaded.blueprint.name, ())]
+
+
+def _foreign(found: Contribution) -> str:
+    return f"FOREIGN_COPY: it is a later copy of what the site of contribution {found.contribution_id[:16]} had first"

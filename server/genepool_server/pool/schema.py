@@ -14,7 +14,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-VERSION: Final = 2
+VERSION: Final = 3
 """Of these tables; kept in the database, raised with every change of them."""
 
 metadata: Final = MetaData()
@@ -116,6 +116,14 @@ withdrawal = _table(
     Column("erased", Integer, ForeignKey("leaf.log_index"), unique=True),  # until then the blob may be there
 )
 
+sketch = _table(
+    "sketch",
+    Column("contribution_id", Text, ForeignKey("withdrawal.contribution_id"), primary_key=True),
+    Column("sealed", LargeBinary, nullable=False),  # see `secret`; empty: the weights could not be read any more
+    Column("by_operator", Integer, CheckConstraint("by_operator IN (0, 1)"), nullable=False),
+)
+"""What is kept of withdrawn weights. It follows from nothing else once they are erased."""
+
 descendant = _table(
     "descendant",
     Column("sha256", Text, primary_key=True),  # of model.safetensors
@@ -128,3 +136,7 @@ member = _table(
     Column("descendant", Text, ForeignKey("descendant.sha256"), primary_key=True),
     Column("contribution_id", Text, ForeignKey("contribution.contribution_id"), primary_key=True, index=True),
 )
+
+
+ADDED: Final[dict[int, tuple[Table, ...]]] = {3: (sketch,)}
+"""Tables that a version added to those of the one before; `migration` makes them in a ledger of that one."""

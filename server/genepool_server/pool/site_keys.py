@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Row
 
 from genepool_protocol.trust import enrolment, envelope, rotation
 from genepool_protocol.trust.keys import VerifyingKey
+from genepool_protocol.trust.rotation import Rotation
 from genepool_protocol.wire.documents import stamp
 from genepool_protocol.wire.errors import NotFound, Refused
 from genepool_protocol.wire.limits import LIMITS
@@ -63,18 +65,29 @@ def renew(ledger: Ledger, name: str, tls_csr: bytes, issue: Issue, now: datetime
         StorageError: DISK_FULL or DISK_FAILED.
     """
     key = enrolment.read_csr(tls_csr, "request for the TLS key")
+    with ledger.read() as tx:  # what is refused must not make anybody wait for the writer
+        row = _renewable(tx, key, name)
+    if row is not None and row.certificate is not None:
+        return str(row.certificate)
     with ledger.write() as tx:
-        site = sites.known(tx, name)
-        require_active(name, site.state)
-        if site.tls_keyid == key.keyid:
+        if _renewable(tx, key, name) is not None:
             return _issued(tx, key, name, issue, now)
-        sites.check_new(tx, key)
         registry_rows.end_tls(tx, name, stamp(now + timedelta(seconds=LIMITS.renew_seconds)))
         registry_rows.add_tls(tx, name, key)
         return _issued(tx, key, name, issue, now)
 
 
-def rotate(notary: Notary, name: str, by_old: bytes, by_new: bytes, now: datetime) -> tuple[str, str]:
+def _renewable(tx: Connection, key: VerifyingKey, name: str) -> Row[Any] | None:
+    """The row of a site's current TLS key, if it is that key; None: it is a new one, which the site may have."""
+    site = sites.known(tx, name)
+    require_active(name, site.state)
+    if site.tls_keyid == key.keyid:
+        return registry_rows.find_tls(tx, key.keyid)
+    sites.check_new(tx, key)
+    return None
+
+
+def rotate(ledger: Ledger, notary: Notary, name: str, by_old: bytes, by_new: bytes, now: datetime) -> tuple[str, str]:
     """Put another signing key in the place of the current one, which is accepted for `overlap_seconds` more.
 
     The same statement again gives the same answer.
@@ -88,19 +101,31 @@ def rotate(notary: Notary, name: str, by_old: bytes, by_new: bytes, now: datetim
         Refused: KEY_IN_USE, SITE_NOT_ACTIVE or KEY_REVOKED.
         StorageError: DISK_FULL or DISK_FAILED.
     """
+    with ledger.read() as tx:  # what is refused must not make anybody wait for the writer
+        proved, ended = _rotatable(tx, notary.origin, name, by_old, by_new)
+    if ended:
+        return proved.new.keyid, ended
     with notary.transaction() as tx:
-        site = sites.known(tx, name)
-        require_active(name, site.state)
-        done = registry_rows.find_replaced(tx, name, envelope.parse(by_old).keyid)
-        old = VerifyingKey.from_pem(done.pem if done is not None else site.key_pem)
-        proved = rotation.verify(by_old, by_new, old, notary.origin, name)
-        if done is not None:
-            if proved.new.keyid != site.keyid:
-                raise Refused("KEY_IN_USE", "this signing key was replaced by another one before", "use that one")
-            return site.keyid, done.ends
-        sites.check_new(tx, proved.new)
+        proved, ended = _rotatable(tx, notary.origin, name, by_old, by_new)
+        if ended:
+            return proved.new.keyid, ended
         ends = stamp(now + timedelta(seconds=LIMITS.overlap_seconds))
         site_rows.add_key(tx, name, proved.new)
-        registry_rows.replace_signing(tx, old.keyid, ends)
+        registry_rows.replace_signing(tx, proved.old.keyid, ends)
         sites.record_decision(notary, tx, "rotated", sites.known(tx, name))
     return proved.new.keyid, ends
+
+
+def _rotatable(tx: Connection, origin: str, name: str, by_old: bytes, by_new: bytes) -> tuple[Rotation, str]:
+    """A replacement that both keys signed; with the old key's end when it has taken place already."""
+    site = sites.known(tx, name)
+    require_active(name, site.state)
+    done = registry_rows.find_replaced(tx, name, envelope.parse(by_old).keyid)
+    old = VerifyingKey.from_pem(done.pem if done is not None else site.key_pem)
+    proved = rotation.verify(by_old, by_new, old, origin, name)
+    if done is None:
+        sites.check_new(tx, proved.new)
+        return proved, ""
+    if proved.new.keyid != site.keyid:
+        raise Refused("KEY_IN_USE", "this signing key was replaced by another one before", "use that one")
+    return proved, str(done.ends)

@@ -101,6 +101,7 @@ def record_decision(notary: Notary, tx: Connection, event: SiteEventName, site: 
 
 
 def invite(
+    ledger: Ledger,
     notary: Notary,
     name: str,
     now: datetime,
@@ -112,6 +113,7 @@ def invite(
     """A fresh invitation; an earlier one is void.
 
     Args:
+        ledger: of the pool.
         notary: logs it, when keys end by it.
         name: of the site.
         now: the time.
@@ -129,13 +131,13 @@ def invite(
     made = Invitation(
         os.urandom(16).hex(), base64.urlsafe_b64encode(os.urandom(32)).rstrip(b"=").decode(), stamp(now + life)
     )
+    with ledger.read() as tx:
+        _invitable(tx, name, again=again)
     with notary.transaction() as tx:
-        found = site_rows.site(tx, name)
+        found = _invitable(tx, name, again=again)
         if found is None:
             site_rows.add_site(tx, name, "INVITED")
         elif found.state != "INVITED":
-            if not again or found.state == "REVOKED":
-                raise Refused("SITE_EXISTS", f"the site {name} is {found.state.lower()} already", _OTHER_NAME)
             _end_keys(tx, found, stamp(now))
             site_rows.set_site_state(tx, name, "INVITED")
         registry_rows.set_roles(tx, name, roles)
@@ -143,6 +145,14 @@ def invite(
         lost = found.keyid if found is not None and found.state != "INVITED" else ""
         record_decision(notary, tx, "invited", known(tx, name), lost)
     return made
+
+
+def _invitable(tx: Connection, name: str, *, again: bool) -> Site | None:
+    """The site that is invited, None for a new one; refused when it has enrolled already."""
+    found = site_rows.site(tx, name)
+    if found is not None and found.state != "INVITED" and (not again or found.state == "REVOKED"):
+        raise Refused("SITE_EXISTS", f"the site {name} is {found.state.lower()} already", _OTHER_NAME)
+    return found
 
 
 _OTHER_NAME: Final = "choose another name; if the site has lost its keys, invite it with --again"
@@ -183,26 +193,17 @@ def enrol(ledger: Ledger, notary: Notary, application: Application, mac: bytes, 
         StorageError: DISK_FULL or DISK_FAILED.
     """
     name = application.site
-    with ledger.read() as tx:  # a stranger must not make anybody wait for the writer
-        _invited(tx, application)
+    with ledger.read() as tx:
+        _invited(tx, application)  # the work of checking keys is not for strangers
     tls = enrolment.read_csr(application.tls_csr, "request for the TLS key")
     signing = enrolment.read_csr(application.signing_csr, "request for the signing key")
+    form = _Form(application, mac, notary.origin, channel, tls, signing, now)
+    with ledger.read() as tx:  # a stranger must not make anybody wait for the writer
+        if (site := _enrolled(tx, form)) is not None:
+            return site
     with notary.transaction() as tx:
-        found = _invited(tx, application)
-        if found.secret is None:
-            _same_again(found, name, mac, tls, signing)
-            return known(tx, name)
-        if not hmac.compare_digest(enrolment.mac(found.secret, notary.origin, channel, application), mac):
-            raise _invalid(name)
-        if known(tx, name).state != "INVITED":
-            raise _invalid(name)  # revoked before it enrolled
-        if now > moment(found.expires):
-            raise Refused(
-                "INVITE_EXPIRED",
-                f"the invitation of {name} ended at {found.expires}",
-                "ask the pool's operator for a new one",
-            )
-        check_new(tx, tls, signing)
+        if (site := _enrolled(tx, form)) is not None:
+            return site
         site_rows.add_key(tx, name, signing)
         registry_rows.add_tls(tx, name, tls)
         site_rows.use_invite(tx, application.invite_id, mac, signing.keyid, tls.keyid)
@@ -210,6 +211,40 @@ def enrol(ledger: Ledger, notary: Notary, application: Application, mac: bytes, 
         site = known(tx, name)
         record_decision(notary, tx, "enrolled", site)
     return site
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """An application whose keys signed their own requests, as it came to a pool over a channel."""
+
+    application: Application
+    mac: bytes
+    origin: str
+    channel: bytes
+    tls: VerifyingKey
+    signing: VerifyingKey
+    now: datetime
+
+
+def _enrolled(tx: Connection, form: _Form) -> Site | None:
+    """The site if the very same application was taken before; None: it may be taken now. Else it is refused."""
+    name = form.application.site
+    found = _invited(tx, form.application)
+    if found.secret is None:
+        _same_again(found, name, form.mac, form.tls, form.signing)
+        return known(tx, name)
+    if not hmac.compare_digest(enrolment.mac(found.secret, form.origin, form.channel, form.application), form.mac):
+        raise _invalid(name)
+    if known(tx, name).state != "INVITED":
+        raise _invalid(name)  # revoked before it enrolled
+    if form.now > moment(found.expires):
+        raise Refused(
+            "INVITE_EXPIRED",
+            f"the invitation of {name} ended at {found.expires}",
+            "ask the pool's operator for a new one",
+        )
+    check_new(tx, form.tls, form.signing)
+    return None
 
 
 def _invited(tx: Connection, application: Application) -> Row[Any]:
@@ -250,10 +285,18 @@ def _invalid(name: str) -> VerificationError:
     )
 
 
-def move(notary: Notary, name: str, state: Literal["ACTIVE", "SUSPENDED", "REVOKED"], *, fingerprint: str = "") -> Site:
+def move(
+    ledger: Ledger,
+    notary: Notary,
+    name: str,
+    state: Literal["ACTIVE", "SUSPENDED", "REVOKED"],
+    *,
+    fingerprint: str = "",
+) -> Site:
     """The operator's word on a site, logged unless the site never enrolled.
 
     Args:
+        ledger: of the pool.
         notary: logs it.
         name: of the site.
         state: the new one.
@@ -265,17 +308,23 @@ def move(notary: Notary, name: str, state: Literal["ACTIVE", "SUSPENDED", "REVOK
         Refused: STATE_TRANSITION.
         StorageError: DISK_FULL or DISK_FAILED.
     """
+    with ledger.read() as tx:
+        _require_movable(tx, name, state, fingerprint)
     with notary.transaction() as tx:
-        found = known(tx, name)
-        if (found.state, state) not in MOVES:
-            raise Refused(
-                "STATE_TRANSITION",
-                f"the site {name} is {found.state.lower()} and cannot become {state.lower()}",
-                "see genepool-server sites",
-            )
-        if fingerprint:
-            enrolment.check_fingerprint(fingerprint, found.fingerprint, name)
+        _require_movable(tx, name, state, fingerprint)
         site_rows.set_site_state(tx, name, state)
         site = known(tx, name)
         record_decision(notary, tx, EVENTS[state], site)
     return site
+
+
+def _require_movable(tx: Connection, name: str, state: SiteState, fingerprint: str) -> None:
+    found = known(tx, name)
+    if (found.state, state) not in MOVES:
+        raise Refused(
+            "STATE_TRANSITION",
+            f"the site {name} is {found.state.lower()} and cannot become {state.lower()}",
+            "see genepool-server sites",
+        )
+    if fingerprint:
+        enrolment.check_fingerprint(fingerprint, found.fingerprint, name)

@@ -1,8 +1,10 @@
 """The end of a contribution: logged and out of every selection in one transaction, then erased.
 
-    durable in this order:  transaction (leaf, state, receipt) -> data key, blob wiped -> transaction (erasure's leaf)
+    durable in this order:  transaction (leaf, state, receipt, sketch) -> data key, blob wiped -> transaction (erasure's
+    leaf)
 
-From the first transaction on nobody is served it. Whatever moment the process ends at, the next one finishes the rest.
+A sealed sketch is kept of it, by which `admission.copies` knows it again. From the first transaction on nobody is
+served it. Whatever moment the process ends at, the next one finishes the rest.
 """
 
 from collections.abc import Sequence
@@ -16,13 +18,14 @@ from genepool_protocol.trust.events import Erasure, Withdrawal
 from genepool_protocol.trust.keys import SigningKey
 from genepool_protocol.wire.documents import moment
 from genepool_protocol.wire.errors import InvalidInput, NotFound, Refused, VerificationError
-from genepool_server.pool import contribution_rows, site_rows, withdrawal_rows
+from genepool_server.pool import contribution_rows, site_rows, sketch_rows, withdrawal_rows
 from genepool_server.pool.answers import Withdrawn
 from genepool_server.pool.blobs import Blobs
 from genepool_server.pool.ledger import Ledger
 from genepool_server.pool.log import Log
 from genepool_server.pool.notary import Notary
 from genepool_server.pool.sealing import Sealer
+from genepool_server.pool.sketching import Sketcher
 from genepool_server.pool.view import Contribution, Descended
 
 
@@ -37,6 +40,7 @@ class Withdrawals:
         operator_key: with which the operator withdraws.
         blobs: where weights are erased.
         sealer: which forgets how to open sealed copies of them.
+        sketcher: which keeps a sketch of them.
     """
 
     ledger: Ledger
@@ -45,6 +49,7 @@ class Withdrawals:
     operator_key: SigningKey
     blobs: Blobs
     sealer: Sealer
+    sketcher: Sketcher
 
     def recover(self) -> None:
         """Finish what a process left that ended inside `withdraw`.
@@ -60,10 +65,15 @@ class Withdrawals:
     def withdraw(self, raw: bytes) -> Withdrawn:
         """See `Pool.withdraw`."""
         bundle = envelope.parse(raw)
-        with self.log.transaction() as tx:
+        with self.ledger.read() as tx:  # a stranger must not make anybody wait for the writer
             found = self._checked(tx, bundle)
-            if withdrawal_rows.withdrawal(tx, found.contribution_id) is None:
-                self._record(tx, found, bundle)
+            known = withdrawal_rows.withdrawal(tx, found.contribution_id)
+        if known is None:
+            sealed = self.sketcher.sealed(found)  # most of the work, before anybody has to wait
+            with self.log.transaction() as tx:
+                found = self._checked(tx, bundle)
+                if withdrawal_rows.withdrawal(tx, found.contribution_id) is None:
+                    self._record(tx, found, bundle, sealed)
         self._erase(found.contribution_id)
         return self._answer(found.contribution_id)
 
@@ -124,21 +134,31 @@ class Withdrawals:
             raise Refused("KEY_REVOKED", f"the site {signer.site} was revoked", "ask the operator to withdraw it")
         return verified, signer.site
 
-    def _record(self, tx: Connection, found: Contribution, bundle: Bundle) -> None:
-        verified, _ = self._verified(tx, bundle)
+    def _record(self, tx: Connection, found: Contribution, bundle: Bundle, sealed: bytes | None) -> None:
+        verified, site = self._verified(tx, bundle)
         entry = self.log.append(tx, verified)
         event = events.parse(verified.payload)
         reason = event.reason if isinstance(event, Withdrawal) else ""
         contribution_rows.set_state(tx, found.contribution_id, "WITHDRAWN", reason)
         withdrawal_rows.add(tx, found.contribution_id, entry.index, self.log.receipt(bundle, entry))
+        if sealed is not None:
+            self.sketcher.keep(tx, found.contribution_id, sealed, by_operator=site is None)
+
+    def _unerased(self, contribution_id: str) -> Contribution | None:
+        """A withdrawn contribution whose erasure is not logged; None: there is nothing left to do."""
+        with self.ledger.read() as tx:
+            row = withdrawal_rows.withdrawal(tx, contribution_id)
+            found = contribution_rows.contribution(tx, self.blobs.path, contribution_id)
+        return None if row is None or row.erased is not None else found
 
     def _erase(self, contribution_id: str) -> None:
+        if self._unerased(contribution_id) is None:
+            return
         with self.ledger.writing:
-            with self.ledger.read() as tx:
-                row = withdrawal_rows.withdrawal(tx, contribution_id)
-                found = contribution_rows.contribution(tx, self.blobs.path, contribution_id)
-            if row is None or found is None or row.erased is not None:
+            found = self._unerased(contribution_id)
+            if found is None:
                 return
+            self._sketch(found)
             self.sealer.forget(found.sha256)
             self.blobs.erase(found.sha256)
             with self.log.transaction() as tx:
@@ -146,6 +166,17 @@ class Withdrawals:
                 gone = Erasure(pool=self.notary.origin, time=time, contribution_id=contribution_id, sha256=found.sha256)
                 entry = self.notary.record_decision(tx, gone)
                 withdrawal_rows.set_erased(tx, contribution_id, entry.index)
+
+    def _sketch(self, found: Contribution) -> None:
+        """Keep a sketch of what is to be erased, if the withdrawal could not."""
+        with self.ledger.read() as tx:
+            row = withdrawal_rows.withdrawal(tx, found.contribution_id)
+            if row is None or sketch_rows.exists(tx, found.contribution_id):
+                return
+        sealed = self.sketcher.last(found)
+        by_operator = envelope.parse(row.receipt).keyid == self.operator_key.public.keyid
+        with self.ledger.write() as tx:
+            self.sketcher.keep(tx, found.contribution_id, sealed, by_operator=by_operator)
 
     def _answer(self, contribution_id: str) -> Withdrawn:
         with self.ledger.read() as tx:

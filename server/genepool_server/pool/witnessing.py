@@ -37,8 +37,12 @@ class Cosigned:
                 "no witness of this pool cosigned the checkpoint",
                 "ask the operator to name the witness's key in the settings",
             )
+        with self.ledger.read() as tx:  # cosignatures are public: repeating them must not take the writer
+            new = [one for one in found if log_rows.is_newer(tx, head.size, one.vkey, one.time)]
+        if not new:
+            return
         with self.ledger.write() as tx:
-            for one in found:
+            for one in new:
                 log_rows.put_cosignature(tx, head.size, one.vkey, one.time, one.line)
 
     def latest(self) -> str:

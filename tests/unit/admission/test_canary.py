@@ -74,3 +74,33 @@ def test_a_blueprint_of_another_image_size_is_looked_at_too(tmp_path):
     blueprint = genes.write_seed(tmp_path, np.random.default_rng(0))
     seed = tensors.TensorFile(tmp_path / "seed.safetensors").flat(gene_layout(blueprint, blueprint.seed.components))
     assert 0 < Canary(blueprint, seed.astype(np.float32)).error([]) < 1
+
+
+class Told(Canary):
+    """Errors of merges as a table says, for what single learngenes are called."""
+
+    def error(self, members):
+        names = frozenset(int(array[0]) for _, array in members)
+        return 0.9 if {0, 9} <= names else 0.2  # the newcomer 9 breaks every merge in which 0 is
+
+
+def test_attack_one_owner_s_learngene_cannot_make_the_merge_reject_a_newcomer():
+    told, newcomer = Told(BLUEPRINT, SEED), np.array([9])
+    peers = [np.array([name]) for name in range(MERGED)]
+    for others in ([peers[0]], peers[:2], peers):
+        assert found(told, newcomer, others) == ["CANARY_DOUBT"]
+
+
+class Broken(Told):
+    """A newcomer that breaks every merge."""
+
+    def error(self, members):
+        names = frozenset(int(array[0]) for _, array in members)
+        return 0.9 if 9 in names and len(names) > 1 else 0.2
+
+
+def test_what_breaks_the_merge_whoever_is_in_it_is_rejected():
+    told, newcomer = Broken(BLUEPRINT, SEED), np.array([9])
+    peers = [np.array([name]) for name in range(MERGED)]
+    assert found(told, newcomer, peers) == ["CANARY"]
+    assert found(told, newcomer, peers[:1]) == ["CANARY_DOUBT"], "one other member is one owner's word"

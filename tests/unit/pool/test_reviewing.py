@@ -17,10 +17,14 @@ from tests.support import spoilers as s
 REJECTED, HELD = Finding("NEAR_COPY", "a copy"), Finding("DIRECTION", "nothing in common")
 
 
-def screen(loaded, found, active):
+def screen(loaded, found, company):
     """The screens in this process, without the canary."""
-    members = [Member(one.contribution_id, one.sha256, one.path, one.site == found.site) for one in active]
-    return Reviewer(loaded.blueprint, loaded.seed_path).review(found.path, members, canary=False)
+    members = [
+        Member(one.contribution_id, one.sha256, one.path, one.site == found.site, one.site, one.log_index)
+        for one in company.active
+    ]
+    reviewer = Reviewer(loaded.blueprint, loaded.seed_path, company.salt)
+    return reviewer.review(found.path, members, company.withdrawn, canary=False)
 
 
 def reviews(place, **policy):
@@ -168,8 +172,8 @@ def test_what_was_not_reviewed_when_the_pool_ended_is_taken_up_by_the_next_one(q
 def test_what_is_withdrawn_during_its_review_stays_withdrawn(quarantine):
     found = commit(quarantine, quarantine.a, as_it_is, 1)
 
-    def withdrawn(loaded, subject, active):
-        answer = screen(loaded, subject, active)
+    def withdrawn(loaded, subject, company):
+        answer = screen(loaded, subject, company)
         quarantine.pool.withdraw_as_operator(found, "consent ended")
         return answer
 
@@ -184,11 +188,11 @@ def test_a_member_withdrawn_during_a_review_only_makes_it_begin_again(quarantine
     reviews(quarantine).review(quarantine.pool.contribution(first))
     seen = []
 
-    def interrupted(loaded, subject, active):
-        seen.append([one.contribution_id for one in active])
+    def interrupted(loaded, subject, company):
+        seen.append([one.contribution_id for one in company.active])
         if len(seen) == 1:
             quarantine.pool.withdraw_as_operator(first, "")
-        return screen(loaded, subject, active)
+        return screen(loaded, subject, company)
 
     Reviews(quarantine.pool, Policy(), interrupted).review_all()
     assert (seen, state(quarantine, second)) == ([[first], []], "ACTIVE")
@@ -197,7 +201,7 @@ def test_a_member_withdrawn_during_a_review_only_makes_it_begin_again(quarantine
 def test_attack_47_a_contribution_that_the_screens_cannot_get_through_is_held(quarantine):
     found = commit(quarantine, quarantine.a, as_it_is, 1)
 
-    def breaks(loaded, subject, active):
+    def breaks(loaded, subject, company):
         raise InvalidInput("CHECK_LIMIT", "checking the learngene took more memory than is allowed")
 
     Reviews(quarantine.pool, Policy(), breaks).review_all()
