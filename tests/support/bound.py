@@ -3,6 +3,7 @@
 `python -m tests.support.bound PID [FOLDER ...]` prints it.
 """
 
+import contextlib
 import ipaddress
 import os
 import socket
@@ -21,14 +22,13 @@ def tree(pid: int) -> list[psutil.Process]:
 
 def listeners(pid: int) -> list[tuple[str, str, int]]:
     """(process name, address, port) of every TCP or UDP socket that waits for somebody."""
-    rows = []
+    rows = set()
     for process in tree(pid):
-        try:
-            for connection in process.net_connections("inet"):
-                if connection.status in (psutil.CONN_LISTEN, psutil.CONN_NONE) and connection.laddr:
-                    rows.append((process.name(), connection.laddr.ip, connection.laddr.port))
-        except psutil.NoSuchProcess:
-            continue
+        with contextlib.suppress(psutil.NoSuchProcess):
+            name = process.name()
+            for one in process.net_connections("inet"):
+                if one.laddr and one.status in (psutil.CONN_LISTEN, psutil.CONN_NONE):
+                    rows.add((name, one.laddr.ip, one.laddr.port))
     return sorted(rows)
 
 

@@ -4,6 +4,7 @@ Flower's control and runtime interfaces know no log-in on loopback, and whoever 
 user who started Flower. The kernel knows which user a loopback connection comes from, so it is asked.
 """
 
+import ipaddress
 import os
 import sys
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
@@ -66,9 +67,11 @@ def user_of(rows: Iterable[str], client: Address, server: Address) -> int | None
 
 
 def _hexadecimal(host: str, port: int) -> str:
-    octets = [int(part) for part in host.split(".")] if host.count(".") == 3 else []
-    number = int.from_bytes(bytes(octets), sys.byteorder) if octets and max(octets) < 256 else -1
-    return f"{number:08X}:{port:04X}"
+    try:
+        octets = ipaddress.IPv4Address(host).packed
+    except ipaddress.AddressValueError:
+        return ""  # in this table there is nobody else
+    return f"{int.from_bytes(octets, sys.byteorder):08X}:{port:04X}"
 
 
 def shut_out(module: ModuleType) -> None:
