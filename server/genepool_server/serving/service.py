@@ -18,7 +18,7 @@ from genepool_protocol.selection.retrieval import Member
 from genepool_protocol.selection.task_key import Key
 from genepool_protocol.wire.errors import StorageError
 from genepool_server.pool.view import Contribution, LoadedBlueprint, PoolView
-from genepool_server.serving import orders, selecting
+from genepool_server.serving import orders, room, selecting
 from genepool_server.serving.config import ServingConfig
 from genepool_server.serving.descent import Descent, Order
 from genepool_server.serving.dispatcher import Dispatcher, InlineDispatcher
@@ -71,14 +71,18 @@ class Serving:
 
         Raises:
             Unavailable: SERVING_UNAVAILABLE, Ray or a worker did not start.
-            StorageError: DISK_FULL, there is no room for the slots.
+            StorageError: DISK_FULL, there is no room for the slots, or too little shared memory.
             InvalidInput: CONFIG_INVALID, the temporary folder's path is too long.
         """
         with contextlib.ExitStack() as undo:
             parents = [parent for parent in (SHARED_MEMORY, config.temp_dir) if parent is not None and parent.is_dir()]
-            size = max((_largest(loaded.blueprint) for loaded in view.blueprints()), default=1)
+            blueprints = [loaded.blueprint for loaded in view.blueprints()]
+            size = max(map(_largest, blueprints), default=1)
             slots = Slots.create([*parents, Path(tempfile.gettempdir())], config.slots, size)
             undo.callback(slots.close)
+            if config.workers and SHARED_MEMORY.is_dir():
+                widest = max(blueprints, key=lambda blueprint: blueprint.image, default=None)
+                room.check(SHARED_MEMORY, room.needed(config, widest))
             pictures = Pictures.create([*parents, Path(tempfile.gettempdir())])
             undo.callback(pictures.close)
             dispatcher = _dispatcher(config, undo)
