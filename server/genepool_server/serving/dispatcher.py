@@ -106,8 +106,7 @@ class InlineDispatcher:
         except GenepoolError:
             raise
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if self._drained and task is not None and not task.cancelling():
+            if self._drained and not _is_cancelled():
                 raise drained() from None
             raise
         except Exception as exc:
@@ -117,6 +116,12 @@ class InlineDispatcher:
     def _check(self) -> None:
         if self._drained:
             raise drained()
+
+
+def _is_cancelled() -> bool:
+    """Whether somebody cancels this task; a local that held it would keep it alive with all that it knows."""
+    task = asyncio.current_task()
+    return task is None or bool(task.cancelling())
 
 
 def lost() -> Unavailable:

@@ -2,7 +2,6 @@
 
 import contextlib
 
-import grpc
 import numpy as np
 import psutil
 import pytest
@@ -25,7 +24,7 @@ def world(request, tmp_path_factory):
         site = WireSite(RemoteServer(folder, process.anchors), stubs, "north").join()
         for seed in range(2):
             site.contribute(np.random.default_rng(seed))
-        yield process, stubs
+        yield process
 
 
 def markers(images: np.ndarray, blueprint) -> dict[str, bytes]:
@@ -52,24 +51,39 @@ def blueprint_of(process):
     return RemoteServer(process.folder, process.anchors).pool.blueprint("tiny-16").blueprint
 
 
+def random_images() -> np.ndarray:
+    return np.random.default_rng().integers(0, 256, (IMAGES, 16, 16, 3), dtype=np.uint8)
+
+
 def test_images_are_gone_when_the_call_is_over(world):
-    process, stubs = world
-    images = np.random.default_rng().integers(0, 256, (IMAGES, 16, 16, 3), dtype=np.uint8)
-    wanted = markers(images, blueprint_of(process))
-    events = stubs.select.Select(request(images, np.arange(IMAGES) % 3), timeout=120)
-    seen = [traces(process, wanted) for _ in zip(range(1), events, strict=False)]
-    assert list(events)[-1].selection.candidates
-    assert seen[0]  # the marker is one that can be seen
-    with contextlib.suppress(grpc.RpcError):
-        list(stubs.select.Select(request(np.zeros_like(images), np.arange(IMAGES) % 3), timeout=120))
-    assert wait_until(lambda: not traces(process, wanted), 10), traces(process, wanted)
+    images, labels = random_images(), np.arange(IMAGES) % 3
+    wanted = markers(images, blueprint_of(world))
+    with channel(world.anchors) as opened:
+        events = Stubs(opened).select.Select(request(images, labels), timeout=120)
+        next(events)
+        during = traces(world, wanted)
+        *_, last = events
+    assert last.selection.candidates
+    assert during  # such a marker can be seen
+    assert wait_until(lambda: not traces(world, wanted), 30), traces(world, wanted)
 
 
 def test_images_are_gone_when_the_call_is_cancelled(world):
-    process, stubs = world
-    images = np.random.default_rng().integers(0, 256, (IMAGES, 16, 16, 3), dtype=np.uint8)
-    wanted = markers(images, blueprint_of(process))
-    call = stubs.select.Select(request(images, np.arange(IMAGES) % 3), timeout=120)
-    next(call)
-    call.cancel()
-    assert wait_until(lambda: not traces(process, wanted), 30), traces(process, wanted)
+    images, labels = random_images(), np.arange(IMAGES) % 3
+    wanted = markers(images, blueprint_of(world))
+    with channel(world.anchors) as opened:
+        call = Stubs(opened).select.Select(request(images, labels), timeout=120)
+        next(call)
+        call.cancel()
+    assert wait_until(lambda: not traces(world, wanted), 30), traces(world, wanted)
+
+
+def test_an_open_connection_holds_no_more_than_the_end_of_what_came_last(world):
+    """Its buffers are overwritten by the next message, or with the connection."""
+    images, labels = random_images(), np.arange(IMAGES) % 3
+    wanted = markers(images, blueprint_of(world))
+    with channel(world.anchors) as opened:
+        *_, last = Stubs(opened).select.Select(request(images, labels), timeout=120)
+        left = {f"pixels of {IMAGES - 1}"}
+        assert last.selection.candidates
+        assert wait_until(lambda: all(what <= left for what in traces(world, wanted).values()), 30)
