@@ -2,10 +2,11 @@
 
 import typer
 
-from genepool_client.transport.environment import be_quiet
 from genepool_protocol import terminal
+from genepool_protocol.machine.launching import be_quiet, no_core_dumps
 
 be_quiet()
+no_core_dumps()
 
 from genepool_client.audit import commands as audit  # noqa: E402 - the switches come first
 from genepool_client.audit import witness_commands as witness  # noqa: E402

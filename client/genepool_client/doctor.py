@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
-from genepool_client.transport.environment import QUIET
 from genepool_protocol import __version__, terminal
+from genepool_protocol.machine.launching import QUIET
 from genepool_protocol.wire.errors import GenepoolError, InvalidInput
 
 if TYPE_CHECKING:

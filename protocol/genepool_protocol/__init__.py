@@ -1,7 +1,7 @@
 """What both sides of genepool agree on: the wire, trust, learngenes and their selection.
 
-Nothing here does I/O beyond reading a file that it is given (and `terminal`, which both command lines print with), and
-nothing here knows gRPC servers, Ray or Flower.
+Nothing here does I/O beyond reading a file that it is given, besides `terminal`, which both command lines print with,
+and `machine`, which both start programs with; and nothing here knows gRPC servers, Ray or Flower.
 Only `genepool_protocol.selection` and `genepool_protocol.training` import torch.
 """
 

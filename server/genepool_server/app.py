@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from genepool_protocol.learngene.blueprint import blueprint_folder
+from genepool_protocol.machine.launching import overwrite_freed_memory
 from genepool_protocol.trust.anchors import Anchors
 from genepool_protocol.trust.enrolment import channel_of
 from genepool_protocol.trust.trusted import Trusted
@@ -204,6 +205,7 @@ async def run(folder: Path, config: ServerConfig, ready: Callable[[Running], Non
         NotFound: POOL_UNKNOWN, FILE_MISSING.
         StorageError: what `Pool.open` finds; DISK_FULL or DISK_FAILED.
     """
+    overwrite_freed_memory()  # consumers' images pass through buffers of TLS, gRPC and protobuf
     listen, loop = Address.parse(config.listen), asyncio.get_running_loop()
     for place in (listen, config.certified()):
         check_free(place)

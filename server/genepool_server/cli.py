@@ -2,9 +2,10 @@
 
 import typer
 
-from genepool_server.environment import be_quiet
+from genepool_protocol.machine.launching import be_quiet, no_core_dumps
 
 be_quiet()
+no_core_dumps()
 
 from genepool_protocol import terminal  # noqa: E402 - the switches come first
 from genepool_server.commands import backups, blueprints, contributions, logs, pools, roots, sites  # noqa: E402

@@ -114,9 +114,7 @@ class ServingSettings(BaseModel):
         default=2, ge=1, le=256, description="Candidates that one worker scores at the same time."
     )
     slots: int = Field(default=2, ge=1, le=256, description="Descendants that are built or streamed at the same time.")
-    object_store_mib: int = Field(
-        default=256, ge=75, le=65536, description="MiB of Ray's store, which holds support sets."
-    )
+    object_store_mib: int = Field(default=80, ge=75, le=65536, description="MiB of shared memory for Ray's store.")
     temp_dir: str = Field(default="", description="Folder for Ray's sockets, a short path; empty: the system's.")
     max_concurrent_selects: int = Field(default=2, ge=1, le=256, description="Selections that run at the same time.")
     queue: int = Field(default=8, ge=0, le=4096, description="Requests of each kind that wait; one more is refused.")

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -203,13 +203,20 @@ class Process:
 
 
 @contextmanager
-def server_process(folder: Path, *arguments: str, ready: bool = True) -> Iterator[Process]:
-    """`genepool-server serve FOLDER` as a process; nothing of it is left after the block."""
+def server_process(folder: Path, *arguments: str, ready: bool = True, within: Sequence[str] = ()) -> Iterator[Process]:
+    """`genepool-server serve FOLDER` as a process; nothing of it is left after the block.
+
+    Args:
+        folder: the pool's.
+        arguments: options of `serve`.
+        ready: whether to wait until it serves.
+        within: a command that runs the server by exec.
+    """
     log = folder.parent / f"{folder.name}.log"
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     with log.open("ab") as sink:
         popen = subprocess.Popen(
-            _command("serve", folder, *arguments),
+            [*within, *_command("serve", folder, *arguments)],
             stdout=subprocess.PIPE,
             stderr=sink,
             text=True,

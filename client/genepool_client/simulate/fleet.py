@@ -1,7 +1,8 @@
-"""Flower's simulation engine under our control: own SuperLink, own home, empty working folder, bounded Ray."""
+"""Flower's simulation engine under our control: own SuperLink, own home, empty working folder, closed Ray."""
 
 import json
 import os
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,8 @@ from subprocess import TimeoutExpired
 from typing import Any
 
 from genepool_client.simulate.processes import Child, free_port, run_json, script
-from genepool_client.transport.environment import QUIET
+from genepool_protocol.machine.launching import no_core_dumps, ray_environment, ray_folder
+from genepool_protocol.machine.owned import OwnedFolder
 from genepool_protocol.wire.errors import Unavailable
 
 _READY = 60.0  # seconds
@@ -27,22 +29,19 @@ class Fleet:
 
     def __init__(self, root: Path, sites_root: Path, env: dict[str, str]) -> None:
         self._empty, self._home, self._cli = root / "cwd", root / "home", root / "cli"
-        for folder in (self._empty, self._home, self._cli):
+        for folder in (root, self._empty, self._home, self._cli):
             folder.mkdir(parents=True, exist_ok=True)
+            folder.chmod(0o700)
         self._log = root / "superlink.log"
         self._env = {
-            **QUIET,
             **env,
             "GENEPOOL_SIMULATION_ROOT": str(sites_root),
-            "OMP_NUM_THREADS": "1",
-            "OMP_WAIT_POLICY": "PASSIVE",
-            "RAY_memory_monitor_refresh_ms": "0",
             "RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES": str(256 << 20),  # it holds invitations and receipts
-            "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
             # flwr finds its helpers on PATH, and they must be those of this environment
             "PATH": f"{Path(script('flwr')).parent}{os.pathsep}{os.environ.get('PATH', '')}",
         }
         self._child: Child | None = None
+        self._ray: OwnedFolder | None = None
 
     def run(self, fab: Path, sites: int, parallel: int, config: dict[str, Any], watch: Callable[[], None]) -> None:
         """Invite every simulated site once and wait for the campaign to end; `watch` is called while it runs.
@@ -76,9 +75,12 @@ class Fleet:
         return {**self._env, "FLWR_HOME": str(self._cli)}
 
     def _start(self, port: int) -> None:
-        command = [script("flower-superlink"), "--simulation", "--insecure", "--isolation", "subprocess"]
-        command += ["--host", "127.0.0.1", "--port", str(port)]
-        env = {**self._env, "FLWR_HOME": str(self._home)}
+        no_core_dumps()  # the children take it from us
+        # Flower's control has no log-in: instead of one, our launcher answers nobody but this user's own processes
+        command = [sys.executable, "-m", "genepool_client.simulate.superlink", "--simulation", "--insecure"]
+        command += ["--isolation", "subprocess", "--host", "127.0.0.1", "--port", str(port)]
+        self._ray = ray_folder()
+        env = {**ray_environment(self._ray.path), **self._env, "FLWR_HOME": str(self._home)}
         self._child = Child("Flower's SuperLink", command, self._log, env=env, cwd=self._empty)
         self._child.wait_for(f"{port}", _READY)
 
@@ -125,3 +127,6 @@ class Fleet:
         if self._child is not None:
             self._child.stop()
             self._child = None
+        if self._ray is not None:
+            self._ray.close()
+            self._ray = None

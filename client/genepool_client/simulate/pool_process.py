@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from genepool_client.simulate.processes import Child, run_json, script
-from genepool_client.transport.environment import QUIET
 
 _READY = 120.0  # seconds; Ray alone takes five to fifteen
 
@@ -21,7 +20,7 @@ class PoolProcess:
 
     def __init__(self, folder: Path, logs: Path, blueprint: str) -> None:
         self.folder, self._logs = folder, logs
-        self._env = {**QUIET, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+        self._env = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
         if not folder.exists():
             self.command("init", str(folder), "--blueprint", blueprint, "--name", "pool.local/log")
         self._child: Child | None = None

@@ -14,6 +14,7 @@ from typing import Self
 
 import psutil
 
+from genepool_protocol.machine.launching import UMASK, environment
 from genepool_protocol.wire.errors import InvalidInput, Unavailable
 
 _GRACE = 20.0  # seconds between asking and killing
@@ -39,13 +40,13 @@ def free_port() -> int:
 
 
 class Child:
-    """A process with its children, its output in a log file.
+    """A process with its children, its output in a log file; what it writes, nobody else may read.
 
     Args:
         name: for sentences.
         command: program and arguments.
         log: file that takes stdout and stderr.
-        env: added to our environment.
+        env: added to our environment, of which it gets what `launching.environment` passes on.
         cwd: working folder.
     """
 
@@ -58,8 +59,9 @@ class Child:
                 stdout=sink,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, **env},
+                env=environment(env),
                 cwd=cwd,
+                umask=UMASK,
                 start_new_session=True,  # so that the whole group can be stopped, and a Ctrl-C reaches us alone
             )
 
@@ -152,7 +154,14 @@ def run_json(command: Sequence[str], *, env: Mapping[str, str], cwd: Path, secon
         Unavailable: SIMULATION_FAILED, with what it wrote on stderr.
     """
     done = subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, **env}, cwd=cwd, timeout=seconds, check=False
+        command,
+        capture_output=True,
+        text=True,
+        env=environment(env),
+        cwd=cwd,
+        umask=UMASK,
+        timeout=seconds,
+        check=False,
     )
     if done.returncode:
         raise Unavailable(

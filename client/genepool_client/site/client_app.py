@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from genepool_client.transport.environment import be_quiet
+from genepool_protocol.machine.launching import be_quiet
 
 be_quiet()
 

@@ -29,7 +29,9 @@ from flwr.supercore.inflatable.inflatable_object import get_object_tree, no_obje
 from genepool_client.site import guard
 from genepool_client.site.egress import Egress
 from genepool_client.site.folder import SiteFolder
+from genepool_client.transport import neighbours
 from genepool_protocol import terminal
+from genepool_protocol.machine import launching
 from genepool_protocol.wire.errors import InvalidInput, VersionMismatch
 
 VERIFIED: Final = "1.41."
@@ -71,10 +73,22 @@ def run(site: SiteFolder, link: Link) -> None:
     for handler in logging.getLogger("flwr").handlers:  # it repeats what the SuperLink says
         handler.addFilter(terminal.Escaping())
     install(Egress(site), importlib.import_module("flwr.supernode.start_client_internal"), command)
-    # flwr finds its helpers on PATH, and they must be those of this environment
-    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    neighbours.shut_out(importlib.import_module("flwr.supernode.main"))
+    _close(site)
     sys.argv = ["flower-supernode", *arguments(site, link)]
     command.flower_supernode()
+
+
+def _close(site: SiteFolder) -> None:
+    """What this process and Flower's helpers write stays private, and the helpers are those of this environment."""
+    launching.no_core_dumps()
+    os.umask(launching.UMASK)
+    home = site.path / "flower"
+    home.mkdir(mode=0o700, exist_ok=True)
+    environment = launching.environment({"FLWR_HOME": str(home)})
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"
+    os.environ.clear()
+    os.environ.update(environment)
 
 
 def check_version() -> None:

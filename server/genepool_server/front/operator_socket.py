@@ -11,6 +11,7 @@ from typing import Final
 
 import grpc.aio
 
+from genepool_protocol.machine.owned import OwnedFolder
 from genepool_protocol.v1 import operator_pb2_grpc, pool_pb2_grpc
 from genepool_protocol.wire.errors import InvalidInput
 from genepool_protocol.wire.limits import LIMITS
@@ -22,7 +23,6 @@ from genepool_server.front.log_service import LogServicer
 from genepool_server.front.operator_service import OperatorServicer
 from genepool_server.pool import durable
 from genepool_server.pool.pool import Pool
-from genepool_server.serving.owned import OwnedFolder
 
 ADVERT: Final = "operator.json"
 PREFIX: Final = "gp-op-"

@@ -1,8 +1,10 @@
 """SelectService: keys and thin slices for selections at home, and TALS on the pool's workers."""
 
 import asyncio
+import weakref
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 from genepool_protocol.v1 import consume_pb2, consume_pb2_grpc
@@ -57,7 +59,7 @@ class SelectServicer(consume_pb2_grpc.SelectServiceServicer):
         events: asyncio.Queue[consume_pb2.SelectResponse | None] = asyncio.Queue()
         work = asyncio.get_running_loop().create_task(self._select(request, events))
         work.add_done_callback(lambda _: events.put_nowait(None))
-        context.add_done_callback(lambda _: work.cancel())
+        context.add_done_callback(partial(_cancel, weakref.ref(work)))
         try:
             while (event := await events.get()) is not None:
                 yield event
@@ -79,6 +81,12 @@ class SelectServicer(consume_pb2_grpc.SelectServiceServicer):
         names = [candidate.contribution_id for candidate in selection.candidates]
         found = await self._serving.blocking(lambda: {name: self._view.contribution(name) for name in names})
         return convert.selection_message(selection, found)
+
+
+def _cancel(work: "weakref.ref[asyncio.Task[consume_pb2.SelectResponse]]", _: object) -> None:
+    """Cancel work that is still there; held strongly, it and the call would keep each other, and the images, alive."""
+    if (task := work()) is not None:
+        task.cancel()
 
 
 def _check_count(ids: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ class ServingConfig:
         workers: worker processes; 0 serves inside the front's own process, without Ray (small machines, tests).
         score_threads: candidates that one worker scores at the same time.
         slots: descendants that are built or streamed at the same time.
-        object_store_bytes: bytes of Ray's object store, which holds support sets and nothing else.
+        object_store_bytes: bytes of Ray's object store, which needs some though nothing of ours is kept in it.
         temp_dir: where Ray's private folder goes; a short path, because it holds sockets. None: the system's.
         max_concurrent_selects: selections that run at the same time.
         queue: requests of each kind that may wait for their turn; one more is refused as BUSY.
@@ -24,7 +24,7 @@ class ServingConfig:
     workers: int = 1
     score_threads: int = 2
     slots: int = 2
-    object_store_bytes: int = 256 << 20
+    object_store_bytes: int = 80 << 20
     temp_dir: Path | None = None
     max_concurrent_selects: int = 2
     queue: int = 8

@@ -1,20 +1,18 @@
-"""The seam between serving and its workers: five verbs, and two ways to run them.
+"""The seam between serving and its workers, and two ways to run them.
 
 `submit` asks for one answer, `stream` for several, `resize` changes how many workers there are, `drain` ends them.
-`InlineDispatcher` runs the very same `Worker` on threads of the front's own process; `ray_dispatcher` runs it on Ray.
+`InlineDispatcher` runs the very same `Worker` on threads of the front's own process; `supervised` runs it on Ray.
 """
 
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final, Literal, Protocol
 
 from genepool_protocol.wire.errors import GenepoolError, Unavailable
 from genepool_server.serving.config import ServingConfig
-from genepool_server.serving.worker import Worker
 
 _log = logging.getLogger(__name__)
 
@@ -35,10 +33,6 @@ class Dispatcher(Protocol):
     @property
     def lanes(self) -> int:
         """How many candidates are scored at the same time."""
-        ...
-
-    def share(self, value: object) -> AbstractContextManager[Any]:
-        """A handle that stands for `value` in the arguments of `submit`; the value is dropped with the block."""
         ...
 
     async def submit(self, verb: Verb, *args: Any) -> Any:
@@ -64,17 +58,14 @@ class InlineDispatcher:
     def __init__(self, config: ServingConfig) -> None:
         import torch
 
+        from genepool_server.serving.worker import Worker  # here: what only hands calls on need not load torch
+
         torch.set_num_threads(1)
         self.lanes = config.score_threads
         self._worker = Worker(config.mapped_files)
         self._slots = config.slots
         self._threads = ThreadPoolExecutor(config.score_threads + config.slots, thread_name_prefix="genepool-worker")
         self._drained = False
-
-    @contextmanager
-    def share(self, value: object) -> Iterator[object]:
-        """See `Dispatcher`."""
-        yield value
 
     async def submit(self, verb: Verb, *args: Any) -> Any:
         """See `Dispatcher`."""
@@ -115,8 +106,7 @@ class InlineDispatcher:
         except GenepoolError:
             raise
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if self._drained and task is not None and not task.cancelling():
+            if self._drained and not _is_cancelled():
                 raise drained() from None
             raise
         except Exception as exc:
@@ -126,6 +116,17 @@ class InlineDispatcher:
     def _check(self) -> None:
         if self._drained:
             raise drained()
+
+
+def _is_cancelled() -> bool:
+    """Whether somebody cancels this task; a local that held it would keep it alive with all that it knows."""
+    task = asyncio.current_task()
+    return task is None or bool(task.cancelling())
+
+
+def lost() -> Unavailable:
+    """The error of work that two workers in a row did not survive."""
+    return Unavailable("SERVING_UNAVAILABLE", "the pool's worker stopped while it was at work", "try again in a minute")
 
 
 def drained() -> Unavailable:

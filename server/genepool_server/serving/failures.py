@@ -12,6 +12,7 @@
 import ray.exceptions
 
 from genepool_protocol.wire.errors import GenepoolError, Unavailable
+from genepool_server.serving.dispatcher import lost
 
 LOST = (
     ray.exceptions.RayActorError,  # with ActorDiedError and ActorUnavailableError
@@ -28,11 +29,6 @@ _FULL = (
     ray.exceptions.OutOfDiskError,
     ray.exceptions.PendingCallsLimitExceeded,
 )
-
-
-def lost() -> Unavailable:
-    """The error of work that two workers in a row did not survive."""
-    return Unavailable("SERVING_UNAVAILABLE", "the pool's worker stopped while it was at work", "try again in a minute")
 
 
 def translate(exc: Exception) -> GenepoolError:

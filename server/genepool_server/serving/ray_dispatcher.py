@@ -13,7 +13,7 @@ import ray.exceptions
 from genepool_protocol.wire.errors import Unavailable
 from genepool_server.serving import actors, failures
 from genepool_server.serving.config import ServingConfig
-from genepool_server.serving.dispatcher import Verb, drained
+from genepool_server.serving.dispatcher import Verb, drained, lost
 
 _log = logging.getLogger(__name__)
 
@@ -30,15 +30,8 @@ class _Seat:
     busy: int = 0
 
 
-@dataclass(slots=True, eq=False)
-class _Shared:
-    """The only holder of the reference that keeps a value alive."""
-
-    ref: Any
-
-
 class RayDispatcher:
-    """See `dispatcher.Dispatcher`. Needs a running `runtime.Runtime`.
+    """Hands packed calls to workers; see `dispatcher.Dispatcher`. Lives where Ray runs.
 
     A worker that dies is replaced at once, and what it was doing is done again once: everything that workers do is a
     pure function of files and arguments.
@@ -72,39 +65,30 @@ class RayDispatcher:
         """See `dispatcher.Dispatcher`."""
         return max(1, len(self._seats)) * self._config.score_threads
 
-    @contextmanager
-    def share(self, value: object) -> Iterator[Any]:
-        """See `dispatcher.Dispatcher`."""
-        shared = _Shared(ray.put(value))
-        try:
-            yield shared
-        finally:
-            shared.ref = None
-
-    async def submit(self, verb: Verb, *args: Any) -> Any:
-        """See `dispatcher.Dispatcher`."""
+    async def submit(self, verb: Verb, packed: bytes) -> Any:
+        """The packed answer of a call; of a ping, the worker's process number."""
         if verb == "ping":
-            return await self._submit(verb, args)
+            return await self._submit(verb, ())
         async with self._turns:  # the queue is here and not at a worker, so whoever is free takes the next shard
-            return await self._submit(verb, args)
+            return await self._submit("call", (verb, packed))
 
-    async def stream(self, verb: Verb, *args: Any) -> AsyncIterator[Any]:
-        """See `dispatcher.Dispatcher`."""
+    async def stream(self, verb: Verb, packed: bytes) -> AsyncIterator[int]:
+        """The numbers that a call yields."""
         for attempt in range(_ATTEMPTS):
             with self._seat() as seat:
-                method = getattr(seat.actor, verb).options(
+                method = seat.actor.stream.options(
                     concurrency_group=actors.GROUPS[verb],
                     num_returns="streaming",
                     _generator_backpressure_num_objects=_AHEAD,
                 )
                 actor = seat.actor
                 try:
-                    async for ref in method.remote(*_resolved(args)):
+                    async for ref in method.remote(verb, packed):
                         yield await ref
                 except failures.LOST as exc:
                     self._replace(seat, actor)
                     if attempt + 1 == _ATTEMPTS or self._drained:
-                        raise failures.lost() from exc
+                        raise lost() from exc
                 except Exception as exc:
                     raise failures.translate(exc) from exc
                 else:
@@ -124,11 +108,12 @@ class RayDispatcher:
         self._drained = True
         self.resize(0)
 
-    async def _submit(self, verb: Verb, args: tuple[Any, ...]) -> Any:
+    async def _submit(self, method: str, args: tuple[Any, ...]) -> Any:
+        group = actors.GROUPS[args[0] if args else "ping"]
         for _ in range(_ATTEMPTS):
             with self._seat() as seat:
                 actor = seat.actor
-                ref = getattr(actor, verb).options(concurrency_group=actors.GROUPS[verb]).remote(*_resolved(args))
+                ref = getattr(actor, method).options(concurrency_group=group).remote(*args)
                 try:
                     return await ref
                 except asyncio.CancelledError:
@@ -139,7 +124,7 @@ class RayDispatcher:
                     cause = exc
                 except Exception as exc:
                     raise failures.translate(exc) from exc
-        raise failures.lost() from cause
+        raise lost() from cause
 
     @contextmanager
     def _seat(self) -> Iterator[_Seat]:
@@ -160,7 +145,3 @@ class RayDispatcher:
 
     def _fresh(self) -> Any:
         return self._class.remote(self._config.mapped_files)
-
-
-def _resolved(args: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(arg.ref if isinstance(arg, _Shared) else arg for arg in args)

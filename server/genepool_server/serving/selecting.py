@@ -14,7 +14,7 @@ from genepool_protocol.selection.scoring import Labels
 from genepool_protocol.selection.task_key import Key
 from genepool_server.serving.dispatcher import Dispatcher, Verb, split
 from genepool_server.serving.library import FileRef
-from genepool_server.serving.worker import Job
+from genepool_server.serving.worker import Job, Support
 
 Progress = Callable[[str, int, int], None]
 """Called on the event loop with (stage, done, total)."""
@@ -26,12 +26,12 @@ class Evaluation:
     Args:
         loop: the event loop of the front.
         dispatcher: who scores.
-        support: the handle of a shared `worker.Support`.
+        support: the images and labels.
         files: the learngene file of each contribution.
     """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, dispatcher: Dispatcher, support: object, files: Mapping[str, FileRef]
+        self, loop: asyncio.AbstractEventLoop, dispatcher: Dispatcher, support: Support, files: Mapping[str, FileRef]
     ) -> None:
         self._loop = loop
         self._dispatcher = dispatcher
@@ -92,7 +92,7 @@ class Evaluation:
 async def select(
     dispatcher: Dispatcher,
     threads: concurrent.futures.Executor,
-    support: object,
+    support: Support,
     members: Sequence[Member],
     files: Mapping[str, FileRef],
     *,
@@ -104,7 +104,7 @@ async def select(
     Args:
         dispatcher: who computes.
         threads: where `tals.select` runs.
-        support: the handle of a shared `worker.Support`.
+        support: the images and labels.
         members: the pool's active contributions with their keys.
         files: the learngene file of each of them.
         labels: of the support set, or None.

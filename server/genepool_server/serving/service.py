@@ -18,14 +18,16 @@ from genepool_protocol.selection.retrieval import Member
 from genepool_protocol.selection.task_key import Key
 from genepool_protocol.wire.errors import StorageError
 from genepool_server.pool.view import Contribution, LoadedBlueprint, PoolView
-from genepool_server.serving import orders, selecting
+from genepool_server.serving import orders, room, selecting
 from genepool_server.serving.config import ServingConfig
 from genepool_server.serving.descent import Descent, Order
 from genepool_server.serving.dispatcher import Dispatcher, InlineDispatcher
 from genepool_server.serving.gate import Gate
 from genepool_server.serving.keys import KeyTable
 from genepool_server.serving.library import Library
+from genepool_server.serving.pictures import Pictures
 from genepool_server.serving.slots import SHARED_MEMORY, Slots
+from genepool_server.serving.supervised import SupervisedRay
 from genepool_server.serving.thin import thin_file
 from genepool_server.serving.worker import Support
 
@@ -43,11 +45,14 @@ _BATCH = 64
 class Serving:
     """What the pool computes for consumers. Made by `start`; its async methods belong to one event loop."""
 
-    def __init__(self, config: ServingConfig, view: PoolView, dispatcher: Dispatcher, slots: Slots) -> None:
+    def __init__(
+        self, config: ServingConfig, view: PoolView, dispatcher: Dispatcher, slots: Slots, pictures: Pictures
+    ) -> None:
         self.config = config
         self._view = view
         self._dispatcher = dispatcher
         self._slots = slots
+        self._pictures = pictures
         self._folder = config.temp_dir or Path(tempfile.gettempdir())
         self._tables: dict[str, KeyTable] = {}
         self._lock = threading.Lock()
@@ -66,16 +71,22 @@ class Serving:
 
         Raises:
             Unavailable: SERVING_UNAVAILABLE, Ray or a worker did not start.
-            StorageError: DISK_FULL, there is no room for the slots.
+            StorageError: DISK_FULL, there is no room for the slots, or too little shared memory.
             InvalidInput: CONFIG_INVALID, the temporary folder's path is too long.
         """
         with contextlib.ExitStack() as undo:
             parents = [parent for parent in (SHARED_MEMORY, config.temp_dir) if parent is not None and parent.is_dir()]
-            size = max((_largest(loaded.blueprint) for loaded in view.blueprints()), default=1)
+            blueprints = [loaded.blueprint for loaded in view.blueprints()]
+            size = max(map(_largest, blueprints), default=1)
             slots = Slots.create([*parents, Path(tempfile.gettempdir())], config.slots, size)
             undo.callback(slots.close)
+            if config.workers and SHARED_MEMORY.is_dir():
+                widest = max(blueprints, key=lambda blueprint: blueprint.image, default=None)
+                room.check(SHARED_MEMORY, room.needed(config, widest))
+            pictures = Pictures.create([*parents, Path(tempfile.gettempdir())])
+            undo.callback(pictures.close)
             dispatcher = _dispatcher(config, undo)
-            serving = cls(config, view, dispatcher, slots)
+            serving = cls(config, view, dispatcher, slots, pictures)
             serving._undo = undo.pop_all()
             return serving
 
@@ -109,7 +120,7 @@ class Serving:
     async def select(
         self, name: str, pixels: Pixels, labels: Sequence[int], licenses: Sequence[str], progress: selecting.Progress
     ) -> tals.Selection:
-        """TALS on the workers. Cancelling it cancels the work; the pixels are dropped when it ends.
+        """TALS on the workers. Cancelling it cancels the work; the pixels are overwritten when it ends.
 
         Args:
             name: of the blueprint.
@@ -128,14 +139,13 @@ class Serving:
             loaded = await self.blocking(self._view.blueprint, name)
             checked = tals.check_support(loaded.blueprint, pixels, labels)
             entries = await self._entries(loaded, licenses)
-            support = Support(orders.family(loaded), pixels, checked)
             by_id = {found.contribution_id: found for found, _ in entries}
-            with self._dispatcher.share(support) as handle:
+            with self._pictures.lent(pixels) as shared:
                 async with self._steady(by_id.values()):
                     answer = await selecting.select(
                         self._dispatcher,
                         self._threads,
-                        handle,
+                        Support(orders.family(loaded), shared, checked),
                         [Member(found.contribution_id, key) for found, key in entries],
                         {name: orders.file_of(found) for name, found in by_id.items()},
                         labels=checked,
@@ -246,15 +256,9 @@ def _dispatcher(config: ServingConfig, undo: contextlib.ExitStack) -> Dispatcher
         inline = InlineDispatcher(config)
         undo.callback(inline.drain)
         return inline
-    from genepool_server.serving.runtime import Runtime
-
-    runtime = Runtime(config)
-    undo.callback(runtime.close)
-    from genepool_server.serving.ray_dispatcher import RayDispatcher
-
-    workers = RayDispatcher(config)
+    workers = SupervisedRay(config)
     undo.callback(workers.drain)
-    workers.wait(config.start_seconds)
+    workers.wait()
     return workers
 
 

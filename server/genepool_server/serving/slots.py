@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
+from genepool_protocol.machine.owned import OwnedFolder
 from genepool_protocol.wire.errors import StorageError, Unavailable
-from genepool_server.serving.owned import OwnedFolder
 
 _log = logging.getLogger(__name__)
 

@@ -15,13 +15,13 @@ import numpy as np
 from genepool_protocol.learngene import algebra, descendant, expansion
 from genepool_protocol.learngene.size import Size
 from genepool_protocol.selection import net, tals
-from genepool_protocol.selection.pixels import Pixels
 from genepool_protocol.selection.score import Score
 from genepool_protocol.selection.scoring import Labels
 from genepool_protocol.selection.task_key import Key, task_key
 from genepool_protocol.wire.errors import GenepoolError
 from genepool_server.serving import assembly
 from genepool_server.serving.library import Family, FileRef, Library
+from genepool_server.serving.pictures import SharedPixels
 from genepool_server.serving.slots import map_shared
 from genepool_server.serving.thin import thin
 
@@ -38,12 +38,12 @@ class Support:
 
     Attributes:
         family: the blueprint that it is matched against.
-        pixels: uint8, shape (N, image, image, 3).
+        pixels: uint8, shape (N, image, image, 3); they lie where the server overwrites them when the call ends.
         labels: shape (N,), or None.
     """
 
     family: Family
-    pixels: Pixels
+    pixels: SharedPixels
     labels: Labels | None
 
 
@@ -89,7 +89,8 @@ class Worker:
         Raises:
             StorageError: BLOB_CORRUPT.
         """
-        return task_key(support.family.blueprint, self._seed(support.family).tensors, np.array(support.pixels))
+        with support.pixels.mapped() as pixels:
+            return task_key(support.family.blueprint, self._seed(support.family).tensors, pixels)
 
     def score(
         self, support: Support, jobs: Sequence[Job], cancelled: Callable[[], bool] = lambda: False
@@ -104,12 +105,12 @@ class Worker:
         Raises:
             StorageError: BLOB_CORRUPT.
         """
-        scorer = self._scorer(support)
         scores = []
-        for job in jobs:
-            if cancelled():
-                break
-            scores.append(scorer.score([(milli, self._thin(support.family, ref)) for ref, milli in job]))
+        with self._scorer(support) as scorer:
+            for job in jobs:
+                if cancelled():
+                    break
+                scores.append(scorer.score([(milli, self._thin(support.family, ref)) for ref, milli in job]))
         return scores
 
     def slopes(
@@ -117,7 +118,8 @@ class Worker:
     ) -> list[float]:
         """The slope of the left-out error at a mixture along each learngene, in order; see `score` for the rest."""
         members = [(milli, self._thin(support.family, ref)) for ref, milli in job]
-        gradient = self._scorer(support).gradient(members)
+        with self._scorer(support) as scorer:
+            gradient = scorer.gradient(members)
         found = []
         for ref in files:
             if cancelled():
@@ -140,12 +142,12 @@ class Worker:
         with self._borrowed(length) as scratch:
             yield from assembly.build_parts(blueprint, base, order.size, members, out=out, scratch=scratch)
 
-    def _scorer(self, support: Support) -> tals.Scorer:
+    @contextmanager
+    def _scorer(self, support: Support) -> Iterator[tals.Scorer]:
         if support.labels is None:
             raise GenepoolError("INTERNAL", "an unlabelled support set cannot be scored")
-        # a copy of its own: the images of Ray's object store are let go when the call ends
-        pixels, labels = np.array(support.pixels), np.array(support.labels)
-        return tals.Scorer(support.family.blueprint, self._seed(support.family).tensors, pixels, labels)
+        with support.pixels.mapped() as pixels:
+            yield tals.Scorer(support.family.blueprint, self._seed(support.family).tensors, pixels, support.labels)
 
     def _seed(self, family: Family) -> _Seed:
         with self._lock:

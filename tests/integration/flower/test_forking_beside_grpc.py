@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-from genepool_client.transport.environment import QUIET
+from genepool_protocol.machine.launching import QUIET
 
 FORKS = 150
 

@@ -8,14 +8,15 @@ from pathlib import Path
 import grpc
 import pytest
 
+from genepool_protocol.machine.launching import RAY_PREFIX
+from genepool_protocol.machine.owned import sweep
 from genepool_protocol.trust.anchors import read_anchors
 from genepool_protocol.v1 import contribute_pb2 as pb
 from genepool_protocol.v1 import pool_pb2
 from genepool_server.front import operator_socket
 from genepool_server.operating import operate as operated
 from genepool_server.pool.creation import load_blueprint
-from genepool_server.serving import runtime, slots
-from genepool_server.serving.owned import sweep
+from genepool_server.serving import pictures, slots
 from tests.integration.server.test_consuming_over_the_wire import descend, select, support
 from tests.integration.server.wire import WireSite, chunks
 from tests.support.server import (
@@ -199,6 +200,11 @@ def test_ray_ends_when_its_server_is_killed_or_asked_twice(tmp_path):
         assert wait_until(lambda: "SIGINT: going down" in process.log.read_text())
         assert process.end(signal.SIGINT) in (0, 130)
         assert wait_until(lambda: not process.leftovers(), 60)
-    for prefix in (slots.PREFIX, runtime.PREFIX, operator_socket.PREFIX):  # what nobody could take away any more
+    for prefix in (
+        slots.PREFIX,
+        pictures.PREFIX,
+        RAY_PREFIX,
+        operator_socket.PREFIX,
+    ):  # what nobody could take away any more
         for parent in (slots.SHARED_MEMORY, Path(tempfile.gettempdir())):
             sweep(parent, prefix)

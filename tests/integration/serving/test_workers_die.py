@@ -12,6 +12,7 @@ from genepool_protocol.wire.errors import GenepoolError
 from genepool_server.serving import orders
 from genepool_server.serving.library import FileRef
 from genepool_server.serving.worker import Support
+from tests.support.ray_stranger import Stranger, gcs
 from tests.support.serving import (
     at_home,
     collect,
@@ -92,7 +93,8 @@ def test_work_that_two_workers_do_not_survive_is_given_up(on_ray, support):
     async def run():
         endless = [()] * 1_000_000
         dispatcher = on_ray.serving._dispatcher
-        with dispatcher.share(Support(family, pixels, np.asarray(labels))) as handle:
+        with on_ray.serving._pictures.lent(pixels) as shared:
+            handle = Support(family, shared, np.asarray(labels))
             work = asyncio.create_task(dispatcher.submit("score", handle, endless))
             first = await pid(on_ray)
             await asyncio.sleep(0.3)
@@ -116,7 +118,8 @@ def test_a_cancelled_selection_stops_the_workers(on_ray, support):
 
     async def run():
         dispatcher = on_ray.serving._dispatcher
-        with dispatcher.share(Support(family, pixels, np.asarray(labels))) as handle:
+        with on_ray.serving._pictures.lent(pixels) as shared:
+            handle = Support(family, shared, np.asarray(labels))
             endless = [
                 asyncio.create_task(dispatcher.submit("score", handle, [()] * 1_000_000))
                 for _ in range(2)  # every thread of the worker
@@ -133,10 +136,8 @@ def test_a_cancelled_selection_stops_the_workers(on_ray, support):
 def test_an_error_of_ours_crosses_the_process_with_everything(on_ray, support):
     family = orders.family(on_ray.view.blueprint("tiny-16"))
     job = ((FileRef("/none", "0" * 64), 1000),)
-    with pytest.raises(GenepoolError) as caught:
-        on_ray.run(
-            on_ray.serving._dispatcher.submit("score", Support(family, support[0], np.asarray(support[1])), [job])
-        )
+    with on_ray.serving._pictures.lent(support[0]) as shared, pytest.raises(GenepoolError) as caught:
+        on_ray.run(on_ray.serving._dispatcher.submit("score", Support(family, shared, np.asarray(support[1])), [job]))
     assert (caught.value.reason, caught.value.fix) == ("BLOB_CORRUPT", "run genepool-server fsck")
 
 
@@ -147,30 +148,30 @@ def test_an_unforeseen_failure_says_nothing_of_ray(on_ray):
     assert "Error" not in caught.value.diagnostics()
 
 
-def plasma_bytes() -> int:
-    """Bytes that Ray's object store holds, as the raylet counts them."""
-    import ray
+def test_neither_weights_nor_images_enter_the_object_store(on_ray, support, tmp_path):
+    folder = on_ray.serving._dispatcher._folder.path
+    stranger = Stranger(gcs(folder), folder / "token", tmp_path / "stranger")
+    assert stranger.joined
 
-    (raylet,) = (node for node in ray.nodes() if node["Alive"])
-    address = raylet["NodeManagerAddress"], raylet["NodeManagerPort"]
-    node = ray._private.internal_api.node_stats(*address, include_memory_info=False)
-    return node.store_stats.object_store_bytes_used
-
-
-def test_weights_never_enter_the_object_store(on_ray, support):
     async def run():
-        before, most = plasma_bytes(), 0
+        before, most = stranger.store_bytes(), 0
         order = await on_ray.serving.order("big-32", weights_of(on_ray, "big-32"), Budget(size=Size(12, 4)))
         async with await on_ray.serving.descend(order) as descent:
             async for _ in descent.chunks():
-                most = max(most, await asyncio.to_thread(plasma_bytes))
-        await select(on_ray, support)
-        return before, most, await asyncio.to_thread(plasma_bytes), order.total_bytes
+                most = max(most, await asyncio.to_thread(stranger.store_bytes))
 
-    before, most, after, total = on_ray.run(run())
+        def look(*_):
+            nonlocal most
+            most = max(most, stranger.store_bytes())
+
+        pixels, labels = support
+        await select(on_ray, (np.tile(pixels, (40, 1, 1, 1)), labels * 40), progress=look)
+        return before, most, order.total_bytes
+
+    before, most, total = on_ray.run(run())
+    stranger.close()
     assert total > 30 << 20
-    assert most - before < 1 << 20
-    assert after - before < 1 << 20
+    assert most - before < 1 << 16
 
 
 def test_more_and_fewer_workers(on_ray, support):

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from genepool_client import doctor
-from genepool_client.transport.environment import QUIET
+from genepool_protocol.machine.launching import QUIET
 
 
 @pytest.fixture(autouse=True)

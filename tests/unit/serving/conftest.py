@@ -5,6 +5,7 @@ import pytest
 
 from genepool_server.serving import orders
 from genepool_server.serving.library import Family
+from genepool_server.serving.pictures import Pictures
 from tests.support.views import MemoryView
 
 
@@ -23,9 +24,23 @@ def family(view) -> Family:
 
 
 @pytest.fixture
+def rng():
+    return np.random.default_rng(11)
+
+
+@pytest.fixture
 def support():
     """Twelve images of three classes that differ in brightness."""
     rng = np.random.default_rng(3)
     labels = np.arange(12) % 3
     pixels = rng.integers(0, 100, (12, 16, 16, 3)) + 70 * labels[:, None, None, None]
     return pixels.astype(np.uint8), labels
+
+
+@pytest.fixture
+def shared(support, tmp_path):
+    """The same images where workers find them, and their labels."""
+    pictures = Pictures.create([tmp_path])
+    with pictures.lent(support[0]) as pixels:
+        yield pixels, support[1]
+    pictures.close()

@@ -29,19 +29,18 @@ async def collect(stream):
     return [item async for item in stream]
 
 
-def test_an_answer_comes_from_the_worker(dispatcher, family, support):
+def test_an_answer_comes_from_the_worker(dispatcher, family, shared):
     async def run():
         assert await dispatcher.submit("ping") == 0
-        with dispatcher.share(Support(family, *support)) as handle:
-            return await dispatcher.submit("score", handle, [(), ()])
+        return await dispatcher.submit("score", Support(family, *shared), [(), ()])
 
     first, second = asyncio.run(run())
     assert first == second
 
 
-def test_an_error_of_ours_arrives_as_it_was_raised(dispatcher, family, support):
+def test_an_error_of_ours_arrives_as_it_was_raised(dispatcher, family, shared):
     jobs = [((FileRef("/none", "0" * 64), 1000),)]
-    assert reason_of(dispatcher.submit("score", Support(family, *support), jobs)) == "BLOB_CORRUPT"
+    assert reason_of(dispatcher.submit("score", Support(family, *shared), jobs)) == "BLOB_CORRUPT"
 
 
 def test_any_other_failure_is_internal_and_says_nothing(dispatcher):
@@ -52,29 +51,29 @@ def test_any_other_failure_is_internal_and_says_nothing(dispatcher):
         assert "None" not in caught.value.message
 
 
-def test_giving_up_stops_the_work_between_two_candidates(dispatcher, family, support):
+def test_giving_up_stops_the_work_between_two_candidates(dispatcher, family, shared):
     async def run():
-        work = asyncio.create_task(dispatcher.submit("score", Support(family, *support), [()] * 100_000))
+        work = asyncio.create_task(dispatcher.submit("score", Support(family, *shared), [()] * 100_000))
         await asyncio.sleep(0.2)
         work.cancel()
         with pytest.raises(asyncio.CancelledError):
             await work
         # the only scoring thread is free again
-        return await asyncio.wait_for(dispatcher.submit("score", Support(family, *support), [()]), 30)
+        return await asyncio.wait_for(dispatcher.submit("score", Support(family, *shared), [()]), 30)
 
     assert len(asyncio.run(run())) == 1
 
 
-def test_after_drain_everything_is_refused(dispatcher, family, support):
+def test_after_drain_everything_is_refused(dispatcher, family, shared):
     dispatcher.drain()
     assert reason_of(dispatcher.submit("ping")) == "SERVING_UNAVAILABLE"
-    assert reason_of(dispatcher.submit("score", Support(family, *support), [()])) == "SERVING_UNAVAILABLE"
+    assert reason_of(dispatcher.submit("score", Support(family, *shared), [()])) == "SERVING_UNAVAILABLE"
     assert reason_of(collect(dispatcher.stream("build", None))) == "SERVING_UNAVAILABLE"
     with pytest.raises(Unavailable):
         dispatcher.resize(0)
 
 
-def test_what_waits_when_the_pool_goes_down_is_refused(family, support):
+def test_what_waits_when_the_pool_goes_down_is_refused(family, shared):
     dispatcher = InlineDispatcher(ServingConfig(workers=0, score_threads=1, slots=0))
     started, hold = threading.Event(), threading.Event()
 
@@ -88,7 +87,7 @@ def test_what_waits_when_the_pool_goes_down_is_refused(family, support):
     async def run():
         first = asyncio.create_task(collect(dispatcher.stream("build", None)))
         await asyncio.to_thread(started.wait)
-        second = asyncio.create_task(dispatcher.submit("score", Support(family, *support), [()]))
+        second = asyncio.create_task(dispatcher.submit("score", Support(family, *shared), [()]))
         await asyncio.sleep(0.05)
         drain = asyncio.create_task(asyncio.to_thread(dispatcher.drain))
         with pytest.raises(Unavailable) as caught:

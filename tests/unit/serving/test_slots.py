@@ -6,8 +6,8 @@ import time
 
 import pytest
 
+from genepool_protocol.machine.owned import OwnedFolder, sweep
 from genepool_protocol.wire.errors import StorageError, Unavailable
-from genepool_server.serving.owned import OwnedFolder, sweep
 from genepool_server.serving.slots import Slots, map_shared
 
 OWNER = """

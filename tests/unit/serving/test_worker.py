@@ -43,17 +43,17 @@ def expected(view, size, members) -> bytes:
     return built[len(descendant.model_header(view.only, size)) :]
 
 
-def test_a_task_key_is_the_protocols(view, family, support):
+def test_a_task_key_is_the_protocols(view, family, support, shared):
     pixels, _ = support
-    found = Worker(4).task_key(Support(family, pixels, None))
+    found = Worker(4).task_key(Support(family, shared[0], None))
     own = task_key(view.only, net.as_tensors(seed_gene(view)), pixels)
     assert np.array_equal(found.mean, own.mean)
 
 
-def test_scores_are_the_protocols_for_whole_and_for_thin_learngenes(view, family, support):
+def test_scores_are_the_protocols_for_whole_and_for_thin_learngenes(view, family, support, shared):
     a, b, _ = refs(view)
     jobs = [(), ((a, 1000),), ((a, 500), (b, -250))]
-    found = Worker(4).score(Support(family, *support), jobs)
+    found = Worker(4).score(Support(family, *shared), jobs)
     layout = expansion.gene_layout(view.only, view.only.components)
     scorer = tals.Scorer(view.only, net.as_tensors(seed_gene(view)), *support)
 
@@ -65,9 +65,9 @@ def test_scores_are_the_protocols_for_whole_and_for_thin_learngenes(view, family
     assert len(set(found)) == 3
 
 
-def test_slopes_are_the_protocols_along_stored_learngenes(view, family, support):
+def test_slopes_are_the_protocols_along_stored_learngenes(view, family, support, shared):
     a, b, c = refs(view)
-    found = Worker(4).slopes(Support(family, *support), ((a, 500),), [a, b, c])
+    found = Worker(4).slopes(Support(family, *shared), ((a, 500),), [a, b, c])
     layout = expansion.gene_layout(view.only, view.only.components)
     scorer = tals.Scorer(view.only, net.as_tensors(seed_gene(view)), *support)
     thin = {
@@ -80,19 +80,19 @@ def test_slopes_are_the_protocols_along_stored_learngenes(view, family, support)
     assert len(set(found)) == 3
 
 
-def test_scoring_stops_between_two_candidates_when_nobody_wants_it(view, family, support):
+def test_scoring_stops_between_two_candidates_when_nobody_wants_it(view, family, shared):
     asked = []
 
     def cancelled() -> bool:
         asked.append(1)
         return len(asked) > 2
 
-    assert len(Worker(4).score(Support(family, *support), [()] * 9, cancelled)) == 2
+    assert len(Worker(4).score(Support(family, *shared), [()] * 9, cancelled)) == 2
 
 
-def test_an_unlabelled_set_cannot_be_scored(family, support):
+def test_an_unlabelled_set_cannot_be_scored(family, shared):
     with pytest.raises(GenepoolError) as caught:
-        Worker(4).score(Support(family, support[0], None), [()])
+        Worker(4).score(Support(family, shared[0], None), [()])
     assert caught.value.reason == "INTERNAL"
 
 
@@ -127,22 +127,14 @@ def test_one_worker_builds_on_many_threads_without_mixing_anything_up(view, fami
     assert not wrong
 
 
-def test_a_corrupt_file_is_found_while_building_and_while_scoring(view, family, support, slots):
+def test_a_corrupt_file_is_found_while_building_and_while_scoring(view, family, shared, slots):
     ref = refs(view)[0]
     bad = FileRef(ref.path, "0" * 64)
     slot = slots.lease()
     for attempt in (
         lambda worker: list(worker.build(Build(family, Size(1, 1), ((bad, 1000),), str(slot.path), slot.size))),
-        lambda worker: worker.score(Support(family, *support), [((bad, 1000),)]),
+        lambda worker: worker.score(Support(family, *shared), [((bad, 1000),)]),
     ):
         with pytest.raises(StorageError) as caught:
             attempt(Worker(4))
         assert caught.value.reason == "BLOB_CORRUPT"
-
-
-def test_pixels_are_copied_so_that_shared_memory_may_go(family, support):
-    pixels, labels = (array.copy() for array in support)
-    pixels.flags.writeable = labels.flags.writeable = False
-    worker = Worker(4)
-    worker.task_key(Support(family, pixels, None))
-    worker.score(Support(family, pixels, labels), [()])

@@ -1,0 +1,5 @@
+"""What both sides ask of the machine they run on: private folders, and programs that are started closed and quiet.
+
+owned: private folders that never outlive their owner.
+launching: the environment and the limits of every Ray and Flower process that anything of ours starts.
+"""
