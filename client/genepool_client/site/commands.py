@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from genepool_client.site.steps import Settings
     from genepool_client.site.submission import Submitted
 
+_SHOWN = 20
+"""Digests of descendants that the terminal lists."""
+
 app = typer.Typer(context_settings=terminal.CONTEXT, no_args_is_help=True, pretty_exceptions_enable=False)
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The site's folder.")]
@@ -215,6 +218,7 @@ def withdraw(
         "log_index": done.log_index,
         "erased": done.erased,
         "descendants": list(done.descendants),
+        "unlisted_descendants": done.unlisted,
     }
     text = (
         f"contribution {done.contribution_id} is withdrawn\n"
@@ -223,7 +227,10 @@ def withdraw(
     )
     if done.descendants:
         text += f"\n{len(done.descendants)} descendants were handed over before; nobody can recall them, but the pool"
-        text += " answers for each that it is withdrawn:\n  " + "\n  ".join(done.descendants)
+        text += " answers for each that it is withdrawn:\n  " + "\n  ".join(done.descendants[:_SHOWN])
+        text += "\n  and more, see --json" if len(done.descendants) > _SHOWN else ""
+    if done.unlisted:
+        text += f"\n{done.unlisted} times more, others were handed over, which the pool did not list"
     terminal.answer(value, as_json=as_json, text=text)
 
 

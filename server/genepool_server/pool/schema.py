@@ -14,7 +14,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-VERSION: Final = 2
+VERSION: Final = 3
 """Of these tables; kept in the database, raised with every change of them."""
 
 metadata: Final = MetaData()
@@ -121,6 +121,19 @@ descendant = _table(
     Column("sha256", Text, primary_key=True),  # of model.safetensors
     Column("blueprint", Text, nullable=False),
     Column("size", Text, nullable=False),
+    Column("count", Integer, nullable=False),  # how often it was handed over
+    Column("first", Text, nullable=False),  # days: the hour is nobody's business
+    Column("last", Text, nullable=False),
+)
+
+unlisted = _table(  # what was handed over beyond LIMITS.descendants: one row a size, so it is bounded
+    "unlisted",
+    Column("contribution_id", Text, ForeignKey("contribution.contribution_id"), primary_key=True),
+    Column("blueprint", Text, primary_key=True),
+    Column("size", Text, primary_key=True),
+    Column("count", Integer, nullable=False),
+    Column("first", Text, nullable=False),
+    Column("last", Text, nullable=False),
 )
 
 member = _table(
