@@ -21,6 +21,7 @@ class Limits:
     support_classes: int = 256  # classes of a support set
     members: int = 64  # learngenes in one combination
     weight_milli: int = 4000  # thousandths: the largest weight of a learngene, of either sign
+    licenses: int = 64  # licences that a request names
     short_list: int = 64  # learngenes that stage A of TALS keeps
     scored: int = 8  # learngenes that stage B of TALS scores
     open_uploads: int = 4  # unfinished uploads of one site

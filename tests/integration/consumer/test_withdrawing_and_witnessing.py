@@ -62,7 +62,7 @@ def test_a_descendant_of_a_withdrawn_learngene_is_answered_as_withdrawn(members,
         assert [one.sha256 for one in listed] == [made.lineage.model]
 
         done = withdraw(members, "north", members.north)
-        assert list(done.descendants) == [made.lineage.model]
+        assert done.descendants == 1
         code, answer = asked(run, "verify", made.folder, "--pool", anchors, "--online")
         assert (code, answer["error"]) == (6, "LINEAGE_WITHDRAWN")
         assert "1 with the log's proof" in answer["message"]
