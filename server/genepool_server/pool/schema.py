@@ -121,7 +121,7 @@ descendant = _table(
     Column("sha256", Text, primary_key=True),  # of model.safetensors
     Column("blueprint", Text, nullable=False),
     Column("size", Text, nullable=False),
-    Column("count", Integer, nullable=False),  # how often it was handed over
+    Column("times", Integer, nullable=False),  # how often it was handed over
     Column("first", Text, nullable=False),  # days: the hour is nobody's business
     Column("last", Text, nullable=False),
 )
@@ -131,7 +131,7 @@ unlisted = _table(  # what was handed over beyond LIMITS.descendants: one row a 
     Column("contribution_id", Text, ForeignKey("contribution.contribution_id"), primary_key=True),
     Column("blueprint", Text, primary_key=True),
     Column("size", Text, primary_key=True),
-    Column("count", Integer, nullable=False),
+    Column("times", Integer, nullable=False),
     Column("first", Text, nullable=False),
     Column("last", Text, nullable=False),
 )

@@ -47,14 +47,14 @@ def add_descendant(tx: Connection, made: Descended, day: str, most: int) -> None
         day: YYYY-MM-DD.
         most: descendants of a contribution that are listed one by one; more are one row for each size.
     """
-    table, seen = schema.descendant, {"count": schema.descendant.c.count + 1, "last": day}
+    table, seen = schema.descendant, {"times": schema.descendant.c.times + 1, "last": day}
     if tx.execute(update(table).where(table.c.sha256 == made.sha256).values(**seen)).rowcount:
         return
     if made.members and max(_counts(tx, made.members).values(), default=0) >= most:
         _add_unlisted(tx, made, day)
         return
     row = {"sha256": made.sha256, "blueprint": made.blueprint, "size": made.size}
-    tx.execute(insert(table).values(**row, count=1, first=day, last=day))
+    tx.execute(insert(table).values(**row, times=1, first=day, last=day))
     rows = [{"descendant": made.sha256, "contribution_id": name} for name in made.members]
     if rows:
         tx.execute(insert(schema.member), rows)
@@ -71,8 +71,8 @@ def _add_unlisted(tx: Connection, made: Descended, day: str) -> None:
     for name in made.members:
         key = {"contribution_id": name, "blueprint": made.blueprint, "size": made.size}
         which = [table.c[column] == value for column, value in key.items()]
-        if not tx.execute(update(table).where(*which).values(count=table.c.count + 1, last=day)).rowcount:
-            tx.execute(insert(table).values(**key, count=1, first=day, last=day))
+        if not tx.execute(update(table).where(*which).values(times=table.c.times + 1, last=day)).rowcount:
+            tx.execute(insert(table).values(**key, times=1, first=day, last=day))
 
 
 def descendant_count(tx: Connection, contribution_id: str) -> int:
@@ -104,7 +104,7 @@ def _unlisted(tx: Connection, contribution_id: str) -> list[Descended]:
     table = schema.unlisted
     query = select(table).where(table.c.contribution_id == contribution_id).order_by(table.c.blueprint, table.c.size)
     return [
-        Descended("", row.blueprint, row.size, (contribution_id,), row.count, row.first, row.last)
+        Descended("", row.blueprint, row.size, (contribution_id,), row.times, row.first, row.last)
         for row in tx.execute(query)
     ]
 
@@ -130,7 +130,7 @@ def _descended(tx: Connection, rows: Sequence[Any]) -> list[Descended]:
         members.setdefault(row.descendant, []).append(row.contribution_id)
     return [
         Descended(
-            row.sha256, row.blueprint, row.size, tuple(members.get(row.sha256, ())), row.count, row.first, row.last
+            row.sha256, row.blueprint, row.size, tuple(members.get(row.sha256, ())), row.times, row.first, row.last
         )
         for row in rows
     ]
