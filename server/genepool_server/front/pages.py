@@ -38,7 +38,7 @@ def page(rows: Sequence[Descended], most: int = LIMITS.chunk_bytes) -> pb.GetDes
     for row in rows:
         message = descendant_message(row)
         size += message.ByteSize() + 4
-        if answer.descendants and size > most:
+        if answer.descendants and row.sha256 and size > most:
             break
         answer.descendants.append(message)
     cut = len(answer.descendants) < len(rows)

@@ -1,4 +1,4 @@
-"""Messages that no client of ours would send, to every method, over both ledgers: refused, and nothing of the machine told."""
+"""Messages that no client of ours sends, to every method, over both ledgers: refused, with no word of the machine."""
 
 import getpass
 import random
