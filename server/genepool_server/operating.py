@@ -3,6 +3,7 @@
 Either way there is one writer, and the same code decides.
 """
 
+import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -29,7 +30,9 @@ from genepool_server.pool.pool import Pool
 from genepool_server.pool.sites import INVITE_LIFE, Invitation
 from genepool_server.pool.view import Contribution, Descended, Site
 
+_ID: Final = re.compile(r"[0-9a-f]{1,64}")
 _TIMEOUT: Final = 60.0  # seconds of one call
+_LIST: Final = 900.0  # seconds of a whole list
 _LONG: Final = 24 * 3600.0  # seconds of one that reads all weights
 _PATIENCE: Final = 5.0  # seconds that another command may have the folder open
 
@@ -49,7 +52,7 @@ class Operator(Protocol):
         """A fresh invitation."""
         ...
 
-    def sites(self) -> Sequence[Site]:
+    def each_site(self) -> Iterator[Site]:
         """Every site."""
         ...
 
@@ -65,8 +68,8 @@ class Operator(Protocol):
         """Stop a site for ever."""
         ...
 
-    def contributions(self) -> Sequence[Contribution]:
-        """Every contribution."""
+    def each_contribution(self, prefix: str = "", *, brief: bool = False) -> Iterator[Contribution]:
+        """Every contribution whose id starts so."""
         ...
 
     def decide(self, contribution_id: str, state: Literal["ACTIVE", "REJECTED"], note: str) -> Contribution:
@@ -85,7 +88,7 @@ class Operator(Protocol):
         """Write a backup."""
         ...
 
-    def descendants(self, contribution_id: str) -> Sequence[Descended]:
+    def descendants(self, contribution_id: str) -> Iterator[Descended]:
         """What was made from a contribution."""
         ...
 
@@ -181,8 +184,12 @@ class RemoteOperator:
         return Invitation(answer.invite_id, answer.secret, answer.expires)
 
     def sites(self) -> list[Site]:
+        """All at once."""
+        return list(self.each_site())
+
+    def each_site(self) -> Iterator[Site]:
         """See `Operator`."""
-        return [states.site_of(one.site) for one in self._stream(self._operator.ListSites, op.ListSitesRequest())]
+        return (states.site_of(one.site) for one in self._stream(self._operator.ListSites, op.ListSitesRequest()))
 
     def approve(self, site: str, fingerprint: str = "") -> Site:
         """See `Operator`."""
@@ -197,9 +204,14 @@ class RemoteOperator:
         return self._change(site, pb.SITE_STATE_REVOKED)
 
     def contributions(self) -> list[Contribution]:
+        """All at once."""
+        return list(self.each_contribution())
+
+    def each_contribution(self, prefix: str = "", *, brief: bool = False) -> Iterator[Contribution]:
         """See `Operator`."""
-        found = self._stream(self._operator.ListContributions, op.ListContributionsRequest())
-        return [states.contribution_of(one.contribution) for one in found]
+        request = op.ListContributionsRequest(prefix=prefix, brief=brief)
+        found = self._stream(self._operator.ListContributions, request)
+        return (states.contribution_of(one.contribution) for one in found)
 
     def decide(self, contribution_id: str, state: Literal["ACTIVE", "REJECTED"], note: str) -> Contribution:
         """See `Operator`."""
@@ -212,8 +224,7 @@ class RemoteOperator:
         """See `Operator`."""
         request = op.WithdrawContributionRequest(contribution_id=contribution_id, reason=reason)
         done = self._call(self._operator.WithdrawContribution, request)
-        made = tuple(states.descendant_of(one) for one in done.descendants)
-        return Withdrawn(contribution_id, done.receipt, done.erased, made)
+        return Withdrawn(contribution_id, done.receipt, done.erased, done.descendant_count)
 
     def seal(self, folder: Path) -> tuple[int, int]:
         """See `Operator`."""
@@ -226,10 +237,10 @@ class RemoteOperator:
         done = self._call(self._operator.Backup, request, timeout=_LONG)
         return BackedUp(done.contributions, done.log_size)
 
-    def descendants(self, contribution_id: str) -> list[Descended]:
+    def descendants(self, contribution_id: str) -> Iterator[Descended]:
         """See `Operator`."""
         request = op.ListDescendantsRequest(contribution_id=contribution_id)
-        return [states.descendant_of(one.descendant) for one in self._stream(self._operator.ListDescendants, request)]
+        return (states.descendant_of(one.descendant) for one in self._stream(self._operator.ListDescendants, request))
 
     def checkpoint(self) -> str:
         """See `Operator`."""
@@ -261,7 +272,7 @@ class RemoteOperator:
 
     def _stream(self, method: Any, request: Any) -> Iterator[Any]:
         try:
-            yield from method(request, timeout=_TIMEOUT)
+            yield from method(request, timeout=_LIST)
         except grpc.RpcError as exc:
             raise from_rpc_error(exc, self._where) from exc
 
@@ -273,8 +284,9 @@ def resolve(operator: Operator, prefix: str) -> Contribution:
         NotFound: CONTRIBUTION_UNKNOWN.
         InvalidInput: OPTION_INVALID, several do.
     """
-    found = [one for one in operator.contributions() if one.contribution_id.startswith(prefix.lower())]
-    if not found or not prefix:
+    whole = _ID.fullmatch(prefix.lower())
+    found = list(operator.each_contribution(prefix.lower())) if whole else []
+    if not found:
         raise NotFound(
             "CONTRIBUTION_UNKNOWN",
             f"the pool holds no contribution {prefix[:64]!r}",

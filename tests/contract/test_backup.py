@@ -11,7 +11,7 @@ import pytest
 
 from genepool_protocol.trust import digest, tiles
 from genepool_protocol.wire.errors import GenepoolError
-from genepool_server.pool import schema, tile_files
+from genepool_server.pool import tile_files
 from genepool_server.pool.fsck import examine, fsck
 from genepool_server.pool.pool import Pool
 from genepool_server.pool.restore import Source, restore
@@ -80,8 +80,7 @@ def test_a_backup_of_older_software_is_restored_and_brought_up(place, saved, tmp
     database = Sqlite(saved.backup / "ledger.sqlite")
     engine = database.writer()
     with engine.begin() as tx:
-        schema.sketch.drop(tx)
-        database.set_version(tx, 2)
+        stores.make_older(tx, database)
     engine.dispose()
     (saved.keys / "review.key").unlink()
     said = json.loads((saved.backup / "backup.json").read_text())

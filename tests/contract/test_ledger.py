@@ -89,8 +89,7 @@ def test_tables_of_the_version_before_are_brought_up_when_the_ledger_is_opened(d
     Ledger.create(database, FILL).close()
     engine = database.writer()
     with engine.begin() as tx:
-        schema.sketch.drop(tx)
-        database.set_version(tx, 2)
+        stores.make_older(tx, database)
     engine.dispose()
     assert reason_of(Ledger.look, database) == "LEDGER_VERSION"
     with Ledger.open(database) as ledger, ledger.read() as tx:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import pytest
 
+from genepool_server.pool import schema
 from genepool_server.pool.storage import HERE, Storage
 from genepool_server.serving.slots import SHARED_MEMORY
 
@@ -142,3 +143,12 @@ def raw(found: Storage, folder: Path):
     connection = psycopg.connect(found.ledger, autocommit=True)
     connection.execute("SET session_replication_role = replica")
     return connection
+
+
+def make_older(tx, database) -> None:
+    """Take out of a ledger what the newest version of its tables added."""
+    for column in schema.WIDENED[schema.VERSION]:
+        tx.exec_driver_sql(f"ALTER TABLE {column.table.name} DROP COLUMN {column.name}")
+    for table in reversed(schema.ADDED[schema.VERSION]):
+        table.drop(tx)
+    database.set_version(tx, schema.VERSION - 1)

@@ -48,6 +48,15 @@ class MemoryView:
             raise NotFound("CONTRIBUTION_UNKNOWN", f"there is no contribution {contribution_id[:16]!r}")
         return self._contributions[contribution_id]
 
+    def active_page(self, name: str, licenses: tuple[str, ...], after: str, count: int) -> list[Contribution]:
+        return [found for found in self.active(name, licenses) if found.contribution_id > after][:count]
+
+    def active_count(self, name: str) -> int:
+        return len(self.active(name, ()))
+
+    def active_digests(self, name: str) -> set[str]:
+        return {found.sha256 for found in self.active(name, ())}
+
     def active(self, name: str, licenses: tuple[str, ...]) -> list[Contribution]:
         wanted = self.blueprint(name).blueprint.sha256
         return [

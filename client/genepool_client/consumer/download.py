@@ -18,13 +18,14 @@ from genepool_protocol.private_files import append_own
 from genepool_protocol.selection.combination import Mixture
 from genepool_protocol.v1 import consume_pb2, types_pb2
 from genepool_protocol.wire.errors import GenepoolError, Refused, Unavailable, VerificationError
+from genepool_protocol.wire.status import retry_seconds
 
 Progress = Callable[[int, int, str], None]
 """Called with (bytes, bytes of the whole, note)."""
 
 _PAUSES: Final = (0.5, 1.0, 2.0, 4.0)
 """Seconds before each new try after a connection broke; a try that brought bytes starts the row again."""
-_PASSING: Final = ("POOL_UNREACHABLE", "TOO_SLOW", "BUSY", "SERVING_UNAVAILABLE")
+_PASSING: Final = ("POOL_UNREACHABLE", "TOO_SLOW", "BUSY", "SERVING_UNAVAILABLE", "RATE_EXCEEDED")
 _DOCUMENTS: Final = ({*descendant.SIGNED} - {descendant.MODEL_FILE}) | {SIGNATURE_FILE}
 
 
@@ -106,7 +107,7 @@ def fetch(connection: Connection, wanted: Wanted, folder: Path, progress: Progre
                 pauses = list(_PAUSES)
             if not pauses:
                 raise
-            time.sleep(pauses.pop(0))
+            time.sleep(max(pauses.pop(0), retry_seconds(exc) or 0.0))
         except Refused as exc:
             if exc.reason != "OFFSET" or before == 0:
                 raise

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from genepool_client.site.steps import Settings
     from genepool_client.site.submission import Submitted
 
+_SHOWN = 20
+"""Digests of descendants that the terminal lists."""
+
 app = typer.Typer(context_settings=terminal.CONTEXT, no_args_is_help=True, pretty_exceptions_enable=False)
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The site's folder.")]
@@ -227,6 +230,7 @@ def withdraw(
         "log_index": done.log_index,
         "erased": done.erased,
         "descendants": list(done.descendants),
+        "unlisted_descendants": done.unlisted,
     }
     erased = "the pool has erased the weights" if done.erased else "the pool has not erased the weights yet"
     text = [
@@ -238,8 +242,11 @@ def withdraw(
         text += [
             f"{len(done.descendants)} descendants were handed over before; nobody can recall them",
             "the pool answers for each that it is withdrawn:",
-            *(f"  {one}" for one in done.descendants),
+            *(f"  {sha256}" for sha256 in done.descendants[:_SHOWN]),
         ]
+        text += ["  and more, see --json"] if len(done.descendants) > _SHOWN else []
+    if done.unlisted:
+        text += [f"{done.unlisted} times more, others were handed over, which the pool did not list"]
     terminal.answer(value, as_json=as_json, text=text)
 
 

@@ -4,6 +4,7 @@ withdrawals/ID.sig            what this site signed
 withdrawals/ID.receipt.sig    the proof that the pool's log holds it
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,12 +33,14 @@ class Withdrawn:
         log_index: of the withdrawal.
         erased: whether the pool says that the weights are gone from its store.
         descendants: digests of model.safetensors that were handed over before: nobody can recall them.
+        unlisted: how many more were, which the pool did not list one by one.
     """
 
     contribution_id: str
     log_index: int
     erased: bool
     descendants: tuple[str, ...]
+    unlisted: int = 0
 
 
 def withdraw(site: SiteFolder, connection: Connection, identifier: str, reason: str) -> Withdrawn:
@@ -61,8 +64,33 @@ def withdraw(site: SiteFolder, connection: Connection, identifier: str, reason: 
     logged = proved(answer.receipt, name, [site.signing_key().public], connection.trusted)
     LogView(site.checkpoint, connection.trusted.log, fetch_from(connection)).advance(logged.checkpoint)
     write_atomic(_folder(site) / f"{name}.receipt.sig", answer.receipt)
-    made = tuple(one.sha256 for one in answer.descendants)
-    return Withdrawn(name, logged.index, answer.erased, made)
+    made = list(_descendants(connection, raw, answer))
+    listed = tuple(one.sha256 for one in made if one.sha256)
+    unlisted = sum(one.count for one in made if not one.sha256)
+    return Withdrawn(name, logged.index, answer.erased, listed, unlisted)
+
+
+def _descendants(connection: Connection, raw: bytes, answer: pb.WithdrawResponse) -> Iterator[pb.Descendant]:
+    """What was handed over before, page by page; the receipt is kept by now, whatever becomes of this.
+
+    Raises:
+        InvalidInput: FIELD_MALFORMED, the pool's pages do not go on.
+        GenepoolError: as `Connection.call`.
+    """
+    yield from answer.descendants  # of a pool that does not page yet
+    token, last = "", ""
+    while answer.descendant_count:
+        request = pb.GetDescendantsRequest(bundle=raw, page_token=token)
+        page = connection.call(connection.contribute.GetDescendants, request)
+        for one in page.descendants:
+            if one.sha256:
+                if one.sha256 <= last:
+                    raise InvalidInput("FIELD_MALFORMED", "the pool's list of descendants goes in circles", "try again")
+                last = one.sha256
+            yield one
+        if page.page_token in ("", token):
+            return
+        token = page.page_token
 
 
 def _folder(site: SiteFolder) -> Path:

@@ -461,22 +461,70 @@ class WithdrawResponse(google.protobuf.message.Message):
     RECEIPT_FIELD_NUMBER: builtins.int
     ERASED_FIELD_NUMBER: builtins.int
     DESCENDANTS_FIELD_NUMBER: builtins.int
+    DESCENDANT_COUNT_FIELD_NUMBER: builtins.int
     receipt: builtins.bytes
     """the same bundle with its log entry"""
     erased: builtins.bool
     """the weights are gone from the pool's store"""
+    descendant_count: builtins.int
+    """how many of them there are"""
     @property
-    def descendants(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Descendant]: ...
+    def descendants(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Descendant]:
+        """empty: GetDescendants answers them, page by page"""
+
     def __init__(
         self,
         *,
         receipt: builtins.bytes = ...,
         erased: builtins.bool = ...,
         descendants: collections.abc.Iterable[Global___Descendant] | None = ...,
+        descendant_count: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["descendants", b"descendants", "erased", b"erased", "receipt", b"receipt"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["descendant_count", b"descendant_count", "descendants", b"descendants", "erased", b"erased", "receipt", b"receipt"]) -> None: ...
 
 Global___WithdrawResponse: typing_extensions.TypeAlias = WithdrawResponse
+
+@typing.final
+class GetDescendantsRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    BUNDLE_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    bundle: builtins.bytes
+    """the withdrawal"""
+    page_token: builtins.str
+    """empty: from the first one on"""
+    def __init__(
+        self,
+        *,
+        bundle: builtins.bytes = ...,
+        page_token: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["bundle", b"bundle", "page_token", b"page_token"]) -> None: ...
+
+Global___GetDescendantsRequest: typing_extensions.TypeAlias = GetDescendantsRequest
+
+@typing.final
+class GetDescendantsResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DESCENDANTS_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    page_token: builtins.str
+    """of the next page; empty: this was the last"""
+    @property
+    def descendants(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Descendant]:
+        """by digest; then, without a digest, what was handed over beyond the list's limit"""
+
+    def __init__(
+        self,
+        *,
+        descendants: collections.abc.Iterable[Global___Descendant] | None = ...,
+        page_token: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["descendants", b"descendants", "page_token", b"page_token"]) -> None: ...
+
+Global___GetDescendantsResponse: typing_extensions.TypeAlias = GetDescendantsResponse
 
 @typing.final
 class Descendant(google.protobuf.message.Message):
@@ -488,13 +536,22 @@ class Descendant(google.protobuf.message.Message):
     BLUEPRINT_FIELD_NUMBER: builtins.int
     SIZE_FIELD_NUMBER: builtins.int
     MEMBERS_FIELD_NUMBER: builtins.int
+    COUNT_FIELD_NUMBER: builtins.int
+    FIRST_FIELD_NUMBER: builtins.int
+    LAST_FIELD_NUMBER: builtins.int
     sha256: builtins.str
-    """hex SHA-256 of model.safetensors"""
+    """hex SHA-256 of model.safetensors; empty: a row for all that were not listed one by one"""
     blueprint: builtins.str
     size: builtins.str
+    count: builtins.int
+    """how often it was handed over"""
+    first: builtins.str
+    """YYYY-MM-DD"""
+    last: builtins.str
+    """YYYY-MM-DD"""
     @property
     def members(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """ids of the contributions that it was made from"""
+        """ids of the contributions that it was made from; of an unlisted row: the one asked about"""
 
     def __init__(
         self,
@@ -503,8 +560,11 @@ class Descendant(google.protobuf.message.Message):
         blueprint: builtins.str = ...,
         size: builtins.str = ...,
         members: collections.abc.Iterable[builtins.str] | None = ...,
+        count: builtins.int = ...,
+        first: builtins.str = ...,
+        last: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["blueprint", b"blueprint", "members", b"members", "sha256", b"sha256", "size", b"size"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["blueprint", b"blueprint", "count", b"count", "first", b"first", "last", b"last", "members", b"members", "sha256", b"sha256", "size", b"size"]) -> None: ...
 
 Global___Descendant: typing_extensions.TypeAlias = Descendant
 

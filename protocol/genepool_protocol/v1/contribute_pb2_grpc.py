@@ -278,6 +278,11 @@ class ContributeServiceStub(object):
                 request_serializer=genepool__protocol_dot_v1_dot_contribute__pb2.WithdrawRequest.SerializeToString,
                 response_deserializer=genepool__protocol_dot_v1_dot_contribute__pb2.WithdrawResponse.FromString,
                 _registered_method=True)
+        self.GetDescendants = channel.unary_unary(
+                '/genepool.v1.ContributeService/GetDescendants',
+                request_serializer=genepool__protocol_dot_v1_dot_contribute__pb2.GetDescendantsRequest.SerializeToString,
+                response_deserializer=genepool__protocol_dot_v1_dot_contribute__pb2.GetDescendantsResponse.FromString,
+                _registered_method=True)
 
 
 class ContributeServiceServicer(object):
@@ -337,6 +342,14 @@ class ContributeServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetDescendants(self, request, context):
+        """A page of the descendants that were handed over before a withdrawal. The same withdrawal is the right to see them.
+        Errors: as Withdraw; INVALID_ARGUMENT FIELD_MALFORMED, the token is not one of these answers.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ContributeServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -374,6 +387,11 @@ def add_ContributeServiceServicer_to_server(servicer, server):
                     servicer.Withdraw,
                     request_deserializer=genepool__protocol_dot_v1_dot_contribute__pb2.WithdrawRequest.FromString,
                     response_serializer=genepool__protocol_dot_v1_dot_contribute__pb2.WithdrawResponse.SerializeToString,
+            ),
+            'GetDescendants': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDescendants,
+                    request_deserializer=genepool__protocol_dot_v1_dot_contribute__pb2.GetDescendantsRequest.FromString,
+                    response_serializer=genepool__protocol_dot_v1_dot_contribute__pb2.GetDescendantsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -565,6 +583,33 @@ class ContributeService(object):
             '/genepool.v1.ContributeService/Withdraw',
             genepool__protocol_dot_v1_dot_contribute__pb2.WithdrawRequest.SerializeToString,
             genepool__protocol_dot_v1_dot_contribute__pb2.WithdrawResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDescendants(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/genepool.v1.ContributeService/GetDescendants',
+            genepool__protocol_dot_v1_dot_contribute__pb2.GetDescendantsRequest.SerializeToString,
+            genepool__protocol_dot_v1_dot_contribute__pb2.GetDescendantsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -322,7 +322,23 @@ _ContributeServiceWithdrawType = typing_extensions.TypeVar(
     ],
 )
 
-class ContributeServiceStub(typing.Generic[_ContributeServiceBeginNonceType, _ContributeServiceBeginType, _ContributeServiceWriteType, _ContributeServiceQueryWriteStatusType, _ContributeServiceCommitType, _ContributeServiceGetContributionType, _ContributeServiceWithdrawType]):
+_ContributeServiceGetDescendantsType = typing_extensions.TypeVar(
+    '_ContributeServiceGetDescendantsType',
+    grpc.UnaryUnaryMultiCallable[
+        genepool_protocol.v1.contribute_pb2.GetDescendantsRequest,
+        genepool_protocol.v1.contribute_pb2.GetDescendantsResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        genepool_protocol.v1.contribute_pb2.GetDescendantsRequest,
+        genepool_protocol.v1.contribute_pb2.GetDescendantsResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        genepool_protocol.v1.contribute_pb2.GetDescendantsRequest,
+        genepool_protocol.v1.contribute_pb2.GetDescendantsResponse,
+    ],
+)
+
+class ContributeServiceStub(typing.Generic[_ContributeServiceBeginNonceType, _ContributeServiceBeginType, _ContributeServiceWriteType, _ContributeServiceQueryWriteStatusType, _ContributeServiceCommitType, _ContributeServiceGetContributionType, _ContributeServiceWithdrawType, _ContributeServiceGetDescendantsType]):
     @typing.overload
     def __init__(self: ContributeServiceStub[
         grpc.UnaryUnaryMultiCallable[
@@ -352,6 +368,10 @@ class ContributeServiceStub(typing.Generic[_ContributeServiceBeginNonceType, _Co
         grpc.UnaryUnaryMultiCallable[
             genepool_protocol.v1.contribute_pb2.WithdrawRequest,
             genepool_protocol.v1.contribute_pb2.WithdrawResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            genepool_protocol.v1.contribute_pb2.GetDescendantsRequest,
+            genepool_protocol.v1.contribute_pb2.GetDescendantsResponse,
         ],
     ], channel: grpc.Channel) -> None: ...
 
@@ -385,6 +405,10 @@ class ContributeServiceStub(typing.Generic[_ContributeServiceBeginNonceType, _Co
             genepool_protocol.v1.contribute_pb2.WithdrawRequest,
             genepool_protocol.v1.contribute_pb2.WithdrawResponse,
         ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            genepool_protocol.v1.contribute_pb2.GetDescendantsRequest,
+            genepool_protocol.v1.contribute_pb2.GetDescendantsResponse,
+        ],
     ], channel: grpc.aio.Channel) -> None: ...
 
     BeginNonce: _ContributeServiceBeginNonceType
@@ -417,6 +441,11 @@ class ContributeServiceStub(typing.Generic[_ContributeServiceBeginNonceType, _Co
     NOT_FOUND CONTRIBUTION_UNKNOWN; INVALID_ARGUMENT STATEMENT_MALFORMED.
     """
 
+    GetDescendants: _ContributeServiceGetDescendantsType
+    """A page of the descendants that were handed over before a withdrawal. The same withdrawal is the right to see them.
+    Errors: as Withdraw; INVALID_ARGUMENT FIELD_MALFORMED, the token is not one of these answers.
+    """
+
 ContributeServiceAsyncStub: typing_extensions.TypeAlias = ContributeServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
         genepool_protocol.v1.contribute_pb2.BeginNonceRequest,
@@ -445,6 +474,10 @@ ContributeServiceAsyncStub: typing_extensions.TypeAlias = ContributeServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
         genepool_protocol.v1.contribute_pb2.WithdrawRequest,
         genepool_protocol.v1.contribute_pb2.WithdrawResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        genepool_protocol.v1.contribute_pb2.GetDescendantsRequest,
+        genepool_protocol.v1.contribute_pb2.GetDescendantsResponse,
     ],
 ]
 
@@ -512,6 +545,16 @@ class ContributeServiceServicer(metaclass=abc.ABCMeta):
         """Ends a contribution by a withdrawal that its site signed: out of every selection at once, then erased. Idempotent.
         Errors: PERMISSION_DENIED KEY_UNKNOWN, SIGNATURE_INVALID, KEY_REVOKED; FAILED_PRECONDITION AUDIENCE_MISMATCH, SITE_MISMATCH;
         NOT_FOUND CONTRIBUTION_UNKNOWN; INVALID_ARGUMENT STATEMENT_MALFORMED.
+        """
+
+    @abc.abstractmethod
+    def GetDescendants(
+        self,
+        request: genepool_protocol.v1.contribute_pb2.GetDescendantsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[genepool_protocol.v1.contribute_pb2.GetDescendantsResponse, collections.abc.Awaitable[genepool_protocol.v1.contribute_pb2.GetDescendantsResponse]]:
+        """A page of the descendants that were handed over before a withdrawal. The same withdrawal is the right to see them.
+        Errors: as Withdraw; INVALID_ARGUMENT FIELD_MALFORMED, the token is not one of these answers.
         """
 
 def add_ContributeServiceServicer_to_server(servicer: ContributeServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

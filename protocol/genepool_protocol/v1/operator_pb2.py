@@ -25,13 +25,15 @@ _sym_db = _symbol_database.Default()
 from genepool_protocol.v1 import contribute_pb2 as genepool__protocol_dot_v1_dot_contribute__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#genepool_protocol/v1/operator.proto\x12\x0bgenepool.v1\x1a%genepool_protocol/v1/contribute.proto\"Q\n\rInviteRequest\x12\x0c\n\x04site\x18\x01 \x01(\t\x12\x14\n\x0clife_seconds\x18\x02 \x01(\x04\x12\r\n\x05roles\x18\x03 \x03(\t\x12\r\n\x05\x61gain\x18\x04 \x01(\x08\"D\n\x0eInviteResponse\x12\x11\n\tinvite_id\x18\x01 \x01(\t\x12\x0e\n\x06secret\x18\x02 \x01(\t\x12\x0f\n\x07\x65xpires\x18\x03 \x01(\t\"\x96\x01\n\x04Site\x12\x0c\n\x04name\x18\x01 \x01(\t\x12%\n\x05state\x18\x02 \x01(\x0e\x32\x16.genepool.v1.SiteState\x12\r\n\x05keyid\x18\x03 \x01(\t\x12\x0f\n\x07key_pem\x18\x04 \x01(\t\x12\x11\n\ttls_keyid\x18\x05 \x01(\t\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x06 \x01(\t\x12\r\n\x05roles\x18\x07 \x03(\t\"\x12\n\x10ListSitesRequest\"4\n\x11ListSitesResponse\x12\x1f\n\x04site\x18\x01 \x01(\x0b\x32\x11.genepool.v1.Site\"]\n\x11\x43hangeSiteRequest\x12\x0c\n\x04site\x18\x01 \x01(\t\x12%\n\x05state\x18\x02 \x01(\x0e\x32\x16.genepool.v1.SiteState\x12\x13\n\x0b\x66ingerprint\x18\x03 \x01(\t\"5\n\x12\x43hangeSiteResponse\x12\x1f\n\x04site\x18\x01 \x01(\x0b\x32\x11.genepool.v1.Site\"\xab\x02\n\x0c\x43ontribution\x12\x17\n\x0f\x63ontribution_id\x18\x01 \x01(\t\x12\x0c\n\x04site\x18\x02 \x01(\t\x12-\n\x05state\x18\x03 \x01(\x0e\x32\x1e.genepool.v1.ContributionState\x12\x0f\n\x07license\x18\x04 \x01(\t\x12\x18\n\x10\x62lueprint_sha256\x18\x05 \x01(\t\x12\x0e\n\x06sha256\x18\x06 \x01(\t\x12\x12\n\nsize_bytes\x18\x07 \x01(\x04\x12\x0e\n\x06images\x18\x08 \x01(\x04\x12\x11\n\tlog_index\x18\t \x01(\x04\x12\x0c\n\x04path\x18\n \x01(\t\x12\x10\n\x08manifest\x18\x0b \x01(\x0c\x12\x0f\n\x07receipt\x18\x0c \x01(\x0c\x12\x14\n\x0csite_key_pem\x18\r \x01(\t\x12\x0c\n\x04note\x18\x0e \x01(\t\"\x1a\n\x18ListContributionsRequest\"L\n\x19ListContributionsResponse\x12/\n\x0c\x63ontribution\x18\x01 \x01(\x0b\x32\x19.genepool.v1.Contribution\"q\n\x19\x44\x65\x63ideContributionRequest\x12\x17\n\x0f\x63ontribution_id\x18\x01 \x01(\t\x12-\n\x05state\x18\x02 \x01(\x0e\x32\x1e.genepool.v1.ContributionState\x12\x0c\n\x04note\x18\x03 \x01(\t\"M\n\x1a\x44\x65\x63ideContributionResponse\x12/\n\x0c\x63ontribution\x18\x01 \x01(\x0b\x32\x19.genepool.v1.Contribution\"F\n\x1bWithdrawContributionRequest\x12\x17\n\x0f\x63ontribution_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"m\n\x1cWithdrawContributionResponse\x12\x0f\n\x07receipt\x18\x01 \x01(\x0c\x12\x0e\n\x06\x65rased\x18\x02 \x01(\x08\x12,\n\x0b\x64\x65scendants\x18\x03 \x03(\x0b\x32\x17.genepool.v1.Descendant\"\x1d\n\x0bSealRequest\x12\x0e\n\x06\x66older\x18\x01 \x01(\t\"-\n\x0cSealResponse\x12\x0e\n\x06sealed\x18\x01 \x01(\x04\x12\r\n\x05total\x18\x02 \x01(\x04\"-\n\rBackupRequest\x12\x0e\n\x06\x66older\x18\x01 \x01(\t\x12\x0c\n\x04keys\x18\x02 \x01(\t\"9\n\x0e\x42\x61\x63kupResponse\x12\x15\n\rcontributions\x18\x01 \x01(\x04\x12\x10\n\x08log_size\x18\x02 \x01(\x04\"1\n\x16ListDescendantsRequest\x12\x17\n\x0f\x63ontribution_id\x18\x01 \x01(\t\"F\n\x17ListDescendantsResponse\x12+\n\ndescendant\x18\x01 \x01(\x0b\x32\x17.genepool.v1.Descendant2\x8b\x06\n\x0fOperatorService\x12\x41\n\x06Invite\x12\x1a.genepool.v1.InviteRequest\x1a\x1b.genepool.v1.InviteResponse\x12L\n\tListSites\x12\x1d.genepool.v1.ListSitesRequest\x1a\x1e.genepool.v1.ListSitesResponse0\x01\x12M\n\nChangeSite\x12\x1e.genepool.v1.ChangeSiteRequest\x1a\x1f.genepool.v1.ChangeSiteResponse\x12\x64\n\x11ListContributions\x12%.genepool.v1.ListContributionsRequest\x1a&.genepool.v1.ListContributionsResponse0\x01\x12\x65\n\x12\x44\x65\x63ideContribution\x12&.genepool.v1.DecideContributionRequest\x1a\'.genepool.v1.DecideContributionResponse\x12k\n\x14WithdrawContribution\x12(.genepool.v1.WithdrawContributionRequest\x1a).genepool.v1.WithdrawContributionResponse\x12;\n\x04Seal\x12\x18.genepool.v1.SealRequest\x1a\x19.genepool.v1.SealResponse\x12\x41\n\x06\x42\x61\x63kup\x12\x1a.genepool.v1.BackupRequest\x1a\x1b.genepool.v1.BackupResponse\x12^\n\x0fListDescendants\x12#.genepool.v1.ListDescendantsRequest\x1a$.genepool.v1.ListDescendantsResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#genepool_protocol/v1/operator.proto\x12\x0bgenepool.v1\x1a%genepool_protocol/v1/contribute.proto\"Q\n\rInviteRequest\x12\x0c\n\x04site\x18\x01 \x01(\t\x12\x14\n\x0clife_seconds\x18\x02 \x01(\x04\x12\r\n\x05roles\x18\x03 \x03(\t\x12\r\n\x05\x61gain\x18\x04 \x01(\x08\"D\n\x0eInviteResponse\x12\x11\n\tinvite_id\x18\x01 \x01(\t\x12\x0e\n\x06secret\x18\x02 \x01(\t\x12\x0f\n\x07\x65xpires\x18\x03 \x01(\t\"\x96\x01\n\x04Site\x12\x0c\n\x04name\x18\x01 \x01(\t\x12%\n\x05state\x18\x02 \x01(\x0e\x32\x16.genepool.v1.SiteState\x12\r\n\x05keyid\x18\x03 \x01(\t\x12\x0f\n\x07key_pem\x18\x04 \x01(\t\x12\x11\n\ttls_keyid\x18\x05 \x01(\t\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x06 \x01(\t\x12\r\n\x05roles\x18\x07 \x03(\t\"\x12\n\x10ListSitesRequest\"4\n\x11ListSitesResponse\x12\x1f\n\x04site\x18\x01 \x01(\x0b\x32\x11.genepool.v1.Site\"]\n\x11\x43hangeSiteRequest\x12\x0c\n\x04site\x18\x01 \x01(\t\x12%\n\x05state\x18\x02 \x01(\x0e\x32\x16.genepool.v1.SiteState\x12\x13\n\x0b\x66ingerprint\x18\x03 \x01(\t\"5\n\x12\x43hangeSiteResponse\x12\x1f\n\x04site\x18\x01 \x01(\x0b\x32\x11.genepool.v1.Site\"\xab\x02\n\x0c\x43ontribution\x12\x17\n\x0f\x63ontribution_id\x18\x01 \x01(\t\x12\x0c\n\x04site\x18\x02 \x01(\t\x12-\n\x05state\x18\x03 \x01(\x0e\x32\x1e.genepool.v1.ContributionState\x12\x0f\n\x07license\x18\x04 \x01(\t\x12\x18\n\x10\x62lueprint_sha256\x18\x05 \x01(\t\x12\x0e\n\x06sha256\x18\x06 \x01(\t\x12\x12\n\nsize_bytes\x18\x07 \x01(\x04\x12\x0e\n\x06images\x18\x08 \x01(\x04\x12\x11\n\tlog_index\x18\t \x01(\x04\x12\x0c\n\x04path\x18\n \x01(\t\x12\x10\n\x08manifest\x18\x0b \x01(\x0c\x12\x0f\n\x07receipt\x18\x0c \x01(\x0c\x12\x14\n\x0csite_key_pem\x18\r \x01(\t\x12\x0c\n\x04note\x18\x0e \x01(\t\"9\n\x18ListContributionsRequest\x12\x0e\n\x06prefix\x18\x01 \x01(\t\x12\r\n\x05\x62rief\x18\x02 \x01(\x08\"L\n\x19ListContributionsResponse\x12/\n\x0c\x63ontribution\x18\x01 \x01(\x0b\x32\x19.genepool.v1.Contribution\"q\n\x19\x44\x65\x63ideContributionRequest\x12\x17\n\x0f\x63ontribution_id\x18\x01 \x01(\t\x12-\n\x05state\x18\x02 \x01(\x0e\x32\x1e.genepool.v1.ContributionState\x12\x0c\n\x04note\x18\x03 \x01(\t\"M\n\x1a\x44\x65\x63ideContributionResponse\x12/\n\x0c\x63ontribution\x18\x01 \x01(\x0b\x32\x19.genepool.v1.Contribution\"F\n\x1bWithdrawContributionRequest\x12\x17\n\x0f\x63ontribution_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x8b\x01\n\x1cWithdrawContributionResponse\x12\x0f\n\x07receipt\x18\x01 \x01(\x0c\x12\x0e\n\x06\x65rased\x18\x02 \x01(\x08\x12\x30\n\x0b\x64\x65scendants\x18\x03 \x03(\x0b\x32\x17.genepool.v1.DescendantB\x02\x18\x01\x12\x18\n\x10\x64\x65scendant_count\x18\x04 \x01(\x04\"\x1d\n\x0bSealRequest\x12\x0e\n\x06\x66older\x18\x01 \x01(\t\"-\n\x0cSealResponse\x12\x0e\n\x06sealed\x18\x01 \x01(\x04\x12\r\n\x05total\x18\x02 \x01(\x04\"-\n\rBackupRequest\x12\x0e\n\x06\x66older\x18\x01 \x01(\t\x12\x0c\n\x04keys\x18\x02 \x01(\t\"9\n\x0e\x42\x61\x63kupResponse\x12\x15\n\rcontributions\x18\x01 \x01(\x04\x12\x10\n\x08log_size\x18\x02 \x01(\x04\"1\n\x16ListDescendantsRequest\x12\x17\n\x0f\x63ontribution_id\x18\x01 \x01(\t\"F\n\x17ListDescendantsResponse\x12+\n\ndescendant\x18\x01 \x01(\x0b\x32\x17.genepool.v1.Descendant2\x8b\x06\n\x0fOperatorService\x12\x41\n\x06Invite\x12\x1a.genepool.v1.InviteRequest\x1a\x1b.genepool.v1.InviteResponse\x12L\n\tListSites\x12\x1d.genepool.v1.ListSitesRequest\x1a\x1e.genepool.v1.ListSitesResponse0\x01\x12M\n\nChangeSite\x12\x1e.genepool.v1.ChangeSiteRequest\x1a\x1f.genepool.v1.ChangeSiteResponse\x12\x64\n\x11ListContributions\x12%.genepool.v1.ListContributionsRequest\x1a&.genepool.v1.ListContributionsResponse0\x01\x12\x65\n\x12\x44\x65\x63ideContribution\x12&.genepool.v1.DecideContributionRequest\x1a\'.genepool.v1.DecideContributionResponse\x12k\n\x14WithdrawContribution\x12(.genepool.v1.WithdrawContributionRequest\x1a).genepool.v1.WithdrawContributionResponse\x12;\n\x04Seal\x12\x18.genepool.v1.SealRequest\x1a\x19.genepool.v1.SealResponse\x12\x41\n\x06\x42\x61\x63kup\x12\x1a.genepool.v1.BackupRequest\x1a\x1b.genepool.v1.BackupResponse\x12^\n\x0fListDescendants\x12#.genepool.v1.ListDescendantsRequest\x1a$.genepool.v1.ListDescendantsResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'genepool_protocol.v1.operator_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_WITHDRAWCONTRIBUTIONRESPONSE'].fields_by_name['descendants']._loaded_options = None
+  _globals['_WITHDRAWCONTRIBUTIONRESPONSE'].fields_by_name['descendants']._serialized_options = b'\030\001'
   _globals['_INVITEREQUEST']._serialized_start=91
   _globals['_INVITEREQUEST']._serialized_end=172
   _globals['_INVITERESPONSE']._serialized_start=174
@@ -49,29 +51,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONTRIBUTION']._serialized_start=622
   _globals['_CONTRIBUTION']._serialized_end=921
   _globals['_LISTCONTRIBUTIONSREQUEST']._serialized_start=923
-  _globals['_LISTCONTRIBUTIONSREQUEST']._serialized_end=949
-  _globals['_LISTCONTRIBUTIONSRESPONSE']._serialized_start=951
-  _globals['_LISTCONTRIBUTIONSRESPONSE']._serialized_end=1027
-  _globals['_DECIDECONTRIBUTIONREQUEST']._serialized_start=1029
-  _globals['_DECIDECONTRIBUTIONREQUEST']._serialized_end=1142
-  _globals['_DECIDECONTRIBUTIONRESPONSE']._serialized_start=1144
-  _globals['_DECIDECONTRIBUTIONRESPONSE']._serialized_end=1221
-  _globals['_WITHDRAWCONTRIBUTIONREQUEST']._serialized_start=1223
-  _globals['_WITHDRAWCONTRIBUTIONREQUEST']._serialized_end=1293
-  _globals['_WITHDRAWCONTRIBUTIONRESPONSE']._serialized_start=1295
-  _globals['_WITHDRAWCONTRIBUTIONRESPONSE']._serialized_end=1404
-  _globals['_SEALREQUEST']._serialized_start=1406
-  _globals['_SEALREQUEST']._serialized_end=1435
-  _globals['_SEALRESPONSE']._serialized_start=1437
-  _globals['_SEALRESPONSE']._serialized_end=1482
-  _globals['_BACKUPREQUEST']._serialized_start=1484
-  _globals['_BACKUPREQUEST']._serialized_end=1529
-  _globals['_BACKUPRESPONSE']._serialized_start=1531
-  _globals['_BACKUPRESPONSE']._serialized_end=1588
-  _globals['_LISTDESCENDANTSREQUEST']._serialized_start=1590
-  _globals['_LISTDESCENDANTSREQUEST']._serialized_end=1639
-  _globals['_LISTDESCENDANTSRESPONSE']._serialized_start=1641
-  _globals['_LISTDESCENDANTSRESPONSE']._serialized_end=1711
-  _globals['_OPERATORSERVICE']._serialized_start=1714
-  _globals['_OPERATORSERVICE']._serialized_end=2493
+  _globals['_LISTCONTRIBUTIONSREQUEST']._serialized_end=980
+  _globals['_LISTCONTRIBUTIONSRESPONSE']._serialized_start=982
+  _globals['_LISTCONTRIBUTIONSRESPONSE']._serialized_end=1058
+  _globals['_DECIDECONTRIBUTIONREQUEST']._serialized_start=1060
+  _globals['_DECIDECONTRIBUTIONREQUEST']._serialized_end=1173
+  _globals['_DECIDECONTRIBUTIONRESPONSE']._serialized_start=1175
+  _globals['_DECIDECONTRIBUTIONRESPONSE']._serialized_end=1252
+  _globals['_WITHDRAWCONTRIBUTIONREQUEST']._serialized_start=1254
+  _globals['_WITHDRAWCONTRIBUTIONREQUEST']._serialized_end=1324
+  _globals['_WITHDRAWCONTRIBUTIONRESPONSE']._serialized_start=1327
+  _globals['_WITHDRAWCONTRIBUTIONRESPONSE']._serialized_end=1466
+  _globals['_SEALREQUEST']._serialized_start=1468
+  _globals['_SEALREQUEST']._serialized_end=1497
+  _globals['_SEALRESPONSE']._serialized_start=1499
+  _globals['_SEALRESPONSE']._serialized_end=1544
+  _globals['_BACKUPREQUEST']._serialized_start=1546
+  _globals['_BACKUPREQUEST']._serialized_end=1591
+  _globals['_BACKUPRESPONSE']._serialized_start=1593
+  _globals['_BACKUPRESPONSE']._serialized_end=1650
+  _globals['_LISTDESCENDANTSREQUEST']._serialized_start=1652
+  _globals['_LISTDESCENDANTSREQUEST']._serialized_end=1701
+  _globals['_LISTDESCENDANTSRESPONSE']._serialized_start=1703
+  _globals['_LISTDESCENDANTSRESPONSE']._serialized_end=1773
+  _globals['_OPERATORSERVICE']._serialized_start=1776
+  _globals['_OPERATORSERVICE']._serialized_end=2555
 # @@protoc_insertion_point(module_scope)

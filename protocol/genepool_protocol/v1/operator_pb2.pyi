@@ -238,9 +238,19 @@ Global___Contribution: typing_extensions.TypeAlias = Contribution
 class ListContributionsRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    PREFIX_FIELD_NUMBER: builtins.int
+    BRIEF_FIELD_NUMBER: builtins.int
+    prefix: builtins.str
+    """of the ids; empty: all"""
+    brief: builtins.bool
+    """without manifest, receipt and key"""
     def __init__(
         self,
+        *,
+        prefix: builtins.str = ...,
+        brief: builtins.bool = ...,
     ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["brief", b"brief", "prefix", b"prefix"]) -> None: ...
 
 Global___ListContributionsRequest: typing_extensions.TypeAlias = ListContributionsRequest
 
@@ -325,18 +335,23 @@ class WithdrawContributionResponse(google.protobuf.message.Message):
     RECEIPT_FIELD_NUMBER: builtins.int
     ERASED_FIELD_NUMBER: builtins.int
     DESCENDANTS_FIELD_NUMBER: builtins.int
+    DESCENDANT_COUNT_FIELD_NUMBER: builtins.int
     receipt: builtins.bytes
     erased: builtins.bool
+    descendant_count: builtins.int
     @property
-    def descendants(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[genepool_protocol.v1.contribute_pb2.Descendant]: ...
+    def descendants(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[genepool_protocol.v1.contribute_pb2.Descendant]:
+        """empty: ListDescendants streams them"""
+
     def __init__(
         self,
         *,
         receipt: builtins.bytes = ...,
         erased: builtins.bool = ...,
         descendants: collections.abc.Iterable[genepool_protocol.v1.contribute_pb2.Descendant] | None = ...,
+        descendant_count: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["descendants", b"descendants", "erased", b"erased", "receipt", b"receipt"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["descendant_count", b"descendant_count", "descendants", b"descendants", "erased", b"erased", "receipt", b"receipt"]) -> None: ...
 
 Global___WithdrawContributionResponse: typing_extensions.TypeAlias = WithdrawContributionResponse
 

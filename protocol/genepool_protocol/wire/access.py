@@ -35,7 +35,7 @@ ACCESS: Final = MappingProxyType(
         **_rows("TrustService", ANYBODY, "GetFile"),
         # a cosignature and a withdrawal are signed by who means them: whoever brings them proves nothing by himself
         **_rows("LogService", ANYBODY, "AddCosignature"),
-        **_rows("ContributeService", ANYBODY, "Withdraw"),
+        **_rows("ContributeService", ANYBODY, "Withdraw", "GetDescendants"),
         **_rows("EnrolmentService", ANYBODY, "Enrol", "GetEnrolment"),
         **_rows("EnrolmentService", _ANY_SITE, "Renew"),
         **_rows("EnrolmentService", frozenset({"contributor"}), "RotateSigningKey"),

@@ -116,7 +116,7 @@ REASONS: Final[dict[str, Reason]] = {
     **_rows(InvalidInput, "INVALID_ARGUMENT", "SAFETENSORS_MALFORMED", "ARCH_MISMATCH", "NON_FINITE", "NORM_BOUND"),
     **_rows(InvalidInput, "INVALID_ARGUMENT", "PRIVACY_CLAIM"),
     **_rows(InvalidInput, "INVALID_ARGUMENT", "DIGEST_MISMATCH", "CHUNK_TOO_LARGE", "MESSAGE_TOO_LARGE"),
-    **_rows(InvalidInput, "INVALID_ARGUMENT", "CHECK_LIMIT"),
+    **_rows(InvalidInput, "INVALID_ARGUMENT", "CHECK_LIMIT", "FIELD_MALFORMED"),
     # trust
     **_rows(VerificationError, "PERMISSION_DENIED", "SIGNATURE_INVALID", "KEY_UNKNOWN", "INVITE_INVALID"),
     **_rows(VerificationError, "PERMISSION_DENIED", "KEY_EXPOSED", "FINGERPRINT_MISMATCH", "PATH_FOREIGN"),

@@ -21,12 +21,15 @@ class Limits:
     support_classes: int = 256  # classes of a support set
     members: int = 64  # learngenes in one combination
     weight_milli: int = 4000  # thousandths: the largest weight of a learngene, of either sign
+    licenses: int = 64  # licences that a request names
     short_list: int = 64  # learngenes that stage A of TALS keeps
     scored: int = 8  # learngenes that stage B of TALS scores
     open_uploads: int = 4  # unfinished uploads of one site
     nonce_seconds: int = 24 * 3600  # seconds that a nonce can be used
     fsync_bytes: int = 8 << 20  # bytes of an upload between two fsyncs
     log_entries: int = 256  # leaves in one GetEntries answer
+    page_rows: int = 1024  # rows in one page of an answer
+    descendants: int = 100_000  # descendants of a contribution that are listed one by one
     trust_bytes: int = 64 << 10  # bytes of one file of the trust root
     timestamp_seconds: int = 3600  # seconds that the trust root's timestamp lives
     skew_seconds: int = 1800  # seconds that clocks may differ

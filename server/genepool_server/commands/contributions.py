@@ -29,7 +29,7 @@ def contributions(*, directory: DirOption = HERE, as_json: terminal.JsonOption =
     from genepool_server.operating import operate
 
     with operate(directory) as operator:
-        rows = [_row(found) for found in operator.contributions()]
+        rows = [_row(found) for found in operator.each_contribution(brief=True)]
     terminal.answer(rows, as_json=as_json, text=terminal.table(rows, _COLUMNS))
 
 
@@ -39,7 +39,7 @@ def show(identifier: IdArgument, *, directory: DirOption = HERE, as_json: termin
 
     with operate(directory) as operator:
         found = resolve(operator, identifier)
-        made = operator.descendants(found.contribution_id)
+        made = list(operator.descendants(found.contribution_id))
     answer = _row(found) | {
         "note": found.note,
         "blueprint_sha256": found.blueprint_sha256,
@@ -82,7 +82,7 @@ def withdraw(
     text.require(reason, "the reason")
     with operate(directory) as operator:
         done = operator.withdraw_as_operator(resolve(operator, identifier).contribution_id, reason)
-    made = [asdict(one) for one in done.descendants]
+        made = [asdict(one) for one in operator.descendants(done.contribution_id)]
     value = {"contribution_id": done.contribution_id, "erased": done.erased, "descendants": made}
     lines = [f"{done.contribution_id} is withdrawn{' and erased' if done.erased else ''}"]
     lines += ["a sealed sketch of its weights is kept, to know a copy that comes back"]

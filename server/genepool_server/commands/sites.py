@@ -60,7 +60,7 @@ def sites(*, directory: DirOption = HERE, as_json: terminal.JsonOption = False) 
     from genepool_server.operating import operate
 
     with operate(directory) as operator:
-        rows = [_shown(site) for site in operator.sites()]
+        rows = [_shown(site) for site in operator.each_site()]
     columns = ("site", "state", "roles", "fingerprint", "certificate_ends")
     terminal.answer(rows, as_json=as_json, text=terminal.table(rows, columns))
 

@@ -9,9 +9,10 @@ from genepool_protocol.v1 import contribute_pb2 as pb
 from genepool_protocol.v1 import contribute_pb2_grpc
 from genepool_protocol.wire.errors import InvalidInput, Refused
 from genepool_protocol.wire.limits import LIMITS
+from genepool_server.front import pages
 from genepool_server.front.callers import Callers
 from genepool_server.front.patience import Pace, too_slow
-from genepool_server.front.states import contribution_state, descendant_message
+from genepool_server.front.states import contribution_state
 from genepool_server.pool.pool import Pool, unknown_contribution
 from genepool_server.pool.spool import unknown_upload
 
@@ -134,8 +135,18 @@ class ContributeServicer(contribute_pb2_grpc.ContributeServiceServicer):
     ) -> pb.WithdrawResponse:
         """The end of a contribution, by its site's word: the signature is the proof, whoever brings it."""
         done = await asyncio.to_thread(self._pool.withdraw, request.bundle)
-        descendants = [descendant_message(made) for made in done.descendants]
-        return pb.WithdrawResponse(receipt=done.receipt, erased=done.erased, descendants=descendants)
+        return pb.WithdrawResponse(receipt=done.receipt, erased=done.erased, descendant_count=done.descendants)
+
+    async def GetDescendants(  # noqa: N802
+        self,
+        request: pb.GetDescendantsRequest,
+        context: Any,  # noqa: ARG002 - the interface
+    ) -> pb.GetDescendantsResponse:
+        """A page of what was handed over before the end; the signed withdrawal is the right to see it."""
+        after = pages.after(request.page_token)
+        return await asyncio.to_thread(
+            lambda: pages.page(self._pool.descendants_for(request.bundle, after, LIMITS.page_rows))
+        )
 
     async def _own(self, upload_id: str, context: Any) -> str:
         """The id of an upload of the caller's; another site's is as unknown as one that does not exist."""

@@ -8,6 +8,7 @@ from genepool_protocol.v1 import consume_pb2, consume_pb2_grpc, contribute_pb2, 
 from genepool_protocol.wire.errors import InvalidInput, NotFound, StorageError
 from genepool_protocol.wire.limits import LIMITS
 from genepool_server.front.states import contribution_state
+from genepool_server.front.strangers import Strangers
 from genepool_server.pool.view import PoolView
 from genepool_server.serving import attest, convert, orders
 from genepool_server.serving.service import Order, Serving
@@ -30,6 +31,7 @@ class DescendServicer(consume_pb2_grpc.DescendServiceServicer):
         self._serving = serving
         self._release_key = release_key
         self._origin = origin
+        self._strangers = Strangers()
 
     async def CheckStatus(  # noqa: N802
         self,
@@ -47,6 +49,8 @@ class DescendServicer(consume_pb2_grpc.DescendServiceServicer):
         self, request: consume_pb2.DescendRequest, context: Any
     ) -> AsyncIterator[consume_pb2.DescendResponse]:
         """The header, model.safetensors from the offset on, the attestation."""
+        if not context.auth_context().get("x509_pem_cert"):
+            self._strangers.take(context.peer())
         weights, budget = convert.weights_of(request.weights), convert.budget_of(request.budget)
         order = await self._serving.order(request.blueprint, weights, budget)
         async with await self._serving.descend(order) as descent:

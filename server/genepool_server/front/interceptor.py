@@ -50,11 +50,19 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
     Args:
         stall_seconds: a client that takes no answer of a stream for so long is cut off.
         deadlines: whether a call to one of our services must have a deadline.
+        told: what of an error the clients of this server may know; all of it unless given.
     """
 
-    def __init__(self, stall_seconds: float, *, deadlines: bool) -> None:
+    def __init__(
+        self,
+        stall_seconds: float,
+        *,
+        deadlines: bool,
+        told: Callable[[GenepoolError], GenepoolError] = lambda error: error,
+    ) -> None:
         self._stall_seconds = stall_seconds
         self._deadlines = deadlines
+        self._told = told
 
     async def intercept_service(
         self,
@@ -82,7 +90,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
             except grpc.aio.AbortError:
                 raise
             except Exception as exc:  # noqa: BLE001 - the edge of the program
-                await _abort(context, to_error(exc, method))
+                await _abort(context, self._told(to_error(exc, method)))
 
         async def answers(request: Any, context: "grpc.aio.ServicerContext[Any, Any]") -> AsyncIterator[Any]:
             try:
@@ -94,7 +102,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
             except grpc.aio.AbortError:
                 raise
             except Exception as exc:  # noqa: BLE001 - the edge of the program
-                await _abort(context, to_error(exc, method))
+                await _abort(context, self._told(to_error(exc, method)))
 
         return answers if inspect.isasyncgenfunction(inner) else answer
 

@@ -1,11 +1,12 @@
 """OperatorService: what an operator does while the server runs. Only ever served on a private Unix socket."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 from genepool_protocol.v1 import contribute_pb2 as pb
 from genepool_protocol.v1 import operator_pb2 as op
@@ -13,9 +14,12 @@ from genepool_protocol.v1 import operator_pb2_grpc
 from genepool_protocol.wire.access import DEFAULT_ROLES
 from genepool_protocol.wire.errors import Refused
 from genepool_server.front import states
+from genepool_server.pool.pages import PAGE
 from genepool_server.pool.pool import Pool
 from genepool_server.pool.sites import INVITE_LIFE
 from genepool_server.pool.view import Site
+
+_Row = TypeVar("_Row")
 
 _DECISIONS: Final[dict[int, Literal["ACTIVE", "REJECTED"]]] = {
     pb.CONTRIBUTION_STATE_ACTIVE: "ACTIVE",
@@ -54,7 +58,7 @@ class OperatorServicer(operator_pb2_grpc.OperatorServiceServicer):
         context: Any,  # noqa: ARG002 - the interface
     ) -> AsyncIterator[op.ListSitesResponse]:
         """Every site, by name."""
-        for site in await asyncio.to_thread(self._pool.sites):
+        async for site in _threaded(self._pool.each_site()):
             yield op.ListSitesResponse(site=states.site_message(site))
 
     async def ChangeSite(  # noqa: N802
@@ -75,11 +79,11 @@ class OperatorServicer(operator_pb2_grpc.OperatorServiceServicer):
 
     async def ListContributions(  # noqa: N802
         self,
-        request: op.ListContributionsRequest,  # noqa: ARG002 - the interface
+        request: op.ListContributionsRequest,
         context: Any,  # noqa: ARG002 - the interface
     ) -> AsyncIterator[op.ListContributionsResponse]:
         """Every contribution, in the order of the log."""
-        for found in await asyncio.to_thread(self._pool.contributions):
+        async for found in _threaded(self._pool.each_contribution(request.prefix, brief=request.brief)):
             yield op.ListContributionsResponse(contribution=states.contribution_message(found))
 
     async def DecideContribution(  # noqa: N802
@@ -101,8 +105,9 @@ class OperatorServicer(operator_pb2_grpc.OperatorServiceServicer):
     ) -> op.WithdrawContributionResponse:
         """Withdraw by the operator's word."""
         done = await asyncio.to_thread(self._pool.withdraw_as_operator, request.contribution_id, request.reason)
-        descendants = [states.descendant_message(made) for made in done.descendants]
-        return op.WithdrawContributionResponse(receipt=done.receipt, erased=done.erased, descendants=descendants)
+        return op.WithdrawContributionResponse(
+            receipt=done.receipt, erased=done.erased, descendant_count=done.descendants
+        )
 
     async def Seal(  # noqa: N802
         self,
@@ -129,8 +134,15 @@ class OperatorServicer(operator_pb2_grpc.OperatorServiceServicer):
         context: Any,  # noqa: ARG002 - the interface
     ) -> AsyncIterator[op.ListDescendantsResponse]:
         """Descendants of a contribution."""
-        for made in await asyncio.to_thread(self._pool.descendants, request.contribution_id):
+        async for made in _threaded(self._pool.descendants(request.contribution_id)):
             yield op.ListDescendantsResponse(descendant=states.descendant_message(made))
+
+
+async def _threaded(rows: Iterator[_Row]) -> AsyncIterator[_Row]:
+    """Rows of the ledger, a batch of them for each step on a thread: what is read is what can be sent."""
+    while batch := await asyncio.to_thread(lambda: list(islice(rows, PAGE))):
+        for row in batch:
+            yield row
 
 
 def _no_such_change() -> Refused:

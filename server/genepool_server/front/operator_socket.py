@@ -17,6 +17,7 @@ from genepool_protocol.wire.errors import InvalidInput
 from genepool_protocol.wire.limits import LIMITS
 from genepool_server.front.access import AccessInterceptor
 from genepool_server.front.callers import operators
+from genepool_server.front.forms import FormInterceptor
 from genepool_server.front.identity import utc_now
 from genepool_server.front.interceptor import ErrorInterceptor
 from genepool_server.front.log_service import LogServicer
@@ -56,7 +57,11 @@ class OperatorSocket:
         self._advert = folder / ADVERT
         self._private = OwnedFolder(parent, PREFIX)
         self._server = grpc.aio.server(
-            interceptors=[ErrorInterceptor(stall_seconds, deadlines=False), AccessInterceptor(operators)],
+            interceptors=[
+                ErrorInterceptor(stall_seconds, deadlines=False),
+                AccessInterceptor(operators),
+                FormInterceptor(),
+            ],
             options=[("grpc.max_receive_message_length", LIMITS.message_bytes)],
         )
         operator_pb2_grpc.add_OperatorServiceServicer_to_server(OperatorServicer(pool, utc_now), self._server)

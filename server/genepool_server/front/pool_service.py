@@ -73,7 +73,7 @@ class PoolServicer(pool_pb2_grpc.PoolServiceServicer):
             max_learngene_bytes=LIMITS.learngene_bytes,
             max_chunk_bytes=LIMITS.chunk_bytes,
             max_support_images=min((_support_images(loaded) for loaded in blueprints), default=LIMITS.support_images),
-            active_contributions=sum(len(self._view.active(name, ())) for name in names),
+            active_contributions=sum(map(self._view.active_count, names)),
             certified_port=self._certified_port,
         )
 

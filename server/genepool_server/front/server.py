@@ -23,6 +23,7 @@ from genepool_server.front.callers import Callers
 from genepool_server.front.contribute_service import ContributeServicer
 from genepool_server.front.descend_service import DescendServicer
 from genepool_server.front.enrolment_service import EnrolmentServicer
+from genepool_server.front.forms import FormInterceptor
 from genepool_server.front.identity import utc_now
 from genepool_server.front.interceptor import ErrorInterceptor
 from genepool_server.front.listening import taken
@@ -30,6 +31,7 @@ from genepool_server.front.log_service import LogServicer
 from genepool_server.front.pool_service import PoolServicer
 from genepool_server.front.rates import Rates
 from genepool_server.front.select_service import SelectServicer
+from genepool_server.front.telling import constant
 from genepool_server.front.trust_service import TrustServicer
 from genepool_server.pool.pool import Pool
 from genepool_server.pool.site_keys import Issue
@@ -114,8 +116,9 @@ class Front:
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(
             interceptors=[
-                ErrorInterceptor(stall_seconds, deadlines=True),
+                ErrorInterceptor(stall_seconds, deadlines=True, told=constant),
                 AccessInterceptor(guard.callers, guard.rates),
+                FormInterceptor(),
             ],
             options=OPTIONS,
             maximum_concurrent_rpcs=concurrent_calls,

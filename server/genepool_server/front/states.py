@@ -82,12 +82,23 @@ def site_of(message: op.Site) -> Site:
 
 def descendant_message(made: Descended) -> pb.Descendant:
     """A descendant for sites and operators."""
-    return pb.Descendant(sha256=made.sha256, blueprint=made.blueprint, size=made.size, members=made.members)
+    return pb.Descendant(
+        sha256=made.sha256,
+        blueprint=made.blueprint,
+        size=made.size,
+        members=made.members,
+        count=made.count,
+        first=made.first,
+        last=made.last,
+    )
 
 
 def descendant_of(message: pb.Descendant) -> Descended:
     """The inverse of `descendant_message`."""
-    return Descended(message.sha256, message.blueprint, message.size, tuple(message.members))
+    members = tuple(message.members)
+    return Descended(
+        message.sha256, message.blueprint, message.size, members, message.count, message.first, message.last
+    )
 
 
 def contribution_message(found: Contribution) -> op.Contribution:

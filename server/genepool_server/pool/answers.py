@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from genepool_server.pool.view import ContributionState, Descended
+from genepool_server.pool.view import ContributionState
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +53,11 @@ class Withdrawn:
         contribution_id: whose.
         receipt: the withdrawal's bundle with its log entry.
         erased: whether its weights are gone from the store.
-        descendants: made from it and handed over before; they cannot be recalled, only answered as withdrawn.
+        descendants: how many rows `Pool.descendants` has of what was made from it and handed over before; that cannot
+            be recalled, only answered as withdrawn.
     """
 
     contribution_id: str
     receipt: bytes
     erased: bool
-    descendants: tuple[Descended, ...]
+    descendants: int

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, LargeBinary, Row, Select, func, insert, literal, or_, select, update
 
 from genepool_protocol.learngene.manifest import Manifest, parse_manifest
 from genepool_server.admission.state import ZEROS
@@ -15,6 +15,12 @@ PathOf = Callable[[str], Path]
 
 
 _CONTRIBUTIONS = select(schema.contribution, schema.signing_key.c.pem).join(schema.signing_key)
+_LONG = ("manifest", "receipt")
+_BRIEF = select(
+    *(column for column in schema.contribution.c if column.name not in _LONG),
+    *(literal(b"", LargeBinary).label(name) for name in _LONG),
+    literal("").label("pem"),
+)
 
 
 def _contribution(row: Row[Any], path_of: PathOf) -> Contribution:
@@ -36,11 +42,23 @@ def _contribution(row: Row[Any], path_of: PathOf) -> Contribution:
     )
 
 
-def contributions(tx: Connection, path_of: PathOf, size: int) -> list[Contribution]:
-    """Those among the first `size` leaves of the log, in its order."""
+def contributions(
+    tx: Connection, path_of: PathOf, size: int, prefix: str, after: int, count: int
+) -> list[Contribution]:
+    """Up to `count` of those among the first `size` leaves of the log behind `after`, in its order, by ids' prefix."""
+    return [_contribution(row, path_of) for row in tx.execute(_page(_CONTRIBUTIONS, size, prefix, after, count))]
+
+
+def briefs(tx: Connection, path_of: PathOf, size: int, prefix: str, after: int, count: int) -> list[Contribution]:
+    """The same without what is long: manifest, receipt and key."""
+    return [_contribution(row, path_of) for row in tx.execute(_page(_BRIEF, size, prefix, after, count))]
+
+
+def _page(query: "Select[Any]", size: int, prefix: str, after: int, count: int) -> "Select[Any]":
     table = schema.contribution
-    rows = tx.execute(_CONTRIBUTIONS.where(table.c.log_index < size).order_by(table.c.log_index))
-    return [_contribution(row, path_of) for row in rows]
+    if prefix:
+        query = query.where(table.c.contribution_id >= prefix, table.c.contribution_id < prefix + "g")  # ids are hex
+    return query.where(table.c.log_index > after, table.c.log_index < size).order_by(table.c.log_index).limit(count)
 
 
 def contribution(tx: Connection, path_of: PathOf, contribution_id: str) -> Contribution | None:
@@ -50,16 +68,37 @@ def contribution(tx: Connection, path_of: PathOf, contribution_id: str) -> Contr
 
 
 def active(
-    tx: Connection, path_of: PathOf, size: int, blueprint_sha256: str, licenses: Sequence[str]
+    tx: Connection,
+    path_of: PathOf,
+    size: int,
+    blueprint_sha256: str,
+    licenses: Sequence[str],
+    after: str = "",
+    count: int | None = None,
 ) -> list[Contribution]:
-    """Active ones of a blueprint among the first `size` leaves, by id; empty `licenses` means all."""
+    """Active ones of a blueprint among the first `size` leaves, by id, behind `after`; empty `licenses` means all."""
     table = schema.contribution
     query = _CONTRIBUTIONS.where(
         table.c.state == "ACTIVE", table.c.blueprint == blueprint_sha256, table.c.log_index < size
     )
     if licenses:
         query = query.where(table.c.license.in_(licenses))
-    return [_contribution(row, path_of) for row in tx.execute(query.order_by(table.c.contribution_id))]
+    query = query.where(table.c.contribution_id > after).order_by(table.c.contribution_id).limit(count)
+    return [_contribution(row, path_of) for row in tx.execute(query)]
+
+
+def active_count(tx: Connection, size: int, blueprint_sha256: str) -> int:
+    """How many of them there are."""
+    table = schema.contribution
+    mine = (table.c.state == "ACTIVE", table.c.blueprint == blueprint_sha256, table.c.log_index < size)
+    return int(tx.execute(select(func.count()).where(*mine)).scalar_one())
+
+
+def active_digests(tx: Connection, size: int, blueprint_sha256: str) -> set[str]:
+    """Digests of the files of them all."""
+    table = schema.contribution
+    mine = (table.c.state == "ACTIVE", table.c.blueprint == blueprint_sha256, table.c.log_index < size)
+    return set(tx.execute(select(table.c.sha256).where(*mine)).scalars())
 
 
 def unreviewed(tx: Connection, path_of: PathOf, size: int) -> list[Contribution]:

@@ -3,6 +3,7 @@
 from typing import Final
 
 from sqlalchemy import Connection, insert, select
+from sqlalchemy.schema import CreateColumn
 
 from genepool_server.pool import schema
 
@@ -20,6 +21,9 @@ def migrate(tx: Connection, version: int) -> None:
     for number in range(version + 1, schema.VERSION + 1):
         for table in schema.ADDED[number]:
             table.create(tx)
+        for column in schema.WIDENED.get(number, ()):
+            definition = CreateColumn(column).compile(dialect=tx.dialect)
+            tx.exec_driver_sql(f"ALTER TABLE {column.table.name} ADD COLUMN {definition}")
         if number == 3:  # what was withdrawn before is erased: there can be no sketch of it
             gone = tx.execute(
                 select(schema.withdrawal.c.contribution_id).where(schema.withdrawal.c.erased.is_not(None))

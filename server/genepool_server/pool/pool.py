@@ -6,12 +6,12 @@ Every method blocks, may be called from any thread, and has made durable what it
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
-from typing import Final, Literal, Self
+from typing import Any, Final, Literal, Self, TypeVar
 
 from genepool_protocol.trust.keys import SigningKey
 from genepool_protocol.trust.witness import Policy
@@ -29,6 +29,7 @@ from genepool_server.pool.intake import Inspect, Intake
 from genepool_server.pool.ledger import Ledger
 from genepool_server.pool.log import Log
 from genepool_server.pool.notary import Notary
+from genepool_server.pool.pages import paged
 from genepool_server.pool.publisher import Publisher
 from genepool_server.pool.quotas import Quotas
 from genepool_server.pool.registrar import Registrar
@@ -43,6 +44,8 @@ from genepool_server.pool.withdrawal import Withdrawals
 from genepool_server.pool.witnessing import Cosigned
 
 __all__ = ["Begun", "Committed", "Nonce", "Pool"]
+
+_T = TypeVar("_T")
 
 _DOWNLOADS: Final = 8
 """Weights that are fetched at the same time."""
@@ -296,9 +299,22 @@ class Pool(Registrar, Publisher):
     # -- what was contributed ------------------------------------------------------------------------------------------
 
     def contributions(self) -> list[Contribution]:
-        """Every contribution, in the order of the log."""
-        with self._ledger.read() as tx:
-            return contribution_rows.contributions(tx, self._blobs.path, self._log.size)
+        """Every contribution, in the order of the log, all at once."""
+        return list(self.each_contribution())
+
+    def each_contribution(self, prefix: str = "", *, brief: bool = False) -> Iterator[Contribution]:
+        """Every contribution, in the order of the log; read page by page.
+
+        Args:
+            prefix: only those whose ids start so.
+            brief: without manifest, receipt and key.
+        """
+        size, rows = self._log.size, contribution_rows.briefs if brief else contribution_rows.contributions
+        return paged(
+            lambda after, count: self._read(rows, self._blobs.path, size, prefix, after, count),
+            lambda found: found.log_index,
+            -1,
+        )
 
     def contribution(self, contribution_id: str) -> Contribution:
         """The contribution, in whatever state it is.
@@ -384,7 +400,7 @@ class Pool(Registrar, Publisher):
             StorageError: BLOB_CORRUPT; DISK_FULL or DISK_FAILED.
             Unavailable: STORE_UNAVAILABLE.
         """
-        live = [found.sha256 for found in self.contributions() if found.state != "WITHDRAWN"]
+        live = [found.sha256 for found in self.each_contribution(brief=True) if found.state != "WITHDRAWN"]
         with ThreadPoolExecutor(_DOWNLOADS, thread_name_prefix="genepool-gather") as threads:
             return len(list(threads.map(self._blobs.local, live)))
 
@@ -419,7 +435,7 @@ class Pool(Registrar, Publisher):
             NotFound: FILE_MISSING, a copy or its data key is not there.
             StorageError: BLOB_CORRUPT; DISK_FULL or DISK_FAILED.
         """
-        live = [found for found in self.contributions() if found.state != "WITHDRAWN"]
+        live = [found for found in self.each_contribution(brief=True) if found.state != "WITHDRAWN"]
         missing = [found for found in live if not self._blobs.holds(found.sha256)]
         for found in missing:
             place = self._folder.root / found.sha256
@@ -427,10 +443,25 @@ class Pool(Registrar, Publisher):
             self._blobs.publish(place, found.sha256)
         return len(missing), len(live)
 
-    def descendants(self, contribution_id: str) -> list[Descended]:
-        """Descendants that were made from a contribution and handed over."""
+    def descendants(self, contribution_id: str) -> Iterator[Descended]:
+        """Descendants that were made from a contribution and handed over, by digest; read page by page."""
+        return paged(
+            lambda after, count: self._read(withdrawal_rows.descendants, contribution_id, after, count),
+            lambda made: made.sha256,
+            "",
+        )
+
+    def descendants_for(self, bundle: bytes, after: str, count: int) -> list[Descended]:
+        """A page of them for whoever shows the withdrawal; see `withdrawal_rows.descendants`.
+
+        Raises:
+            GenepoolError: as `withdraw`.
+        """
+        return self._withdrawals.descendants(bundle, after, count)
+
+    def _read(self, question: Callable[..., _T], *values: Any) -> _T:
         with self._ledger.read() as tx:
-            return withdrawal_rows.descendants(tx, contribution_id)
+            return question(tx, *values)
 
     def descendant(self, sha256: str) -> Descended | None:
         """The descendant with that digest of model.safetensors, if it was handed over."""
@@ -456,6 +487,32 @@ class Pool(Registrar, Publisher):
             StorageError: DISK_FULL or DISK_FAILED.
         """
         self._withdrawals.release(made)
+
+    def active_count(self, name: str) -> int:
+        """How many active contributions there are to a blueprint.
+
+        Raises:
+            NotFound: BLUEPRINT_UNKNOWN.
+        """
+        return self._read(contribution_rows.active_count, self._log.size, self.blueprint(name).blueprint.sha256)
+
+    def active_digests(self, name: str) -> set[str]:
+        """Hex SHA-256 of the files of all active contributions to a blueprint.
+
+        Raises:
+            NotFound: BLUEPRINT_UNKNOWN.
+        """
+        return self._read(contribution_rows.active_digests, self._log.size, self.blueprint(name).blueprint.sha256)
+
+    def active_page(self, name: str, licenses: tuple[str, ...], after: str, count: int) -> list[Contribution]:
+        """The next ones of `active` behind an id.
+
+        Raises:
+            NotFound: BLUEPRINT_UNKNOWN.
+        """
+        digest = self.blueprint(name).blueprint.sha256
+        rows, path = contribution_rows.active, self._blobs.path
+        return self._read(rows, path, self._log.size, digest, licenses, after, count)
 
     def active(self, name: str, licenses: tuple[str, ...]) -> list[Contribution]:
         """Active contributions to a blueprint, sorted by id; empty `licenses` means all.

@@ -194,6 +194,8 @@ class Postgres:
     def meaning(self, exc: DBAPIError) -> GenepoolError:
         """See `Database`; the classes are those of SQLSTATE."""
         state = str(getattr(exc.orig, "sqlstate", None) or "")
+        if isinstance(exc.orig, psycopg.DataError):  # a text of a stranger's that is none for PostgreSQL, such as NUL
+            return InvalidInput("FIELD_MALFORMED", "a text holds what the ledger cannot keep", "leave it out")
         what = str(exc.orig).strip().split("\n", 1)[0]
         if state == "53100":
             return StorageError("DISK_FULL", f"there is no room in {self.name}", "free some space, then try again")

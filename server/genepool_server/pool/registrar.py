@@ -15,6 +15,7 @@ from genepool_protocol.wire.errors import StorageError, Unavailable
 from genepool_server.pool import site_keys, site_rows, sites
 from genepool_server.pool.ledger import Ledger
 from genepool_server.pool.notary import Notary
+from genepool_server.pool.pages import paged
 from genepool_server.pool.registry import Holder, Registry
 from genepool_server.pool.site_keys import Issue
 from genepool_server.pool.sites import Invitation
@@ -60,9 +61,16 @@ class Registrar:
             return sites.invite(self._ledger, self._notary, site, now, life=life, roles=roles, again=again)
 
     def sites(self) -> list[Site]:
-        """Every site, by name."""
+        """Every site, by name, all at once."""
+        return list(self.each_site())
+
+    def each_site(self) -> Iterator[Site]:
+        """Every site, by name; read page by page."""
+        return paged(self._sites, lambda site: site.name, "")
+
+    def _sites(self, after: str, count: int) -> list[Site]:
         with self._ledger.read() as tx:
-            return site_rows.sites(tx)
+            return site_rows.sites(tx, after, count)
 
     def site(self, name: str) -> Site:
         """The site of that name.

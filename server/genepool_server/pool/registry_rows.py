@@ -1,6 +1,6 @@
 """The ledger's rows of TLS keys, replaced signing keys and roles: each function inside the caller's transaction."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select, update
@@ -10,10 +10,11 @@ from genepool_server.pool import schema
 from genepool_server.pool.registry_schema import replaced_key, site_role, tls_key
 
 
-def roles(tx: Connection) -> dict[str, list[str]]:
-    """The roles of every site that has any."""
+def roles(tx: Connection, names: Sequence[str] | None = None) -> dict[str, list[str]]:
+    """The roles of every site, or of these, that has any."""
+    query = select(site_role) if names is None else select(site_role).where(site_role.c.site.in_(names))
     found: dict[str, list[str]] = {}
-    for row in tx.execute(select(site_role)):
+    for row in tx.execute(query):
         found.setdefault(row.site, []).append(row.role)
     return found
 

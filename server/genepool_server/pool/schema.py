@@ -1,6 +1,6 @@
 """The ledger's tables. Nothing here is derivable only from here: fsck recomputes the rows from what was signed."""
 
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy
 from sqlalchemy import (
@@ -129,6 +129,19 @@ descendant = _table(
     Column("sha256", Text, primary_key=True),  # of model.safetensors
     Column("blueprint", Text, nullable=False),
     Column("size", Text, nullable=False),
+    Column("times", Integer, nullable=False, server_default="1"),  # how often it was handed over
+    Column("first", Text, nullable=False, server_default=""),  # days: the hour is nobody's business
+    Column("last", Text, nullable=False, server_default=""),  # empty: before days were kept
+)
+
+unlisted = _table(  # what was handed over beyond LIMITS.descendants: one row a size, so it is bounded
+    "unlisted",
+    Column("contribution_id", Text, ForeignKey("contribution.contribution_id"), primary_key=True),
+    Column("blueprint", Text, primary_key=True),
+    Column("size", Text, primary_key=True),
+    Column("times", Integer, nullable=False),
+    Column("first", Text, nullable=False),
+    Column("last", Text, nullable=False),
 )
 
 member = _table(
@@ -138,5 +151,8 @@ member = _table(
 )
 
 
-ADDED: Final[dict[int, tuple[Table, ...]]] = {3: (sketch,)}
+ADDED: Final[dict[int, tuple[Table, ...]]] = {3: (sketch, unlisted)}
 """Tables that a version added to those of the one before; `migration` makes them in a ledger of that one."""
+
+WIDENED: Final[dict[int, tuple[Column[Any], ...]]] = {3: (descendant.c.times, descendant.c.first, descendant.c.last)}
+"""Columns that it added to tables that were there; each has a default for the rows that were there, too."""

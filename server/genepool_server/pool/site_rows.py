@@ -73,16 +73,17 @@ def _site(row: Any, roles: Sequence[str]) -> Site:
     )
 
 
-def sites(tx: Connection) -> list[Site]:
-    """Every site, by name."""
-    roles = registry_rows.roles(tx)
-    return [_site(row, roles.get(row.name, ())) for row in tx.execute(_SITES)]
+def sites(tx: Connection, after: str = "", count: int | None = None) -> list[Site]:
+    """Up to `count` sites behind `after`, by name; None: all."""
+    rows = list(tx.execute(_SITES.where(schema.site.c.name > after).limit(count)))
+    roles = registry_rows.roles(tx, None if count is None else [row.name for row in rows])
+    return [_site(row, roles.get(row.name, ())) for row in rows]
 
 
 def site(tx: Connection, name: str) -> Site | None:
     """The site of that name."""
     row = tx.execute(_SITES.where(schema.site.c.name == name)).one_or_none()
-    return None if row is None else _site(row, registry_rows.roles(tx).get(name, ()))
+    return None if row is None else _site(row, registry_rows.roles(tx, [name]).get(name, ()))
 
 
 def add_site(tx: Connection, name: str, state: SiteState) -> None:

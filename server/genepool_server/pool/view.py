@@ -1,7 +1,7 @@
 """The read side of a pool, as values: what serving and the front look at."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -94,12 +94,20 @@ class Descended:
         blueprint: name of the family.
         size: depth and heads.
         members: ids of the contributions that it was made from, sorted.
+        count: how often it was handed over; like the days, it says nothing of what it is.
+        first: day of the first time, YYYY-MM-DD.
+        last: day of the latest time.
+
+    A row without a digest stands for all of that size that were not listed one by one.
     """
 
     sha256: str
     blueprint: str
     size: str
     members: tuple[str, ...]
+    count: int = field(default=1, compare=False)
+    first: str = field(default="", compare=False)
+    last: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +144,30 @@ class PoolView(Protocol):
 
     def active(self, name: str, licenses: tuple[str, ...]) -> Sequence[Contribution]:
         """Active contributions to a blueprint, sorted by id; empty `licenses` means all.
+
+        Raises:
+            NotFound: BLUEPRINT_UNKNOWN.
+        """
+        ...
+
+    def active_page(self, name: str, licenses: tuple[str, ...], after: str, count: int) -> Sequence[Contribution]:
+        """The next `count` ones of `active` behind an id; empty `after`: from the first one on.
+
+        Raises:
+            NotFound: BLUEPRINT_UNKNOWN.
+        """
+        ...
+
+    def active_count(self, name: str) -> int:
+        """How many active contributions there are to a blueprint.
+
+        Raises:
+            NotFound: BLUEPRINT_UNKNOWN.
+        """
+        ...
+
+    def active_digests(self, name: str) -> set[str]:
+        """Hex SHA-256 of the files of all active contributions to a blueprint.
 
         Raises:
             NotFound: BLUEPRINT_UNKNOWN.

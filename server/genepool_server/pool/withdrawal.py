@@ -18,6 +18,7 @@ from genepool_protocol.trust.events import Erasure, Withdrawal
 from genepool_protocol.trust.keys import SigningKey
 from genepool_protocol.wire.documents import moment
 from genepool_protocol.wire.errors import InvalidInput, NotFound, Refused, VerificationError
+from genepool_protocol.wire.limits import LIMITS
 from genepool_server.pool import contribution_rows, site_rows, sketch_rows, withdrawal_rows
 from genepool_server.pool.answers import Withdrawn
 from genepool_server.pool.blobs import Blobs
@@ -92,11 +93,17 @@ class Withdrawals:
         """See `Pool.release`."""
         with self.ledger.write() as tx:  # no withdrawal can come between the look and the record
             require_active(withdrawal_rows.states(tx, made.members), made.members)
-            withdrawal_rows.add_descendant(tx, made)
+            withdrawal_rows.add_descendant(tx, made, self.notary.time()[:10], LIMITS.descendants)
+
+    def descendants(self, raw: bytes, after: str, count: int) -> list[Descended]:
+        """See `Pool.descendants_for`."""
+        bundle = envelope.parse(raw)
+        with self.ledger.read() as tx:
+            return withdrawal_rows.descendants(tx, self._checked(tx, bundle).contribution_id, after, count)
 
     def _checked(self, tx: Connection, bundle: Bundle) -> Contribution:
         """The contribution that a bundle may withdraw: everything that can be refused is refused here."""
-        verified, site = self._verified(tx, bundle)
+        verified, site, ended = self._verified(tx, bundle)
         event = events.parse(verified.payload)
         if not isinstance(event, Withdrawal):
             raise InvalidInput("STATEMENT_MALFORMED", "the signed statement is no withdrawal", "sign one with genepool")
@@ -115,27 +122,31 @@ class Withdrawals:
                 f"the contribution {found.contribution_id[:16]} is not {site}'s",
                 "only its own site or the operator can withdraw it",
             )
+        # who asks again after a lost answer gets it, whatever became of its key meanwhile
+        if ended is not None and withdrawal_rows.withdrawal(tx, found.contribution_id) is None:
+            raise ended
         if event.sha256 != found.sha256:
             raise InvalidInput("STATEMENT_MALFORMED", "the withdrawal names other weights than its contribution has")
         return found
 
-    def _verified(self, tx: Connection, bundle: Bundle) -> tuple[Verified, str | None]:
-        """The statement with the site that signed it; None for the operator."""
+    def _verified(self, tx: Connection, bundle: Bundle) -> tuple[Verified, str | None, Refused | None]:
+        """The statement, its site (None for the operator), and why the key that signed it may withdraw nothing more."""
         ours = self.operator_key.public
         if bundle.keyid == ours.keyid:
-            return envelope.verify(bundle, ours), None
+            return envelope.verify(bundle, ours), None, None
         signer = site_rows.signer(tx, bundle.keyid, bundle.hint)
         if signer is None:
             raise VerificationError("KEY_UNKNOWN", "no site has the key that the withdrawal names", "enrol first")
         verified = envelope.verify(bundle, signer.key)
+        ended = None
         if signer.ends is not None and moment(self.notary.time()) > signer.ends:
-            raise Refused("KEY_REVOKED", f"the site {signer.site} has replaced this key", "sign with the new one")
+            ended = Refused("KEY_REVOKED", f"the site {signer.site} has replaced this key", "sign with the new one")
         if signer.state == "REVOKED":
-            raise Refused("KEY_REVOKED", f"the site {signer.site} was revoked", "ask the operator to withdraw it")
-        return verified, signer.site
+            ended = Refused("KEY_REVOKED", f"the site {signer.site} was revoked", "ask the operator to withdraw it")
+        return verified, signer.site, ended
 
     def _record(self, tx: Connection, found: Contribution, bundle: Bundle, sealed: bytes | None) -> None:
-        verified, site = self._verified(tx, bundle)
+        verified, site, _ = self._verified(tx, bundle)
         entry = self.log.append(tx, verified)
         event = events.parse(verified.payload)
         reason = event.reason if isinstance(event, Withdrawal) else ""
@@ -181,10 +192,10 @@ class Withdrawals:
     def _answer(self, contribution_id: str) -> Withdrawn:
         with self.ledger.read() as tx:
             row = withdrawal_rows.withdrawal(tx, contribution_id)
-            made = withdrawal_rows.descendants(tx, contribution_id)
+            made = withdrawal_rows.descendant_count(tx, contribution_id)
         if row is None:
             raise NotFound("CONTRIBUTION_UNKNOWN", "the contribution was not withdrawn", "withdraw it again")
-        return Withdrawn(contribution_id, row.receipt, row.erased is not None, tuple(made))
+        return Withdrawn(contribution_id, row.receipt, row.erased is not None, made)
 
 
 def require_active(states: dict[str, str], names: Sequence[str]) -> None:

@@ -164,16 +164,15 @@ class Serving:
         """
         async with self._readers.turn():
             loaded = await self.blocking(self._view.blueprint, name)
-            found = await self.blocking(self._view.active, name, tuple(licenses))
-            table = self._table(loaded)
+            table, after = self._table(loaded), ""
             if not licenses:
-                await self.blocking(table.keep, {entry.sha256 for entry in found})
-            for start in range(0, len(found), _BATCH):
-                batch = found[start : start + _BATCH]
+                await self.blocking(lambda: table.keep(self._view.active_digests(name)))
+            while batch := await self.blocking(self._view.active_page, name, tuple(licenses), after, _BATCH):
                 async with self._steady(batch):
                     keys = await self.blocking(_keys, table, batch)
                 for entry, key in zip(batch, keys, strict=True):
                     yield entry, key
+                after = batch[-1].contribution_id
 
     async def thin(self, name: str, ids: Sequence[str]) -> AsyncGenerator[tuple[str, bytes]]:
         """The thin slice of each contribution as a safetensors file, in the order asked for.

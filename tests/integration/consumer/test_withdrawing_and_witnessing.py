@@ -58,11 +58,11 @@ def test_a_descendant_of_a_withdrawn_learngene_is_answered_as_withdrawn(members,
         made = pool.write(tmp_path / "both", pool.budget("2,2", None, None), weights)
         pool.write(tmp_path / "alone", pool.budget("2,2", None, None), {members.south: 1000})
         assert run("verify", made.folder, "--pool", anchors, "--online")[0] == 0
-        listed = server.pool.descendants(members.north)
+        listed = list(server.pool.descendants(members.north))
         assert [one.sha256 for one in listed] == [made.lineage.model]
 
         done = withdraw(members, "north", members.north)
-        assert [one.sha256 for one in done.descendants] == [made.lineage.model]
+        assert done.descendants == 1
         code, answer = asked(run, "verify", made.folder, "--pool", anchors, "--online")
         assert (code, answer["error"]) == (6, "LINEAGE_WITHDRAWN")
         assert "1 with the log's proof" in answer["message"]
@@ -121,7 +121,7 @@ def test_a_withdrawal_while_a_descendant_is_built_is_never_half(members, tmp_pat
             == "CONTRIBUTION_NOT_ACTIVE"
         )
     assert not (tmp_path / "late").exists()
-    assert server.pool.descendants(members.north) == []
+    assert list(server.pool.descendants(members.north)) == []
 
 
 def test_anybody_audits_the_log_from_the_pool_and_from_a_copy(members, run, tmp_path):

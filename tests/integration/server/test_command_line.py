@@ -209,7 +209,7 @@ def story(folder) -> list:
         operator_sealed = operator.seal(folder.parent / "sealed")
         said.append(operator.backup(folder.parent / "backup", folder.parent / "backup-keys"))
         gone = operator.withdraw_as_operator(first, "court order")
-        said += [operator_sealed, gone.erased, gone.descendants, operator.descendants(first)]
+        said += [operator_sealed, gone.erased, gone.descendants, list(operator.descendants(first))]
         said.append([one.state for one in operator.contributions()])
         said += [operator.checkpoint().split("\n")[:2], len(operator.entries(1, 5))]  # roots depend on the clock
         for refused in (
