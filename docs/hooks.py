@@ -13,8 +13,6 @@ import click
 import typer.main
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
-from mkdocs.structure.nav import Navigation, Section
-from mkdocs.structure.pages import Page
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
@@ -49,17 +47,6 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for picture in sorted((ROOT / "tests/benchmarks/method").glob("*.png")):
         files.append(File.generated(config, f"results/{picture.name}", abs_src_path=str(picture)))
     return files
-
-
-def on_nav(nav: Navigation, config: MkDocsConfig, files: Files) -> Navigation:
-    """Put every decision below their index, so that the list is written nowhere else."""
-    section = next(item for item in nav.items if isinstance(item, Section) and item.title == "Project")
-    known = {page.file.src_uri for page in nav.pages}
-    for file in sorted(files.documentation_pages(), key=lambda file: file.src_uri):
-        if file.src_uri.startswith("decisions/") and file.src_uri not in known:
-            page = file.page or Page(None, file, config)
-            page.parent = section
-    return nav
 
 
 # -- pages that live elsewhere ----------------------------------------------------------------------------------------
