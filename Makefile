@@ -10,10 +10,12 @@ export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-fast lint format bench bench-method fuzz tuf-conformance proto clean help
+PAGES = $(filter-out protocol/SPEC.md,$(shell git ls-files '*.md'))  # SPEC.md: once its lines are wrapped
+
+.PHONY: demo test test-fast lint format docs docs-output bench bench-method fuzz tuf-conformance proto clean help
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.installed ## from real images to a verified descendant, with a report in $(OUT)
 	$(BIN)/genepool simulate --sites 6 --steps 280 --report $(OUT)
@@ -24,17 +26,25 @@ test: $(VENV)/.installed-dev $(MODEL_SIGNING) ## every test, the long ones too
 test-fast: $(VENV)/.installed-dev $(MODEL_SIGNING) ## without the long tests
 	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
 
-lint: $(VENV)/.installed-dev ## formatting, rules, types, import contracts, protocol, stubs
+lint: $(VENV)/.installed-dev ## formatting, rules, types, import contracts, pages, protocol, stubs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/pymarkdown scan $(PAGES)
+	$(MAKE) --no-print-directory docs
 	$(BIN)/buf lint
 	$(MAKE) --no-print-directory proto-check
 
 format: $(VENV)/.installed-dev ## put the code into shape
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: $(VENV)/.installed-dev ## the documentation, into out/docs/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+docs-output: $(VENV)/.installed-dev ## run README and tutorials, and write what their commands print into them
+	$(BIN)/python -m tests.docs
 
 bench: $(VENV)/.installed-dev ## speed and memory, as ratios against a floor measured in the same run
 	$(BIN)/python -m tests.benchmarks $(BENCH_ARGS)

@@ -90,7 +90,9 @@ def _command(command: click.Command, path: str, level: int) -> Iterator[str]:
         yield from (f"{'#' * min(level, 4)} {path}", "")
     yield from (_plain(command.help or ""), "")
     parameters = [parameter for parameter in command.params if not getattr(parameter, "hidden", False)]
-    shown = [parameter for parameter in parameters if parameter.name not in {"help", "install_completion", "show_completion"}]
+    shown = [
+        parameter for parameter in parameters if parameter.name not in {"help", "install_completion", "show_completion"}
+    ]
     if not hasattr(command, "commands") and shown:
         yield from ("| argument or option | default | meaning |", "|---|---|---|")
         yield from (_parameter(parameter) for parameter in shown)
@@ -130,7 +132,8 @@ def settings() -> str:
             "",
             "## genepool.toml",
             "",
-            "A pool's settings, in its folder. They are read when the server starts; a line that is missing has its default.",
+            "A pool's settings, in its folder. They are read when the server starts.",
+            "A line that is missing has its default.",
             "",
             *_fields(ServerConfig, ""),
             "## site.json",
@@ -170,21 +173,21 @@ def _commented(model: type[BaseModel]) -> Iterator[str]:
 def _default(field: Any) -> str:
     if field.default_factory is not None:
         return "`[]`"
-    return "required" if field.default is PydanticUndefined else f"`{field.default!s}`" if field.default != "" else "empty"
+    return (
+        "required" if field.default is PydanticUndefined else f"`{field.default!s}`" if field.default != "" else "empty"
+    )
 
 
 def errors() -> str:
     """The page of every reason, as the one table of the code has them."""
-    rows = [
-        f"| `{name}` | {row.kind.__name__} | {row.code} | {row.kind.exit_code} |" for name, row in REASONS.items()
-    ]
+    rows = [f"| `{name}` | {row.kind.__name__} | {row.code} | {row.kind.exit_code} |" for name, row in REASONS.items()]
     assert all(dataclasses.is_dataclass(row) for row in REASONS.values())
     return "\n".join(
         [
             "# Errors",
             "",
-            "Every error has a stable reason, a sentence that names input and rule, and a fix. With `--json` it is one JSON",
-            "object on standard error. The [specification](specification.md) says what each reason means.",
+            "Every error has a stable reason, a sentence that names input and rule, and a fix. With `--json` it is one",
+            "JSON object on standard error. The [specification](specification.md) says what each reason means.",
             "",
             "| reason | class | gRPC status | exit code |",
             "|---|---|---|---|",

@@ -12,7 +12,7 @@ def main() -> None:
         shell = Shell(Path(folder))
         try:
             for page in STORY:
-                print(page.relative_to(ROOT), flush=True)  # noqa: T201
+                print(page.relative_to(ROOT), flush=True)
                 page.write_text(rewritten(page, shell), encoding="utf-8")
         finally:
             shell.close()

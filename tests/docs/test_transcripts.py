@@ -32,7 +32,10 @@ def test_a_block_is_commands_with_the_output_below_them():
     ("shown", "actual"),
     [
         ("contribution dd0ee52f82952c6b is ACTIVE\n", "contribution 9832ca43b7271e4f is ACTIVE\n"),
-        ("fingerprint: 3c28 926c 4050 c25d 3878 e8e7 fcd6 9c5b\n", "fingerprint: 0c28 926c 4050 c25d 3878 e8e7 fcd6 9c5b\n"),
+        (
+            "fingerprint: 3c28 926c 4050 c25d 3878 e8e7 fcd6 9c5b\n",
+            "fingerprint: 0c28 926c 4050 c25d 3878 e8e7 fcd6 9c5b\n",
+        ),
         ("0.700 of clinic, 2026-11-30 11:23 UTC\n", "0.650   of clinic, 2027-01-01 00:00 UTC\n"),
         ("one\n...\nfour\n", "one\ntwo\nthree\nfour\n"),
     ],

@@ -1,8 +1,8 @@
 """Runs the `console` and `python` blocks of a page, in order, and compares what the page shows with what comes out.
 
-A line that starts with `$ ` is a command (`\\` at its end continues it), the lines below it are its output. What differs
-from run to run (digests, dates, measured numbers) is compared by its form alone, and `...` stands for anything. A
-command with ` &` at its end goes on in the background until the shell is closed; its output is its first line.
+A line that starts with `$ ` is a command (`\\` at its end continues it), the lines below it are its output. What
+differs from run to run (digests, dates, measured numbers) is compared by its form alone, and `...` stands for anything.
+A command with ` &` at its end goes on in the background until the shell is closed; its output is its first line.
 """
 
 import doctest
@@ -27,16 +27,17 @@ STORY: Final = tuple(
         "docs/tutorials/index.md",
         "docs/tutorials/operator.md",
         "docs/tutorials/site.md",
-        "README.md",
         "docs/tutorials/consumer.md",
+        "README.md",
         "docs/tutorials/auditor.md",
         "docs/how-to/withdraw.md",
+        "docs/tutorials/researcher.md",
     )
 )
 """Pages that follow one another in one folder: each uses what the ones before it made."""
 
 _PORT: Final = "8470"
-_WIDTH: Final = 110
+_WIDTH: Final = 118
 _PROGRESS: Final = re.compile(r"^[a-z -]+: \d+ of \d+.*\n", re.MULTILINE)
 _SERVER_LOG: Final = re.compile(r"^\d{4}-\d\d-\d\dT\S+ (INFO|WARNING) .*\n", re.MULTILINE)
 _VARYING: Final = (
@@ -59,11 +60,11 @@ class Step(NamedTuple):
 
 def steps(block: str) -> list[Step]:
     """The commands of a `console` block."""
-    found: list[Step] = []
+    parts: list[Step] = []
     for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
         command, _, shown = re.sub(r"\\\n", "\0", part).partition("\n")
-        found.append(Step(command.replace("\0", "\\\n"), shown.rstrip("\n") + "\n" if shown.strip() else ""))
-    return found
+        parts.append(Step(command.replace("\0", "\\\n"), shown.rstrip("\n") + "\n" if shown.strip() else ""))
+    return parts
 
 
 def alike(shown: str, actual: str) -> bool:
