@@ -31,7 +31,7 @@ lint: $(VENV)/.installed-dev ## formatting, rules, types, import contracts, page
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pymarkdown scan $(PAGES)
+	$(BIN)/python -m pymarkdown scan $(PAGES)
 	$(MAKE) --no-print-directory docs
 	$(BIN)/buf lint
 	$(MAKE) --no-print-directory proto-check
@@ -41,7 +41,7 @@ format: $(VENV)/.installed-dev ## put the code into shape
 	$(BIN)/ruff check --fix .
 
 docs: $(VENV)/.installed-dev ## the documentation, into out/docs/index.html
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 docs-output: $(VENV)/.installed-dev ## run README and tutorials, and write what their commands print into them
 	$(BIN)/python -m tests.docs
