@@ -13,6 +13,7 @@ def shell(tmp_path_factory):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # the researcher's page plays a whole simulation
 @pytest.mark.parametrize("page", STORY, ids=lambda page: str(page.relative_to(ROOT)))
 def test_a_page_shows_what_its_commands_print(page, shell):
     for example in document(page, shell):

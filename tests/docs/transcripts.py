@@ -120,7 +120,7 @@ class Shell:
             text=True,
             cwd=self.folder,
             env=self._environment,
-            timeout=540,
+            timeout=1500,
             check=False,
         )
         return ended.stdout if not ended.returncode or "error (" in ended.stdout else f"{ended.stdout}\nFAILED\n"
