@@ -48,6 +48,28 @@ def test_no_link_of_a_page_leads_nowhere():
     assert lost == []
 
 
+def test_every_path_that_a_page_names_exists():
+    named = re.compile(r"`((?:protocol|server|client|tests|docs|deploy)/[\w./{},-]+)`")
+    lost = [
+        f"{page.relative_to(ROOT)}: {path}"
+        for page in pages()
+        if page.name != "CHANGELOG.md"  # which tells of what was
+        for braced in named.findall(page.read_text(encoding="utf-8"))
+        for path in _expanded(braced)
+        if not (ROOT / path).exists()
+    ]
+    assert lost == []
+
+
+def _expanded(path):
+    """`a/{b,c}` as the shell reads it."""
+    head, brace, rest = path.partition("{")
+    if not brace:
+        return [path]
+    choices, _, tail = rest.partition("}")
+    return [f"{head}{choice}{tail}" for choice in choices.split(",")]
+
+
 def _prose(page):
     return re.sub(r"^ *```.*?^ *```|`[^`\n]+`", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
 
