@@ -13,10 +13,12 @@ export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-fast lint format bench bench-method fuzz tuf-conformance proto lock advisories dist clean help
+PAGES = $(filter-out protocol/SPEC.md,$(shell git ls-files '*.md'))  # SPEC.md: once its lines are wrapped
+
+.PHONY: demo test test-fast lint format docs docs-output bench bench-method fuzz tuf-conformance proto lock advisories dist clean help
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.installed ## from real images to a verified descendant, with a report in $(OUT)
 	$(BIN)/genepool simulate --sites 6 --steps 280 --report $(OUT)
@@ -27,11 +29,13 @@ test: $(VENV)/.installed-dev $(MODEL_SIGNING) $(VENV)/release/.installed ## ever
 test-fast: $(VENV)/.installed-dev $(MODEL_SIGNING) $(VENV)/release/.installed ## without the long tests
 	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
 
-lint: $(VENV)/.installed-dev ## formatting, rules, types, import contracts, protocol, stubs, the lock
+lint: $(VENV)/.installed-dev ## formatting, rules, types, import contracts, pages, protocol, stubs, the lock
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m pymarkdown scan $(PAGES)
+	$(MAKE) --no-print-directory docs
 	$(BIN)/buf lint
 	$(BIN)/python deploy/release/lock.py
 	$(MAKE) --no-print-directory proto-check
@@ -39,6 +43,12 @@ lint: $(VENV)/.installed-dev ## formatting, rules, types, import contracts, prot
 format: $(VENV)/.installed-dev ## put the code into shape
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: $(VENV)/.installed-dev ## the documentation, into out/docs/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+docs-output: $(VENV)/.installed-dev ## run README and tutorials, and write what their commands print into them
+	$(BIN)/python -m tests.docs
 
 bench: $(VENV)/.installed-dev ## speed and memory, as ratios against a floor measured in the same run
 	$(BIN)/python -m tests.benchmarks $(BENCH_ARGS)

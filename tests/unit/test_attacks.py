@@ -38,4 +38,4 @@ def test_the_threat_model_gives_these_numbers():
     whole = sum("gap" not in attack for attack in ATTACKS)
     partly = sum("gap" in attack and "tests" in attack for attack in ATTACKS)
     sentence = f"{whole} are refused by tests, {partly} in part, {len(ATTACKS) - whole - partly} are not"
-    assert sentence in (TESTS.parent / "THREAT_MODEL.md").read_text()
+    assert sentence in " ".join((TESTS.parent / "THREAT_MODEL.md").read_text().split())
