@@ -1,6 +1,7 @@
 """A descendant's bytes from the pool into a folder: resumed where they broke off, bounded by what was announced."""
 
 import contextlib
+import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -104,7 +105,8 @@ def fetch(connection: Connection, wanted: Wanted, folder: Path, progress: Progre
                 pauses = list(_PAUSES)
             if not pauses:
                 raise
-            time.sleep(pauses.pop(0))
+            # half as much again at most: whom a busy pool cut off do not all come back at the same moment
+            time.sleep(pauses.pop(0) * (1 + 0.5 * random.random()))  # noqa: S311 - no secret
         except Refused as exc:
             if exc.reason != "OFFSET" or before == 0:
                 raise

@@ -130,7 +130,7 @@ class InlineDispatcher:
 
 def drained() -> Unavailable:
     """The error of everything that is asked after `drain`."""
-    return Unavailable("SERVING_UNAVAILABLE", "the pool is going down", "try again in a minute")
+    return Unavailable("SERVING_UNAVAILABLE", "the pool is going down", "try again in a minute", retry_seconds="10")
 
 
 def split(items: Sequence[Any], lanes: int, most: int = 16) -> list[Sequence[Any]]:
