@@ -1,7 +1,6 @@
 """A descendant's bytes from the pool into a folder: resumed where they broke off, bounded by what was announced."""
 
 import contextlib
-import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import IO, Any, Final
 
 from genepool_client.consumer.folder import SIGNATURE_FILE
 from genepool_client.consumer.staging import storage_errors
-from genepool_client.transport.channel import Connection
+from genepool_client.transport.channel import Connection, pause_after
 from genepool_protocol.learngene import descendant
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.learngene.size import Budget, Size
@@ -105,8 +104,7 @@ def fetch(connection: Connection, wanted: Wanted, folder: Path, progress: Progre
                 pauses = list(_PAUSES)
             if not pauses:
                 raise
-            # half as much again at most: whom a busy pool cut off do not all come back at the same moment
-            time.sleep(pauses.pop(0) * (1 + 0.5 * random.random()))  # noqa: S311 - no secret
+            time.sleep(max(pauses.pop(0), pause_after(exc) or 0.0))
         except Refused as exc:
             if exc.reason != "OFFSET" or before == 0:
                 raise

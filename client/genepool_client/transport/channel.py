@@ -241,7 +241,7 @@ class Connection:
                 return method(request, timeout=seconds, wait_for_ready=wait)
             except grpc.RpcError as exc:
                 error = self.error(exc)
-                pause = _pause(error)
+                pause = pause_after(error)
                 if pause is None or time.monotonic() + pause > end:
                     raise error from exc
             time.sleep(pause)
@@ -267,7 +267,7 @@ class Connection:
                     yield message
             except grpc.RpcError as exc:
                 error = self.error(exc)
-                pause = None if begun else _pause(error)
+                pause = None if begun else pause_after(error)
                 if pause is None or time.monotonic() + pause > end:
                     raise error from exc
             else:
@@ -318,7 +318,7 @@ class Connection:
         self.close()
 
 
-def _pause(error: GenepoolError) -> float | None:
+def pause_after(error: GenepoolError) -> float | None:
     """After how many seconds to ask again, if the pool said so: at its word or up to half as much later.
 
     Else all whom a busy pool refused would come back at the same moment.

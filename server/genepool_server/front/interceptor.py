@@ -19,7 +19,7 @@ from google.protobuf.message import DecodeError
 from genepool_protocol.wire.errors import GenepoolError, InvalidInput, StorageError
 from genepool_protocol.wire.status import to_status
 from genepool_server.front.handlers import parts
-from genepool_server.front.patience import Reader, life
+from genepool_server.front.patience import HEAD_START, SLOWEST_READ, Reader, life
 from genepool_server.front.shares import Shares
 from genepool_server.serving.gate import Gate
 from genepool_server.serving.peers import CURRENT
@@ -58,12 +58,16 @@ class Limits:
         first: until the first message comes.
         ours: the whole of a call to one of our services.
         others: the whole of one to health or reflection, which would go on for ever.
+        slowest: bytes a second at which an answer must be taken over its whole length; no seconds.
+        head_start: that the client may be behind.
     """
 
     stall: float
     first: float = 5.0
     ours: float = 1800.0
     others: float = 300.0
+    slowest: int = SLOWEST_READ
+    head_start: float = HEAD_START
 
 
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
@@ -149,7 +153,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
             if not inspect.isasyncgenfunction(inner):  # it writes by itself
                 await inner(request, context)
                 return
-            reader = Reader(self._limits.stall)
+            reader = Reader(self._limits.stall, self._limits.slowest, self._limits.head_start)
             async with aclosing(inner(request, context)) as messages:
                 async for message in messages:
                     await reader.send(message, context.write)

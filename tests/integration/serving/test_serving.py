@@ -239,6 +239,10 @@ def test_too_many_descendants_hear_busy_and_those_in_the_queue_get_theirs(world)
         with pytest.raises(GenepoolError) as caught:
             await world.serving.descend(*asked)
         assert caught.value.reason == "BUSY"
+        # the gate comes before the order is looked at: who is refused costs nothing
+        with pytest.raises(GenepoolError) as caught:
+            await world.serving.descend("none", [], asked[2])
+        assert caught.value.reason == "BUSY"
         for descent in held:
             descent.release()
         for task in queued:
