@@ -128,9 +128,9 @@ def _greedy(anchors_file: Path, name: str, streams: int, seconds: float) -> Iter
         process.wait(60)
 
 
-def load(quick: bool) -> list[Row]:
+def load(quick: bool, each: float = 3.0) -> list[Row]:
     """1, 4, 16 and 64 consumers, then the polite one alone and beside."""
-    seconds, crowds = (0.5, (1, 4)) if quick else (3.0, (1, 4, 16, 64))
+    seconds, crowds = (0.5, (1, 4)) if quick else (each, (1, 4, 16, 64))
     with tempfile.TemporaryDirectory() as name:
         folder = new_pool(Path(name) / "pool", anonymous_consumers="everybody")
         with serving(folder) as server, server.stubs() as stubs:
@@ -178,9 +178,10 @@ def main() -> None:
     parser.add_argument("call", choices=CALLS, nargs="?")
     parser.add_argument("streams", type=int, nargs="?", default=60)
     parser.add_argument("seconds", type=float, nargs="?", default=20.0)
+    parser.add_argument("--each", type=float, default=3.0, help="seconds of one row")
     options = parser.parse_args()
     if options.anchors is None:
-        for row in load(quick=False):
+        for row in load(quick=False, each=options.each):
             sys.stdout.write(f"{row.what:48s} {row.value:8.2f} {row.unit:3s} {row.verdict:6s} {row.detail}\n")
             sys.stdout.flush()
         return
