@@ -43,6 +43,7 @@ from genepool_server.root.repository import Repository
 if TYPE_CHECKING:
     import grpc
 
+    from genepool_server.front.interceptor import Limits
     from genepool_server.front.server import Front
     from genepool_server.serving.service import Serving
 
@@ -288,7 +289,7 @@ def _compare(trusted: Trusted, config: ServerConfig) -> None:
 def _front(folder: Path, config: ServerConfig, pool: Pool) -> "Front":
     from genepool_server.front.callers import NetworkCallers
     from genepool_server.front.rates import Rates
-    from genepool_server.front.server import Doors, Front, Guard
+    from genepool_server.front.server import Doors, Front, Guard, Load
 
     keys, listen, certified = folder / "keys", Address.parse(config.listen), config.certified()
     hosts = _hosts(config, listen, certified)
@@ -309,9 +310,15 @@ def _front(folder: Path, config: ServerConfig, pool: Pool) -> "Front":
             Repository(PoolFolder(folder).trust),
             config.advertise_certified_port,
         ),
-        concurrent_calls=config.concurrent_calls,
-        stall_seconds=config.serving.stall_seconds,
+        Load(config.concurrent_calls, config.quotas.open_calls, _patience(config)),
     )
+
+
+def _patience(config: ServerConfig) -> "Limits":
+    from genepool_server.front.interceptor import Limits
+
+    serving = config.serving
+    return Limits(serving.stall_seconds, serving.first_seconds, others=serving.watch_seconds)
 
 
 def _hosts(config: ServerConfig, *listened: Address) -> list[str]:

@@ -117,10 +117,20 @@ class ServingSettings(BaseModel):
     object_store_mib: int = Field(default=80, ge=75, le=65536, description="MiB of shared memory for Ray's store.")
     temp_dir: str = Field(default="", description="Folder for Ray's sockets, a short path; empty: the system's.")
     max_concurrent_selects: int = Field(default=2, ge=1, le=256, description="Selections that run at the same time.")
-    queue: int = Field(default=8, ge=0, le=4096, description="Requests of each kind that wait; one more is refused.")
+    select_seconds: float = Field(
+        default=120.0, gt=0, le=3600, description="Seconds that one selection may be at work; then it is ended."
+    )
+    queue: int = Field(default=32, ge=0, le=4096, description="Requests of each kind that wait; one more is refused.")
+    queue_each: int = Field(default=8, ge=0, le=4096, description="How many of them may be one caller's.")
     mapped_files: int = Field(default=256, ge=1, le=65536, description="Learngenes that one process keeps mapped.")
     stall_seconds: float = Field(
         default=30.0, gt=0, le=3600, description="A call that moves nothing for so long is ended."
+    )
+    first_seconds: float = Field(
+        default=5.0, gt=0, le=3600, description="A call whose first message does not come for so long is ended."
+    )
+    watch_seconds: float = Field(
+        default=300.0, gt=0, le=86400, description="Seconds that a call to health or reflection may last."
     )
     start_seconds: float = Field(
         default=120.0, gt=0, le=3600, description="Seconds that the workers may take to start."
@@ -128,7 +138,7 @@ class ServingSettings(BaseModel):
 
     def config(self) -> ServingConfig:
         """The same for `serving`."""
-        values = self.model_dump(exclude={"object_store_mib", "temp_dir"})
+        values = self.model_dump(exclude={"object_store_mib", "temp_dir", "first_seconds", "watch_seconds"})
         return ServingConfig(
             object_store_bytes=self.object_store_mib << 20,
             temp_dir=Path(self.temp_dir) if self.temp_dir else None,
@@ -137,7 +147,7 @@ class ServingSettings(BaseModel):
 
 
 class QuotaSettings(BaseModel):
-    """What one site may take."""
+    """What one site, or one address without a certificate, may take."""
 
     model_config = _MODEL
 
@@ -150,6 +160,9 @@ class QuotaSettings(BaseModel):
     )
     calls_per_minute: int = Field(
         default=120, ge=1, le=60_000, description="Calls a minute of each of BeginNonce, Begin, Commit and Renew."
+    )
+    open_calls: int = Field(
+        default=32, ge=1, le=65536, description="Calls at the same time of one site, or of one address."
     )
 
     def quotas(self) -> Quotas:
@@ -226,7 +239,7 @@ class ServerConfig(BaseModel):
         default=256, ge=1, le=65536, description="Calls at the same time; one more is refused."
     )
     drain_seconds: float = Field(default=5.0, ge=0, le=3600, description="Seconds that running calls get at the end.")
-    quotas: QuotaSettings = Field(default_factory=QuotaSettings, description="What one site may take.")
+    quotas: QuotaSettings = Field(default_factory=QuotaSettings, description="What one site may take, or one address.")
     serving: ServingSettings = Field(
         default_factory=ServingSettings, description="How selections and descendants are computed."
     )

@@ -9,6 +9,7 @@ from rich.console import Console  # noqa: TID251 - only our own numbers
 from rich.table import Table
 
 from tests.benchmarks.ingest import ingest
+from tests.benchmarks.load import load
 from tests.benchmarks.memory import memory
 from tests.benchmarks.rows import ROWS
 from tests.benchmarks.streaming import streaming
@@ -17,7 +18,7 @@ from tests.benchmarks.streaming import streaming
 def measure(quick: bool) -> list:
     """All rows, in order."""
     rows = []
-    for function in (*ROWS, streaming, ingest, memory):
+    for function in (*ROWS, streaming, ingest, load, memory):
         found = function(quick)
         rows += found if isinstance(found, list) else [found]
     return rows

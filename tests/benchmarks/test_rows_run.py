@@ -5,13 +5,16 @@ import math
 import pytest
 
 from tests.benchmarks.ingest import ingest
+from tests.benchmarks.load import load
 from tests.benchmarks.memory import memory
 from tests.benchmarks.rows import ROWS
 from tests.benchmarks.streaming import streaming
 
 
 @pytest.mark.parametrize(
-    "row", [*ROWS, streaming, ingest, pytest.param(memory, marks=pytest.mark.slow)], ids=lambda row: row.__name__
+    "row",
+    [*ROWS, streaming, ingest, *(pytest.param(row, marks=pytest.mark.slow) for row in (load, memory))],
+    ids=lambda row: row.__name__,
 )
 def test_a_row_runs_on_tiny_sizes(row):
     found = row(True)

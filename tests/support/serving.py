@@ -68,8 +68,7 @@ def weights_of(world, name="tiny-16", count=3):
 
 
 async def download(world, name, weights, budget, offset=0):
-    order = await world.serving.order(name, weights, budget)
-    async with await world.serving.descend(order) as descent:
+    async with await world.serving.descend(name, weights, budget) as descent:
         chunks = await collect(descent.chunks(offset))
         return chunks, descent.sha256
 

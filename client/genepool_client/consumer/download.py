@@ -9,7 +9,7 @@ from typing import IO, Any, Final
 
 from genepool_client.consumer.folder import SIGNATURE_FILE
 from genepool_client.consumer.staging import storage_errors
-from genepool_client.transport.channel import Connection
+from genepool_client.transport.channel import Connection, pause_after
 from genepool_client.transport.durable import write_atomic
 from genepool_protocol.learngene import descendant
 from genepool_protocol.learngene.blueprint import Blueprint
@@ -18,7 +18,6 @@ from genepool_protocol.private_files import append_own
 from genepool_protocol.selection.combination import Mixture
 from genepool_protocol.v1 import consume_pb2, types_pb2
 from genepool_protocol.wire.errors import GenepoolError, Refused, Unavailable, VerificationError
-from genepool_protocol.wire.status import retry_seconds
 
 Progress = Callable[[int, int, str], None]
 """Called with (bytes, bytes of the whole, note)."""
@@ -107,7 +106,7 @@ def fetch(connection: Connection, wanted: Wanted, folder: Path, progress: Progre
                 pauses = list(_PAUSES)
             if not pauses:
                 raise
-            time.sleep(max(pauses.pop(0), retry_seconds(exc) or 0.0))
+            time.sleep(max(pauses.pop(0), pause_after(exc) or 0.0))
         except Refused as exc:
             if exc.reason != "OFFSET" or before == 0:
                 raise

@@ -6,6 +6,7 @@ Before anything else is asked, the pool's trust root is refreshed and verified; 
 import contextlib
 import json
 import os
+import random
 import time
 from collections.abc import Generator
 from functools import cached_property
@@ -42,6 +43,9 @@ _RETRY: Final = {
     "retryableStatusCodes": ["UNAVAILABLE"],
 }
 
+
+_JITTER: Final = 0.5
+"""Share of a pause by which it may last longer."""
 
 _SILENT: Final = frozenset({"POOL_UNREACHABLE", "TOO_SLOW"})
 """What gRPC makes of a handshake that the server ends."""
@@ -237,7 +241,7 @@ class Connection:
                 return method(request, timeout=seconds, wait_for_ready=wait)
             except grpc.RpcError as exc:
                 error = self.error(exc)
-                pause = retry_seconds(error)
+                pause = pause_after(error)
                 if pause is None or time.monotonic() + pause > end:
                     raise error from exc
             time.sleep(pause)
@@ -247,16 +251,30 @@ class Connection:
     ) -> Generator[_A, None, None]:
         """The answers of a streaming method; leaving the iterator (also by `close()`) ends the call.
 
+        A pool that refuses before the first answer and says when to come back is asked again then, as in `call`.
+
         Raises:
             GenepoolError: as `call`, also in the middle.
         """
-        answers = method(request, timeout=timeout or self.stream_timeout)
-        try:
-            yield from answers
-        except grpc.RpcError as exc:
-            raise self.error(exc) from exc
-        finally:
-            answers.cancel()
+        seconds = timeout or self.stream_timeout
+        end = time.monotonic() + seconds
+        while True:
+            begun = False
+            answers = method(request, timeout=max(0.001, end - time.monotonic()))
+            try:
+                for message in answers:
+                    begun = True
+                    yield message
+            except grpc.RpcError as exc:
+                error = self.error(exc)
+                pause = None if begun else pause_after(error)
+                if pause is None or time.monotonic() + pause > end:
+                    raise error from exc
+            else:
+                return
+            finally:
+                answers.cancel()
+            time.sleep(pause)
 
     def capabilities(self) -> pool_pb2.GetCapabilitiesResponse:
         """What the pool can do, after its version and name were held against ours.
@@ -298,6 +316,15 @@ class Connection:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def pause_after(error: GenepoolError) -> float | None:
+    """After how many seconds to ask again, if the pool said so: at its word or up to half as much later.
+
+    Else all whom a busy pool refused would come back at the same moment.
+    """
+    seconds = retry_seconds(error)
+    return None if seconds is None else seconds * (1 + _JITTER * random.random())  # noqa: S311 - no secret
 
 
 def _channel(address: str, ca_pem: str, identity: TlsIdentity | None = None) -> grpc.Channel:

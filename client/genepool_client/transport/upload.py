@@ -4,13 +4,14 @@ A stream that breaks is resumed from what the pool holds durably. gRPC itself wa
 (`wait_for_ready`, with its own backoff); what is here only counts the attempts that moved nothing.
 """
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 import grpc
 
-from genepool_client.transport.channel import Connection
+from genepool_client.transport.channel import Connection, pause_after
 from genepool_protocol.v1 import contribute_pb2 as pb
 from genepool_protocol.wire.errors import GenepoolError
 from genepool_protocol.wire.limits import LIMITS
@@ -87,6 +88,7 @@ class _Upload:
                 fruitless = 0 if committed > before else fruitless + 1
                 if fruitless >= _FRUITLESS:
                     raise
+                time.sleep(min(pause_after(exc) or 0.0, _WAIT))
             else:
                 finished = True
 

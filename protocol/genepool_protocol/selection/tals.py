@@ -24,7 +24,7 @@ from genepool_protocol.trust import digest
 from genepool_protocol.wire.errors import InvalidInput, Refused
 from genepool_protocol.wire.limits import LIMITS
 
-KERNEL = "torch-fp32-v2"
+KERNEL = "torch-fp32-v3"
 """Names the arithmetic of scoring and the rules of choosing, part of every answer: another may answer otherwise."""
 
 Progress = Callable[[str, int, int], None]
@@ -118,6 +118,7 @@ def select(
         raise Refused(
             "POOL_EMPTY", "the pool holds no active learngene to select from", "ask for the seed, or come back later"
         )
+    labels = None if labels is None else labels[scoring.looked_at(labels)]
     kept = retrieve(task, members, LIMITS.short_list)
     progress("retrieve", len(kept), len(members))
     shot = snapshot(member.contribution_id for member in members)
@@ -171,6 +172,8 @@ def _searched(
 class Scorer:
     """Scores mixtures of thin learngenes on one support set: the arithmetic of stages B to D.
 
+    Of a large support set it keeps the images that `scoring.looked_at` names, and no others.
+
     Attributes:
         blueprint: the family.
         seed: the seed gene, of full or of scoring width.
@@ -182,6 +185,11 @@ class Scorer:
     seed: net.Weights
     pixels: Pixels
     labels: Labels
+
+    def __post_init__(self) -> None:
+        index = scoring.looked_at(self.labels)
+        object.__setattr__(self, "pixels", self.pixels[index])
+        object.__setattr__(self, "labels", self.labels[index])
 
     def score(self, deltas: Sequence[tuple[int, net.Weights]]) -> Score:
         """The score of seed + sum of (weight in thousandths, delta); deltas may be thin slices."""

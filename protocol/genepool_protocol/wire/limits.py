@@ -24,6 +24,7 @@ class Limits:
     licenses: int = 64  # licences that a request names
     short_list: int = 64  # learngenes that stage A of TALS keeps
     scored: int = 8  # learngenes that stage B of TALS scores
+    scored_images: int = 256  # images that stages B to D look at, a fair number of each class
     open_uploads: int = 4  # unfinished uploads of one site
     nonce_seconds: int = 24 * 3600  # seconds that a nonce can be used
     fsync_bytes: int = 8 << 20  # bytes of an upload between two fsyncs

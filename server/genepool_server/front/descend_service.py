@@ -52,8 +52,8 @@ class DescendServicer(consume_pb2_grpc.DescendServiceServicer):
         if not context.auth_context().get("x509_pem_cert"):
             self._strangers.take(context.peer())
         weights, budget = convert.weights_of(request.weights), convert.budget_of(request.budget)
-        order = await self._serving.order(request.blueprint, weights, budget)
-        async with await self._serving.descend(order) as descent:
+        async with await self._serving.descend(request.blueprint, weights, budget) as descent:
+            order = descent.order
             # a consumer that hangs up while a chunk is on its way ends the call, not this generator
             context.add_done_callback(lambda _: descent.release())
             yield consume_pb2.DescendResponse(header=_header(order))

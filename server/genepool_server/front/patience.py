@@ -3,34 +3,92 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Final
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final
 
-from genepool_protocol.wire.errors import GenepoolError, Unavailable
+from google.protobuf.message import Message
+
+from genepool_protocol.wire.errors import Unavailable
 
 _log = logging.getLogger(__name__)
 
 SLOWEST: Final = 8 << 10
 """Bytes a second that an upload must reach over its whole length."""
 
+SLOWEST_READ: Final = 128 << 10
+"""Bytes a second at which an answer must be taken, over its whole length."""
 
-@contextmanager
-def patience(seconds: float) -> Iterator[None]:
-    """Cancel the call when the block takes longer: a client that reads nothing must not hold a place for ever."""
-    call = asyncio.current_task()
-    if call is None:
-        raise GenepoolError("INTERNAL", "a call runs outside of a task")
+HEAD_START: Final = 10.0
+"""Seconds that a client may be behind."""
 
-    def give_up() -> None:
-        _log.warning("a client took no answer for %.0f seconds and loses its place", seconds)
-        call.cancel()
 
-    timer = asyncio.get_running_loop().call_later(seconds, give_up)
+class Reader:
+    """Sends the messages of one answer, as long as the client takes them fast enough.
+
+    Only the time counts in which the client keeps us waiting: it has so many seconds for one message, and over the
+    whole answer a head start and then a second for every `slowest` bytes.
+
+    Args:
+        seconds: that one message may take.
+        slowest: bytes a second that the client must reach over the whole answer.
+        start: seconds that it may be behind.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        seconds: float,
+        slowest: int = SLOWEST_READ,
+        start: float = HEAD_START,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._seconds, self._slowest, self._credit, self._clock = seconds, slowest, min(start, seconds), clock
+
+    async def send(self, message: Any, write: Callable[[Any], Awaitable[None]]) -> None:
+        """Write one message.
+
+        Raises:
+            Unavailable: TOO_SLOW.
+        """
+        if self._credit <= 0:
+            raise self._too_slow()
+        started = self._clock()
+        try:
+            async with asyncio.timeout(min(self._seconds, self._credit)):
+                await write(message)
+        except TimeoutError as exc:
+            raise self._too_slow() from exc
+        size = message.ByteSize() if isinstance(message, Message) else len(message)
+        self._credit += size / self._slowest - (self._clock() - started)
+
+    def _too_slow(self) -> Unavailable:
+        _log.warning("a client takes its answer too slowly and loses its place")
+        return Unavailable(
+            "TOO_SLOW",
+            f"the answer is taken too slowly: less than {self._slowest} bytes a second",
+            "take it up where it broke off",
+            retry_seconds="1",
+        )
+
+
+@asynccontextmanager
+async def life(seconds: float, what: str) -> AsyncIterator[None]:
+    """End what lasts longer.
+
+    Raises:
+        Unavailable: TOO_SLOW.
+    """
+    limit = asyncio.timeout(seconds)
     try:
-        yield
-    finally:
-        timer.cancel()
+        async with limit:
+            yield
+    except TimeoutError as exc:
+        if not limit.expired():
+            raise
+        raise Unavailable(
+            "TOO_SLOW", f"{what} did not end within {seconds:g} seconds", "call again", retry_seconds="1"
+        ) from exc
 
 
 class Pace:
@@ -66,4 +124,6 @@ class Pace:
 
 def too_slow(why: str) -> Unavailable:
     """The error of an upload that is behind; what was durable is kept."""
-    return Unavailable("TOO_SLOW", f"the upload is too slow: {why}", "resume it; what the pool has is kept")
+    return Unavailable(
+        "TOO_SLOW", f"the upload is too slow: {why}", "resume it; what the pool has is kept", retry_seconds="1"
+    )

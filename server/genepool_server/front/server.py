@@ -25,17 +25,19 @@ from genepool_server.front.descend_service import DescendServicer
 from genepool_server.front.enrolment_service import EnrolmentServicer
 from genepool_server.front.forms import FormInterceptor
 from genepool_server.front.identity import utc_now
-from genepool_server.front.interceptor import ErrorInterceptor
+from genepool_server.front.interceptor import ErrorInterceptor, Limits
 from genepool_server.front.listening import taken
 from genepool_server.front.log_service import LogServicer
 from genepool_server.front.pool_service import PoolServicer
 from genepool_server.front.rates import Rates
 from genepool_server.front.select_service import SelectServicer
+from genepool_server.front.shares import Shares
 from genepool_server.front.telling import constant
 from genepool_server.front.trust_service import TrustServicer
 from genepool_server.pool.pool import Pool
 from genepool_server.pool.site_keys import Issue
 from genepool_server.root.repository import Repository
+from genepool_server.serving.gate import Gate
 from genepool_server.serving.service import Serving
 
 OPTIONS: Final[list[tuple[str, Any]]] = [
@@ -53,6 +55,12 @@ OPTIONS: Final[list[tuple[str, Any]]] = [
     ("grpc.http2.max_ping_strikes", 2),
     ("grpc.so_reuseport", 0),  # two servers on one port would take turns
 ]
+
+_AT_WORK: Final = 8
+"""Calls with one answer that are at work at the same time."""
+
+_AT_WORK_EACH: Final = 2
+"""The same for one peer."""
 
 _SERVICES: Final = tuple(
     service.full_name
@@ -95,6 +103,21 @@ class Guard:
     port: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How much is served at once.
+
+    Attributes:
+        calls: open at the same time; one more is refused.
+        calls_each: the same for one peer.
+        limits: how long a call may take.
+    """
+
+    calls: int
+    calls_each: int
+    limits: Limits
+
+
 class Front:
     """The server on the network. Made, started and stopped on one event loop.
 
@@ -103,25 +126,25 @@ class Front:
     Args:
         doors: where to listen.
         guard: who is let in.
-        concurrent_calls: one more is refused.
-        stall_seconds: a client that moves nothing for so long is cut off.
+        load: how much of it.
 
     Raises:
         Unavailable: PORT_IN_USE.
     """
 
-    def __init__(self, doors: Doors, guard: Guard, *, concurrent_calls: int, stall_seconds: float) -> None:
+    def __init__(self, doors: Doors, guard: Guard, load: Load) -> None:
         self._guard = guard
-        self._stall_seconds = stall_seconds
+        self._stall_seconds = load.limits.stall
+        self.shares = Shares(guard.callers, load.calls, load.calls_each)
+        quick = Gate("calls", _AT_WORK, load.calls, each=load.calls_each, share=_AT_WORK_EACH)
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(
             interceptors=[
-                ErrorInterceptor(stall_seconds, deadlines=True, told=constant),
+                ErrorInterceptor(load.limits, deadlines=True, shares=self.shares, gate=quick, told=constant),
                 AccessInterceptor(guard.callers, guard.rates),
                 FormInterceptor(),
             ],
-            options=OPTIONS,
-            maximum_concurrent_rpcs=concurrent_calls,
+            options=OPTIONS,  # no limit of gRPC's own: it would refuse everybody for the calls of one
         )
         self.bound = self._listen(*doors.open)
         self.certified = self._listen(*doors.certified)

@@ -1,35 +1,19 @@
 """How often one address may descend without a certificate: each descent can become a row of the ledger for ever."""
 
-import ipaddress
 import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
-from urllib.parse import unquote
 
 from genepool_protocol.wire.errors import Unavailable
+from genepool_server.front.shares import address_of
 
 PER_MINUTE: Final = 120
 """Descents of one address; so many may also come at once."""
 
 _ADDRESSES: Final = 4096
 """Buckets that are kept: who was seen longest ago is forgotten first, and begins with a full one."""
-
-_NETWORK: Final = 64
-"""Bits of an IPv6 address that count: one host has all the rest."""
-
-
-def address_of(peer: str) -> str:
-    """The host in gRPC's name of a peer; of IPv6 its network; the whole name when it is neither."""
-    text = unquote(peer).partition(":")[2].rpartition(":")[0].strip("[]")
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        return peer
-    if address.version == 4:
-        return str(address)
-    return str(ipaddress.ip_network((int(address), _NETWORK), strict=False))
 
 
 class Strangers:

@@ -150,7 +150,9 @@ class Ledger:
         except DBAPIError as exc:
             raise self._database.meaning(exc) from exc
         except PoolTimeoutError as exc:
-            raise Unavailable("BUSY", "too many calls read the ledger at once", "try again in a minute") from exc
+            raise Unavailable(
+                "BUSY", "too many calls read the ledger at once", "try again in a minute", retry_seconds="2"
+            ) from exc
 
 
 def _require_empty(database: Database, tx: Connection) -> None:

@@ -203,7 +203,7 @@ class Postgres:
         if lost and isinstance(exc.orig, psycopg.OperationalError):
             return Unavailable("STORE_UNAVAILABLE", f"{self.name} does not answer: {what}", _FIX)
         if state[:2] in ("40", "53", "55", "57"):
-            return Unavailable("BUSY", f"{self.name} is busy: {what}", "try again in a minute")
+            return Unavailable("BUSY", f"{self.name} is busy: {what}", "try again in a minute", retry_seconds="5")
         if state[:2] == "58" or state in ("25006", "42501"):
             return StorageError(
                 "DISK_FAILED", f"{self.name} refuses: {what}", "look at its log, its disk and the rights of its user"

@@ -107,7 +107,7 @@ class Sqlite:
                 "DISK_FULL", f"there is no room to write {self.name}", "free some space, then try again"
             )
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            return Unavailable("BUSY", f"another process holds {self.name}", "try again in a minute")
+            return Unavailable("BUSY", f"another process holds {self.name}", "try again in a minute", retry_seconds="5")
         if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
             return StorageError(
                 "DISK_FAILED",

@@ -126,12 +126,17 @@ def _is_cancelled() -> bool:
 
 def lost() -> Unavailable:
     """The error of work that two workers in a row did not survive."""
-    return Unavailable("SERVING_UNAVAILABLE", "the pool's worker stopped while it was at work", "try again in a minute")
+    return Unavailable(
+        "SERVING_UNAVAILABLE",
+        "the pool's worker stopped while it was at work",
+        "try again in a minute",
+        retry_seconds="10",
+    )
 
 
 def drained() -> Unavailable:
     """The error of everything that is asked after `drain`."""
-    return Unavailable("SERVING_UNAVAILABLE", "the pool is going down", "try again in a minute")
+    return Unavailable("SERVING_UNAVAILABLE", "the pool is going down", "try again in a minute", retry_seconds="10")
 
 
 def split(items: Sequence[Any], lanes: int, most: int = 16) -> list[Sequence[Any]]:

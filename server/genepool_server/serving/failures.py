@@ -38,11 +38,15 @@ def translate(exc: Exception) -> GenepoolError:
         case GenepoolError():
             return cause
         case _ if isinstance(cause, _FULL):
-            found = Unavailable("BUSY", "the pool's workers have no memory left for this", "try again in a minute")
+            found = Unavailable(
+                "BUSY", "the pool's workers have no memory left for this", "try again in a minute", retry_seconds="10"
+            )
         case _ if isinstance(cause, LOST):
             found = lost()
         case ray.exceptions.GetTimeoutError():
-            found = Unavailable("TOO_SLOW", "the pool's worker did not answer in time", "try again in a minute")
+            found = Unavailable(
+                "TOO_SLOW", "the pool's worker did not answer in time", "try again in a minute", retry_seconds="10"
+            )
         case ray.exceptions.TaskCancelledError():
             found = Unavailable("SERVING_UNAVAILABLE", "the work was cancelled inside the pool", "try again")
         case _:

@@ -1,11 +1,44 @@
-"""Bounded concurrency: so many at once, so many in the queue, and everybody else hears BUSY at once."""
+"""Bounded concurrency, fair between peers: so many at once, so many in the queue, and who asks for more hears BUSY.
+
+Places are handed out in turns: one to each peer that waits, however many requests each has. No peer holds all places,
+so that the next one need not wait for a slow reader; and a peer that fills the queue makes room for one that does not.
+"""
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator
+import math
+import time
+from collections import Counter, OrderedDict, deque
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Final
 
 from genepool_protocol.wire.errors import Unavailable
+from genepool_server.serving.peers import CURRENT, HOUSE, Peer
+
+CERTIFIED_TURNS: Final = 3
+"""Places that certified peers get for one of an anonymous peer while both wait."""
+
+_FIRST_GUESS: Final = 1.0  # seconds that a place is held, before one was given back
+_LATEST: Final = 60  # seconds after which a refused caller is told to come back, at most
+
+
+class Place:
+    """One place inside of a gate; give it back with `leave`."""
+
+    def __init__(self, gate: "Gate", peer: Peer, since: float) -> None:
+        self._gate: Gate | None = gate
+        self._peer = peer
+        self._since = since
+
+    def leave(self) -> None:
+        """Hand the place to whose turn it is; a second call does nothing."""
+        gate, self._gate = self._gate, None
+        if gate is not None:
+            gate._left(self._peer, self._since)  # noqa: SLF001 - the two halves of one thing
+
+
+_Turn = asyncio.Future[Place]
+_Ring = OrderedDict[Peer, deque[_Turn]]
 
 
 class Gate:
@@ -15,50 +48,55 @@ class Gate:
         what: what is done behind the gate, for the refusal.
         limit: how many at once.
         queue: how many may wait.
+        each: how many of them may be one peer's; as many as `queue` by default.
+        share: how many places one peer may hold; all but one by default.
+        clock: monotonic seconds.
     """
 
-    def __init__(self, what: str, limit: int, queue: int) -> None:
-        self._what = what
-        self._limit = limit
-        self._queue = queue
-        self._inside = 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
+    def __init__(
+        self,
+        what: str,
+        limit: int,
+        queue: int,
+        *,
+        each: int | None = None,
+        share: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._what, self._limit, self._queue = what, limit, queue
+        self._each = queue if each is None else min(each, queue)
+        self._share = max(1, limit - 1 if share is None else min(share, limit))
+        self._clock = clock
+        self._inside: Counter[Peer] = Counter()
+        self._rings: dict[bool, _Ring] = {True: OrderedDict(), False: OrderedDict()}
+        self._streak = 0  # places in a row that certified peers got
+        self._held = _FIRST_GUESS
 
-    async def enter(self) -> None:
-        """Wait for a place; every entry needs one `leave`.
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return sum(len(turns) for ring in self._rings.values() for turns in ring.values())
+
+    async def enter(self) -> Place:
+        """Wait for a place of the peer whose call this is.
 
         Raises:
-            Unavailable: BUSY, the queue is full.
+            Unavailable: BUSY, the queue or the peer's part of it is full.
         """
-        if self._inside < self._limit:
-            self._inside += 1
-            return
-        if len(self._waiting) >= self._queue:
-            raise Unavailable(
-                "BUSY",
-                f"the pool has {self._limit} {self._what} at work and {self._queue} waiting",
-                "try again in a few seconds",
-                retry_seconds="5",
-            )
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+        peer = CURRENT.get()
+        if self._may_enter(peer):
+            return self._admit(peer)
+        self._make_room(peer)
+        turn: _Turn = asyncio.get_running_loop().create_future()
+        self._rings[peer.certified].setdefault(peer, deque()).append(turn)
         try:
-            await turn
+            return await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self.leave()  # the place was handed over at the very moment of giving up
-            elif turn in self._waiting:
-                self._waiting.remove(turn)
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
+                turn.result().leave()  # the place was handed over at the very moment of giving up
+            else:
+                self._forget(peer, turn)
             raise
-
-    def leave(self) -> None:
-        """Hand the place to the one who waits longest."""
-        while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                return
-        self._inside -= 1
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
@@ -67,8 +105,82 @@ class Gate:
         Raises:
             Unavailable: BUSY.
         """
-        await self.enter()
+        place = await self.enter()
         try:
             yield
         finally:
-            self.leave()
+            place.leave()
+
+    def _may_enter(self, peer: Peer) -> bool:
+        """Whether there is a place for the peer now; who waits already cannot use it, or would have it."""
+        mine = self._limit if peer == HOUSE else self._share
+        return self._inside.total() < self._limit and self._inside[peer] < mine
+
+    def _admit(self, peer: Peer) -> Place:
+        self._inside[peer] += 1
+        return Place(self, peer, self._clock())
+
+    def _left(self, peer: Peer, since: float) -> None:
+        self._held += 0.2 * (self._clock() - since - self._held)
+        self._inside[peer] -= 1
+        if not self._inside[peer]:
+            del self._inside[peer]
+        while (following := self._next()) is not None:
+            whose, turn = following
+            turn.set_result(self._admit(whose))
+
+    def _next(self) -> tuple[Peer, _Turn] | None:
+        """Whose turn it is, taken out of the queue; None when nobody who waits may enter."""
+        anonymous_first = self._streak >= CERTIFIED_TURNS
+        for certified in (not anonymous_first, anonymous_first):
+            ring = self._rings[certified]
+            for peer, turns in ring.items():
+                if not self._may_enter(peer):
+                    continue
+                turn = turns.popleft()
+                ring.move_to_end(peer)
+                if not turns:
+                    del ring[peer]
+                self._streak = self._streak + 1 if certified else 0
+                return peer, turn
+        return None
+
+    def _make_room(self, peer: Peer) -> None:
+        """Refuse who has enough in the queue; of a full queue, the last request of who has most in it."""
+        mine = len(self._rings[peer.certified].get(peer, ()))
+        if mine >= self._each:
+            raise self._busy()
+        if self.waiting < self._queue:
+            return
+        largest = self._largest(certified=False, above=0 if peer.certified else mine + 1)
+        if largest is None and peer.certified:
+            largest = self._largest(certified=True, above=mine + 1)
+        if largest is None:
+            raise self._busy()
+        ring = self._rings[largest.certified]
+        turn = ring[largest].pop()
+        if not ring[largest]:
+            del ring[largest]
+        turn.set_exception(self._busy())
+
+    def _largest(self, *, certified: bool, above: int) -> Peer | None:
+        """The peer with the most requests in the queue, if they are more than so many."""
+        crowds = {peer: len(turns) for peer, turns in self._rings[certified].items() if len(turns) > above}
+        return max(crowds, key=lambda peer: crowds[peer]) if crowds else None
+
+    def _forget(self, peer: Peer, turn: _Turn) -> None:
+        ring = self._rings[peer.certified]
+        turns = ring.get(peer)
+        if turns is not None and turn in turns:
+            turns.remove(turn)
+            if not turns:
+                del ring[peer]
+
+    def _busy(self) -> Unavailable:
+        seconds = math.ceil(self._held * (self.waiting + 1) / self._limit)
+        return Unavailable(
+            "BUSY",
+            f"the pool has {self._inside.total()} {self._what} at work and {self.waiting} waiting",
+            "try again in a few seconds",
+            retry_seconds=str(max(1, min(seconds, _LATEST))),
+        )

@@ -16,7 +16,7 @@ from genepool_protocol.selection import tals
 from genepool_protocol.selection.pixels import Pixels
 from genepool_protocol.selection.retrieval import Member
 from genepool_protocol.selection.task_key import Key
-from genepool_protocol.wire.errors import StorageError
+from genepool_protocol.wire.errors import StorageError, Unavailable
 from genepool_server.pool.view import Contribution, LoadedBlueprint, PoolView
 from genepool_server.serving import orders, room, selecting
 from genepool_server.serving.config import ServingConfig
@@ -57,9 +57,9 @@ class Serving:
         self._tables: dict[str, KeyTable] = {}
         self._lock = threading.Lock()
         self._library = Library(config.mapped_files)
-        self._selects = Gate("selections", config.max_concurrent_selects, config.queue)
-        self._descents = Gate("descendants", config.slots, config.queue)
-        self._readers = Gate("downloads of keys and slices", _READERS, config.queue)
+        self._selects = Gate("selections", config.max_concurrent_selects, config.queue, each=config.queue_each)
+        self._descents = Gate("descendants", config.slots, config.queue, each=config.queue_each)
+        self._readers = Gate("downloads of keys and slices", _READERS, config.queue, each=config.queue_each)
         # selections wait on their threads; copies, hashes and signatures need one each
         count = config.max_concurrent_selects + config.slots + _READERS
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="genepool-serving")
@@ -135,7 +135,7 @@ class Serving:
             Refused: POOL_EMPTY; CONTRIBUTION_NOT_ACTIVE, one that was scored was withdrawn meanwhile.
             Unavailable: BUSY, TOO_SLOW or SERVING_UNAVAILABLE.
         """
-        async with self._selects.turn():
+        async with self._selects.turn(), self._in_time():
             loaded = await self.blocking(self._view.blueprint, name)
             checked = tals.check_support(loaded.blueprint, pixels, labels)
             entries = await self._entries(loaded, licenses)
@@ -210,24 +210,50 @@ class Serving:
         """A checked order; see `orders.prepare` for what it raises."""
         return await self.blocking(orders.prepare, self._view, name, weights, budget)
 
-    async def descend(self, order: Order) -> Descent:
+    async def descend(self, name: str, weights: Sequence[tuple[str, int]], budget: Budget) -> Descent:
         """The descendant, being built; end it with `release` (or as a context) whatever happens.
+
+        Its order is checked when its turn has come: who waits, or is refused, costs nothing.
 
         Raises:
             Unavailable: BUSY.
+            GenepoolError: what `orders.prepare` raises.
         """
-        await self._descents.enter()
+        place = await self._descents.enter()
         try:
+            order = await self.order(name, weights, budget)
             slot = self._slots.lease()
         except BaseException:
-            self._descents.leave()
+            place.leave()
             raise
 
         def give_back() -> None:
             self._slots.give_back(slot)
-            self._descents.leave()
+            place.leave()
 
         return Descent(order, self._dispatcher, self._threads, slot, give_back)
+
+    @contextlib.asynccontextmanager
+    async def _in_time(self) -> AsyncGenerator[None]:
+        """A block that is one selection's work.
+
+        Raises:
+            Unavailable: TOO_SLOW.
+        """
+        seconds = self.config.select_seconds
+        limit = asyncio.timeout(seconds)
+        try:
+            async with limit:
+                yield
+        except TimeoutError as exc:
+            if not limit.expired():
+                raise
+            raise Unavailable(
+                "TOO_SLOW",
+                f"the selection was not ready after {seconds:g} seconds of work",
+                "send fewer images, or select at home",
+                retry_seconds="30",
+            ) from exc
 
     async def _entries(self, loaded: LoadedBlueprint, licenses: Sequence[str]) -> list[tuple[Contribution, Key]]:
         found = await self.blocking(self._view.active, loaded.blueprint.name, tuple(licenses))

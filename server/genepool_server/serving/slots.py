@@ -102,7 +102,9 @@ class Slots:
             Unavailable: BUSY, all are leased.
         """
         if not self._free:
-            raise Unavailable("BUSY", f"all {self.count} slots are in use", "try again in a few seconds")
+            raise Unavailable(
+                "BUSY", f"all {self.count} slots are in use", "try again in a few seconds", retry_seconds="5"
+            )
         return self._free.pop()
 
     def give_back(self, slot: Slot) -> None:

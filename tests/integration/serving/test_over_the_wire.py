@@ -14,9 +14,11 @@ from genepool_protocol.trust import envelope, statement
 from genepool_protocol.trust.keys import SigningKey
 from genepool_protocol.v1 import consume_pb2, consume_pb2_grpc, types_pb2
 from genepool_protocol.wire import status
+from genepool_server.front.callers import Caller
 from genepool_server.front.descend_service import DescendServicer
-from genepool_server.front.interceptor import ErrorInterceptor
+from genepool_server.front.interceptor import ErrorInterceptor, Limits
 from genepool_server.front.select_service import SelectServicer
+from genepool_server.front.shares import Shares
 from tests.support.serving import at_home, expected, slots_are_back, weights_of
 
 SIZE = Size(12, 4)
@@ -24,8 +26,9 @@ KEY = SigningKey.generate()
 
 
 @asynccontextmanager
-async def front(world, stall_seconds: float = 20.0):
-    server = grpc.aio.server(interceptors=[ErrorInterceptor(stall_seconds, deadlines=True)])
+async def front(world, limits=20.0):
+    shares = Shares(lambda _: Caller("", frozenset()), 100, 100)
+    server = grpc.aio.server(interceptors=[ErrorInterceptor(limits, deadlines=True, shares=shares)])
     descend = DescendServicer(world.view, world.serving, KEY, "pool.local/log")
     consume_pb2_grpc.add_DescendServiceServicer_to_server(descend, server)
     consume_pb2_grpc.add_SelectServiceServicer_to_server(SelectServicer(world.view, world.serving), server)
@@ -88,7 +91,7 @@ def test_a_consumer_that_hangs_up_loses_nothing_but_its_call(inline):
 
 def test_a_consumer_that_reads_nothing_loses_its_slot(inline):
     async def run():
-        async with front(inline, stall_seconds=0.4) as (stub, _):
+        async with front(inline, 0.4) as (stub, _):
             silent = stub.Descend(request(inline), timeout=5).__aiter__()
             await anext(silent)
             assert inline.serving.free_slots == 1
@@ -100,6 +103,33 @@ def test_a_consumer_that_reads_nothing_loses_its_slot(inline):
     back, error = inline.run(run())
     assert back
     assert error.reason in ("TOO_SLOW", "POOL_UNREACHABLE")
+
+
+def test_slow_readers_lose_their_place_and_never_have_all_of_them(inline):
+    """Each takes a chunk now and then, so none stalls; what counts is the pace over the whole answer."""
+
+    async def crawl(stub):
+        call = stub.Descend(request(inline), timeout=30)
+        count = 0
+        try:
+            while await call.read() is not grpc.aio.EOF:
+                count += 1
+                await asyncio.sleep(0.5)
+        except grpc.aio.AioRpcError as exc:
+            return status.from_rpc_error(exc, "pool").reason
+        return f"all {count}"
+
+    async def run():
+        async with front(inline, Limits(20.0, slowest=64 << 20, head_start=0.3)) as (stub, _):
+            crawling = [asyncio.create_task(crawl(stub)) for _ in range(3)]
+            await asyncio.sleep(0.2)
+            free = inline.serving.free_slots
+            return free, await asyncio.gather(*crawling), await slots_are_back(inline)
+
+    free, ends, back = inline.run(run())
+    assert free == 1  # of two: the other one is for other callers
+    assert set(ends) == {"TOO_SLOW"}
+    assert back
 
 
 def test_a_selection_over_the_wire_is_the_selection_at_home(inline, support):

@@ -204,8 +204,8 @@ def test_an_offset_at_the_end_is_nothing_and_behind_it_an_error(world):
 
 def test_there_is_no_digest_before_the_last_chunk(world):
     async def run():
-        order = await world.serving.order("tiny-16", [], Budget(size=Size(1, 1)))
-        async with await world.serving.descend(order) as descent:
+        asked = ("tiny-16", [], Budget(size=Size(1, 1)))
+        async with await world.serving.descend(*asked) as descent:
             with pytest.raises(GenepoolError) as caught:
                 _ = descent.sha256
             assert caught.value.reason == "INTERNAL"
@@ -216,9 +216,9 @@ def test_there_is_no_digest_before_the_last_chunk(world):
 
 def test_a_consumer_that_leaves_gives_its_slot_back(world):
     async def run():
-        order = await world.serving.order("big-32", weights_of(world, "big-32"), Budget(size=Size(12, 4)))
+        asked = ("big-32", weights_of(world, "big-32"), Budget(size=Size(12, 4)))
         for take in (0, 1, 3):
-            async with await world.serving.descend(order) as descent:
+            async with await world.serving.descend(*asked) as descent:
                 stream = descent.chunks()
                 for _ in range(take):
                     await anext(stream)
@@ -232,12 +232,16 @@ def test_a_consumer_that_leaves_gives_its_slot_back(world):
 
 def test_too_many_descendants_hear_busy_and_those_in_the_queue_get_theirs(world):
     async def run():
-        order = await world.serving.order("tiny-16", [], Budget(size=Size(2, 2)))
-        held = [await world.serving.descend(order) for _ in range(2)]
-        queued = [asyncio.create_task(world.serving.descend(order)) for _ in range(2)]
+        asked = ("tiny-16", [], Budget(size=Size(2, 2)))
+        held = [await world.serving.descend(*asked) for _ in range(2)]
+        queued = [asyncio.create_task(world.serving.descend(*asked)) for _ in range(2)]
         await asyncio.sleep(0)
         with pytest.raises(GenepoolError) as caught:
-            await world.serving.descend(order)
+            await world.serving.descend(*asked)
+        assert caught.value.reason == "BUSY"
+        # the gate comes before the order is looked at: who is refused costs nothing
+        with pytest.raises(GenepoolError) as caught:
+            await world.serving.descend("none", [], asked[2])
         assert caught.value.reason == "BUSY"
         for descent in held:
             descent.release()

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from genepool_protocol.wire.errors import GenepoolError, Unavailable
-from genepool_server.front.patience import Pace, patience
+from genepool_protocol.wire.errors import Unavailable
+from genepool_server.front.patience import Pace, Reader, life
 
 
 def test_an_upload_at_its_pace_goes_on():
@@ -44,34 +44,54 @@ def test_waiting_for_a_message_ends():
         asyncio.run(wait())
 
 
-def test_a_block_that_takes_too_long_cancels_its_call():
-    async def hold() -> None:
-        with patience(0.01):
-            await asyncio.sleep(5)
+def sent(reader, now, seconds, size=1 << 20) -> str:
+    """What becomes of a message that the client takes so many seconds for."""
 
-    with pytest.raises(asyncio.CancelledError):
-        asyncio.run(hold())
+    async def write(_):
+        now[0] += seconds
 
+    async def run():
+        await reader.send(bytes(size), write)
 
-def test_a_block_in_time_is_left_alone():
-    async def hold() -> str:
-        with patience(0.05):
-            await asyncio.sleep(0)
-        await asyncio.sleep(0.1)
-        return "done"
-
-    assert asyncio.run(hold()) == "done"
+    try:
+        asyncio.run(run())
+    except Unavailable as exc:
+        assert int(exc.metadata["retry_seconds"]) > 0
+        return exc.reason
+    return "sent"
 
 
-def test_patience_needs_a_task():
-    def outside() -> str:
-        with pytest.raises(GenepoolError) as caught, patience(1.0):
-            pass
+def test_a_chunk_each_twenty_seconds_is_too_slow_over_the_whole_answer():
+    now = [0.0]
+    reader = Reader(30.0, 128 << 10, 10.0, lambda: now[0])
+    assert [sent(reader, now, 20) for _ in range(2)] == ["sent", "TOO_SLOW"]
+
+
+def test_who_takes_an_answer_fast_enough_goes_on_for_ever():
+    now = [0.0]
+    reader = Reader(30.0, 128 << 10, 10.0, lambda: now[0])
+    assert {sent(reader, now, 8) for _ in range(200)} == {"sent"}
+
+
+def test_a_message_that_is_not_taken_at_all_ends_the_answer():
+    async def run():
+        with pytest.raises(Unavailable) as caught:
+            await Reader(0.01).send(b"x", lambda _: asyncio.sleep(5))
         return caught.value.reason
 
-    async def ask() -> str:
-        answer = asyncio.get_running_loop().create_future()
-        asyncio.get_running_loop().call_soon(lambda: answer.set_result(outside()))
-        return await answer
+    assert asyncio.run(run()) == "TOO_SLOW"
 
-    assert asyncio.run(ask()) == "INTERNAL"
+
+def test_a_call_has_its_life_and_other_timeouts_are_not_its_end():
+    async def run(seconds, inner):
+        async with life(seconds, "the call"):
+            await inner()
+
+    async def late():
+        raise TimeoutError
+
+    with pytest.raises(Unavailable) as caught:
+        asyncio.run(run(0.01, lambda: asyncio.sleep(5)))
+    assert caught.value.reason == "TOO_SLOW"
+    with pytest.raises(TimeoutError):
+        asyncio.run(run(5, late))
