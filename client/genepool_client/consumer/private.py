@@ -99,7 +99,7 @@ def list_keys(
                     "ARCH_MISMATCH", "the pool listed a contribution twice, or without an id", "try again"
                 )
             entries[name] = answer.entry
-            members.append(Member(name, _key(blueprint, answer)))
+            members.append(Member(name, _key(blueprint, answer), answer.entry.site, answer.entry.log_index))
     return entries, members
 
 

@@ -24,7 +24,7 @@ from genepool_protocol.trust import digest
 from genepool_protocol.wire.errors import InvalidInput, Refused
 from genepool_protocol.wire.limits import LIMITS
 
-KERNEL = "torch-fp32-v2"
+KERNEL = "torch-fp32-v3"
 """Names the arithmetic of scoring and the rules of choosing, part of every answer: another may answer otherwise."""
 
 Progress = Callable[[str, int, int], None]
@@ -53,7 +53,7 @@ class Selection:
     Attributes:
         choice: "seed", "single" or "combination".
         weights: the mixture to descend from; empty for the seed.
-        candidates: all members that stage A kept, nearest key first.
+        candidates: all members that stage A kept, one a site, nearest key first.
         reason: one sentence for a person.
         kernel: which arithmetic scored.
         snapshot: hex SHA-256 over the sorted ids that were considered.
@@ -153,7 +153,7 @@ def _searched(
         progress("score", len(scores), len(asked))
     challengers: list[Mixture] = [()]
     if many:
-        best = min(map(single, nearest), key=lambda one: (round(float(np.mean(scores[one].errors)), 6), one))
+        best = min(map(single, nearest), key=lambda one: round(float(np.mean(scores[one].errors)), 6))
         progress("search", 0, 1)
         ids = [candidate.contribution_id for candidate in candidates]
         path = combination.walk(evaluator, ids, holder, scores[holder])

@@ -19,7 +19,16 @@ from genepool_server.admission import profile
 from genepool_server.admission.profile import Profile
 
 Screen = Literal[
-    "BLOCK_NORM", "NORM_RATIO", "SYMMETRY", "NEAR_COPY", "OPPOSED", "DIRECTION", "CANARY", "CANARY_DOUBT", "INCOMPLETE"
+    "BLOCK_NORM",
+    "NORM_RATIO",
+    "SYMMETRY",
+    "NEAR_COPY",
+    "OPPOSED",
+    "DIRECTION",
+    "CANARY",
+    "CANARY_DOUBT",
+    "EMBEDDING_COPY",
+    "INCOMPLETE",
 ]
 
 REJECTS: Final[dict[Screen, bool]] = {
@@ -31,6 +40,7 @@ REJECTS: Final[dict[Screen, bool]] = {
     "DIRECTION": False,
     "CANARY": True,
     "CANARY_DOUBT": False,
+    "EMBEDDING_COPY": False,
     "INCOMPLETE": False,
 }
 """Whether what a screen finds rejects a contribution, or holds it for the operator. SPEC.md prints this table."""

@@ -3,7 +3,12 @@
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from genepool_protocol.learngene.blueprint import parse_blueprint
+from genepool_protocol.learngene.tensors import TensorFile
+from genepool_server.admission import embeddings
+from genepool_server.admission.embeddings import Embedding
 from genepool_server.admission.review import Member, Reviewer
 from genepool_server.admission.screens import Finding
 from genepool_server.confined.worker import Bounds, Worker
@@ -26,7 +31,17 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
         _reviewers[request["blueprint"]] = Reviewer(blueprint, Path(request["seed"]))
     members = [Member(name, sha256, Path(path), own) for name, sha256, path, own in request["members"]]
     found = _reviewers[request["blueprint"]].review(Path(request["path"]), members)
+    found += embeddings.copies(_embedding(request["mine"]), [_embedding(one) for one in request["embeddings"]])
     return {"findings": [[one.screen, one.message] for one in found]}
+
+
+def _embedding(row: tuple[str, str, str, float]) -> Embedding:
+    name, site, path, sigma = row
+    return Embedding(name, site, TensorFile(Path(path)).array("key.mean").astype(np.float32), sigma)
+
+
+def _row(found: Contribution) -> tuple[str, str, str, float]:
+    return found.contribution_id, found.site, str(found.path.absolute()), embeddings.sigma_of(found.manifest)
 
 
 class Screener:
@@ -56,6 +71,8 @@ class Screener:
                     [one.contribution_id, one.sha256, str(one.path.absolute()), one.site == found.site]
                     for one in active
                 ],
+                "mine": _row(found),
+                "embeddings": [_row(one) for one in active if one.site != found.site],
             }
         )
         return [Finding(screen, message) for screen, message in answer["findings"]]
