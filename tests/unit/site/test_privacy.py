@@ -94,3 +94,21 @@ def test_a_damaged_list_of_draws_is_not_taken_for_an_empty_one(tmp_path):
     with pytest.raises(GenepoolError) as caught:
         release(path)
     assert caught.value.reason == "FILE_MALFORMED"
+
+
+@pytest.mark.parametrize(
+    ("images", "epsilon", "delta", "reason"),
+    [
+        (19, "1", "1e-6", "IMAGES_TOO_FEW"),
+        (20, "1e-9", "1e-6", "OPTION_INVALID"),
+        (20, "1", "1e-13", "OPTION_INVALID"),
+        (20, "0.05", "1e-12", ""),
+    ],
+)
+def test_attack_74_a_site_is_told_before_it_trains_what_no_pool_takes(images, epsilon, delta, reason):
+    if not reason:
+        site_privacy.check_budget(images, epsilon, delta)
+        return
+    with pytest.raises(GenepoolError) as caught:
+        site_privacy.check_budget(images, epsilon, delta)
+    assert caught.value.reason == reason
