@@ -49,7 +49,7 @@ def at_home(world, support, *, labelled: bool = True) -> tals.Selection:
     scorer = tals.Scorer(blueprint, weights, pixels, np.asarray(labels))
     return tals.select(
         task_key(blueprint, weights, pixels),
-        [Member(found.contribution_id, key) for found, key in keys],
+        [Member(found.contribution_id, key, found.site, found.log_index) for found, key in keys],
         tals.Local(scorer, slices),
         labels=np.asarray(labels) if labelled else None,
     )

@@ -164,7 +164,8 @@ def tensor_refs(weights: bytes) -> list[manifests.TensorRef]:
 def gene(blueprint: Blueprint, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Random tensors of a learngene file, float16."""
     layout = manifests.file_layout(blueprint)
-    return {name: (0.05 * rng.standard_normal(shape)).astype(np.float16) for name, shape in layout.items()}
+    made = {name: (0.05 * rng.standard_normal(shape)).astype(np.float16) for name, shape in layout.items()}
+    return made | {"key.mean": (20 * made["key.mean"]).astype(np.float16)}
 
 
 def weights_of(blueprint: Blueprint, rng: np.random.Generator) -> bytes:

@@ -4,6 +4,7 @@ Real ones of `nano-32`: norms of 0.04 (stem), 0.16 (attention) and 0.13 (MLP) of
 between domains. The same is drawn here at once: one common direction, and much of each site's own.
 """
 
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -112,4 +113,5 @@ def file(blueprint: Blueprint, delta: np.ndarray) -> bytes:
     """A learngene.safetensors with a key."""
     gene = views(blueprint, delta)
     width = manifest.file_layout(blueprint)["key.mean"]
-    return tensors.encode({**gene, "key.mean": np.zeros(width)}, "F16")
+    rng = np.random.default_rng(zlib.crc32(delta.tobytes()))
+    return tensors.encode({**gene, "key.mean": rng.standard_normal(width)}, "F16")

@@ -100,7 +100,7 @@ def list_keys(
                 )
             check_entry(answer.entry)
             entries[name] = answer.entry
-            members.append(Member(name, _key(blueprint, answer)))
+            members.append(Member(name, _key(blueprint, answer), answer.entry.site, answer.entry.log_index))
     return entries, members
 
 

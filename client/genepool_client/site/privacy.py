@@ -23,7 +23,7 @@ from genepool_client.site.images import ImageSet
 from genepool_client.transport.durable import write_json
 from genepool_protocol.learngene import privacy
 from genepool_protocol.learngene.blueprint import Blueprint
-from genepool_protocol.learngene.manifest import KeyPrivacy
+from genepool_protocol.learngene.manifest import KeyPrivacy, too_few
 from genepool_protocol.selection.task_key import Key
 from genepool_protocol.trust import strict_json
 from genepool_protocol.trust.encoding import b64, unb64
@@ -230,6 +230,22 @@ def sigma_of(clip: float, images: int, epsilon: str, delta: str) -> str:
             "epsilon is positive, delta between 0 and 1; for instance 1 and 1e-6",
         ) from exc
     return _rounded_up(privacy.sensitivity(clip, images) / ratio, _DIGITS)
+
+
+def check_budget(images: int, epsilon: str, delta: str) -> None:
+    """Refuse, before anything is trained, what no pool takes: too few images, or a budget of almost nothing.
+
+    Raises:
+        InvalidInput: IMAGES_TOO_FEW or OPTION_INVALID.
+    """
+    if images < LIMITS.site_images:
+        raise too_few(images)
+    if not (float(epsilon) >= privacy.LEAST_EPSILON and privacy.LEAST_DELTA <= float(delta) < 1):
+        raise InvalidInput(
+            "OPTION_INVALID",
+            f"a key cannot spend an epsilon of {epsilon[:20]} at a delta of {delta[:20]}",
+            f"epsilon is at least {privacy.LEAST_EPSILON:g}, delta {privacy.LEAST_DELTA:g}; for instance 1 and 1e-6",
+        )
 
 
 def read(path: Path) -> Draws:

@@ -145,8 +145,10 @@ def train(site: SiteFolder, pictures: ImageSet, settings: Settings, progress: Pr
     """Train the ancestry model, or return the finished one.
 
     Raises:
+        InvalidInput: IMAGES_TOO_FEW or OPTION_INVALID, no pool would take what would come of it.
         Refused: DATA_CHANGED, an unfinished training has other images or another recipe.
     """
+    privacy.check_budget(len(pictures.labels), site.config.key_epsilon, site.config.key_delta)
     blueprint, seed = family(site)
     recipe, _ = recipes(site, pictures, settings)
     done = _finished(site.work / "ancestry", Trained)
@@ -178,9 +180,10 @@ def condense_learngene(site: SiteFolder, pictures: ImageSet, settings: Settings,
     """Condense the trained ancestry model, or return what is condensed already.
 
     Raises:
-        InvalidInput: STEP_MISSING, there is no trained ancestry model.
+        InvalidInput: STEP_MISSING, there is no trained ancestry model; as `train`.
         Refused: DATA_CHANGED, the images are not those it was trained on.
     """
+    privacy.check_budget(len(pictures.labels), site.config.key_epsilon, site.config.key_delta)
     trained = _finished(site.work / "ancestry", Trained)
     if trained is None:
         raise _missing(site, "no trained ancestry model", "train")

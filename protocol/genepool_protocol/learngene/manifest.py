@@ -1,5 +1,6 @@
 """manifest.json: what a site states about a learngene and signs (SPEC.md section 4)."""
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
@@ -20,7 +21,9 @@ SUBJECT = "learngene"
 """Subject name of a contribution's statement."""
 
 _Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+_HALF = 2.0**-10  # relative, of a length in half precision
 _ROUNDING = 1e-6  # relative, of a delta that two machines compute
+_LAST_PLACE = 1.5e-9  # by which a sigma of nine places may exceed what its budget asks for
 _Count = Annotated[int, Field(ge=0, lt=1 << 53)]
 
 
@@ -124,10 +127,10 @@ def file_layout(blueprint: Blueprint) -> Layout:
 
 
 def check_privacy(manifest: Manifest, blueprint: Blueprint) -> None:
-    """Refuse a claim that contradicts itself: the stated noise must be worth the stated epsilon and delta.
+    """Refuse a claim that contradicts itself: the stated noise must be what epsilon and delta take, and no more.
 
     Raises:
-        InvalidInput: PRIVACY_CLAIM.
+        InvalidInput: PRIVACY_CLAIM, or IMAGES_TOO_FEW.
     """
     claim, images = manifest.privacy.key, manifest.training.images
     epsilon, delta, sigma, total = map(float, (claim.epsilon, claim.delta, claim.sigma, claim.cumulative_epsilon))
@@ -137,15 +140,58 @@ def check_privacy(manifest: Manifest, blueprint: Blueprint) -> None:
 
     if claim.clip != blueprint.key_frame.clip:
         raise bad(f"keys of blueprint {blueprint.name} are clipped to {blueprint.key_frame.clip}")
-    if not (images and 0 < delta < 1 and epsilon > 0 and sigma > 0):
-        raise bad("images, epsilon, delta and sigma are positive, and delta is below 1")
+    if images < LIMITS.site_images:
+        raise too_few(images)
+    if not (privacy.LEAST_DELTA <= delta < 1 and epsilon >= privacy.LEAST_EPSILON and sigma > 0):
+        raise bad(f"epsilon is at least {privacy.LEAST_EPSILON:g}, delta between {privacy.LEAST_DELTA:g} and 1")
+    if not 2 <= manifest.training.classes <= images:
+        raise bad(f"{images} images cannot show {manifest.training.classes} classes, or only one")
     ratio = privacy.sensitivity(float(claim.clip), images) / sigma
     if privacy.delta_of(epsilon, ratio) > delta * (1 + _ROUNDING):
         raise bad(
             f"noise of {claim.sigma} on {images} images costs an epsilon of {privacy.epsilon_of(ratio, delta):.4g}"
         )
+    least = privacy.sensitivity(float(claim.clip), images) / privacy.ratio_of(epsilon, delta)
+    if sigma > least * (1 + _ROUNDING) + _LAST_PLACE:
+        raise bad(f"noise of {claim.sigma} is more than the {least:.9f} that {images} images take")
     if total < epsilon:
         raise bad("all keys together cost less than this one")
+
+
+def too_few(images: int) -> InvalidInput:
+    """The refusal of a site with so few images: their noise would drown what the domain embedding says."""
+    return InvalidInput(
+        "IMAGES_TOO_FEW",
+        f"a learngene is made from {LIMITS.site_images} images or more, and these are {images}",
+        "add images, or join with another site",
+    )
+
+
+def check_spread(manifest: Manifest, blueprint: Blueprint, length: float) -> None:
+    """Refuse a domain embedding whose length contradicts the noise that is claimed to be in it.
+
+    The exact embedding is no longer than the clip, and what is added has a length that hardly varies: shorter than
+    noise alone, or longer than noise and clip together, is one honest draw in `privacy.FALSE_REFUSALS`, at most.
+
+    Args:
+        manifest: with the claim.
+        blueprint: the family.
+        length: Euclidean norm of `key.mean` as it was sent.
+
+    Raises:
+        InvalidInput: EMBEDDING_SPREAD.
+    """
+    claim = manifest.privacy.key
+    low, high = (
+        float(claim.sigma) * math.sqrt(blueprint.key_width) * one for one in privacy.noise_lengths(blueprint.key_width)
+    )
+    if not low * (1 - _HALF) <= length <= (float(claim.clip) + high) * (1 + _HALF):
+        raise InvalidInput(
+            "EMBEDDING_SPREAD",
+            f"key.mean has length {length:.4g}; with noise of {claim.sigma} it has {low:.4g} to "
+            f"{float(claim.clip) + high:.4g}",
+            "condense again, and state the noise that was drawn",
+        )
 
 
 def check_architecture(manifest: Manifest, blueprint: Blueprint) -> None:

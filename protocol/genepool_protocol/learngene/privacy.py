@@ -13,9 +13,18 @@ import math
 from collections.abc import Iterable
 from typing import Final
 
+from genepool_protocol.wire.limits import LIMITS
+
 EPSILON: Final = "1"
 DELTA: Final = "1e-6"
 """What a key spends by default. Sites of 700 images lose nothing by it; those of 100 are found a fifth less often."""
+
+FALSE_REFUSALS: Final = 1e-9
+"""How often an honest draw of noise is taken for something else, at most, by each test of its length."""
+
+LEAST_EPSILON: Final = LIMITS.key_epsilon_milli / 1000
+LEAST_DELTA: Final = 10.0**-LIMITS.key_delta_places
+"""Budgets below these would be another way to state noise that drowns everything."""
 
 _HALVINGS: Final = 200
 _LARGEST: Final = 1e6  # epsilon and m beyond which nothing is asked
@@ -66,6 +75,24 @@ def ratio_of(epsilon: float, delta: float) -> float:
 def sensitivity(clip: float, images: int) -> float:
     """The most that exchanging one of so many images for another moves a mean of vectors no longer than `clip`."""
     return 2 * clip / images
+
+
+def noise_lengths(width: int, share: float = FALSE_REFUSALS) -> tuple[float, float]:
+    """The least and the largest root mean square of so many standard normal numbers, each passed in `share` at most.
+
+    Chernoff's bound of a chi-square's tails: of k degrees, P(X <= a k) and P(X >= b k), with a < 1 < b, are at most
+    (a exp(1 - a))^(k / 2) and the same of b. Beside the exact quantiles they give away a twentieth at a width of 64.
+    """
+    wanted = 2 * math.log(share) / width
+
+    def root(low: float, high: float, *, rises: bool) -> float:
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            above = middle > 0 and math.log(middle) + 1 - middle > wanted
+            low, high = (low, middle) if above == rises else (middle, high)
+        return math.sqrt(low)
+
+    return root(0.0, 1.0, rises=True), root(1.0, 2.0 - 2 * wanted, rises=False)
 
 
 def composed(ratios: Iterable[float]) -> float:

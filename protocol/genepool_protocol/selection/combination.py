@@ -84,9 +84,9 @@ def by_nearness(distances: Sequence[tuple[str, float]]) -> Mixture:
     nearest is trusted with. Empty, the seed, where that is nothing.
 
     Args:
-        distances: (contribution id, distance), at least one.
+        distances: (contribution id, distance) of different sites, nearest first, at least one.
     """
-    nearest = sorted(distances, key=lambda pair: (round(pair[1], _PLACES), pair[0]))[:_NEAREST]
+    nearest = sorted(distances, key=lambda pair: round(pair[1], _PLACES))[:_NEAREST]  # the same distance: as they came
     whole = trust(nearest[0][1])
     if len(nearest) == 1 or nearest[1][1] - nearest[0][1] > _LEAD:
         return mixture({nearest[0][0]: whole})
@@ -100,7 +100,7 @@ def walk(evaluator: Evaluator, ids: Sequence[str], start: Mixture, score: Score)
 
     Args:
         evaluator: scores and slopes.
-        ids: which learngenes may come in.
+        ids: which learngenes may come in, nearest first.
         start: for instance the seed, or the best single learngene.
         score: of the start.
 
@@ -110,7 +110,7 @@ def walk(evaluator: Evaluator, ids: Sequence[str], start: Mixture, score: Score)
     path: list[tuple[Mixture, Score]] = []
     for _ in range(_MOST_STEPS):
         slopes = np.round(evaluator.slopes(start, ids), _PLACES)
-        steepest = min(range(len(ids)), key=lambda index: (slopes[index], ids[index]))
+        steepest = int(np.argmin(slopes))  # of equally steep ones the first, whatever its id
         if slopes[steepest] >= 0:
             break
         ways = [way for way in (_towards(start, ids[steepest], stride) for stride in _STRIDES) if way != start]

@@ -1,13 +1,14 @@
-"""Stage A: which learngenes are worth looking at, by the distance of their keys to the task's key.
+"""Stage A: which learngenes are worth looking at, by the distance of their domain embeddings to the task's.
 
-The distance is the root mean square of the difference of two keys, whose features the blueprint has put into units of
-how much they vary within a set of public images. So it does not depend on who else is in the pool. A site's noise adds
-to it: on average its variance to the square. What it surely adds is taken off again. Measured with the seed that ships
-and keys of an epsilon of 1, twelve sites, tasks of ten covered domains with five images a class: the nearest key is the
-right site's in 98 % with 700 images a site, 95 % with 200, 80 % with 100, 26 % with 50.
+The distance is the root mean square of the difference of two embeddings, whose features the blueprint has put into
+units of how much they vary within a set of public images. So it does not depend on who else is in the pool, and nothing
+that a site says of itself shortens it: noise that a site claims makes it farther, never nearer, so that overstating it
+gains nothing. What that costs small sites is measured by `python -m tests.benchmarks.embeddings`.
+
+A site has one place: its nearest learngene's. Of equally near ones the one that the log had first comes first, since an
+id can be searched for that sorts before another one.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -16,31 +17,43 @@ import numpy as np
 
 from genepool_protocol.selection.task_key import Key
 
-_SURE: Final = 2.0
-"""Standard deviations of the noise's square by which less is taken off than it adds on average: else the nearest of
-many noisy keys would be the one whose noise happened to be small."""
+_PLACES: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """What stage A knows of a contribution."""
+    """What stage A knows of a contribution.
+
+    Attributes:
+        contribution_id: names it.
+        key: its domain embedding.
+        site: who made it; empty: somebody of whom nothing else is known.
+        log_index: of its leaf.
+    """
 
     contribution_id: str
     key: Key
+    site: str = ""
+    log_index: int = 0
 
 
 def retrieve(task: Key, members: Sequence[Member], keep: int) -> list[tuple[str, float]]:
-    """The `keep` nearest members as (contribution id, key distance), nearest first; ties go by id.
+    """The `keep` nearest members of different sites as (contribution id, distance), nearest first.
 
     Args:
-        task: the support set's key.
+        task: the task embedding.
         members: at least one.
         keep: how many at most.
     """
     means = np.stack([member.key.mean for member in members]).astype(np.float64)
-    squares = np.mean((means - task.mean) ** 2, axis=1)
-    sure = max(0.0, 1 - _SURE * math.sqrt(2 / means.shape[1]))
-    added = sure * np.array([member.key.noise for member in members], dtype=np.float64) ** 2
-    distances = np.sqrt(np.maximum(squares - added, 0))
-    found = [(member.contribution_id, float(distance)) for member, distance in zip(members, distances, strict=True)]
-    return sorted(found, key=lambda pair: (round(pair[1], 6), pair[0]))[:keep]
+    distances = np.sqrt(np.mean((means - task.mean) ** 2, axis=1)).tolist()
+    ranked = sorted(
+        zip(members, distances, strict=True),
+        key=lambda pair: (round(pair[1], _PLACES), pair[0].log_index, pair[0].contribution_id),
+    )
+    nearest: dict[str, tuple[str, float]] = {}
+    for member, distance in ranked:
+        nearest.setdefault(
+            f"site {member.site}" if member.site else member.contribution_id, (member.contribution_id, distance)
+        )
+    return list(nearest.values())[:keep]

@@ -13,7 +13,7 @@ import torch
 
 from genepool_protocol.learngene import expansion
 from genepool_protocol.learngene.blueprint import Blueprint
-from genepool_protocol.selection import combination, discriminant, guard, net, scoring
+from genepool_protocol.selection import combination, discriminant, guard, net, scoring, views
 from genepool_protocol.selection.combination import Evaluator, Mixture, single
 from genepool_protocol.selection.pixels import Pixels, check_pixels, to_images, to_patches
 from genepool_protocol.selection.retrieval import Member, retrieve
@@ -53,7 +53,7 @@ class Selection:
     Attributes:
         choice: "seed", "single" or "combination".
         weights: the mixture to descend from; empty for the seed.
-        candidates: all members that stage A kept, nearest key first.
+        candidates: all members that stage A kept, one a site, nearest key first.
         reason: one sentence for a person.
         kernel: which arithmetic scored.
         snapshot: hex SHA-256 over the sorted ids that were considered.
@@ -107,7 +107,8 @@ def select(
     Args:
         task: the support set's key.
         members: the pool's active contributions.
-        evaluator: scores mixtures on the support set; only asked where images can be left out.
+        evaluator: scores mixtures on the support set, or on views of it where no image can be left out; not asked
+            without labels.
         labels: of the support set, see `check_support`.
         progress: called with (stage, done, total).
 
@@ -127,7 +128,7 @@ def select(
     if labels is None:
         why = "without labels nothing is scored"
     elif not discriminant.can_leave_out(torch.from_numpy(labels)):
-        why = "with one image a class nothing can be left out and scored"
+        chosen, why = _unbroken(chosen, evaluator)
     else:
         many = len(labels) >= _SEARCHED_FROM * len(np.unique(labels))
         chosen, why, candidates = _searched(chosen, candidates, evaluator, progress, many=many)
@@ -137,6 +138,18 @@ def select(
     )
     kind = ("seed", "single", "combination")[min(len(chosen), 2)]
     return Selection(kind, chosen, tuple(candidates), f"{where}; {why}", KERNEL, shot)
+
+
+def _unbroken(chosen: Mixture, evaluator: Evaluator) -> tuple[Mixture, str]:
+    """What the keys say, unless it tells views of the images apart much worse than the seed; and what decided."""
+    why = "with one image a class nothing can be left out and scored"
+    if not chosen:
+        return chosen, why
+    held, seed = evaluator.scores([chosen, ()])
+    growth = -guard.gain(held, seed)[0]
+    if round(growth - guard.BROKEN, 6) > 0:
+        return (), f"{why}, and on views of them what the keys say raises the error by {growth:.3f}"
+    return chosen, why
 
 
 def _searched(
@@ -154,7 +167,7 @@ def _searched(
         progress("score", len(scores), len(asked))
     challengers: list[Mixture] = [()]
     if many:
-        best = min(map(single, nearest), key=lambda one: (round(float(np.mean(scores[one].errors)), 6), one))
+        best = min(map(single, nearest), key=lambda one: round(float(np.mean(scores[one].errors)), 6))
         progress("search", 0, 1)
         ids = [candidate.contribution_id for candidate in candidates]
         path = combination.walk(evaluator, ids, holder, scores[holder])
@@ -192,9 +205,15 @@ class Scorer:
         object.__setattr__(self, "labels", self.labels[index])
 
     def score(self, deltas: Sequence[tuple[int, net.Weights]]) -> Score:
-        """The score of seed + sum of (weight in thousandths, delta); deltas may be thin slices."""
-        found = net.embed(self.blueprint, self.blueprint.score.size(), self._weights(deltas), self.pixels)
-        return scoring.score(found.numpy(), self.labels)
+        """The score of seed + sum of (weight in thousandths, delta); deltas may be thin slices.
+
+        With one image a class, it is that of their views.
+        """
+        shown, labels = self.pixels, self.labels
+        if not discriminant.can_leave_out(torch.from_numpy(labels)):
+            shown, labels = views.spread(shown, labels)
+        found = net.embed(self.blueprint, self.blueprint.score.size(), self._weights(deltas), shown)
+        return scoring.score(found.numpy(), labels)
 
     def gradient(self, deltas: Sequence[tuple[int, net.Weights]]) -> net.Weights:
         """The gradient of the mean left-out error at that mixture with respect to a thin learngene, by name.

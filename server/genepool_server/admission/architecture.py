@@ -26,7 +26,7 @@ def check(current: Current, blueprints: Sequence[LoadedBlueprint]) -> Fitting:
 
     Raises:
         NotFound: BLUEPRINT_UNKNOWN.
-        InvalidInput: ARCH_MISMATCH or PRIVACY_CLAIM.
+        InvalidInput: ARCH_MISMATCH, PRIVACY_CLAIM or IMAGES_TOO_FEW.
     """
     manifest = current.claim.manifest
     for loaded in blueprints:

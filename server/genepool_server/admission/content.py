@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from genepool_protocol.learngene.expansion import gene_layout
-from genepool_protocol.learngene.manifest import Manifest
+from genepool_protocol.learngene.manifest import Manifest, check_spread
 from genepool_protocol.learngene.tensors import TensorFile
 from genepool_protocol.trust import digest
 from genepool_protocol.wire.errors import InvalidInput, Refused
@@ -49,7 +49,7 @@ def check(fitting: Fitting, path: Path) -> Sound:
         path: the uploaded file, which nobody writes to any more.
 
     Raises:
-        InvalidInput: DIGEST_MISMATCH, SAFETENSORS_MALFORMED, ARCH_MISMATCH, NON_FINITE or NORM_BOUND.
+        InvalidInput: DIGEST_MISMATCH, SAFETENSORS_MALFORMED, ARCH_MISMATCH, NON_FINITE, NORM_BOUND or EMBEDDING_SPREAD.
     """
     inspect(fitting.claim.manifest, fitting.blueprint, path)
     return Sound(fitting.claim, fitting.blueprint, path)
@@ -64,6 +64,7 @@ def inspect(manifest: Manifest, loaded: LoadedBlueprint, path: Path) -> None:
     check_bytes(manifest, path)
     file = check_header(manifest, path)
     check_values(loaded, file)
+    check_spread(manifest, loaded.blueprint, _norm("key.mean", file.array("key.mean")))
     if file.tensor_digest() != manifest.file.tensor_digest:
         raise InvalidInput(
             "DIGEST_MISMATCH", "the tensors do not have the tensor_digest of the manifest", "pack it again"

@@ -30,6 +30,7 @@ Screen = Literal[
     "DIRECTION",
     "CANARY",
     "CANARY_DOUBT",
+    "EMBEDDING_COPY",
     "INCOMPLETE",
 ]
 
@@ -45,6 +46,7 @@ REJECTS: Final[dict[Screen, bool]] = {
     "DIRECTION": False,
     "CANARY": True,
     "CANARY_DOUBT": False,
+    "EMBEDDING_COPY": False,
     "INCOMPLETE": False,
 }
 """Whether what a screen finds rejects a contribution, or holds it for the operator. SPEC.md prints this table."""

@@ -5,11 +5,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from genepool_protocol.learngene import privacy
 from genepool_protocol.learngene.manifest import Manifest
 from genepool_protocol.trust.encoding import b64
 from genepool_protocol.wire.errors import InvalidInput, Refused, VerificationError
 from genepool_server.admission import nonces
 from genepool_server.admission.statement import Claim
+
+_ROUNDED: Final = 1e-3
+"""Slack for what sites round, relative and absolute."""
 
 ZEROS: Final = "0" * 64
 """Stands for the payload hash before a site's first contribution."""
@@ -26,6 +30,8 @@ class Standing:
         last_seq: of the site's last contribution, or 0.
         last_payload_sha256: of the site's last contribution, or `ZEROS`.
         last_spent: the epsilon that the site claimed there of all its keys together; "0" before the first.
+        last_spent_delta: the delta of that; "1" before the first.
+        drawn: whether an earlier contribution of the site, in whatever state, stated these images and this noise.
         root: the log's root when it had so many leaves; None when it never had.
     """
 
@@ -35,6 +41,8 @@ class Standing:
     last_seq: int
     last_payload_sha256: str
     last_spent: str
+    last_spent_delta: str
+    drawn: Callable[[int, str], bool]
     root: Callable[[int], bytes | None]
 
 
@@ -124,6 +132,29 @@ def check_spent(manifest: Manifest, standing: Standing) -> None:
         raise Refused(
             "PRIVACY_SHRINKS",
             f"all keys of {manifest.site} cost an epsilon of {standing.last_spent} before, and now {claimed}",
+            "restore keys.json, or set key_spent in site.json to what was claimed before",
+        )
+    check_drawn(manifest, standing)
+
+
+def check_drawn(manifest: Manifest, standing: Standing) -> None:
+    """Check 10: other images or other noise than the site ever stated are another draw, whose cost was added.
+
+    Raises:
+        Refused: PRIVACY_SHRINKS.
+    """
+    claim, before = manifest.privacy.key, float(standing.last_spent)
+    epsilon, delta, total = float(claim.epsilon), float(claim.delta), float(claim.cumulative_epsilon)
+    sound = epsilon > 0 and 0 < delta < 1 and 0 < float(standing.last_spent_delta) < 1
+    if not (before > 0 and sound) or standing.drawn(manifest.training.images, claim.sigma):
+        return
+    ratios = privacy.ratio_of(before, float(standing.last_spent_delta)), privacy.ratio_of(epsilon, delta)
+    least = privacy.epsilon_of(privacy.composed(ratios), delta)
+    if total < least * (1 - _ROUNDED) - _ROUNDED:
+        raise Refused(
+            "PRIVACY_SHRINKS",
+            f"{manifest.site} never stated {manifest.training.images} images and noise of {claim.sigma}: with this key "
+            f"all of them cost an epsilon of {least:.4g}, and the manifest says {claim.cumulative_epsilon}",
             "restore keys.json, or set key_spent in site.json to what was claimed before",
         )
 

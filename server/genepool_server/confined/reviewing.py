@@ -6,7 +6,10 @@ from typing import Any, Final
 import numpy as np
 
 from genepool_protocol.learngene.blueprint import parse_blueprint
+from genepool_protocol.learngene.tensors import TensorFile
+from genepool_server.admission import embeddings
 from genepool_server.admission.copies import Near, Sketch
+from genepool_server.admission.embeddings import Embedding
 from genepool_server.admission.review import Looked, Member, Reviewer, judged
 from genepool_server.admission.screens import Finding
 from genepool_server.confined.worker import Bounds, Worker
@@ -33,11 +36,21 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
         for name, sha256, path, own, site, index in request["members"]
     ]
     looked = _reviewers[request["blueprint"]].look(Path(request["path"]), members)
+    copies = embeddings.copies(_embedding(request["mine"]), [_embedding(row) for row in request["embeddings"]])
     return {
-        "findings": [[one.screen, one.message] for one in looked.findings],
+        "findings": [[finding.screen, finding.message] for finding in (*looked.findings, *copies)],
         "near": [[one.contribution_id, one.own, one.index, one.plain, one.disguised] for one in looked.near],
         "sketch": [looked.sketch.direction.tolist(), looked.sketch.products.tolist()],
     }
+
+
+def _embedding(row: tuple[str, str, str, float]) -> Embedding:
+    name, site, path, sigma = row
+    return Embedding(name, site, TensorFile(Path(path)).array("key.mean").astype(np.float32), sigma)
+
+
+def _row(found: Contribution) -> tuple[str, str, str, float]:
+    return found.contribution_id, found.site, str(found.path.absolute()), embeddings.sigma_of(found.manifest)
 
 
 class Screener:
@@ -75,6 +88,8 @@ class Screener:
                     ]
                     for one in company.active
                 ],
+                "mine": _row(found),
+                "embeddings": [_row(entry) for entry in company.active if entry.site != found.site],
             }
         )
         # sketches of what was withdrawn stay here: who reads hostile weights need not have them

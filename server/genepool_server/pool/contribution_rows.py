@@ -158,14 +158,23 @@ def standing(tx: Connection, contribution_id: str) -> tuple[ContributionState, s
     return row.state, row.note
 
 
-def chain(tx: Connection, site_name: str) -> tuple[int, str, str]:
-    """Number, payload hash and cumulative epsilon of a site's last contribution; (0, zeros, "0") before the first."""
+def chain(tx: Connection, site_name: str) -> tuple[int, str, str, str]:
+    """Number, id, cumulative epsilon and its delta of a site's last contribution; (0, zeros, "0", "1") at first."""
     table = schema.contribution
     query = select(table.c.seq, table.c.contribution_id, table.c.manifest).where(table.c.site == site_name)
     row = tx.execute(query.order_by(table.c.seq.desc()).limit(1)).one_or_none()
     if row is None:
-        return 0, ZEROS, "0"
-    return row.seq, row.contribution_id, parse_manifest(row.manifest).privacy.key.cumulative_epsilon
+        return 0, ZEROS, "0", "1"
+    claim = parse_manifest(row.manifest).privacy.key
+    return row.seq, row.contribution_id, claim.cumulative_epsilon, claim.delta
+
+
+def drawn(tx: Connection, site_name: str, images: int, sigma: str) -> bool:
+    """Whether a contribution of the site, in any state, stated so many images and this noise."""
+    table = schema.contribution
+    query = select(table.c.manifest).where(table.c.site == site_name, table.c.images == images)
+    rows = tx.execute(query.order_by(table.c.seq.desc()))  # mostly the last one is the same
+    return any(float(parse_manifest(row.manifest).privacy.key.sigma) == float(sigma) for row in rows)
 
 
 def exists(tx: Connection, contribution_id: str) -> bool:

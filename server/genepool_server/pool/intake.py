@@ -89,7 +89,7 @@ class Intake:
         with self.ledger.read() as tx:
             found = sites.known(tx, site)
             statement.require_active(found.name, found.state)
-            seq, payload, _ = contribution_rows.chain(tx, site)
+            seq, payload, _, _ = contribution_rows.chain(tx, site)
         expires = now.astimezone(UTC) + timedelta(seconds=LIMITS.nonce_seconds)
         nonce = nonces.issue(self.nonce_key, site, expires)
         return Nonce(nonce, expires.strftime("%Y-%m-%dT%H:%M:%SZ"), seq, payload, self.log.checkpoint)
@@ -196,9 +196,12 @@ class Intake:
     def _current(self, tx: Connection, claim: Claim, now: datetime) -> Current:
         site = sites.known(tx, claim.site)
         statement.require_active(site.name, site.state)
-        seq, payload, spent = contribution_rows.chain(tx, claim.site)
+        seq, payload, spent, delta = contribution_rows.chain(tx, claim.site)
+        drawn = partial(contribution_rows.drawn, tx, claim.site)
         used = contribution_rows.nonce_used(tx, claim.manifest.nonce)
-        standing = state.Standing(self.log.key.name, self.nonce_key, used, seq, payload, spent, self.log.root)
+        standing = state.Standing(
+            self.log.key.name, self.nonce_key, used, seq, payload, spent, delta, drawn, self.log.root
+        )
         return state.check(claim, standing, now)
 
     def _sweep(self, claim: Claim, now: datetime) -> None:

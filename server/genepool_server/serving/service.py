@@ -146,7 +146,7 @@ class Serving:
                         self._dispatcher,
                         self._threads,
                         Support(orders.family(loaded), shared, checked),
-                        [Member(found.contribution_id, key) for found, key in entries],
+                        [Member(found.contribution_id, key, found.site, found.log_index) for found, key in entries],
                         {name: orders.file_of(found) for name, found in by_id.items()},
                         labels=checked,
                         progress=progress,

@@ -117,21 +117,29 @@ def condensed(site: SiteFolder, rng: int, whose: str = "") -> None:
         name: (0.01 * generator.standard_normal(shape)).astype(np.float32)
         for name, shape in file_layout(blueprint).items()
     }
+    gene["key.mean"] *= 100
     clip = blueprint.key_frame.clip
     draw = privacy.Draw(
         data="d",
         blueprint=blueprint.sha256,
-        images=9,
+        images=100,
         epsilon="1",
         delta="1e-6",
         clip=clip,
-        sigma=privacy.sigma_of(float(clip), 9, "1", "1e-6"),
+        sigma=privacy.sigma_of(float(clip), 100, "1", "1e-6"),
         values=b64(gene["key.mean"].astype("<f4").tobytes()),
     )
     write_json(site.drawn, privacy.Draws(draws=[draw]).model_dump(by_alias=True))
     raw = tensors.encode(gene, "F32")
     trained = Trained(
-        blueprint=blueprint.sha256, data="d", images=9, classes=3, steps=1, accuracy=None, sha256="0" * 64, size_bytes=1
+        blueprint=blueprint.sha256,
+        data="d",
+        images=100,
+        classes=3,
+        steps=1,
+        accuracy=None,
+        sha256="0" * 64,
+        size_bytes=1,
     )
     record = Condensed(ancestry=trained, steps=1, agreement=0.5, sha256=digest.sha256_hex(raw), drawn="d")
     write_atomic(site.work / "condensed.safetensors", raw)

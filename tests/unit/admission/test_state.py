@@ -6,7 +6,8 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from genepool_protocol.learngene.manifest import Observed
+from genepool_protocol.learngene import privacy
+from genepool_protocol.learngene.manifest import Observed, Training
 from genepool_protocol.wire.errors import GenepoolError
 from genepool_server.admission import nonces
 from tests.support import genes
@@ -159,13 +160,17 @@ def test_what_all_keys_of_a_site_cost_cannot_shrink(world):
 @pytest.mark.parametrize(
     "lie",
     [
-        {"epsilon": "0.999"},
+        {"epsilon": "0.999", "sigma": "0.337973"},
         {"sigma": "0.0001"},
-        {"delta": "9e-7"},
+        {"delta": "9e-7", "sigma": "0.337973"},
+        {"epsilon": "0.0499"},
+        {"delta": "9e-13"},
         {"delta": "1"},
         {"epsilon": "0"},
         {"epsilon": "-1"},
         {"sigma": "0"},
+        {"sigma": "0.34"},
+        {"sigma": "21.6"},
         {"clip": "3.9"},
         {"cumulative_epsilon": "0.5"},
     ],
@@ -174,3 +179,37 @@ def test_what_all_keys_of_a_site_cost_cannot_shrink(world):
 def test_a_claim_of_privacy_that_the_stated_noise_does_not_give_is_refused(world, lie):
     claim = genes.privacy_for(world.pool.blueprint(c.BLUEPRINT).blueprint, **lie)
     assert reason_of(world, world.pack(privacy=claim)) == "PRIVACY_CLAIM"
+
+
+def test_attack_74_a_site_of_too_few_images_is_refused(world):
+    blueprint = world.pool.blueprint(c.BLUEPRINT).blueprint
+    for images, reason in ((1, "IMAGES_TOO_FEW"), (19, "IMAGES_TOO_FEW"), (20, "")):
+        training = Training(images=images, classes=2, ancestry_steps=1, condense_steps=1, software="tests")
+        packed = world.pack(training=training, privacy=genes.privacy_for(blueprint, images))
+        if reason:
+            assert reason_of(world, packed) == reason
+        else:
+            assert world.pool.begin(packed.bundle, packed.manifest, c.NOW).committed_size == 0
+
+
+@pytest.mark.parametrize("classes", [0, 1, 101])
+def test_attack_74_images_that_cannot_show_the_stated_classes_are_refused(world, classes):
+    training = Training(images=100, classes=classes, ancestry_steps=1, condense_steps=1, software="tests")
+    assert reason_of(world, world.pack(training=training)) == "PRIVACY_CLAIM"
+
+
+def test_attack_74_other_images_than_a_site_ever_stated_cost_another_budget(world):
+    blueprint = world.pool.blueprint(c.BLUEPRINT).blueprint
+    world.pool.commit(c.upload(world.pool, world.packed), c.NOW)
+    weights = c.learngene_file(blueprint, np.random.default_rng(9))
+
+    def again(images, total):
+        training = Training(images=images, classes=4, ancestry_steps=1, condense_steps=1, software="tests")
+        claim = genes.privacy_for(blueprint, images, cumulative_epsilon=total)
+        return world.site.pack(world.pool, weights, training=training, privacy=claim)
+
+    both = privacy.epsilon_of(privacy.ratio_of(1.0, 1e-6) * 2**0.5, 1e-6)
+    assert reason_of(world, again(700, "1")) == "PRIVACY_SHRINKS"
+    assert reason_of(world, again(99, f"{both - 0.01:.4f}")) == "PRIVACY_SHRINKS"
+    for packed in (again(100, "1"), again(700, f"{both + 1e-4:.4f}")):
+        assert world.pool.begin(packed.bundle, packed.manifest, c.NOW).committed_size == 0

@@ -9,8 +9,6 @@ from hypothesis import strategies as st
 from genepool_protocol.learngene import expansion, privacy
 from genepool_protocol.learngene.blueprint import KeySpace
 from genepool_protocol.selection import net, pixels, task_key
-from genepool_protocol.selection.retrieval import Member, retrieve
-from genepool_protocol.selection.task_key import Key
 from genepool_protocol.training import precision
 from genepool_protocol.wire.errors import InvalidInput
 from tests.support.genes import seed_gene, tiny_blueprint
@@ -133,39 +131,3 @@ def test_exchanging_one_image_moves_a_mean_by_no_more_than_the_sensitivity(rng, 
     other[0] = torch.from_numpy(generator.normal(0, size, 16))
     means = [task_key.standard(blueprint, features).mean(dim=0) for features in (one, other)]
     assert float((means[0] - means[1]).norm()) <= privacy.sensitivity(3.5, count) * (1 + 1e-9)
-
-
-def test_retrieval_keeps_the_nearest_and_breaks_ties_by_id():
-    def key(value):
-        return Key(np.full(4, value, np.float32))
-
-    members = [Member("b", key(1)), Member("c", key(3)), Member("a", key(1)), Member("d", key(0))]
-    task = key(0)
-    assert [name for name, _ in retrieve(task, members, 3)] == ["d", "a", "b"]
-    assert [name for name, _ in retrieve(task, members[::-1], 3)] == ["d", "a", "b"]
-    assert dict(retrieve(task, members, 4))["c"] == pytest.approx(3.0)
-
-
-def noisy_distances(noise, width=64, seed=0):
-    """Distances of a thousand keys of the task's own kind, at 0.3 from it before their noise, as they are retrieved."""
-    rng = np.random.default_rng(seed)
-    task = Key(rng.normal(size=width).astype(np.float32))
-    means = task.mean + 0.3 * rng.choice([-1, 1], (1000, width)) + rng.normal(0, noise, (1000, width))
-    members = [Member(f"{i:04d}", Key(mean.astype(np.float32), noise)) for i, mean in enumerate(means)]
-    return np.array([distance for _, distance in retrieve(task, members, 1000)])
-
-
-@pytest.mark.parametrize("noise", [0.1, 0.3, 0.6])
-def test_what_noise_surely_adds_to_a_distance_is_taken_off_and_no_more(noise):
-    found = noisy_distances(noise)
-    assert 0.3 < np.median(found) < np.hypot(0.3, noise), "nearer than it seemed, not nearer than it is"
-
-
-def test_noise_is_not_taken_off_where_a_key_is_too_short_to_tell_it():
-    members = [Member("a", Key(np.full(4, 1.0, np.float32), 0.5))]
-    assert retrieve(Key(np.zeros(4, np.float32)), members, 1) == [("a", pytest.approx(1.0))]
-
-
-def test_a_distance_is_never_below_zero():
-    members = [Member("a", Key(np.zeros(64, np.float32), 3.0))]
-    assert retrieve(Key(np.zeros(64, np.float32)), members, 1) == [("a", 0.0)]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from genepool_protocol.learngene import expansion
-from genepool_protocol.selection import combination, guard, net, scoring, tals
+from genepool_protocol.selection import combination, guard, net, scoring, tals, views
 from genepool_protocol.selection.combination import FAR
 from genepool_protocol.selection.retrieval import Member
 from genepool_protocol.selection.score import Score
@@ -68,14 +68,40 @@ def test_an_empty_pool_is_refused():
     assert refusal.value.reason == "POOL_EMPTY"
 
 
-@pytest.mark.parametrize(("labels", "why"), [(None, "without labels"), (ONE_EACH, "one image a class")])
-def test_where_nothing_can_be_left_out_the_keys_answer_and_nothing_is_scored(labels, why):
+@pytest.mark.parametrize(("labels", "why", "looked"), [(None, "without labels", 0), (ONE_EACH, "one image a class", 2)])
+def test_where_nothing_can_be_left_out_the_keys_answer(labels, why, looked):
     asked = []
     found = tals.select(key(0), [member("b", 0.9), member("a", 0.2)], Scripted({}, asked), labels=labels)
     assert (found.choice, found.weights) == ("single", trusted("a"))
-    assert not asked
+    assert len(asked) == looked
     assert [c.score for c in found.candidates] == [None, None]
     assert why in found.reason
+
+
+@pytest.mark.parametrize(("error", "weights"), [(0.2 + guard.BROKEN, trusted("a")), (0.3 + guard.BROKEN, ())])
+def test_attack_76_at_one_image_a_class_what_is_broken_on_views_gives_way_to_the_seed(error, weights):
+    table = {(): score(0.2, images=18), trusted("a"): score(error, images=18)}
+    found = tals.select(key(0), [member("a", 0.2)], Scripted(table), labels=ONE_EACH)
+    assert found.weights == weights
+    assert ("on views" in found.reason) == (not weights)
+
+
+def test_views_are_nine_moved_copies_with_their_labels():
+    images = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3)).astype(np.uint8)
+    shown, labels = views.spread(images, ONE_EACH)
+    assert shown.shape == (18, 16, 16, 3)
+    assert shown.dtype == np.uint8
+    assert labels.tolist() == [0, 1] * 9
+    assert np.array_equal(shown[8:10], images)
+    assert np.array_equal(shown[0][2:, 2:], images[0][:-2, :-2])
+
+
+def test_a_single_image_a_class_is_scored_on_its_views(pool):
+    seed, deltas = pool
+    images = np.random.default_rng(1).integers(0, 256, (2, 16, 16, 3)).astype(np.uint8)
+    scorer = tals.Scorer(BLUEPRINT, seed, images, ONE_EACH)
+    assert len(scorer.score([]).errors) == 18
+    assert scorer.score([(700, net.as_tensors(deltas["a"]))]) != scorer.score([])
 
 
 @pytest.mark.parametrize("labels", [None, ONE_EACH])

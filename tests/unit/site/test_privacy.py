@@ -87,7 +87,7 @@ def test_other_images_cost_a_budget_of_their_own(tmp_path):
 
 
 @pytest.mark.parametrize("epsilon", ["0.1", "1", "3", "20"])
-@pytest.mark.parametrize("images", [1, 50, 700, 10**6])
+@pytest.mark.parametrize("images", [20, 50, 700, 10**6])
 def test_what_a_site_claims_adds_up_for_the_pool(tmp_path, epsilon, images):
     draw = release(tmp_path / "keys.json", few(images), epsilon=epsilon)
     documents.check_privacy(claimed(draw, tmp_path / "keys.json"), BLUEPRINT)
@@ -236,3 +236,21 @@ def test_the_digest_is_of_the_multiset_of_pixels():
     assert likeness.digest_of(images.pixels) == likeness.digest_of(images.pixels[::-1])
     assert likeness.digest_of(images.pixels) != likeness.digest_of(twice(images).pixels)
     assert likeness.digest_of(images.pixels) != likeness.digest_of(images.pixels.reshape(6, 8, 32, 3))
+
+
+@pytest.mark.parametrize(
+    ("images", "epsilon", "delta", "reason"),
+    [
+        (19, "1", "1e-6", "IMAGES_TOO_FEW"),
+        (20, "1e-9", "1e-6", "OPTION_INVALID"),
+        (20, "1", "1e-13", "OPTION_INVALID"),
+        (20, "0.05", "1e-12", ""),
+    ],
+)
+def test_attack_74_a_site_is_told_before_it_trains_what_no_pool_takes(images, epsilon, delta, reason):
+    if not reason:
+        site_privacy.check_budget(images, epsilon, delta)
+        return
+    with pytest.raises(GenepoolError) as caught:
+        site_privacy.check_budget(images, epsilon, delta)
+    assert caught.value.reason == reason

@@ -1,0 +1,73 @@
+"""What tells a broken mixture from an honest one at one image a class: errors on views, against the seed's.
+
+    python -m tests.benchmarks.one_image OUT [--draws N] [--sites NAME ...]
+
+OUT is the folder of `tests.benchmarks.attacker`, with its attack.npy. For every task of the sample pack, the mixture
+that the domain embeddings name, and the attacker's learngene at 0.7; the growth of the error, and the accuracy.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from genepool_client.simulate import trial
+from genepool_protocol.learngene import algebra, expansion
+from genepool_protocol.selection import combination, net, retrieval, tals, task_key
+from genepool_protocol.selection.retrieval import Member
+from tests.benchmarks import attacker, honest
+
+
+def main() -> None:
+    """Print quantiles of the growth, and what falling back beyond each limit costs and saves."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--draws", type=int, default=10)
+    parser.add_argument("--sites", nargs="+", default=["animals", "clothing", "digits"])
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    made = honest.family()
+    blueprint = made.blueprint
+    layout = expansion.gene_layout(blueprint, blueprint.components)
+    whole = algebra.flatten(expansion.gene_layout(blueprint, blueprint.seed.components), made.gene).astype(np.float32)
+    rows = []
+    for target in honest.TARGETS:
+        scene = attacker.scene(made, options.out, target, options.sites, 240)
+        everything = {**scene.members, "~attacker": np.load(options.out / "attack.npy")}
+        thin = {
+            name: net.as_tensors(tals.thin(blueprint, net.as_tensors(algebra.views(layout, one.astype(np.float32)))))
+            for name, one in everything.items()
+        }
+        members = [Member(name, key, name, at) for at, (name, key) in enumerate(scene.keys.items())]
+        for draw in range(options.draws):
+            shown = trial.draw_episode(target, scene.task.pixels, scene.task.labels, 1, draw)
+            task = task_key.task_key(blueprint, made.seed, shown.support)
+            local = tals.Local(tals.Scorer(blueprint, made.seed, shown.support, shown.support_labels), thin)
+            mixtures = {
+                "seed": (),
+                "honest": combination.by_nearness(retrieval.retrieve(task, members, 64)),
+                "attacker": combination.single("~attacker"),
+            }
+            scores = dict(zip(mixtures, local.scores(list(mixtures.values())), strict=True))
+            row = {"target": target}
+            for name, mixture in mixtures.items():
+                weights = trial.descended(blueprint, blueprint.reference, whole, everything, mixture)
+                row[name] = trial.measure(blueprint, blueprint.reference, weights, shown, 0).before
+                row[f"{name}_growth"] = float(np.mean(scores[name].errors) - np.mean(scores["seed"].errors))
+            rows.append(row)
+    of = {name: np.array([row[name] for row in rows]) for name in rows[0] if name != "target"}
+    for who in ("honest", "attacker"):
+        print(who, "growth", np.quantile(of[f"{who}_growth"], [0, 0.5, 0.9, 0.95, 1]).round(4).tolist())
+    print("limit  honest pool: with - without, points   attacked: accuracy with the guard (without, seed)")
+    for limit in (0.01, 0.02, 0.05, 0.1, 0.2):
+        kept = {who: np.where(of[f"{who}_growth"] > limit, of["seed"], of[who]) for who in ("honest", "attacker")}
+        cost = 100 * (kept["honest"] - of["honest"]).mean()
+        means = [float(one.mean()) for one in (kept["attacker"], of["attacker"], of["seed"])]
+        print("{:5}  {:+.2f}   {:.3f} ({:.3f}, {:.3f})".format(limit, cost, *means))
+    (options.out / "one_image.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
