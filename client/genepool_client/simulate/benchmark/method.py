@@ -30,6 +30,7 @@ from genepool_protocol.selection import (
     scoring,
     tals,
     task_key,
+    views,
 )
 from genepool_protocol.selection.retrieval import Member
 from genepool_protocol.training import muon, precision
@@ -40,7 +41,7 @@ TRAIN_CODE: Final = code_digest(
     ancestry, condense, train_loop, task_key, privacy, site_privacy, precision, muon, net, pixels, expansion
 )
 SELECT_CODE: Final = code_digest(
-    combination, discriminant, guard, retrieval, scoring, tals, task_key, net, pixels, expansion
+    combination, discriminant, guard, retrieval, scoring, tals, task_key, views, net, pixels, expansion
 )
 """Versions of the steps, part of their keys."""
 
