@@ -29,7 +29,7 @@ ADOPTED: Final = {
     "CONTRIBUTING.md": "project/contributing.md",
     "client/genepool_client/simulate/samples/ORIGIN.md": "project/samples.md",
     "deploy/storage.md": "how-to/storage.md",
-    "deploy/data/README.md": "how-to/seeds.md",
+    "lab/data/README.md": "how-to/seeds.md",
     "tests/benchmarks/method/bench.md": "results/all-tables.md",
 }
 """Pages of the repository that stand beside what they describe, and where the site shows them."""

@@ -22,28 +22,28 @@ from genepool_protocol.trust.anchors import Anchors
 from genepool_protocol.trust.enrolment import channel_of
 from genepool_protocol.trust.trusted import Trusted
 from genepool_protocol.wire.errors import InvalidInput
+from genepool_server import durable
 from genepool_server.config import CONFIG_FILE, Address, ServerConfig, load, parse
-from genepool_server.confined.checking import Checker
-from genepool_server.confined.reviewing import Screener
-from genepool_server.front import client_ca, identity
-from genepool_server.front.listening import check_free
+from genepool_server.confined.checker import Checker
+from genepool_server.confined.screener import Screener
 from genepool_server.front.operator_socket import OperatorSocket
-from genepool_server.pool import durable
-from genepool_server.pool.folder import PoolFolder
-from genepool_server.pool.fsck import Report
+from genepool_server.net import check_free
 from genepool_server.pool.pool import Pool
-from genepool_server.pool.restore import Source
-from genepool_server.pool.restore import restore as put_back
-from genepool_server.pool.reviewing import Policy, Reviews
-from genepool_server.pool.storage import Storage
+from genepool_server.pool.review_queue import Policy, Reviews
+from genepool_server.pool.store.folder import PoolFolder
+from genepool_server.pool.store.storage import Storage
+from genepool_server.pool.upkeep.fsck import Report
+from genepool_server.pool.upkeep.restore import Source
+from genepool_server.pool.upkeep.restore import restore as put_back
 from genepool_server.root import settling
 from genepool_server.root.freshness import Freshness
 from genepool_server.root.repository import Repository
+from genepool_server.tls import client_ca, identity
 
 if TYPE_CHECKING:
     import grpc
 
-    from genepool_server.front.interceptor import Limits
+    from genepool_server.front.guards.interceptor import Limits
     from genepool_server.front.server import Front
     from genepool_server.serving.service import Serving
 
@@ -287,8 +287,8 @@ def _compare(trusted: Trusted, config: ServerConfig) -> None:
 
 
 def _front(folder: Path, config: ServerConfig, pool: Pool) -> "Front":
-    from genepool_server.front.callers import NetworkCallers
-    from genepool_server.front.rates import Rates
+    from genepool_server.front.guards.callers import NetworkCallers
+    from genepool_server.front.guards.rates import Rates
     from genepool_server.front.server import Doors, Front, Guard, Load
 
     keys, listen, certified = folder / "keys", Address.parse(config.listen), config.certified()
@@ -315,7 +315,7 @@ def _front(folder: Path, config: ServerConfig, pool: Pool) -> "Front":
 
 
 def _patience(config: ServerConfig) -> "Limits":
-    from genepool_server.front.interceptor import Limits
+    from genepool_server.front.guards.interceptor import Limits
 
     serving = config.serving
     return Limits(serving.stall_seconds, serving.first_seconds, others=serving.watch_seconds)

@@ -17,9 +17,9 @@ from genepool_protocol.trust.witness import MAX_WITNESSES, Policy
 from genepool_protocol.wire.documents import first_problem
 from genepool_protocol.wire.errors import InvalidInput, NotFound
 from genepool_protocol.wire.limits import LIMITS
-from genepool_server.pool.quotas import Quotas
-from genepool_server.pool.reviewing import Policy as ReviewPolicy
-from genepool_server.pool.storage import Storage
+from genepool_server.pool.contributions.quotas import Quotas
+from genepool_server.pool.review_queue import Policy as ReviewPolicy
+from genepool_server.pool.store.storage import Storage
 from genepool_server.serving.config import ServingConfig
 
 CONFIG_FILE: Final = "genepool.toml"

@@ -21,15 +21,15 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from genepool_client.simulate import trial
-from genepool_client.site.images import ImageSet
+from genepool_client.pictures.images import ImageSet
+from genepool_client.simulate import few_shot
 from genepool_protocol.learngene import algebra, expansion, manifest, tensors
 from genepool_protocol.learngene.algebra import Flat
 from genepool_protocol.selection import discriminant, net, pixels, tals, task_key
 from genepool_protocol.selection.retrieval import Member
 from genepool_protocol.selection.task_key import Key
-from genepool_server.admission import canary, profile, review, screens
-from genepool_server.admission.review import Reviewer
+from genepool_server.admission import canary, profile, screening, screens
+from genepool_server.admission.screening import Reviewer
 from tests.benchmarks import honest
 from tests.benchmarks.honest import TARGETS, Family
 
@@ -76,7 +76,7 @@ class Attack:
         self.judge = canary.Canary(self.blueprint, self.whole)
         self.reviewer = Reviewer(self.blueprint, scene.made.seed_path)
         self.listed = [
-            review.Member(f"{at:064x}", f"{at:064x}", self.write(f"member-{at}", one), own=False)
+            screening.Member(f"{at:064x}", f"{at:064x}", self.write(f"member-{at}", one), own=False)
             for at, one in enumerate(self.others)
         ]
         parts = profile.blocks(self.layout)
@@ -248,17 +248,17 @@ def accuracies(found: Scene, delta: honest.Delta, key: Key, draws: int) -> Itera
     hostile = [*pool, Member("~attacker", key, "attacker", len(pool))]
     for shots in _SHOTS:
         for draw in range(draws):
-            episode = trial.draw_episode("attack", found.task.pixels, found.task.labels, shots, draw)
+            episode = few_shot.draw_episode("attack", found.task.pixels, found.task.labels, shots, draw)
             task = task_key.task_key(blueprint, made.seed, episode.support)
             scorer = tals.Scorer(blueprint, made.seed, episode.support, episode.support_labels)
             row: dict[str, float] = {"shots": shots, "draw": draw}
             for name, members in (("without", pool), ("with", hostile)):
                 answer = tals.select(task, members, tals.Local(scorer, thin), labels=episode.support_labels)
-                weights = trial.descended(blueprint, blueprint.reference, seed, everything, answer.weights)
-                row[name] = trial.measure(blueprint, blueprint.reference, weights, episode, 0).before
+                weights = few_shot.descended(blueprint, blueprint.reference, seed, everything, answer.weights)
+                row[name] = few_shot.measure(blueprint, blueprint.reference, weights, episode, 0).before
                 row[f"{name}_weight"] = dict(answer.weights).get("~attacker", 0) / 1000
-            weights = trial.descended(blueprint, blueprint.reference, seed, {}, ())
-            row["seed"] = trial.measure(blueprint, blueprint.reference, weights, episode, 0).before
+            weights = few_shot.descended(blueprint, blueprint.reference, seed, {}, ())
+            row["seed"] = few_shot.measure(blueprint, blueprint.reference, weights, episode, 0).before
             yield row
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from genepool_client.simulate import trial
+from genepool_client.simulate import few_shot
 from genepool_protocol.selection import combination
 from tests.benchmarks import honest
 
@@ -55,7 +55,7 @@ def main() -> None:
                 ]
                 means = np.stack(exact) + noise[:, None] * rng.standard_normal((len(names), made.blueprint.key_width))
                 places = np.arange(len(tasks[target].labels))
-                shown = trial.draw_episode(target, places, tasks[target].labels, _SHOTS, draw).support
+                shown = few_shot.draw_episode(target, places, tasks[target].labels, _SHOTS, draw).support
                 task = vectors[target][shown].mean(axis=0)
                 for off, hit in hits.items():
                     hit.append(names[int(distances(task, means, noise, off=off).argmin())] == site)

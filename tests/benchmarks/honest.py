@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from genepool_client.pictures.images import ImageSet, load_images
 from genepool_client.simulate import partition
-from genepool_client.site import ancestry, condense
-from genepool_client.site import privacy as site_privacy
-from genepool_client.site.images import ImageSet, load_images
+from genepool_client.training import ancestry, condense
+from genepool_client.training import privacy as site_privacy
 from genepool_protocol.learngene import algebra, expansion, privacy
 from genepool_protocol.learngene.blueprint import Blueprint, bundled_folder, parse_blueprint
 from genepool_protocol.learngene.tensors import TensorFile

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from genepool_client import Pool
-from genepool_client.consumer.verify import verify
+from genepool_client.consumer.descendant.verify import verify
 from genepool_client.site import credentials, submission
 from genepool_client.site.folder import SiteFolder
 from genepool_protocol.learngene.manifest import LEARNGENE_FILE

@@ -23,9 +23,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from genepool_client.site import ancestry, condense
-from genepool_client.site import privacy as site_privacy
-from genepool_client.site.images import ImageSet, image_set, load_images
+from genepool_client.pictures.images import ImageSet, image_set, load_images
+from genepool_client.training import ancestry, condense
+from genepool_client.training import privacy as site_privacy
 from genepool_protocol.learngene import algebra, expansion, privacy
 from genepool_protocol.learngene.blueprint import Blueprint, bundled_folder, parse_blueprint
 from genepool_protocol.learngene.tensors import TensorFile

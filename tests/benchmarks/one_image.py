@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from genepool_client.simulate import trial
+from genepool_client.simulate import few_shot
 from genepool_protocol.learngene import algebra, expansion
 from genepool_protocol.selection import combination, net, retrieval, tals, task_key
 from genepool_protocol.selection.retrieval import Member
@@ -42,7 +42,7 @@ def main() -> None:
         }
         members = [Member(name, key, name, at) for at, (name, key) in enumerate(scene.keys.items())]
         for draw in range(options.draws):
-            shown = trial.draw_episode(target, scene.task.pixels, scene.task.labels, 1, draw)
+            shown = few_shot.draw_episode(target, scene.task.pixels, scene.task.labels, 1, draw)
             task = task_key.task_key(blueprint, made.seed, shown.support)
             local = tals.Local(tals.Scorer(blueprint, made.seed, shown.support, shown.support_labels), thin)
             mixtures = {
@@ -53,8 +53,8 @@ def main() -> None:
             scores = dict(zip(mixtures, local.scores(list(mixtures.values())), strict=True))
             row = {"target": target}
             for name, mixture in mixtures.items():
-                weights = trial.descended(blueprint, blueprint.reference, whole, everything, mixture)
-                row[name] = trial.measure(blueprint, blueprint.reference, weights, shown, 0).before
+                weights = few_shot.descended(blueprint, blueprint.reference, whole, everything, mixture)
+                row[name] = few_shot.measure(blueprint, blueprint.reference, weights, shown, 0).before
                 row[f"{name}_growth"] = float(np.mean(scores[name].errors) - np.mean(scores["seed"].errors))
             rows.append(row)
     of = {name: np.array([row[name] for row in rows]) for name in rows[0] if name != "target"}

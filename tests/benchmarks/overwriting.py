@@ -13,8 +13,8 @@ import torch
 
 from genepool_protocol.learngene.size import Size
 from genepool_protocol.machine.launching import overwrite_freed_memory
-from genepool_server.serving import orders
-from genepool_server.serving.pictures import Pictures
+from genepool_server.serving import descend_request
+from genepool_server.serving.shared_images import Pictures
 from genepool_server.serving.slots import SHARED_MEMORY, Slots
 from genepool_server.serving.worker import Build, Support, Worker
 from tests.support.views import MemoryView
@@ -51,8 +51,8 @@ def main() -> None:
         view = MemoryView(Path(folder), _FAMILY)
         members = [view.add(f"site-{number}", name="nano") for number in range(4)]
         del members
-        refs = [orders.file_of(found) for found in view.active("nano", ())]
-        family, worker = orders.family(view.blueprint("nano")), Worker(8)
+        refs = [descend_request.file_of(found) for found in view.active("nano", ())]
+        family, worker = descend_request.family(view.blueprint("nano")), Worker(8)
         slots = Slots.create([SHARED_MEMORY, Path(folder)], 1, 128 << 20)
         pictures = Pictures.create([SHARED_MEMORY, Path(folder)])
         slot = slots.lease()

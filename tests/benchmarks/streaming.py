@@ -14,12 +14,12 @@ import grpc.aio
 from genepool_protocol.trust.keys import SigningKey
 from genepool_protocol.v1 import consume_pb2, consume_pb2_grpc, types_pb2
 from genepool_protocol.wire.limits import LIMITS
-from genepool_server.front import client_ca, identity
-from genepool_server.front.descend_service import DescendServicer
-from genepool_server.front.interceptor import ErrorInterceptor
+from genepool_server.front.guards.interceptor import ErrorInterceptor
 from genepool_server.front.server import OPTIONS
+from genepool_server.front.services.descend_service import DescendServicer
 from genepool_server.serving import convert
 from genepool_server.serving.service import Serving, ServingConfig
+from genepool_server.tls import client_ca, identity
 from tests.benchmarks.reader import METHODS
 from tests.benchmarks.rows import MEMBERS, wide
 from tests.benchmarks.timing import Row

@@ -11,11 +11,11 @@ import pytest
 
 from genepool_protocol.trust import digest, tiles
 from genepool_protocol.wire.errors import GenepoolError
-from genepool_server.pool import tile_files
-from genepool_server.pool.fsck import examine, fsck
+from genepool_server.pool.log import tile_files
 from genepool_server.pool.pool import Pool
-from genepool_server.pool.restore import Source, restore
-from genepool_server.pool.sqlite import Sqlite
+from genepool_server.pool.store.sqlite import Sqlite
+from genepool_server.pool.upkeep.fsck import examine, fsck
+from genepool_server.pool.upkeep.restore import Source, restore
 from tests.support import sites as c
 from tests.support import stores
 from tests.support.refusals import reason_of

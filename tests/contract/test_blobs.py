@@ -7,8 +7,8 @@ import obstore
 import pytest
 
 from genepool_protocol.wire.errors import GenepoolError, StorageError
-from genepool_server.pool.blobs import Blobs, FolderBlobs
-from genepool_server.pool.s3 import S3Blobs
+from genepool_server.pool.store.blobs import Blobs, FolderBlobs
+from genepool_server.pool.store.s3 import S3Blobs
 from tests.support import stores
 from tests.support.refusals import reason_of
 
@@ -177,7 +177,7 @@ def test_a_bucket_that_keeps_old_versions_is_refused_for_nothing_would_be_erased
 
 
 def test_a_store_that_does_not_answer_is_said_so(remote, tmp_path, monkeypatch):
-    monkeypatch.setattr("genepool_server.pool.s3._RETRIES", 0)
+    monkeypatch.setattr("genepool_server.pool.store.s3._RETRIES", 0)
     path, sha256 = synced(tmp_path, b"weights")
     gone = S3Blobs("s3://bucket/pool?endpoint=http://127.0.0.1:9", tmp_path / "cache")
     for call in (gone.holds, gone.local, gone.measure, gone.erase):
@@ -191,7 +191,7 @@ def test_a_store_that_does_not_answer_is_said_so(remote, tmp_path, monkeypatch):
 
 def test_what_goes_wrong_names_no_secret(remote, tmp_path, monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cret-key")
-    monkeypatch.setattr("genepool_server.pool.s3._RETRIES", 0)
+    monkeypatch.setattr("genepool_server.pool.store.s3._RETRIES", 0)
     gone = S3Blobs("s3://bucket/pool?endpoint=http://127.0.0.1:9", tmp_path / "cache")
     with pytest.raises(GenepoolError) as caught:
         gone.holds("a" * 64)

@@ -6,10 +6,11 @@ import psycopg
 import pytest
 
 from genepool_protocol.wire.errors import GenepoolError
-from genepool_server.pool import postgres, schema, site_rows, sketch_rows, sqlite
-from genepool_server.pool.ledger import Ledger
-from genepool_server.pool.postgres import Postgres
-from genepool_server.pool.sqlite import Sqlite
+from genepool_server.pool.rows import site_rows, sketch_rows
+from genepool_server.pool.store import postgres, schema, sqlite
+from genepool_server.pool.store.ledger import Ledger
+from genepool_server.pool.store.postgres import Postgres
+from genepool_server.pool.store.sqlite import Sqlite
 from tests.support import stores
 from tests.support.refusals import reason_of
 

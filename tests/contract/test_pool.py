@@ -11,10 +11,10 @@ import pytest
 from genepool_protocol.trust import envelope, events, receipt
 from genepool_protocol.wire.errors import GenepoolError
 from genepool_server import app, config
-from genepool_server.pool import postgres
-from genepool_server.pool.fsck import examine, fsck
 from genepool_server.pool.pool import Pool
-from genepool_server.pool.storage import Storage
+from genepool_server.pool.store import postgres
+from genepool_server.pool.store.storage import Storage
+from genepool_server.pool.upkeep.fsck import examine, fsck
 from tests.support import sites as c
 from tests.support import stores
 from tests.support.flips import columns, flipped

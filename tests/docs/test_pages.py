@@ -10,8 +10,8 @@ from functools import cache
 import pytest
 import typer
 
-from genepool_client.cli import app as client
-from genepool_server.cli import app as server
+from genepool_client.commands.cli import app as client
+from genepool_server.commands.cli import app as server
 from tests.docs.transcripts import ROOT, STORY, steps
 
 SECTIONS = ["Context", "Decision", "Consequences", "Figures"]

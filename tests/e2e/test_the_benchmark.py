@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from genepool_client.simulate.benchmark import rows as names
+from genepool_lab.benchmark import rows as names
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 BIN = Path(sys.executable).parent

@@ -10,7 +10,7 @@ import numpy as np
 
 from genepool_protocol.trust.keys import SigningKey
 from genepool_server.pool.pool import Pool
-from genepool_server.pool.storage import Storage
+from genepool_server.pool.store.storage import Storage
 from tests.support import sites as c
 
 

@@ -30,18 +30,19 @@ from genepool_protocol.trust import envelope, events, receipt, tiles
 from genepool_protocol.wire.errors import GenepoolError
 from genepool_protocol.wire.limits import LIMITS
 from genepool_server.admission.screens import Finding
-from genepool_server.pool import spool, tile_files
-from genepool_server.pool.fsck import examine
+from genepool_server.pool.contributions import uploads
+from genepool_server.pool.log import tile_files
 from genepool_server.pool.pool import Pool
-from genepool_server.pool.restore import Source, restore
-from genepool_server.pool.reviewing import Policy, Reviews
-from genepool_server.pool.storage import HERE
+from genepool_server.pool.review_queue import Policy, Reviews
+from genepool_server.pool.store.storage import HERE
+from genepool_server.pool.upkeep.fsck import examine
+from genepool_server.pool.upkeep.restore import Source, restore
 from tests.support import sites as c
 
 STEPS = ("mkdir", "pwrite", "fsync", "replace", "unlink")
 CHUNK = 3000
 tiles.WIDTH = tile_files.WIDTH = 8  # so that a short log fills tiles; of hashes only those of level 0
-spool.LIMITS = replace(LIMITS, fsync_bytes=4000)  # so that an upload syncs in between
+uploads.LIMITS = replace(LIMITS, fsync_bytes=4000)  # so that an upload syncs in between
 
 
 @contextmanager

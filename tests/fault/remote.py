@@ -15,10 +15,10 @@ from pathlib import Path
 import sqlalchemy.dialects.postgresql.psycopg  # noqa: F401 - once for all children
 
 from genepool_protocol.trust.keys import SigningKey
-from genepool_server.pool import postgres, s3  # noqa: F401 - the same
-from genepool_server.pool.fsck import examine
 from genepool_server.pool.pool import Pool
-from genepool_server.pool.storage import Storage
+from genepool_server.pool.store import postgres, s3  # noqa: F401 - the same
+from genepool_server.pool.store.storage import Storage
+from genepool_server.pool.upkeep.fsck import examine
 from tests.fault import driver
 from tests.support import sites as c
 from tests.support import stores

@@ -3,8 +3,8 @@
 import numpy as np
 
 from genepool_protocol.wire.errors import StorageError
-from genepool_server.pool.fsck import fsck
 from genepool_server.pool.pool import Pool
+from genepool_server.pool.upkeep.fsck import fsck
 from tests.support import sites as c
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from genepool_protocol.trust import digest, envelope, receipt
-from genepool_server.pool.fsck import fsck
 from genepool_server.pool.pool import Pool
+from genepool_server.pool.upkeep.fsck import fsck
 from tests.support import sites as c
 from tests.support import stores
 

@@ -21,8 +21,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.utils import CryptographyDeprecationWarning
 from securesystemslib.signer import CryptoSigner
 
-from genepool_client.consumer import head_file
-from genepool_client.consumer.head import Head
+from genepool_client.consumer.descendant import head_file
+from genepool_client.consumer.descendant.head import Head
 from genepool_protocol.learngene import blueprint, descendant, manifest, tensors
 from genepool_protocol.learngene.history import History
 from genepool_protocol.trust import (

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from genepool_protocol.learngene import manifest as manifests
 from genepool_protocol.learngene.size import Budget, Size
 from genepool_protocol.trust import envelope, events
-from genepool_server.pool.fsck import examine
 from genepool_server.pool.pool import Pool
+from genepool_server.pool.upkeep.fsck import examine
 from genepool_server.serving.config import ServingConfig
 from genepool_server.serving.service import Serving
 from tests.support import sites as c

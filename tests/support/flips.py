@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from genepool_server.pool import schema
+from genepool_server.pool.store import schema
 
 _OPERATORS_WORD = {("site", "name"), ("contribution", "note")}
 """Columns without a second source, or names of others."""

@@ -18,8 +18,8 @@ from genepool_protocol.trust.keys import SigningKey
 from genepool_protocol.trust.receipt import observed_root
 from genepool_protocol.trust.statement import model_statement
 from genepool_server.pool.pool import Committed, Pool
-from genepool_server.pool.sites import Invitation
-from genepool_server.pool.storage import HERE, Storage
+from genepool_server.pool.sites.membership import Invitation
+from genepool_server.pool.store.storage import HERE, Storage
 from tests.support import genes
 
 ORIGIN = "pool.test/log"

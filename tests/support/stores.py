@@ -21,8 +21,8 @@ from pathlib import Path
 
 import pytest
 
-from genepool_server.pool import schema
-from genepool_server.pool.storage import HERE, Storage
+from genepool_server.pool.store import schema
+from genepool_server.pool.store.storage import HERE, Storage
 from genepool_server.serving.slots import SHARED_MEMORY
 
 POSTGRES, S3 = "GENEPOOL_TESTS_POSTGRES", "GENEPOOL_TESTS_S3"

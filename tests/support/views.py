@@ -8,14 +8,14 @@ from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.trust import digest
 from genepool_protocol.trust.keys import SigningKey
 from genepool_protocol.wire.errors import NotFound, Refused
-from genepool_server.pool.view import Contribution, ContributionState, Descended, LoadedBlueprint, Standing
+from genepool_server.records import Contribution, ContributionState, Descended, LoadedBlueprint, Standing
 from tests.support.genes import write_seed
 from tests.support.log import Log
 from tests.support.sites import signed
 
 
 class MemoryView:
-    """See `genepool_server.pool.view.PoolView`.
+    """See `genepool_server.records.PoolView`.
 
     Args:
         folder: where seeds and learngenes go.

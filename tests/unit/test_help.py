@@ -3,8 +3,8 @@
 import pytest
 import typer
 
-from genepool_client.cli import app as client
-from genepool_server.cli import app as server
+from genepool_client.commands.cli import app as client
+from genepool_server.commands.cli import app as server
 
 
 def silent(command, path):

@@ -23,7 +23,7 @@ from tests.support.refusals import reason_of
 
 BLUEPRINT = published_blueprint()
 DINOV2 = os.environ.get("GENEPOOL_DINOV2", "")
-"""An .npz of the published ViT-S/14, by `deploy/data/extract_dinov2.py`."""
+"""An .npz of the published ViT-S/14, by `lab/data/extract_dinov2.py`."""
 
 
 def built(blueprint, **changes):

@@ -7,15 +7,15 @@ import re
 import numpy as np
 import pytest
 
-from genepool_client.consumer import verify
+from genepool_client.consumer.descendant import verify
 from genepool_protocol.learngene import blueprint, descendant, expansion, manifest, tensors
 from genepool_protocol.trust import anchors, envelope, receipt, statement, trusted
 from genepool_protocol.trust.keys import SigningKey
 from genepool_protocol.wire import documents, versions
 from genepool_protocol.wire.errors import REASONS
-from genepool_server.admission import architecture, canary, content, profile, review, screens, state
+from genepool_server.admission import architecture, canary, content, profile, screening, screens, state
 from genepool_server.admission import statement as signed_claims
-from genepool_server.pool import intake
+from genepool_server.pool.contributions import intake
 from tests.support import spec
 from tests.support.genes import tiny_blueprint
 from tests.support.log import Log
@@ -185,7 +185,7 @@ def test_the_findings_of_a_review_are_those_of_the_code():
         for limit in limits:
             assert re.search(rf"(?<![\d.]){re.escape(f'{limit:g}')}(?![\d.]*\d)", table[name][2]), (name, limit)
     assert {name for name, row in table.items() if row[1] == "noted"} == screens.NOTED
-    assert f"of at most {review.COMPARED} sites" in spec.section(19)
+    assert f"of at most {screening.COMPARED} sites" in spec.section(19)
     assert f"two vectors of {profile.WIDTH:,} numbers" in spec.section(19)
     assert screens.FEW == 4
 

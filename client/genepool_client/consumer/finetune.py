@@ -11,13 +11,13 @@ from timm.models.vision_transformer import VisionTransformer
 from timm.optim import create_optimizer_v2
 from timm.scheduler import CosineLRScheduler
 
-from genepool_client.consumer import head_file
-from genepool_client.consumer.head import fit_head
-from genepool_client.consumer.load import empty, put_weights, save
-from genepool_client.consumer.staging import Staging, check_free
-from genepool_client.consumer.verify import Descendant
-from genepool_client.consumer.weights import read_weights
-from genepool_client.site.images import ImageSet
+from genepool_client.consumer.descendant import head_file
+from genepool_client.consumer.descendant.head import fit_head
+from genepool_client.consumer.descendant.load import empty, put_weights, save
+from genepool_client.consumer.descendant.staging import Staging, check_free
+from genepool_client.consumer.descendant.verify import Descendant
+from genepool_client.consumer.descendant.weights import read_weights
+from genepool_client.pictures.images import ImageSet
 from genepool_client.transport.durable import write_atomic
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.learngene.descendant import weight_text

@@ -11,14 +11,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from genepool_client.audit import memory as log_memory
-from genepool_client.consumer import download, known_pools
-from genepool_client.consumer import support as supports
-from genepool_client.consumer.download import Wanted
-from genepool_client.consumer.selection import Mode, Selection
-from genepool_client.consumer.staging import Staging, check_free
-from genepool_client.consumer.support import Support
-from genepool_client.consumer.verify import Descendant, verify
+from genepool_client.consumer.descendant import download
+from genepool_client.consumer.descendant.download import Wanted
+from genepool_client.consumer.descendant.staging import Staging, check_free
+from genepool_client.consumer.descendant.verify import Descendant, verify
+from genepool_client.consumer.select import support as supports
+from genepool_client.consumer.select.selection import Mode, Selection
+from genepool_client.consumer.select.support import Support
+from genepool_client.transport import known_pools, log_memory
 from genepool_client.transport.channel import Connection
 from genepool_client.transport.logview import fetch_from, head_of
 from genepool_protocol.learngene import descendant
@@ -195,7 +195,7 @@ class Pool:
             StorageError: DISK_FULL or DISK_FAILED.
             GenepoolError: as `Connection.stream`.
         """
-        from genepool_client.consumer.load import load
+        from genepool_client.consumer.descendant.load import load
 
         budget = self.budget(size, max_params, max_bytes)
         found = None if support is None else self.support(support)
@@ -258,12 +258,12 @@ class Pool:
             self.progress(done, total, stage)
 
         if mode == "remote":
-            from genepool_client.consumer import request
+            from genepool_client.consumer.select import remote
 
-            return request.select(self._connection, offer.blueprint, support, licenses, tell)
+            return remote.select(self._connection, offer.blueprint, support, licenses, tell)
         if mode != "private":
             raise InvalidInput("OPTION_INVALID", f"the mode {mode!r} does not exist", "choose private or remote")
-        from genepool_client.consumer import private
+        from genepool_client.consumer.select import private
 
         return private.select(self._connection, offer.blueprint, offer.seed, support, licenses, tell)
 
@@ -321,9 +321,9 @@ def _mixture(weights: WeightsLike) -> Mixture:
 
 
 def _write_head(verified: Descendant, support: Support) -> None:
-    from genepool_client.consumer import head_file
-    from genepool_client.consumer.head import fit_head
-    from genepool_client.consumer.weights import read_weights
+    from genepool_client.consumer.descendant import head_file
+    from genepool_client.consumer.descendant.head import fit_head
+    from genepool_client.consumer.descendant.weights import read_weights
     from genepool_protocol.selection import net
 
     if support.labels is None:

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 import torch
 
-from genepool_client.simulate import trial
+from genepool_client.simulate import few_shot
 from genepool_protocol.learngene import algebra, expansion
 from genepool_protocol.learngene.blueprint import Blueprint, parse_blueprint
 from genepool_protocol.learngene.size import Size
@@ -85,25 +85,25 @@ def _measure(job: Job) -> Row:
     assert isinstance(deltas, dict)  # noqa: S101
     assert isinstance(episodes, dict)  # noqa: S101
     with np.load(episodes[job.task, job.draw]) as found:
-        episode = trial.Episode(job.task, job.draw, found["s"], found["sl"], found["t"], found["tl"])
+        episode = few_shot.Episode(job.task, job.draw, found["s"], found["sl"], found["t"], found["tl"])
     weights = starting_point(blueprint, seed, deltas, job)
-    outcome = trial.measure(blueprint, job.size, weights, episode, job.steps)
+    outcome = few_shot.measure(blueprint, job.size, weights, episode, job.steps)
     return Row(job.task, job.draw, job.size, job.start, outcome.before, outcome.after)
 
 
-def starting_point(blueprint: Blueprint, seed: algebra.Flat, deltas: trial.Deltas, job: Job) -> net.Weights:
+def starting_point(blueprint: Blueprint, seed: algebra.Flat, deltas: few_shot.Deltas, job: Job) -> net.Weights:
     """The weights that a job starts from."""
     if job.start == SCRATCH:
-        return trial.scratch(blueprint, job.size, job.draw)
+        return few_shot.scratch(blueprint, job.size, job.draw)
     if job.start == DESCENDANT:
         everything = TensorFile(Path(job.folder) / "model.safetensors").all()
         return net.as_tensors({name: array for name, array in everything.items() if not name.startswith("head.")})
     if job.start == RANDOM_NUMBERS:
-        deltas = trial.random_pool(deltas, job.draw)
-    return trial.descended(blueprint, job.size, seed, deltas, job.weights)
+        deltas = few_shot.random_pool(deltas, job.draw)
+    return few_shot.descended(blueprint, job.size, seed, deltas, job.weights)
 
 
-def save_episode(episode: trial.Episode, path: Path) -> Path:
+def save_episode(episode: few_shot.Episode, path: Path) -> Path:
     """Write an episode where every process can read it."""
     np.savez(path, s=episode.support, sl=episode.support_labels, t=episode.test, tl=episode.test_labels)
     return path

@@ -11,7 +11,7 @@ from typing import Any
 
 from genepool_client.simulate.processes import Child, free_port, run_json, script
 from genepool_protocol.machine.launching import no_core_dumps, ray_environment, ray_folder
-from genepool_protocol.machine.owned import OwnedFolder
+from genepool_protocol.machine.private_folder import OwnedFolder
 from genepool_protocol.wire.errors import Unavailable
 
 _READY = 60.0  # seconds

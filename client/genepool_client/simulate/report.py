@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, select_autoescape
 
+from genepool_client.pictures.images import ImageSet
 from genepool_client.simulate import pictures, results
 from genepool_client.simulate.experiment import CONTROLS, STARTS, Row
-from genepool_client.site.images import ImageSet
 from genepool_client.transport.durable import write_atomic
 from genepool_protocol.private_files import shared_mode
 

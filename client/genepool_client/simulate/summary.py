@@ -5,7 +5,7 @@ from pathlib import Path
 from genepool_client.simulate import results
 from genepool_client.simulate.experiment import CONTROLS, STARTS
 from genepool_client.simulate.report import Report, cell_text
-from genepool_protocol import terminal
+from genepool_console import terminal
 
 
 def show(report: Report, folder: Path) -> None:

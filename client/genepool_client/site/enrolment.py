@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from genepool_client.pictures.datasets import is_name
+from genepool_client.pictures.images import check_source
 from genepool_client.site import credentials
 from genepool_client.site import folder as folders
-from genepool_client.site.datasets import is_name
 from genepool_client.site.folder import SiteFolder
-from genepool_client.site.images import check_source
 from genepool_client.transport.blueprints import announced
 from genepool_client.transport.channel import Connection, check_address
 from genepool_client.transport.durable import remove, write_json

@@ -15,10 +15,11 @@ import numpy as np
 import torch
 from pydantic import Field, ValidationError
 
-from genepool_client.site import ancestry, condense, outbox, privacy
+from genepool_client.pictures.images import ImageSet, Progress, load_images
+from genepool_client.site import outbox
 from genepool_client.site.folder import SiteFolder
-from genepool_client.site.images import ImageSet, Progress, load_images
-from genepool_client.site.train_loop import Recipe, suited
+from genepool_client.training import ancestry, condense, privacy
+from genepool_client.training.train_loop import Recipe, suited
 from genepool_client.transport import blueprints
 from genepool_client.transport.channel import Connection, default_cache
 from genepool_client.transport.durable import write_atomic, write_json

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from genepool_client.site import outbox, packing, privacy, steps
+from genepool_client.pictures.images import Progress
+from genepool_client.site import outbox, packing, steps
 from genepool_client.site.folder import SiteFolder
-from genepool_client.site.images import Progress
 from genepool_client.site.outbox import Artefact
 from genepool_client.site.packing import Chain, Facts
 from genepool_client.site.steps import Condensed
+from genepool_client.training import privacy
 from genepool_client.transport import upload
 from genepool_client.transport.channel import Connection
 from genepool_client.transport.logview import LogView, fetch_from, head_of

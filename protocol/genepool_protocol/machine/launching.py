@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from genepool_protocol.machine.owned import OwnedFolder
+from genepool_protocol.machine.private_folder import OwnedFolder
 from genepool_protocol.wire.errors import InvalidInput
 
 QUIET: Final[dict[str, str]] = {

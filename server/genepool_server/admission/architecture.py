@@ -10,7 +10,7 @@ from genepool_protocol.wire.errors import InvalidInput, NotFound
 from genepool_protocol.wire.limits import LIMITS
 from genepool_server.admission.state import Current
 from genepool_server.admission.statement import Claim
-from genepool_server.pool.view import LoadedBlueprint
+from genepool_server.records import LoadedBlueprint
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """The canary: what a contribution does to few-shot tasks on a public set, alone and in a merge with other members.
 
-The set comes with the software (deploy/data/make_canary.py; 400 pictures of five tasks of the sample pack).
+The set comes with the software (lab/data/make_canary.py; 400 pictures of five tasks of the sample pack).
 Features of the scoring size go into the closed-form head of TALS; what counts is its mean squared error on left-out
 pictures, a finer measure than accuracy. Who knows the set can pass it: it finds what is broken, not what is hidden.
 """

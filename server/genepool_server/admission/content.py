@@ -16,7 +16,7 @@ from genepool_protocol.wire.errors import InvalidInput, Refused
 from genepool_protocol.wire.limits import LIMITS
 from genepool_server.admission.architecture import Fitting
 from genepool_server.admission.statement import Claim
-from genepool_server.pool.view import LoadedBlueprint
+from genepool_server.records import LoadedBlueprint
 
 MAX_RELATIVE_NORM: Final = 2.0
 """Largest norm of a learngene, as a multiple of the seed's over the same tensors. An honest difference from the seed is

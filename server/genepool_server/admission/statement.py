@@ -18,7 +18,7 @@ from genepool_protocol.trust.envelope import Bundle, Verified
 from genepool_protocol.trust.keys import VerifyingKey
 from genepool_protocol.trust.statement import ModelStatement, check_model_statement
 from genepool_protocol.wire.errors import InvalidInput, Refused, VerificationError
-from genepool_server.pool.view import SiteState
+from genepool_server.records import SiteState
 
 _FILES: Final = (LEARNGENE_FILE, MANIFEST_FILE)
 

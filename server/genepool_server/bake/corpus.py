@@ -33,7 +33,7 @@ def read_corpus(folder: Path, image: int, teacher: Path | None = None) -> Corpus
     Args:
         folder: the corpus.
         image: pixels a side.
-        teacher: an .npz with `features` and `inverted` of shape (N, width), as `deploy/data` makes it.
+        teacher: an .npz with `features` and `inverted` of shape (N, width), as `lab/data` makes it.
 
     Raises:
         InvalidInput: FOLDER_EMPTY; FILE_MALFORMED or DIGEST_MISMATCH when the teacher's file does not fit.

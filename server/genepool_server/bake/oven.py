@@ -25,9 +25,9 @@ from genepool_protocol.training import precision
 from genepool_protocol.training.muon import Muon
 from genepool_protocol.trust import digest
 from genepool_protocol.wire.errors import Refused
+from genepool_server import durable
 from genepool_server.bake import layers
 from genepool_server.bake.corpus import Corpus
-from genepool_server.pool import durable
 
 Progress = Callable[[int, int, str], None]
 

@@ -21,7 +21,7 @@ Arrays = Mapping[str, npt.NDArray[np.float32]]
 
 
 def read_weights(path: Path) -> Arrays:
-    """The weights of a published net by timm's names, from an .npz (`deploy/data/extract_dinov2.py` makes one).
+    """The weights of a published net by timm's names, from an .npz (`lab/data/extract_dinov2.py` makes one).
 
     Raises:
         InvalidInput: FILE_MALFORMED.
@@ -31,7 +31,7 @@ def read_weights(path: Path) -> Arrays:
             return {name: np.asarray(saved[name], dtype=np.float32) for name in saved.files}
     except (OSError, EOFError, ValueError, AttributeError) as exc:
         raise InvalidInput(
-            "FILE_MALFORMED", f"{path} holds no weights by name", "make it with deploy/data/extract_dinov2.py"
+            "FILE_MALFORMED", f"{path} holds no weights by name", "make it with lab/data/extract_dinov2.py"
         ) from exc
 
 

@@ -7,9 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from genepool_server import durable
 from genepool_server.campaign.claims import Outcome
 from genepool_server.campaign.invitations import Node, Plan
-from genepool_server.pool import durable
 
 
 class RunReport:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from genepool_protocol import terminal
+from genepool_console import terminal
 from genepool_server.commands.options import FolderArgument
 
 
@@ -26,7 +26,7 @@ def backup(
     as_json: terminal.JsonOption = False,
 ) -> None:
     """Write a backup of one moment, also while the server runs; without --keys it holds no key that opens it."""
-    from genepool_server.operating import operate
+    from genepool_server.commands.operating import operate
 
     with operate(folder) as operator:
         done = operator.backup(out.absolute(), keys.absolute() if keys else None)
@@ -59,8 +59,8 @@ def restore(
 ) -> None:
     """Make a pool of a backup, checked as fsck does; refuses one that is older than what was published."""
     from genepool_server import app
-    from genepool_server.pool.restore import Source
-    from genepool_server.pool.storage import Storage
+    from genepool_server.pool.store.storage import Storage
+    from genepool_server.pool.upkeep.restore import Source
 
     found = app.restore(Source(source, keys, tuple(published or ())), folder, Storage(ledger, blobs))
     seen = ", ".join(map(str, published or ()))
@@ -80,7 +80,7 @@ def seal(
     as_json: terminal.JsonOption = False,
 ) -> None:
     """Write a sealed copy of all weights for a backup; withdrawing destroys the key of a copy, wherever that lies."""
-    from genepool_server.operating import operate
+    from genepool_server.commands.operating import operate
 
     with operate(folder) as operator:
         sealed, total = operator.seal(out.absolute())
@@ -95,7 +95,7 @@ def unseal(
     as_json: terminal.JsonOption = False,
 ) -> None:
     """Put back the weights that the store lacks, from sealed copies; the server must not run."""
-    from genepool_server.operating import opened
+    from genepool_server.commands.operating import opened
 
     with opened(folder) as pool:
         restored, total = pool.unseal(source)

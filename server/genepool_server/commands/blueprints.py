@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from genepool_protocol import terminal
+from genepool_console import terminal
 
 if TYPE_CHECKING:
     from genepool_protocol.learngene.blueprint import Blueprint
@@ -114,7 +114,7 @@ def measure(
 
 def _folders(directory: Path | None) -> list[tuple[str, Path]]:
     from genepool_protocol.wire.errors import NotFound
-    from genepool_server.pool.folder import PoolFolder
+    from genepool_server.pool.store.folder import PoolFolder
 
     roots = [("bundled", Path(str(resources.files("genepool_protocol.learngene"))) / "blueprints")]
     if directory is not None:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from genepool_protocol import terminal
+from genepool_console import terminal
 from genepool_server.commands.options import HERE, DirOption, IdArgument
 
 if TYPE_CHECKING:
-    from genepool_server.pool.view import Contribution
+    from genepool_server.records import Contribution
 
 _COLUMNS = ("contribution_id", "site", "state", "license", "size_bytes", "log_index", "images")
 
@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 
 def contributions(*, directory: DirOption = HERE, as_json: terminal.JsonOption = False) -> None:
     """List every contribution, in the order of the log."""
-    from genepool_server.operating import operate
+    from genepool_server.commands.operating import operate
 
     with operate(directory) as operator:
         rows = [_row(found) for found in operator.each_contribution(brief=True)]
@@ -35,7 +35,7 @@ def contributions(*, directory: DirOption = HERE, as_json: terminal.JsonOption =
 
 def show(identifier: IdArgument, *, directory: DirOption = HERE, as_json: terminal.JsonOption = False) -> None:
     """Show one contribution with everything that its site signed, and the descendants that were made from it."""
-    from genepool_server.operating import operate, resolve
+    from genepool_server.commands.operating import operate, resolve
 
     with operate(directory) as operator:
         found = resolve(operator, identifier)
@@ -77,7 +77,7 @@ def withdraw(
     A sealed sketch is kept, by which the pool knows a copy that comes back.
     """
     from genepool_protocol.wire import text
-    from genepool_server.operating import operate, resolve
+    from genepool_server.commands.operating import operate, resolve
 
     text.require(reason, "the reason")
     with operate(directory) as operator:
@@ -95,7 +95,7 @@ def _decide(
     identifier: str, state: Literal["ACTIVE", "REJECTED"], directory: Path, note: str, *, as_json: bool
 ) -> None:
     from genepool_protocol.wire import text
-    from genepool_server.operating import operate, resolve
+    from genepool_server.commands.operating import operate, resolve
 
     text.require(note, "the note")
     with operate(directory) as operator:

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from genepool_protocol import terminal
+from genepool_console import terminal
 from genepool_server.commands.options import HERE, DirOption
 
 if TYPE_CHECKING:
-    from genepool_server.operating import Operator
+    from genepool_server.commands.operating import Operator
 
 
 def register(app: typer.Typer) -> None:
@@ -31,8 +31,8 @@ def log(
     """Show the log's size, root, witnesses and last entries, or write a copy of it."""
     from genepool_protocol.trust.witness import cosignatures
     from genepool_server import config
-    from genepool_server.operating import operate
-    from genepool_server.pool import tile_files
+    from genepool_server.commands.operating import operate
+    from genepool_server.pool.log import tile_files
 
     place = folder or directory
     policy = config.load(place).policy

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from genepool_protocol import terminal
+from genepool_console import terminal
 from genepool_server.commands.options import FolderArgument
 
 
@@ -44,7 +44,7 @@ def init(
 ) -> None:
     """Make a pool in a new or empty folder: keys, ledger, blobs, seed and settings."""
     from genepool_server import app, config
-    from genepool_server.pool.folder import PoolFolder
+    from genepool_server.pool.store.folder import PoolFolder
 
     given: dict[str, Any] = {"name": name, "listen": listen, "advertise": advertise, "admission": admission}
     given |= {"anonymous_consumers": anonymous, "screening": screening, "ledger": ledger, "blobs": blobs}
@@ -118,9 +118,9 @@ def fsck(
     """Recompute everything in the pool from its bytes; works beside a running server and changes nothing by itself."""
     from genepool_protocol.wire.errors import StorageError
     from genepool_server import config
-    from genepool_server.operating import opened
-    from genepool_server.pool.folder import PoolFolder
-    from genepool_server.pool.fsck import examine
+    from genepool_server.commands.operating import opened
+    from genepool_server.pool.store.folder import PoolFolder
+    from genepool_server.pool.upkeep.fsck import examine
     from genepool_server.root.settling import problems
 
     storage = config.load(folder).storage

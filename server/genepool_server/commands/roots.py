@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from genepool_protocol import terminal
+from genepool_console import terminal
 from genepool_server.commands.options import HERE, DirOption
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ KeysOption = Annotated[
 @app.command()
 def show(*, directory: DirOption = HERE, as_json: terminal.JsonOption = False) -> None:
     """What clients are told, who may change it, and until when it holds; also while the server runs."""
-    from genepool_server.pool.folder import PoolFolder
+    from genepool_server.pool.store.folder import PoolFolder
     from genepool_server.root import settling
     from genepool_server.root.repository import Repository
 
@@ -135,7 +135,7 @@ def set_threshold(
 def _ceremony(directory: Path, keys: Path | None) -> Iterator["Ceremony"]:
     from datetime import UTC, datetime
 
-    from genepool_server.pool.folder import PoolFolder
+    from genepool_server.pool.store.folder import PoolFolder
     from genepool_server.root.ceremony import Ceremony
 
     with Ceremony.held(PoolFolder(directory), keys, datetime.now(UTC)) as held:

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from genepool_protocol import terminal
+from genepool_console import terminal
 from genepool_server.commands.options import HERE, DirOption, SiteArgument
 
 if TYPE_CHECKING:
-    from genepool_server.pool.view import Site
+    from genepool_server.records import Site
 
 
 def register(app: typer.Typer) -> None:
@@ -40,9 +40,9 @@ def invite(
 
     from genepool_protocol.trust.anchors import Invite, read_anchors
     from genepool_protocol.wire.access import DEFAULT_ROLES
+    from genepool_server import durable
     from genepool_server.app import ANCHORS_FILE
-    from genepool_server.operating import operate
-    from genepool_server.pool import durable
+    from genepool_server.commands.operating import operate
 
     with operate(directory) as operator:
         anchors = read_anchors(directory / ANCHORS_FILE)
@@ -57,7 +57,7 @@ def invite(
 
 def sites(*, directory: DirOption = HERE, as_json: terminal.JsonOption = False) -> None:
     """List every site with its state, its roles and the fingerprint of its keys."""
-    from genepool_server.operating import operate
+    from genepool_server.commands.operating import operate
 
     with operate(directory) as operator:
         rows = [_shown(site) for site in operator.each_site()]
@@ -75,7 +75,7 @@ def approve(
     as_json: terminal.JsonOption = False,
 ) -> None:
     """Let a site in whose keys' fingerprint you have compared with the site."""
-    from genepool_server.operating import operate
+    from genepool_server.commands.operating import operate
 
     with operate(directory) as operator:
         done = operator.approve(site, fingerprint)
@@ -93,7 +93,7 @@ def revoke(site: SiteArgument, *, directory: DirOption = HERE, as_json: terminal
 
 
 def _change(verb: str, name: str, directory: Path, *, as_json: bool) -> None:
-    from genepool_server.operating import operate
+    from genepool_server.commands.operating import operate
 
     with operate(directory) as operator:
         changes = {"suspend": operator.suspend, "revoke": operator.revoke}
@@ -103,7 +103,7 @@ def _change(verb: str, name: str, directory: Path, *, as_json: bool) -> None:
 
 def _shown(site: "Site") -> dict[str, str]:
     from genepool_protocol.trust.enrolment import grouped
-    from genepool_server.front.certificates import parse
+    from genepool_server.tls.certificates import parse
 
     ends = f"{parse(site.certificate.encode(), site.name).not_valid_after_utc:%Y-%m-%d}" if site.certificate else ""
     return {

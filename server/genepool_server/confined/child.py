@@ -16,8 +16,8 @@ from genepool_server.confined import wire
 Task = Callable[[dict[str, Any]], dict[str, Any]]
 
 TASKS: Final = {
-    "check": "genepool_server.confined.checking",
-    "review": "genepool_server.confined.reviewing",
+    "check": "genepool_server.confined.checker",
+    "review": "genepool_server.confined.screener",
 }
 """Modules whose function `run` answers a request; nothing else is ever imported by name."""
 

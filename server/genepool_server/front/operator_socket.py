@@ -11,19 +11,19 @@ from typing import Final
 
 import grpc.aio
 
-from genepool_protocol.machine.owned import OwnedFolder
+from genepool_protocol.machine.private_folder import OwnedFolder
 from genepool_protocol.v1 import operator_pb2_grpc, pool_pb2_grpc
 from genepool_protocol.wire.errors import InvalidInput
 from genepool_protocol.wire.limits import LIMITS
-from genepool_server.front.access import AccessInterceptor
-from genepool_server.front.callers import operators
-from genepool_server.front.forms import FormInterceptor
-from genepool_server.front.identity import utc_now
-from genepool_server.front.interceptor import ErrorInterceptor
-from genepool_server.front.log_service import LogServicer
-from genepool_server.front.operator_service import OperatorServicer
-from genepool_server.pool import durable
+from genepool_server import durable
+from genepool_server.front.guards.access import AccessInterceptor
+from genepool_server.front.guards.callers import operators
+from genepool_server.front.guards.forms import FormInterceptor
+from genepool_server.front.guards.interceptor import ErrorInterceptor
+from genepool_server.front.services.log_service import LogServicer
+from genepool_server.front.services.operator_service import OperatorServicer
 from genepool_server.pool.pool import Pool
+from genepool_server.tls.identity import utc_now
 
 ADVERT: Final = "operator.json"
 PREFIX: Final = "gp-op-"

@@ -18,27 +18,27 @@ from genepool_protocol.v1 import (
 )
 from genepool_protocol.wire.limits import LIMITS
 from genepool_server.config import Address
-from genepool_server.front.access import AccessInterceptor
-from genepool_server.front.callers import Callers
-from genepool_server.front.contribute_service import ContributeServicer
-from genepool_server.front.descend_service import DescendServicer
-from genepool_server.front.enrolment_service import EnrolmentServicer
-from genepool_server.front.forms import FormInterceptor
-from genepool_server.front.identity import utc_now
-from genepool_server.front.interceptor import ErrorInterceptor, Limits
-from genepool_server.front.listening import taken
-from genepool_server.front.log_service import LogServicer
-from genepool_server.front.pool_service import PoolServicer
-from genepool_server.front.rates import Rates
-from genepool_server.front.select_service import SelectServicer
-from genepool_server.front.shares import Shares
-from genepool_server.front.telling import constant
-from genepool_server.front.trust_service import TrustServicer
+from genepool_server.front.guards.access import AccessInterceptor
+from genepool_server.front.guards.callers import Callers
+from genepool_server.front.guards.forms import FormInterceptor
+from genepool_server.front.guards.interceptor import ErrorInterceptor, Limits
+from genepool_server.front.guards.rates import Rates
+from genepool_server.front.guards.shares import Shares
+from genepool_server.front.guards.telling import constant
+from genepool_server.front.services.contribute_service import ContributeServicer
+from genepool_server.front.services.descend_service import DescendServicer
+from genepool_server.front.services.enrolment_service import EnrolmentServicer
+from genepool_server.front.services.log_service import LogServicer
+from genepool_server.front.services.pool_service import PoolServicer
+from genepool_server.front.services.select_service import SelectServicer
+from genepool_server.front.services.trust_service import TrustServicer
+from genepool_server.net import taken
 from genepool_server.pool.pool import Pool
-from genepool_server.pool.site_keys import Issue
+from genepool_server.pool.sites.site_keys import Issue
 from genepool_server.root.repository import Repository
-from genepool_server.serving.gate import Gate
+from genepool_server.serving.bounded_queue import Gate
 from genepool_server.serving.service import Serving
+from genepool_server.tls.identity import utc_now
 
 OPTIONS: Final[list[tuple[str, Any]]] = [
     ("grpc.max_receive_message_length", LIMITS.message_bytes),

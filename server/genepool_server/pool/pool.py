@@ -16,32 +16,34 @@ from typing import Any, Final, Literal, Self, TypeVar
 from genepool_protocol.trust.keys import SigningKey
 from genepool_protocol.trust.witness import Policy
 from genepool_protocol.wire.errors import NotFound
+from genepool_server import durable
 from genepool_server.admission import content
-from genepool_server.pool import contribution_rows, creation, durable, site_rows, sketch_rows, withdrawal_rows
-from genepool_server.pool.answers import Begun, Committed, Nonce, Withdrawn
-from genepool_server.pool.backup import BackedUp, back_up, seal_all
-from genepool_server.pool.blobs import Blobs
-from genepool_server.pool.company import Company
-from genepool_server.pool.decisions import Verdict, conclude, decide
-from genepool_server.pool.folder import FolderLock, PoolFolder
-from genepool_server.pool.head import Head
-from genepool_server.pool.intake import Inspect, Intake
-from genepool_server.pool.ledger import Ledger
-from genepool_server.pool.log import Log
-from genepool_server.pool.notary import Notary
+from genepool_server.admission.company import Company
+from genepool_server.pool.contributions.decisions import Verdict, conclude, decide
+from genepool_server.pool.contributions.intake import Inspect, Intake
+from genepool_server.pool.contributions.quotas import Quotas
+from genepool_server.pool.contributions.replies import Begun, Committed, Nonce, Withdrawn
+from genepool_server.pool.contributions.sealing import Sealer
+from genepool_server.pool.contributions.sketching import Sketcher
+from genepool_server.pool.contributions.uploads import Spool
+from genepool_server.pool.contributions.withdrawal import Withdrawals
+from genepool_server.pool.log.log import Log
+from genepool_server.pool.log.published_head import Head
+from genepool_server.pool.log.publisher import Publisher
+from genepool_server.pool.log.signed_events import Notary
+from genepool_server.pool.log.tile_files import TileFiles
+from genepool_server.pool.log.witnessing import Cosigned
 from genepool_server.pool.pages import paged
-from genepool_server.pool.publisher import Publisher
-from genepool_server.pool.quotas import Quotas
-from genepool_server.pool.registrar import Registrar
-from genepool_server.pool.sealing import Sealer
-from genepool_server.pool.secret import ReviewSecret
-from genepool_server.pool.sketching import Sketcher
-from genepool_server.pool.spool import Spool
-from genepool_server.pool.storage import HERE, Storage
-from genepool_server.pool.tile_files import TileFiles
-from genepool_server.pool.view import Contribution, Descended, LoadedBlueprint, Standing
-from genepool_server.pool.withdrawal import Withdrawals
-from genepool_server.pool.witnessing import Cosigned
+from genepool_server.pool.rows import contribution_rows, site_rows, sketch_rows, withdrawal_rows
+from genepool_server.pool.sites.registrar import Registrar
+from genepool_server.pool.store.blobs import Blobs
+from genepool_server.pool.store.folder import FolderLock, PoolFolder
+from genepool_server.pool.store.ledger import Ledger
+from genepool_server.pool.store.review_secret import ReviewSecret
+from genepool_server.pool.store.storage import HERE, Storage
+from genepool_server.pool.upkeep import creation
+from genepool_server.pool.upkeep.backup import BackedUp, back_up, seal_all
+from genepool_server.records import Contribution, Descended, LoadedBlueprint, Standing
 
 __all__ = ["Begun", "Committed", "Nonce", "Pool"]
 

@@ -18,13 +18,13 @@ from genepool_protocol.trust.keys import LogSigner, SigningKey
 from genepool_protocol.trust.trusted import Trusted
 from genepool_protocol.trust.updating import TARGET
 from genepool_protocol.wire.errors import InvalidInput
-from genepool_server.front import identity
-from genepool_server.pool import durable
-from genepool_server.pool.folder import FolderLock, PoolFolder, following
-from genepool_server.pool.head import Head
+from genepool_server import durable
+from genepool_server.pool.log.published_head import Head
+from genepool_server.pool.store.folder import FolderLock, PoolFolder, following
 from genepool_server.root import key_files, settling
 from genepool_server.root.repository import Repository
 from genepool_server.root.settling import online_key, settle
+from genepool_server.tls import identity
 
 PoolKey = Literal["log", "release", "operator"]
 RootKey = Literal["root", "targets", "online"]

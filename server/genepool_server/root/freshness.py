@@ -9,7 +9,7 @@ from typing import Final, Self
 from securesystemslib.signer import Signer
 
 from genepool_protocol.wire.errors import GenepoolError
-from genepool_server.pool.folder import PoolFolder
+from genepool_server.pool.store.folder import PoolFolder
 from genepool_server.root.repository import Repository
 from genepool_server.root.settling import online_key
 

@@ -8,7 +8,7 @@ from securesystemslib.signer import CryptoSigner
 
 from genepool_protocol.trust.key_files import read_private
 from genepool_protocol.wire.errors import InvalidInput
-from genepool_server.pool import durable
+from genepool_server import durable
 
 _MISSING = "bring the medium back that the operator keeps it on, and name its folder with --keys"
 

@@ -18,7 +18,7 @@ from genepool_protocol.trust.trusted import Trusted
 from genepool_protocol.trust.updating import FILE_NAME, TARGET, chained, opened
 from genepool_protocol.wire.errors import NotFound, StorageError, VerificationError
 from genepool_protocol.wire.limits import LIMITS
-from genepool_server.pool import durable
+from genepool_server import durable
 
 ROOT_LIFE: Final = timedelta(days=730)
 TARGETS_LIFE: Final = timedelta(days=365)

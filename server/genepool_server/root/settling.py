@@ -9,9 +9,9 @@ from tuf.api.metadata import Root, Targets, Timestamp
 
 from genepool_protocol.trust.trusted import Trusted
 from genepool_protocol.wire.errors import GenepoolError, NotFound, StorageError
-from genepool_server.pool import durable
-from genepool_server.pool.folder import PoolFolder, following
-from genepool_server.pool.fsck import Problem
+from genepool_server import durable
+from genepool_server.pool.store.folder import PoolFolder, following
+from genepool_server.pool.upkeep.fsck import Problem
 from genepool_server.root import key_files
 from genepool_server.root.repository import Repository
 

@@ -11,7 +11,7 @@ from genepool_protocol.selection.pixels import Pixels
 from genepool_protocol.selection.task_key import Key
 from genepool_protocol.v1 import consume_pb2, types_pb2
 from genepool_protocol.wire.errors import InvalidInput
-from genepool_server.pool.view import Contribution
+from genepool_server.records import Contribution
 
 
 def pixels_of(blueprint: Blueprint, raw: bytes) -> Pixels:

@@ -11,7 +11,7 @@ from genepool_protocol.learngene import descendant
 from genepool_protocol.learngene.size import Size
 from genepool_protocol.wire.errors import GenepoolError, Refused
 from genepool_protocol.wire.limits import LIMITS
-from genepool_server.pool.view import Contribution
+from genepool_server.records import Contribution
 from genepool_server.serving.dispatcher import Dispatcher, drained
 from genepool_server.serving.library import Family, FileRef
 from genepool_server.serving.slots import Slot

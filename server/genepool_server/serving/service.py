@@ -17,18 +17,18 @@ from genepool_protocol.selection.pixels import Pixels
 from genepool_protocol.selection.retrieval import Member
 from genepool_protocol.selection.task_key import Key
 from genepool_protocol.wire.errors import StorageError, Unavailable
-from genepool_server.pool.view import Contribution, LoadedBlueprint, PoolView
-from genepool_server.serving import orders, room, selecting
+from genepool_server.records import Contribution, LoadedBlueprint, PoolView
+from genepool_server.serving import descend_request, room, selecting
+from genepool_server.serving.bounded_queue import Gate
 from genepool_server.serving.config import ServingConfig
 from genepool_server.serving.descent import Descent, Order
 from genepool_server.serving.dispatcher import Dispatcher, InlineDispatcher
-from genepool_server.serving.gate import Gate
 from genepool_server.serving.keys import KeyTable
 from genepool_server.serving.library import Library
-from genepool_server.serving.pictures import Pictures
+from genepool_server.serving.ray.supervised import SupervisedRay
+from genepool_server.serving.shared_images import Pictures
 from genepool_server.serving.slots import SHARED_MEMORY, Slots
-from genepool_server.serving.supervised import SupervisedRay
-from genepool_server.serving.thin import thin_file
+from genepool_server.serving.thin_slice import thin_file
 from genepool_server.serving.worker import Support
 
 __all__ = ["Descent", "Order", "Serving", "ServingConfig"]
@@ -145,14 +145,14 @@ class Serving:
                     answer = await selecting.select(
                         self._dispatcher,
                         self._threads,
-                        Support(orders.family(loaded), shared, checked),
+                        Support(descend_request.family(loaded), shared, checked),
                         [Member(found.contribution_id, key, found.site, found.log_index) for found, key in entries],
-                        {name: orders.file_of(found) for name, found in by_id.items()},
+                        {name: descend_request.file_of(found) for name, found in by_id.items()},
                         labels=checked,
                         progress=progress,
                     )
             looked_at = [by_id[one.contribution_id] for one in answer.candidates]
-            await self.blocking(orders.still_usable, self._view, looked_at)
+            await self.blocking(descend_request.still_usable, self._view, looked_at)
             return answer
 
     async def keys(self, name: str, licenses: Sequence[str]) -> AsyncGenerator[tuple[Contribution, Key]]:
@@ -185,12 +185,14 @@ class Serving:
         """
         async with self._readers.turn():
             loaded = await self.blocking(self._view.blueprint, name)
-            family = orders.family(loaded)
+            family = descend_request.family(loaded)
             for contribution_id in ids:
-                found = await self.blocking(orders.usable, self._view, loaded, contribution_id)
+                found = await self.blocking(descend_request.usable, self._view, loaded, contribution_id)
                 async with self._steady([found]):
-                    raw = await self.blocking(thin_file, self._library, family, orders.file_of(found))
-                await self.blocking(orders.still_usable, self._view, [found])  # else it may be half overwritten
+                    raw = await self.blocking(thin_file, self._library, family, descend_request.file_of(found))
+                await self.blocking(
+                    descend_request.still_usable, self._view, [found]
+                )  # else it may be half overwritten
                 yield contribution_id, raw
 
     @contextlib.asynccontextmanager
@@ -203,12 +205,12 @@ class Serving:
         try:
             yield
         except StorageError:
-            await self.blocking(orders.still_usable, self._view, members)
+            await self.blocking(descend_request.still_usable, self._view, members)
             raise
 
     async def order(self, name: str, weights: Sequence[tuple[str, int]], budget: Budget) -> Order:
         """A checked order; see `orders.prepare` for what it raises."""
-        return await self.blocking(orders.prepare, self._view, name, weights, budget)
+        return await self.blocking(descend_request.prepare, self._view, name, weights, budget)
 
     async def descend(self, name: str, weights: Sequence[tuple[str, int]], budget: Budget) -> Descent:
         """The descendant, being built; end it with `release` (or as a context) whatever happens.
@@ -289,5 +291,5 @@ def _dispatcher(config: ServingConfig, undo: contextlib.ExitStack) -> Dispatcher
 
 def _keys(table: KeyTable, entries: Sequence[Contribution]) -> list[Key]:
     """The key of each, with the noise that its manifest states."""
-    means = table.keys([orders.file_of(entry) for entry in entries])
-    return [Key(key.mean, orders.noise_of(entry.manifest)) for entry, key in zip(entries, means, strict=True)]
+    means = table.keys([descend_request.file_of(entry) for entry in entries])
+    return [Key(key.mean, descend_request.noise_of(entry.manifest)) for entry, key in zip(entries, means, strict=True)]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from genepool_protocol.machine.owned import OwnedFolder
+from genepool_protocol.machine.private_folder import OwnedFolder
 from genepool_protocol.wire.errors import StorageError, Unavailable
 
 _log = logging.getLogger(__name__)

@@ -21,9 +21,9 @@ from genepool_protocol.selection.task_key import Key, task_key
 from genepool_protocol.wire.errors import GenepoolError
 from genepool_server.serving import assembly
 from genepool_server.serving.library import Family, FileRef, Library
-from genepool_server.serving.pictures import SharedPixels
+from genepool_server.serving.shared_images import SharedPixels
 from genepool_server.serving.slots import map_shared
-from genepool_server.serving.thin import thin
+from genepool_server.serving.thin_slice import thin
 
 _SEEDS: Final = 4
 """Blueprints whose seed a worker keeps widened to float32."""

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from genepool_client.consumer import support
 from genepool_client.consumer.pool import Pool
-from genepool_client.consumer.private import seed_tensors
+from genepool_client.consumer.select import support
+from genepool_client.consumer.select.private import seed_tensors
 from genepool_protocol.learngene import tensors
 from genepool_protocol.selection.task_key import Key, task_key
 from genepool_server import app, config
@@ -131,7 +131,7 @@ def loose_pictures(pictures):
 def run(monkeypatch, capsys):
     """`genepool ARGUMENTS` inside this process: exit code, standard output, standard error."""
 
-    from genepool_client import cli
+    from genepool_client.commands import cli
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["genepool", *map(str, arguments)])

@@ -8,8 +8,7 @@ import pytest
 import timm
 import torch
 
-from genepool_client.consumer import known_pools
-from genepool_client.transport import trust_root
+from genepool_client.transport import known_pools, trust_root
 from genepool_protocol.learngene import descendant
 from tests.integration.consumer.conftest import TINY
 from tests.support.images import write_classes

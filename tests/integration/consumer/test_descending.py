@@ -11,8 +11,8 @@ import timm
 import torch
 
 from genepool_client import Pool
-from genepool_client.consumer import download, staging
-from genepool_client.consumer.verify import verify
+from genepool_client.consumer.descendant import download, staging
+from genepool_client.consumer.descendant.verify import verify
 from genepool_protocol.learngene import descendant
 from genepool_protocol.learngene.size import Budget, Size
 from genepool_protocol.selection import pixels

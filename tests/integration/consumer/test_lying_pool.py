@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from genepool_client.consumer import download
+from genepool_client.consumer.descendant import download
 from genepool_protocol.learngene import tensors
 from genepool_protocol.v1 import consume_pb2, types_pb2
 from tests.support.refusals import reason_of

@@ -6,7 +6,7 @@ import timm
 import torch
 
 from genepool_client import Pool
-from genepool_client.consumer.verify import verify
+from genepool_client.consumer.descendant.verify import verify
 from genepool_protocol.selection import net
 from genepool_server import app, config
 from tests.support import sites

@@ -10,16 +10,15 @@ import numpy as np
 import pytest
 
 from genepool_client.audit.witness import Witness
-from genepool_client.consumer import known_pools
+from genepool_client.consumer.descendant.verify import verify
 from genepool_client.consumer.pool import Pool
-from genepool_client.consumer.verify import verify
-from genepool_client.transport import trust_root
+from genepool_client.transport import known_pools, trust_root
 from genepool_client.transport.channel import Connection
 from genepool_protocol.trust import envelope
 from genepool_protocol.trust.keys import SigningKey
 from genepool_protocol.v1 import pool_pb2, pool_pb2_grpc
 from genepool_protocol.wire.limits import LIMITS
-from genepool_server.pool.folder import PoolFolder
+from genepool_server.pool.store.folder import PoolFolder
 from genepool_server.root.ceremony import POOL_KEYS, Ceremony
 from genepool_server.root.repository import Repository
 from genepool_server.root.settling import online_key

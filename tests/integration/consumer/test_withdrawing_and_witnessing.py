@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from genepool_client.audit import memory
 from genepool_client.audit.witness import Witness
 from genepool_client.consumer.pool import Pool
 from genepool_client.site import credentials, enrolment, submission
+from genepool_client.transport import log_memory
 from genepool_client.transport.channel import Connection, default_cache
 from genepool_protocol.learngene import descendant
 from genepool_protocol.trust import envelope, events
@@ -105,9 +105,9 @@ def test_rebuilding_needs_the_learngenes_and_gives_the_very_same_bytes(members, 
 
 def test_a_withdrawal_while_a_descendant_is_built_is_never_half(members, tmp_path, monkeypatch):
     """Between the last byte and the signature: the descendant is refused, and nobody holds half of one."""
-    from genepool_server.serving import attest
+    from genepool_server.serving import descendant_documents
 
-    real = attest.descended
+    real = descendant_documents.descended
 
     def withdrawn_meanwhile(order, sha256):
         withdraw(members, "north", members.north)
@@ -115,7 +115,7 @@ def test_a_withdrawal_while_a_descendant_is_built_is_never_half(members, tmp_pat
 
     server = members.server
     with Pool(server.address, server.anchors, blueprint=TINY) as pool:
-        monkeypatch.setattr(attest, "descended", withdrawn_meanwhile)
+        monkeypatch.setattr(descendant_documents, "descended", withdrawn_meanwhile)
         assert (
             reason_of(pool.write, tmp_path / "late", pool.budget("2,2", None, None), {members.north: 1000})
             == "CONTRIBUTION_NOT_ACTIVE"
@@ -180,7 +180,7 @@ def test_a_consumer_catches_a_forked_pool_and_keeps_the_evidence(forked, run, tm
     code, pairs = asked(run, "log", "evidence")
     assert code == 0
     assert {pair["seen"] == pair["shown"] for pair in pairs} == {False}
-    assert memory.remembered(Repository(first / "trust").trusted(), read_anchors(first / "pool.json"))
+    assert log_memory.remembered(Repository(first / "trust").trusted(), read_anchors(first / "pool.json"))
 
 
 def test_a_witness_does_not_cosign_a_forked_pool(forked, tmp_path):
@@ -201,7 +201,7 @@ def test_a_witness_does_not_cosign_a_forked_pool(forked, tmp_path):
     with serving(second) as server, Connection(server.anchors) as connection:
         assert reason_of(witness.visit, connection, now) == "LOG_FORK"
         assert server.pool.witnessed() == ""
-    assert len(memory.evidence(tmp_path / "witness")) == 1
+    assert len(log_memory.evidence(tmp_path / "witness")) == 1
 
 
 def test_clients_demand_the_quorum_that_the_trust_root_names(tmp_path, task, run):

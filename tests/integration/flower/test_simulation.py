@@ -7,7 +7,7 @@ import pytest
 
 from genepool_client.simulate.fleet import Fleet
 from genepool_client.site import outbox, steps
-from genepool_client.site.code import code_identity
+from genepool_client.site.code_identity import code_identity
 from genepool_protocol.wire.errors import GenepoolError
 from genepool_server.campaign import server_app
 from genepool_server.campaign.fab import app_folder

@@ -17,7 +17,7 @@ from tests.support.images import write_classes
 
 pytestmark = pytest.mark.slow
 
-RUN = "from genepool_client.site.commands import app; from genepool_protocol import terminal; terminal.run(app, 'site')"
+RUN = "from genepool_client.commands.site import app; from genepool_protocol import terminal; terminal.run(app, 'site')"
 
 LEAKING = """
 import numpy as np
@@ -108,7 +108,7 @@ def leaking_app(folder):
     """The campaign's ServerApp with a ClientApp of its own in the bundle."""
     folder.mkdir()
     text = (app_folder() / "pyproject.toml").read_text()
-    (folder / "pyproject.toml").write_text(text.replace("genepool_client.site.client_app:app", "leaking:app"))
+    (folder / "pyproject.toml").write_text(text.replace("genepool_client.site.flower.client_app:app", "leaking:app"))
     (folder / "leaking.py").write_text(LEAKING)
     return folder
 

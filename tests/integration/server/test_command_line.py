@@ -15,7 +15,7 @@ import typer
 
 from genepool_protocol.trust.anchors import read_anchors, read_invite
 from genepool_protocol.wire.errors import GenepoolError, InvalidInput, NotFound
-from genepool_server import operating
+from genepool_server.commands import operating
 from genepool_server.pool.pool import Pool
 from tests.support import sites, stores
 from tests.support.genes import write_seed
@@ -55,13 +55,13 @@ def folder(template, tmp_path):
 
 def test_help_needs_none_of_the_heavy_libraries():
     heavy = ("torch", "ray", "grpc", "numpy", "sqlalchemy", "cryptography", "pydantic", "tuf")
-    code = f"import sys, genepool_server.cli; print([name for name in {heavy!r} if name in sys.modules])"
+    code = f"import sys, genepool_server.commands.cli; print([name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
 def test_every_command_is_there_with_one_sentence_and_json():
-    from genepool_server.cli import app
+    from genepool_server.commands.cli import app
 
     root = typer.main.get_command(app)
     found = dict(root.commands)

@@ -14,7 +14,7 @@ from genepool_protocol.trust.enrolment import channel_of, mac, make_csr, site_ur
 from genepool_protocol.trust.keys import SigningKey
 from genepool_protocol.v1 import consume_pb2, pool_pb2
 from genepool_protocol.v1 import contribute_pb2 as pb
-from genepool_server.front import certificates, client_ca, identity
+from genepool_server.tls import certificates, client_ca, identity
 from tests.integration.server.wire import WireSite, chunks, refused
 from tests.support.server import TIMEOUT, Stubs, certified_channel, pool_server
 

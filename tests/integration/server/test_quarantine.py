@@ -7,7 +7,7 @@ import pytest
 
 from genepool_protocol.trust import envelope, receipt
 from genepool_protocol.v1 import contribute_pb2 as pb
-from genepool_server.pool.fsck import fsck
+from genepool_server.pool.upkeep.fsck import fsck
 from tests.integration.server.wire import WireSite, chunks
 from tests.support import server as s
 from tests.support import spoilers

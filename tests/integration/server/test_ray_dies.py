@@ -51,7 +51,7 @@ def world(tmp_path_factory):
 
 def ray_folder(process) -> Path:
     """The private folder of the server's Ray: the one that a process of it works in."""
-    driver = next(one for one in bound.tree(process.pid) if "genepool_server.serving.ray_driver" in one.cmdline())
+    driver = next(one for one in bound.tree(process.pid) if "genepool_server.serving.ray.driver" in one.cmdline())
     folder = Path(driver.cwd())
     assert (folder.parent, folder.name.startswith(RAY_PREFIX)) == (Path(tempfile.gettempdir()), True)
     return folder
@@ -141,7 +141,7 @@ def kill(name: str):
 
 
 def kill_driver(process) -> None:
-    driver = next(one for one in bound.tree(process.pid) if "genepool_server.serving.ray_driver" in one.cmdline())
+    driver = next(one for one in bound.tree(process.pid) if "genepool_server.serving.ray.driver" in one.cmdline())
     driver.kill()
 
 

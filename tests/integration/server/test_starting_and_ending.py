@@ -9,14 +9,14 @@ import grpc
 import pytest
 
 from genepool_protocol.machine.launching import RAY_PREFIX
-from genepool_protocol.machine.owned import sweep
+from genepool_protocol.machine.private_folder import sweep
 from genepool_protocol.trust.anchors import read_anchors
 from genepool_protocol.v1 import contribute_pb2 as pb
 from genepool_protocol.v1 import pool_pb2
+from genepool_server.commands.operating import operate as operated
 from genepool_server.front import operator_socket
-from genepool_server.operating import operate as operated
-from genepool_server.pool.creation import load_blueprint
-from genepool_server.serving import pictures, slots
+from genepool_server.pool.upkeep.creation import load_blueprint
+from genepool_server.serving import shared_images, slots
 from tests.integration.server.test_consuming_over_the_wire import descend, select, support
 from tests.integration.server.wire import WireSite, chunks
 from tests.support.server import (
@@ -202,7 +202,7 @@ def test_ray_ends_when_its_server_is_killed_or_asked_twice(tmp_path):
         assert wait_until(lambda: not process.leftovers(), 60)
     for prefix in (
         slots.PREFIX,
-        pictures.PREFIX,
+        shared_images.PREFIX,
         RAY_PREFIX,
         operator_socket.PREFIX,
     ):  # what nobody could take away any more

@@ -17,7 +17,7 @@ from genepool_protocol.v1 import contribute_pb2 as pb
 from genepool_protocol.v1 import pool_pb2
 from genepool_protocol.wire.limits import LIMITS
 from genepool_protocol.wire.versions import API_VERSION
-from genepool_server.front.identity import create_ca, utc_now
+from genepool_server.tls.identity import create_ca, utc_now
 from tests.integration.server.wire import refused
 from tests.support.server import TIMEOUT, channel, pool_server, wait_until
 

@@ -16,7 +16,7 @@ from genepool_protocol.trust.receipt import observed_root
 from genepool_protocol.v1 import contribute_pb2 as pb
 from genepool_protocol.wire.errors import GenepoolError
 from genepool_protocol.wire.status import from_rpc_error
-from genepool_server.pool.sites import Invitation
+from genepool_server.pool.sites.membership import Invitation
 from tests.support.server import TIMEOUT, Server, Stubs, certified_channel
 from tests.support.sites import Contributor, Packed, file_ref, manifest_for, tensor_refs, weights_of
 

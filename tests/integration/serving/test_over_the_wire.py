@@ -14,11 +14,11 @@ from genepool_protocol.trust import envelope, statement
 from genepool_protocol.trust.keys import SigningKey
 from genepool_protocol.v1 import consume_pb2, consume_pb2_grpc, types_pb2
 from genepool_protocol.wire import status
-from genepool_server.front.callers import Caller
-from genepool_server.front.descend_service import DescendServicer
-from genepool_server.front.interceptor import ErrorInterceptor, Limits
-from genepool_server.front.select_service import SelectServicer
-from genepool_server.front.shares import Shares
+from genepool_server.front.guards.callers import Caller
+from genepool_server.front.guards.interceptor import ErrorInterceptor, Limits
+from genepool_server.front.guards.shares import Shares
+from genepool_server.front.services.descend_service import DescendServicer
+from genepool_server.front.services.select_service import SelectServicer
 from tests.support.serving import at_home, expected, slots_are_back, weights_of
 
 SIZE = Size(12, 4)

@@ -9,7 +9,7 @@ import pytest
 
 from genepool_protocol.learngene.size import Budget, Size
 from genepool_protocol.wire.errors import GenepoolError
-from genepool_server.serving import orders
+from genepool_server.serving import descend_request
 from genepool_server.serving.library import FileRef
 from genepool_server.serving.worker import Support
 from tests.support.ray_stranger import Stranger, gcs
@@ -87,7 +87,7 @@ def test_a_worker_killed_while_idle_is_replaced_by_the_next_call(on_ray):
 
 
 def test_work_that_two_workers_do_not_survive_is_given_up(on_ray, support):
-    family = orders.family(on_ray.view.blueprint("tiny-16"))
+    family = descend_request.family(on_ray.view.blueprint("tiny-16"))
     pixels, labels = support
 
     async def run():
@@ -113,7 +113,7 @@ def test_work_that_two_workers_do_not_survive_is_given_up(on_ray, support):
 
 
 def test_a_cancelled_selection_stops_the_workers(on_ray, support):
-    family = orders.family(on_ray.view.blueprint("tiny-16"))
+    family = descend_request.family(on_ray.view.blueprint("tiny-16"))
     pixels, labels = support
 
     async def run():
@@ -134,7 +134,7 @@ def test_a_cancelled_selection_stops_the_workers(on_ray, support):
 
 
 def test_an_error_of_ours_crosses_the_process_with_everything(on_ray, support):
-    family = orders.family(on_ray.view.blueprint("tiny-16"))
+    family = descend_request.family(on_ray.view.blueprint("tiny-16"))
     job = ((FileRef("/none", "0" * 64), 1000),)
     with on_ray.serving._pictures.lent(support[0]) as shared, pytest.raises(GenepoolError) as caught:
         on_ray.run(on_ray.serving._dispatcher.submit("score", Support(family, shared, np.asarray(support[1])), [job]))

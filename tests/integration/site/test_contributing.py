@@ -11,22 +11,14 @@ import pytest
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
-from genepool_client.site import (
-    contribution,
-    enrolment,
-    guard,
-    outbox,
-    overview,
-    packing,
-    steps,
-    submission,
-)
-from genepool_client.site.client_app import SIMULATION_ROOT, app
-from genepool_client.site.code import code_identity
+from genepool_client.site import contribution, enrolment, outbox, overview, packing, steps, submission
+from genepool_client.site.code_identity import code_identity
+from genepool_client.site.flower import guard
+from genepool_client.site.flower.client_app import SIMULATION_ROOT, app
 from genepool_client.site.folder import SiteFolder
 from genepool_client.site.steps import Settings
 from genepool_client.transport.channel import Connection
-from genepool_protocol import terminal
+from genepool_console import terminal
 from genepool_protocol.learngene import tensors
 from genepool_protocol.learngene.manifest import parse_manifest
 from genepool_protocol.trust.anchors import read_anchors
@@ -326,7 +318,7 @@ def as_dict(claim) -> dict:
     return {name: getattr(claim, name) for name in claim.__slots__}
 
 
-RUN = "from genepool_client.site.commands import app; from genepool_protocol import terminal; terminal.run(app, 'site')"
+RUN = "from genepool_client.commands.site import app; from genepool_protocol import terminal; terminal.run(app, 'site')"
 
 
 def command(*arguments) -> tuple[int, dict, str]:

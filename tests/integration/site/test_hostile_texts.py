@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from genepool_client import cli
+from genepool_client.commands import cli
 from genepool_client.transport.channel import Connection
 from genepool_protocol.v1 import contribute_pb2
 from tests.integration.site.world import condensed, submit

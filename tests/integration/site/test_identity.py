@@ -19,7 +19,7 @@ from genepool_protocol.trust.anchors import Invite
 from genepool_protocol.trust.key_files import TlsIdentity
 from genepool_protocol.trust.keys import SigningKey
 from genepool_protocol.v1 import contribute_pb2 as pb
-from genepool_server.front import client_ca
+from genepool_server.tls import client_ca
 from tests.integration.site.world import World, condensed, refused, submit
 from tests.support.server import Server, pool_server
 
@@ -247,7 +247,7 @@ def test_a_consumer_shows_a_certificate_where_the_pool_asks_for_one(tmp_path):
             assert pool.descend() is not None
 
 
-RUN = "from genepool_client.site.commands import app; from genepool_protocol import terminal; terminal.run(app, 'site')"
+RUN = "from genepool_client.commands.site import app; from genepool_protocol import terminal; terminal.run(app, 'site')"
 
 
 def test_the_rotate_command_replaces_either_key(world):

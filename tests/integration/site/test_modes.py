@@ -6,9 +6,10 @@ import stat
 import numpy as np
 import pytest
 
-from genepool_client.site import ancestry, condense, credentials, enrolment, steps, withdrawing
+from genepool_client.site import credentials, enrolment, steps, withdrawing
 from genepool_client.site.folder import SiteFolder
 from genepool_client.site.steps import Settings
+from genepool_client.training import ancestry, condense
 from genepool_client.transport.channel import Connection, default_cache
 from tests.integration.site.world import silent, submit
 from tests.support.images import write_classes

@@ -11,7 +11,7 @@ import pytest
 from genepool_client.site import credentials, outbox, submission, withdrawing
 from genepool_client.site.folder import SiteFolder
 from genepool_protocol.trust import envelope, receipt
-from genepool_server import operating
+from genepool_server.commands import operating
 from tests.integration.site.world import condensed, silent
 from tests.support.refusals import reason_of
 

@@ -8,9 +8,10 @@ import pytest
 
 from genepool_client.simulate.pool_process import PoolProcess
 from genepool_client.simulate.processes import Child, free_port, run_json, script
-from genepool_client.site import credentials, enrolment, privacy, steps, submission
+from genepool_client.site import credentials, enrolment, steps, submission
 from genepool_client.site.folder import SiteFolder
 from genepool_client.site.steps import Condensed, Trained
+from genepool_client.training import privacy
 from genepool_client.transport.channel import Connection
 from genepool_client.transport.durable import write_atomic, write_json
 from genepool_protocol.learngene import tensors
@@ -20,8 +21,8 @@ from genepool_protocol.trust.anchors import Invite, read_anchors
 from genepool_protocol.trust.encoding import b64
 from genepool_protocol.trust.trusted import Trusted
 from genepool_protocol.wire.errors import GenepoolError
-from genepool_server import operating
-from genepool_server.pool.view import Contribution
+from genepool_server.commands import operating
+from genepool_server.records import Contribution
 from genepool_server.root.repository import Repository
 from tests.support.genes import write_seed
 

@@ -9,8 +9,8 @@ from genepool_protocol.learngene import manifest, privacy
 from genepool_protocol.wire.errors import GenepoolError
 from genepool_server.admission import embeddings
 from genepool_server.admission.embeddings import Embedding
-from genepool_server.confined.reviewing import Screener
-from genepool_server.pool.reviewing import Policy
+from genepool_server.confined.screener import Screener
+from genepool_server.pool.review_queue import Policy
 from tests.support import genes, spoilers
 from tests.support import sites as c
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from genepool_server.admission import copies, profile, screens
-from genepool_server.admission.review import COMPARED, Member, Reviewer, judges_of
+from genepool_server.admission.screening import COMPARED, Member, Reviewer, judges_of
 from tests.support import spoilers as s
 
 BLUEPRINT, SEED_PATH = s.nano()

@@ -4,8 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from genepool_client.audit import memory, source
+from genepool_client.audit import source
 from genepool_client.audit.verify import audit
+from genepool_client.transport import log_memory
 from genepool_protocol.trust import checkpoint, merkle, witness
 from genepool_protocol.trust.keys import LogSigner, SigningKey
 from genepool_protocol.wire.errors import GenepoolError
@@ -144,14 +145,14 @@ def test_a_rolled_back_log_is_refused(copy, tmp_path):
 
 def test_the_evidence_of_a_fork_is_kept_and_can_be_shown(copy, tmp_path):
     pinned = (copy.trusted, copy.anchors(tmp_path / "root"))
-    memory.remember(copy.head(7), *pinned, copy.tree.consistency)
-    assert memory.remembered(*pinned) == [copy.head(7)]
+    log_memory.remember(copy.head(7), *pinned, copy.tree.consistency)
+    assert log_memory.remembered(*pinned) == [copy.head(7)]
     other = Copy()
     other.log, other.release = copy.log, copy.release
     other.entries = [*copy.entries[:6], e.leaf(OPERATOR, e.site("north", "suspended", NORTH)), *copy.entries[6:]]
-    done = audit(source.folder(other.write(tmp_path)), copy.trusted, memory.remembered(*pinned), NOW)
-    kept = memory.contradiction(done.head, *pinned, done.tree)
-    (pair,) = memory.evidence(None)
+    done = audit(source.folder(other.write(tmp_path)), copy.trusted, log_memory.remembered(*pinned), NOW)
+    kept = log_memory.contradiction(done.head, *pinned, done.tree)
+    (pair,) = log_memory.evidence(None)
     assert (pair["seen"], pair["shown"]) == (copy.head(7).note, other.head().note)
     assert kept.is_dir()
     for note in (pair["seen"], pair["shown"]):

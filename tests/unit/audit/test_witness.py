@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from genepool_client.audit import memory
 from genepool_client.audit.witness import Witness
+from genepool_client.transport import log_memory
 from genepool_protocol.trust import checkpoint, merkle
 from genepool_protocol.trust import witness as cosigning
 from genepool_protocol.trust.keys import LogSigner
@@ -64,7 +64,7 @@ def test_a_fork_is_refused_and_another_root_of_one_size_is_kept_as_evidence(witn
     witness.add_checkpoint(LOG, 0, [], note("a", 5), NOW)
     assert refused(witness.add_checkpoint, LOG, 5, proof("b", 5, 9), note("b", 9), NOW).reason == "PROOF_INVALID"
     assert refused(witness.add_checkpoint, LOG, 5, [], note("b", 5), NOW).reason == "LOG_FORK"
-    (pair,) = memory.evidence(witness._folder)
+    (pair,) = log_memory.evidence(witness._folder)
     assert (pair["seen"], pair["shown"]) == (note("a", 5), note("b", 5))
     assert witness.seen(LOG).note == note("a", 5)
 

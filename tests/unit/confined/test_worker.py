@@ -14,10 +14,10 @@ import pytest
 
 from genepool_protocol.learngene import tensors
 from genepool_protocol.wire.errors import GenepoolError
-from genepool_server.confined.checking import BOUNDS, Checker
+from genepool_server.confined.checker import BOUNDS, Checker
 from genepool_server.confined.worker import Bounds, Worker
-from genepool_server.pool.fsck import fsck
 from genepool_server.pool.pool import Pool
+from genepool_server.pool.upkeep.fsck import fsck
 from tests.support import sites as c
 
 

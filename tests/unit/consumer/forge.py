@@ -17,8 +17,8 @@ from genepool_protocol.trust import digest, envelope
 from genepool_protocol.trust.keys import SigningKey
 from genepool_protocol.trust.statement import model_statement
 from genepool_protocol.trust.trusted import Trusted
-from genepool_server.pool.view import Contribution
-from genepool_server.serving import attest
+from genepool_server.records import Contribution
+from genepool_server.serving import descendant_documents
 from genepool_server.serving.descent import Order
 from genepool_server.serving.library import Family, FileRef
 from tests.support.genes import privacy_for, random_gene, write_seed
@@ -117,7 +117,7 @@ class Forge:
     def descend(self, out: Path, order: Order) -> Path:
         """The folder that the pool hands out for an order."""
         model = self.model(order)
-        files = attest.attest(order, digest.sha256_hex(model), self.release, ORIGIN)
+        files = descendant_documents.attest(order, digest.sha256_hex(model), self.release, ORIGIN)
         return write(out, {**files, descendant.MODEL_FILE: model})
 
     def lie(
@@ -134,8 +134,10 @@ class Forge:
                 `statement`: a function of the payload.
         """
         model = self.model(order) if model is None else model
-        lineage = lies.get("lineage", lambda one: one)(attest.lineage(order, digest.sha256_hex(model), ORIGIN))
-        receipts = lies.get("receipts", lambda one: one)(attest.receipts(order))
+        lineage = lies.get("lineage", lambda one: one)(
+            descendant_documents.lineage(order, digest.sha256_hex(model), ORIGIN)
+        )
+        receipts = lies.get("receipts", lambda one: one)(descendant_documents.receipts(order))
         files = dict(descendant.documents(self.blueprint, lineage, receipts)) | {descendant.MODEL_FILE: model}
         files = lies.get("files", lambda one: one)(files)
         digests = {name: hashlib.sha256(raw).hexdigest() for name, raw in files.items()}

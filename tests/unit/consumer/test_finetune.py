@@ -7,8 +7,8 @@ import pytest
 import timm
 
 from genepool_client.consumer import finetune
-from genepool_client.consumer.verify import verify
-from genepool_client.site.images import load_images
+from genepool_client.consumer.descendant.verify import verify
+from genepool_client.pictures.images import load_images
 from genepool_protocol.wire.errors import GenepoolError
 from tests.support.images import write_classes
 

@@ -10,9 +10,9 @@ import pytest
     "line",
     [
         "from genepool_client import Pool",
-        "import genepool_client.consumer.commands",
-        "import genepool_client.doctor",
-        "from genepool_client.consumer.verify import verify",
+        "import genepool_client.commands.consumer",
+        "import genepool_client.commands.doctor",
+        "from genepool_client.consumer.descendant.verify import verify",
     ],
 )
 def test_torch_and_timm_wait_until_they_are_needed(line):

@@ -5,8 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from genepool_client.consumer import known_pools
-from genepool_client.transport import trust_root
+from genepool_client.transport import known_pools, trust_root
 from genepool_protocol.trust import updating
 from genepool_protocol.wire.errors import GenepoolError
 from tests.support.refusals import reason_of

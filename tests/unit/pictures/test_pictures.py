@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import EpsImagePlugin, Image, UnidentifiedImageError
 
-from genepool_client.consumer import support
-from genepool_client.site import images
-from genepool_client.site.decode import decode
+from genepool_client.consumer.select import support
+from genepool_client.pictures import images
+from genepool_client.pictures.decode import decode
 from genepool_protocol.pictures import only_these, open_picture
 from genepool_protocol.wire.errors import InvalidInput
 from genepool_server.bake.corpus import read_corpus

@@ -8,9 +8,10 @@ from sqlalchemy import insert
 from genepool_protocol.trust import envelope, events
 from genepool_protocol.v1 import contribute_pb2 as pb
 from genepool_protocol.wire.limits import LIMITS
-from genepool_server.front import pages
-from genepool_server.pool import contribution_rows, schema, withdrawal_rows
-from genepool_server.pool.view import Descended
+from genepool_server.front.services import pages
+from genepool_server.pool.rows import contribution_rows, withdrawal_rows
+from genepool_server.pool.store import schema
+from genepool_server.records import Descended
 from tests.support import sites as c
 
 MANY = 100_000

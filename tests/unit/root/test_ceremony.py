@@ -10,12 +10,12 @@ from genepool_protocol.trust import checkpoint, envelope, receipt
 from genepool_protocol.trust.keys import LogSigner, SigningKey
 from genepool_protocol.wire.errors import GenepoolError
 from genepool_server import app
-from genepool_server.operating import opened
-from genepool_server.pool.folder import PoolFolder, following
-from genepool_server.pool.fsck import fsck
+from genepool_server.commands.operating import opened
 from genepool_server.pool.pool import Pool
-from genepool_server.pool.restore import Source
-from genepool_server.pool.storage import Storage
+from genepool_server.pool.store.folder import PoolFolder, following
+from genepool_server.pool.store.storage import Storage
+from genepool_server.pool.upkeep.fsck import fsck
+from genepool_server.pool.upkeep.restore import Source
 from genepool_server.root import ceremony, settling
 from genepool_server.root.ceremony import POOL_KEYS, Ceremony
 from tests.support import sites

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from genepool_server.serving import orders
+from genepool_server.serving import descend_request
 from genepool_server.serving.library import Family
-from genepool_server.serving.pictures import Pictures
+from genepool_server.serving.shared_images import Pictures
 from tests.support.views import MemoryView
 
 
@@ -20,7 +20,7 @@ def view(tmp_path) -> MemoryView:
 
 @pytest.fixture
 def family(view) -> Family:
-    return orders.family(view.blueprint("tiny-16"))
+    return descend_request.family(view.blueprint("tiny-16"))
 
 
 @pytest.fixture

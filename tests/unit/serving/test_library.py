@@ -10,7 +10,7 @@ import pytest
 from genepool_protocol.learngene import expansion
 from genepool_protocol.learngene.manifest import file_layout
 from genepool_protocol.wire.errors import StorageError
-from genepool_server.serving import orders
+from genepool_server.serving import descend_request
 from genepool_server.serving.keys import KeyTable
 from genepool_server.serving.library import FileRef, Library
 
@@ -29,7 +29,7 @@ def table(view, tmp_path):
 
 
 def refs(view) -> list[FileRef]:
-    return [orders.file_of(found) for found in view.active("tiny-16", ())]
+    return [descend_request.file_of(found) for found in view.active("tiny-16", ())]
 
 
 def test_a_file_is_mapped_once_and_the_longest_unused_goes_first(view):

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from genepool_protocol.machine.owned import OwnedFolder, sweep
+from genepool_protocol.machine.private_folder import OwnedFolder, sweep
 from genepool_protocol.wire.errors import StorageError, Unavailable
 from genepool_server.serving.slots import Slots, map_shared
 

@@ -12,7 +12,7 @@ from genepool_protocol.learngene.tensors import TensorFile
 from genepool_protocol.selection import net, tals
 from genepool_protocol.selection.task_key import task_key
 from genepool_protocol.wire.errors import GenepoolError, StorageError
-from genepool_server.serving import orders
+from genepool_server.serving import descend_request
 from genepool_server.serving.library import FileRef
 from genepool_server.serving.slots import Slots
 from genepool_server.serving.worker import Build, Support, Worker
@@ -26,7 +26,7 @@ def slots(tmp_path):
 
 
 def refs(view) -> list[FileRef]:
-    return [orders.file_of(found) for found in view.active("tiny-16", ())]
+    return [descend_request.file_of(found) for found in view.active("tiny-16", ())]
 
 
 def seed_gene(view) -> dict:

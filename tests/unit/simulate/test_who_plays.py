@@ -3,9 +3,9 @@
 import pytest
 from PIL import Image
 
+from genepool_client.pictures.images import load_images
 from genepool_client.simulate import partition
-from genepool_client.simulate.cast import Options, cast, prepare
-from genepool_client.site.images import load_images
+from genepool_client.simulate.scenario import Options, cast, prepare
 from genepool_protocol.wire.errors import InvalidInput
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from genepool_client.site import privacy as site_privacy
-from genepool_client.site.images import image_set
+from genepool_client.pictures.images import image_set
+from genepool_client.training import privacy as site_privacy
 from genepool_protocol.learngene import algebra, expansion, privacy
 from genepool_protocol.selection import net
 from tests.benchmarks import leakage

@@ -111,7 +111,7 @@ def test_a_fingerprint_speaks_of_both_keys_and_is_compared_as_people_read_it():
 
 
 def test_the_channel_is_the_key_of_the_ca(tmp_path):
-    from genepool_server.front import identity
+    from genepool_server.tls import identity
 
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()

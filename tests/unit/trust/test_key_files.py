@@ -4,7 +4,7 @@ import pytest
 
 from genepool_protocol.trust.key_files import TlsIdentity, read_private
 from genepool_protocol.trust.keys import SigningKey
-from genepool_server.front import client_ca
+from genepool_server.tls import client_ca
 from tests.support.refusals import refusal_of
 from tests.support.sites import NOW
 

@@ -1,0 +1,1 @@
+"""What people type: the command line and every command, each a thin shell around a room."""

@@ -1,0 +1,384 @@
+"""`genepool site ...`: what a site's people type. Every command can be repeated; finished work is not done again."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from genepool_client.site.folder import SiteFolder
+from genepool_console import terminal
+from genepool_console.terminal import JsonOption
+
+if TYPE_CHECKING:
+    from genepool_client.pictures.images import ImageSet
+    from genepool_client.site.contribution import Contribution
+    from genepool_client.site.steps import Settings
+    from genepool_client.site.submission import Submitted
+
+_SHOWN = 20
+"""Digests of descendants that the terminal lists."""
+
+app = typer.Typer(context_settings=terminal.CONTEXT, no_args_is_help=True, pretty_exceptions_enable=False)
+
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The site's folder.")]
+DataOption = Annotated[
+    str, typer.Option("--data", metavar="PATH", help="Folder of class folders, or a timm data set (torch/cifar10).")
+]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+StepsOption = Annotated[
+    int, typer.Option("--steps", min=0, help="Training steps of the ancestry model; 0: by the number of images.")
+]
+PassphraseOption = Annotated[
+    bool,
+    typer.Option(
+        "--passphrase", help="Ask for a passphrase for the new signing key; GENEPOOL_PASSPHRASE answers, too."
+    ),
+]
+FreshOption = Annotated[bool, typer.Option("--fresh", help="Start again instead of going on with what is there.")]
+
+
+@app.command()
+def init(
+    folder: Folder,
+    *,
+    invite: Annotated[Path, typer.Option("--invite", metavar="FILE", help="The operator's invitation.")],
+    pool: Annotated[
+        str, typer.Option("--pool", metavar="FILE|ADDR", help="pool.json or HOST:PORT; by default the invitation's.")
+    ] = "",
+    data: DataOption = "",
+    data_dir: Annotated[str, typer.Option("--data-dir", metavar="PATH", help="Where a named data set lies.")] = "",
+    license_: Annotated[
+        str, typer.Option("--license", metavar="SPDX", help="Terms of the contributions.")
+    ] = "CC-BY-4.0",
+    blueprint: Annotated[str, typer.Option("--blueprint", help="Name; by default the pool's only one.")] = "",
+    steps: StepsOption = 0,
+    passphrase: PassphraseOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a site folder with fresh keys. Nothing is written when anything is wrong."""
+    from genepool_client.site import enrolment
+    from genepool_client.site.keyring import new_passphrase
+    from genepool_client.training.privacy import TWO_FOLDERS
+
+    secret = new_passphrase(wanted=passphrase)
+    setup = enrolment.Setup(invite, pool, data, data_dir, license_, blueprint, steps, secret)
+    site = enrolment.init(folder, setup)
+    value = {
+        "site": site.config.name,
+        "folder": str(site.path),
+        "pool": site.config.anchors.address,
+        "blueprint": site.config.blueprint,
+        "license": site.config.license,
+        "keyid": site.keys.public.keyid,
+    }
+    text = [
+        f"site {site.config.name} of the pool at {site.config.anchors.address} is set up in {folder}",
+        f"contributions will be licensed {site.config.license}",
+        TWO_FOLDERS,
+        f"next: genepool site enrol {folder}",
+    ]
+    terminal.answer(value, as_json=as_json, text=text)
+
+
+@app.command()
+def enrol(
+    folder: Folder,
+    *,
+    invite: Annotated[Path | None, typer.Option("--invite", metavar="FILE", help="A newer invitation.")] = None,
+    passphrase: PassphraseOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Register the site's keys, or show their state and fetch the certificate. The operator approves by fingerprint."""
+    site = SiteFolder(folder)
+    from genepool_client.site import enrolment
+    from genepool_client.site.keyring import new_passphrase
+    from genepool_client.transport.channel import Connection
+    from genepool_protocol.trust.enrolment import grouped
+
+    with site.locked(), Connection(site.config.anchors, trust=site.trust) as connection:
+        connection.capabilities()
+        if invite is not None:
+            enrolment.replace_invite(site, invite, new_passphrase(wanted=passphrase))
+        found = enrolment.enrol(site, connection)
+    value = {"site": found.site, "state": found.state, "keyid": found.keyid, "fingerprint": grouped(found.fingerprint)}
+    text = [f"site {found.site} is {found.state}", f"fingerprint of its keys: {value['fingerprint']}"]
+    if found.state == "PENDING":
+        text.append(f"read the fingerprint to the operator, who then runs: genepool-server approve {found.site}")
+    terminal.answer(value, as_json=as_json, text=text)
+
+
+@app.command()
+def rotate(
+    folder: Folder,
+    *,
+    key: Annotated[str, typer.Option("--key", help="Which one to replace: tls or signing.")],
+    passphrase: PassphraseOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Replace one of the site's keys by a fresh one, under the old one; repeat it after any interruption."""
+    from genepool_client.site import credentials
+    from genepool_client.site.keyring import new_passphrase
+    from genepool_protocol.wire.errors import InvalidInput
+
+    site = SiteFolder(folder)
+    if key not in ("tls", "signing"):
+        raise InvalidInput("OPTION_INVALID", f"there is no key {key[:20]!r}", "choose --key tls or --key signing")
+    with site.locked():
+        if key == "tls":
+            with credentials.connect(site):  # fetches the first certificate, if that is still to do
+                ends = f"{credentials.renew(site, site.keys.tls()).ends:%Y-%m-%dT%H:%M:%SZ}"
+            value = {"site": site.config.name, "key": key, "certificate_ends": ends}
+        else:
+            ends = credentials.rotate_signing(site, new_passphrase(wanted=passphrase))
+            value = {"site": site.config.name, "key": key, "keyid": site.keys.public.keyid, "old_ends": ends}
+    terminal.answer(value, as_json=as_json)
+
+
+@app.command()
+def train(
+    folder: Folder,
+    *,
+    data: DataOption = "",
+    steps: StepsOption = 0,
+    device: DeviceOption = "auto",
+    fresh: FreshOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train the ancestry model on the site's images. It never leaves the folder."""
+    site = SiteFolder(folder)
+    from genepool_client.site import steps as stages
+
+    with site.locked():
+        settings = _settings(site, data, steps, device)
+        if fresh:
+            stages.forget(site)
+        pictures = _pictures(site, settings)
+        with terminal.progress("training") as report:
+            done = stages.train(site, pictures, settings, report)
+    text = [
+        f"ancestry model: {done.steps} steps on {done.images} images of {done.classes} classes",
+        f"{_share(done.accuracy)} of the held-out images right",
+        f"next: genepool site condense {folder}",
+    ]
+    terminal.answer(done.model_dump(by_alias=True), as_json=as_json, text=text)
+
+
+@app.command()
+def condense(
+    folder: Folder,
+    *,
+    data: DataOption = "",
+    device: DeviceOption = "auto",
+    fresh: FreshOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Condense the ancestry model into a learngene, with a noised key of the site's data."""
+    site = SiteFolder(folder)
+    from genepool_client.site import steps as stages
+
+    with site.locked():
+        settings = _settings(site, data, 0, device)
+        if fresh:
+            stages.forget(site, "condense")
+        pictures = _pictures(site, settings)
+        with terminal.progress("condensing") as report:
+            done = stages.condense_learngene(site, pictures, settings, report)
+        told = stages.told(site, done)
+    text = [
+        f"learngene: {done.steps} steps, answers as the ancestry model on {_share(done.agreement)} of the images",
+        *(told.lines() if told else []),
+        f"next: genepool site submit {folder}",
+    ]
+    value = {**done.model_dump(by_alias=True), "key": asdict(told) if told else None}
+    terminal.answer(value, as_json=as_json, text=text)
+
+
+@app.command()
+def submit(folder: Folder, *, as_json: JsonOption = False) -> None:
+    """Sign the learngene and hand it to the pool; repeat it after any interruption."""
+    site = SiteFolder(folder)
+    from genepool_client.site import credentials, submission
+
+    site.signing_key()  # asks for its passphrase, if it has one, before anything is drawn
+    with site.locked(), credentials.connect(site) as connection, terminal.progress("submitting") as report:
+        done = submission.submit(site, connection, report)
+    terminal.answer(_submitted(done), as_json=as_json, text=_receipt_text(done))
+
+
+@app.command()
+def withdraw(
+    folder: Folder,
+    identifier: Annotated[str, typer.Argument(metavar="ID", help="Id of the contribution, or its first characters.")],
+    *,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; the log shows it to everybody.")] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Take a contribution back, for ever: no longer selected from now on, and erased from the pool's store.
+
+    The pool keeps a sealed sketch of it, by which it knows a copy that another site brings.
+    """
+    site = SiteFolder(folder)
+    from genepool_client.site import credentials, withdrawing
+    from genepool_protocol.wire.text import require
+
+    require(reason, "the reason")
+    with site.locked(), credentials.connect_anyhow(site) as connection:
+        done = withdrawing.withdraw(site, connection, identifier, reason)
+    value = {
+        "contribution_id": done.contribution_id,
+        "log_index": done.log_index,
+        "erased": done.erased,
+        "descendants": list(done.descendants),
+        "unlisted_descendants": done.unlisted,
+    }
+    erased = "the pool has erased the weights" if done.erased else "the pool has not erased the weights yet"
+    text = [
+        f"contribution {done.contribution_id} is withdrawn",
+        f"receipt verified: entry {done.log_index} of the pool's log; {erased}",
+        "the pool keeps a sketch of them, 2,048 numbers under a secret of its own, to know a copy that comes back",
+    ]
+    if done.descendants:
+        text += [
+            f"{len(done.descendants)} descendants were handed over before; nobody can recall them",
+            "the pool answers for each that it is withdrawn:",
+            *(f"  {sha256}" for sha256 in done.descendants[:_SHOWN]),
+        ]
+        text += ["  and more, see --json"] if len(done.descendants) > _SHOWN else []
+    if done.unlisted:
+        text += [f"{done.unlisted} times more, others were handed over, which the pool did not list"]
+    terminal.answer(value, as_json=as_json, text=text)
+
+
+@app.command()
+def contribute(
+    folder: Folder,
+    *,
+    data: DataOption = "",
+    steps: StepsOption = 0,
+    device: DeviceOption = "auto",
+    fresh: FreshOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train, condense, sign and submit; goes on where it was interrupted."""
+    site = SiteFolder(folder)
+    from genepool_client.site import contribution
+    from genepool_client.site import steps as stages
+
+    with site.locked():
+        settings = _settings(site, data, steps, device)
+        if fresh:
+            stages.forget(site)
+        done = contribution.contribute(site, settings, terminal.progress)
+        told = stages.told(site, done.condensed)
+    value = {**_contributed(done), "key": asdict(told) if told else None}
+    text = [*_summary(done), *(told.lines() if told else [])]
+    terminal.answer(value, as_json=as_json, text=text)
+
+
+@app.command()
+def status(folder: Folder, *, as_json: JsonOption = False) -> None:
+    """What the site has done, what the pool says of it and why; works without the pool, too."""
+    from genepool_client.site import overview
+
+    value = overview.overview(SiteFolder(folder))
+    rows = terminal.table(value["contributions"], ["seq", "contribution_id", "state", "license", "size_bytes"])
+    head = {name: item for name, item in value.items() if name != "contributions"}
+    if as_json:
+        terminal.answer(value, as_json=True)
+        return
+    terminal.answer(head, as_json=False)
+    if value["contributions"]:
+        terminal.answer(value, as_json=False, text=rows)
+        for row in value["contributions"]:
+            if row["note"]:
+                terminal.answer(row, as_json=False, text=f"{row['seq']} is {row['state']}: {row['note']}")
+
+
+@app.command()
+def run(
+    folder: Folder,
+    *,
+    superlink: Annotated[str, typer.Option("--superlink", metavar="HOST:PORT", help="The campaign's SuperLink.")],
+    root_certificates: Annotated[
+        Path | None, typer.Option("--root-certificates", metavar="FILE", help="CA of the SuperLink; else no TLS.")
+    ] = None,
+    auth_key: Annotated[
+        Path | None, typer.Option("--auth-key", metavar="FILE", help="OpenSSH ECDSA key that the node registered.")
+    ] = None,
+    allow_fab: Annotated[
+        str, typer.Option("--allow-fab", metavar="sha256:HEX", help="An app bundle to accept from now on.")
+    ] = "",
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="For the node's own helpers.")] = 9094,
+) -> None:
+    """Answer a campaign's invitations: Flower's SuperNode with the site's egress guard around it, until interrupted."""
+    site = SiteFolder(folder)
+    from genepool_client.site.flower import supernode
+
+    if allow_fab and allow_fab not in site.config.fabs:
+        site.change(fabs=[*site.config.fabs, allow_fab])
+    supernode.run(site, supernode.Link(superlink, root_certificates, auth_key, port))
+
+
+def _settings(site: SiteFolder, data: str, steps: int, device: str) -> "Settings":
+    """The options, of which data and steps are remembered: the next step has to use the same ones."""
+    from genepool_client.site import enrolment
+    from genepool_client.site import steps as stages
+
+    stages.resolve_device(device)
+    if data:
+        site.change(data=enrolment.absolute(data))
+    if steps:
+        site.change(steps=steps)
+    return stages.Settings(device=device)
+
+
+def _pictures(site: SiteFolder, settings: "Settings") -> "ImageSet":
+    from genepool_client.site import steps as stages
+
+    with terminal.progress("reading images") as report:
+        return stages.images(site, settings, report)
+
+
+def _submitted(done: "Submitted") -> dict[str, Any]:
+    return {
+        "contribution_id": done.contribution_id,
+        "seq": done.seq,
+        "state": done.state,
+        "sha256": done.sha256,
+        "size_bytes": done.size_bytes,
+        "log_index": done.log_index,
+    }
+
+
+def _contributed(done: "Contribution") -> dict[str, Any]:
+    return {
+        **_submitted(done.submitted),
+        "images": done.trained.images,
+        "classes": done.trained.classes,
+        "accuracy": done.trained.accuracy,
+        "agreement": done.condensed.agreement,
+        "ancestry_bytes": done.trained.size_bytes,
+    }
+
+
+def _receipt_text(done: "Submitted") -> list[str]:
+    later = "; genepool site status says what becomes of it" if done.state == "QUARANTINED" else ""
+    return [
+        f"contribution {done.contribution_id} is {done.state}{later}",
+        f"receipt verified: entry {done.log_index} of the pool's log, {done.size_bytes:,} bytes left this site",
+    ]
+
+
+def _summary(done: "Contribution") -> list[str]:
+    ratio = done.trained.size_bytes / done.submitted.size_bytes
+    first = (
+        f"{done.trained.images} images of {done.trained.classes} classes; "
+        f"ancestry model right on {_share(done.trained.accuracy)}, "
+        f"learngene agrees with it on {_share(done.condensed.agreement)} and is {ratio:.1f} times smaller"
+    )
+    return [first, *_receipt_text(done.submitted)]
+
+
+def _share(value: float | None) -> str:
+    return "an unknown share" if value is None else f"{value:.1%}"

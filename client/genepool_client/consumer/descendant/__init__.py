@@ -1,0 +1,1 @@
+"""A descendant on disk: downloaded, verified, loaded, with its head."""

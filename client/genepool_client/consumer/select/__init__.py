@@ -1,0 +1,1 @@
+"""From a support set to weights: reading it, and TALS at home or at the pool."""

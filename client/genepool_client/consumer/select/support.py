@@ -1,0 +1,141 @@
+"""The support set: a few images of the consumer's task, with or without labels, at the blueprint's size."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from genepool_client.pictures import datasets, images
+from genepool_protocol.learngene.blueprint import Blueprint
+from genepool_protocol.wire.errors import InvalidInput
+from genepool_protocol.wire.limits import LIMITS
+
+Pixels = npt.NDArray[np.uint8]
+Labels = npt.NDArray[np.int64]
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Support:
+    """A support set that TALS accepts. Made by `load` and `of_arrays` only.
+
+    Attributes:
+        pixels: uint8, shape (N, image, image, 3).
+        labels: int64 of shape (N,), indices into `classes`; None when it is unlabelled.
+        classes: names in sorted order; empty when it is unlabelled.
+    """
+
+    pixels: Pixels = field(repr=False)
+    labels: Labels | None = field(repr=False)
+    classes: tuple[str, ...]
+
+    @property
+    def wire_labels(self) -> list[int]:
+        """One label per image, or nothing."""
+        return [] if self.labels is None else [int(label) for label in self.labels]
+
+    def describe(self) -> str:
+        """In words."""
+        kinds = f"{len(self.classes)} classes" if self.classes else "no labels"
+        return f"{len(self.pixels)} images, {kinds}"
+
+
+def load(
+    source: str | Path, blueprint: Blueprint, root: Path | None = None, progress: Progress = lambda *_: None
+) -> Support:
+    """A support set: a folder of class folders (labelled), a flat folder of images (unlabelled), or a timm data set.
+
+    Args:
+        source: the folder, or a name such as `torch/cifar10`.
+        blueprint: gives the size in pixels.
+        root: where a named data set lies.
+        progress: called with (images read, images, note).
+
+    Raises:
+        InvalidInput: PATH_MISSING, FOLDER_EMPTY, CLASS_EMPTY, IMAGE_UNREADABLE, DATASET_UNKNOWN, ONE_CLASS_ONLY,
+            SUPPORT_TOO_LARGE, SUPPORT_TOO_SMALL or SUPPORT_MALFORMED.
+    """
+    folder = Path(source)
+    if folder.is_dir():
+        _check_count(_count(folder), str(folder))
+        if not _has_folders(folder):
+            return of_arrays(blueprint, images.load_unlabelled(folder, blueprint.image, progress))
+    elif not datasets.is_name(str(source)):
+        raise InvalidInput(
+            "PATH_MISSING", f"there is no support folder {folder}", "check the path given as support set"
+        )
+    try:
+        found = images.load_images(source, blueprint.image, root, progress)
+    except InvalidInput as exc:
+        raise _for_consumers(exc, folder) from exc
+    return of_arrays(blueprint, found.pixels, found.labels, found.classes)
+
+
+def of_arrays(
+    blueprint: Blueprint,
+    pixels: Pixels,
+    labels: npt.ArrayLike | None = None,
+    classes: Sequence[str] | None = None,
+) -> Support:
+    """A support set of arrays.
+
+    Args:
+        blueprint: the family whose limits hold.
+        pixels: uint8, shape (N, image, image, 3).
+        labels: one per image, of any sortable kind; without `classes` they name their classes themselves.
+        classes: names, when the labels are indices into them.
+
+    Raises:
+        InvalidInput: SUPPORT_MALFORMED, SUPPORT_TOO_LARGE, SUPPORT_TOO_SMALL or ONE_CLASS_ONLY.
+    """
+    from genepool_protocol.selection import tals
+
+    pixels = np.asarray(pixels)
+    if labels is None:
+        tals.check_support(blueprint, pixels, [])
+        return Support(pixels, None, ())
+    values, compact = np.unique(np.asarray(labels), return_inverse=True)
+    names = [str(classes[int(value)]) if classes is not None else str(value) for value in values]
+    checked = tals.check_support(blueprint, pixels, compact.reshape(-1).tolist())
+    if checked is None:
+        raise InvalidInput(
+            "SUPPORT_MALFORMED", "the list of labels is empty", "give one label per image, or none at all"
+        )
+    return Support(pixels, checked, tuple(names))
+
+
+def _for_consumers(exc: InvalidInput, folder: Path) -> InvalidInput:
+    if exc.reason != "ONE_CLASS_ONLY":
+        return exc
+    return InvalidInput(
+        "ONE_CLASS_ONLY",
+        f"the support set {folder} has one class folder",
+        "give at least two, or put the images into the folder itself: then they are an unlabelled support set",
+    )
+
+
+def _has_folders(folder: Path) -> bool:
+    return any(path.is_dir() and not path.name.startswith((".", "__MACOSX")) for path in folder.iterdir())
+
+
+def _count(folder: Path) -> int:
+    """Image files below a folder, counted up to one more than the limit, so that a whole disk is never walked."""
+    count = 0
+    for _, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        count += sum(name.lower().endswith(images.EXTENSIONS) for name in files)
+        if count > LIMITS.support_images:
+            break
+    return count
+
+
+def _check_count(count: int, source: str) -> None:
+    if count > LIMITS.support_images:
+        raise InvalidInput(
+            "SUPPORT_TOO_LARGE",
+            f"{source} holds more than {LIMITS.support_images} images",
+            "a support set is small: put some images of each class into a folder of their own",
+        )

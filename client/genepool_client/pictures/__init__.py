@@ -1,0 +1,1 @@
+"""Reading images: folders of classes, data sets by name, and decoding, for sites and consumers alike."""

@@ -1,0 +1,1 @@
+"""A site's seat in a Flower campaign: the ClientApp, the guarded SuperNode and its egress guard."""

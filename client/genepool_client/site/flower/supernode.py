@@ -1,0 +1,209 @@
+"""`genepool site run`: Flower's SuperNode with the site's own guard around it, outside the process that runs the app.
+
+Flower gives the server the last word on which code runs and what is sent. Here the site has it: only app bundles that
+its config names by digest are run, and only a receipt for a contribution of its own outbox leaves. What is private to
+flwr is used here and in `egress` alone; with another version than the one that was read, it refuses to start.
+"""
+
+import importlib
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from logging import ERROR
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
+
+from flwr.app import Error
+from flwr.app.message import make_message
+from flwr.app.metadata import Metadata
+from flwr.supercore import log
+from flwr.supercore.fab import Fab
+from flwr.supercore.inflatable.inflatable_object import get_object_tree, no_object_id_recompute
+
+from genepool_client.site.flower import guard
+from genepool_client.site.flower.egress import Egress
+from genepool_client.site.folder import SiteFolder
+from genepool_client.transport import neighbours
+from genepool_console import terminal
+from genepool_protocol.machine import launching
+from genepool_protocol.wire.errors import InvalidInput, VersionMismatch
+
+VERIFIED: Final = "1.41."
+_REFUSED: Final = "refused by the site's egress guard"
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """How to reach the campaign's SuperLink.
+
+    Attributes:
+        superlink: HOST:PORT.
+        root_certificates: PEM file of its CA; None: without TLS, for a SuperLink on this machine.
+        auth_key: OpenSSH ECDSA key that the node is registered with; None for none.
+        port: where the node's own helpers find it, on loopback.
+    """
+
+    superlink: str
+    root_certificates: Path | None
+    auth_key: Path | None
+    port: int
+
+
+def run(site: SiteFolder, link: Link) -> None:
+    """Answer invitations until interrupted.
+
+    Raises:
+        VersionMismatch: API_VERSION, this flwr was not verified.
+        InvalidInput: CONFIG_INVALID, the site accepts no app bundle.
+    """
+    check_version()
+    if not site.config.fabs:
+        raise InvalidInput(
+            "CONFIG_INVALID",
+            f"{site.path} accepts no app bundle",
+            "ask the operator for the digest of the campaign's bundle and give it with --allow-fab",
+        )
+    command = importlib.import_module("flwr.supernode.cli.flower_supernode")
+    for handler in logging.getLogger("flwr").handlers:  # it repeats what the SuperLink says
+        handler.addFilter(terminal.Escaping())
+    install(Egress(site), importlib.import_module("flwr.supernode.start_client_internal"), command)
+    neighbours.shut_out(importlib.import_module("flwr.supernode.main"))
+    _close(site)
+    sys.argv = ["flower-supernode", *arguments(site, link)]
+    command.flower_supernode()
+
+
+def _close(site: SiteFolder) -> None:
+    """What this process and Flower's helpers write stays private, and the helpers are those of this environment."""
+    launching.no_core_dumps()
+    os.umask(launching.UMASK)
+    home = site.path / "flower"
+    home.mkdir(mode=0o700, exist_ok=True)
+    environment = launching.environment({"FLWR_HOME": str(home)})
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"
+    os.environ.clear()
+    os.environ.update(environment)
+
+
+def check_version() -> None:
+    """Refuse a flwr whose inner parts were not read.
+
+    Raises:
+        VersionMismatch: API_VERSION.
+    """
+    found = version("flwr")
+    if not found.startswith(VERIFIED):
+        raise VersionMismatch(
+            "API_VERSION",
+            f"the egress guard was verified with flwr {VERIFIED}x, here is {found}",
+            "install genepool[site]",
+        )
+
+
+def arguments(site: SiteFolder, link: Link) -> list[str]:
+    """The command line of `flower-supernode`."""
+    words = ["--superlink", link.superlink, "--host", "127.0.0.1", "--port", str(link.port)]
+    words += ["--node-config", f"site-dir={json.dumps(str(site.path))}"]
+    words += ["--root-certificates", str(link.root_certificates)] if link.root_certificates else ["--insecure"]
+    return words + (["--auth-supernode-private-key", str(link.auth_key)] if link.auth_key else [])
+
+
+def install(egress: Egress, client: ModuleType, command: ModuleType) -> None:
+    """Put the guard in the way of every reply and every app bundle.
+
+    Raises:
+        VersionMismatch: API_VERSION, flwr lacks a part that the guard holds on to.
+    """
+    push, connect = _part(client, "_push_messages"), _part(client, "http_request_response")
+    _part(client, "_verify_fab")
+
+    def push_messages(state: Any, object_store: Any, send: Any, push_object: Any) -> None:
+        push(state, object_store, _guarded_send(egress, object_store, send, push_object), push_object)
+
+    @contextmanager
+    def connection(*args: Any, **options: Any) -> Iterator[tuple[Any, ...]]:
+        with connect(*args, **options) as (node, receive, send, get_run, get_fab, *rest):
+            yield (node, receive, send, get_run, _guarded_fab(egress, get_fab), *rest)
+
+    client.__dict__.update(
+        {
+            "_push_messages": push_messages,
+            "http_request_response": connection,
+            # the verdict is in the bundle's verifications, which `_guarded_fab` writes; an empty one is refused earlier
+            "_verify_fab": lambda fab, _trusted: bool(fab.verifications.get("valid_license")),
+        }
+    )
+    for name in ("_try_obtain_trusted_entities", "_validate_public_keys_ed25519", "flower_supernode"):
+        _part(command, name)
+    command.__dict__.update(
+        {
+            "_try_obtain_trusted_entities": lambda _path: {"the site's own list": "-"},
+            "_validate_public_keys_ed25519": lambda _trusted: None,
+        }
+    )
+
+
+def _part(module: ModuleType, name: str) -> Any:
+    found = getattr(module, name, None)
+    if not callable(found):
+        raise VersionMismatch("API_VERSION", f"{module.__name__} of flwr has no {name}", "install genepool[site]")
+    return found
+
+
+def _guarded_fab(egress: Egress, get_fab: Callable[[str, int], Fab]) -> Callable[[str, int], Fab]:
+    def get(name: str, run_id: int) -> Fab:
+        fab = get_fab(name, run_id)
+        accepted = egress.accepts(fab.content)
+        if not accepted:
+            log(ERROR, "egress guard: the app bundle %s is not in the site's config", name)
+        return Fab(fab.hash_str, fab.content, {"valid_license": "site"} if accepted else {})
+
+    return get
+
+
+def _guarded_send(egress: Egress, store: Any, send: Any, push_object: Any) -> Callable[..., tuple[set[str], str]]:
+    """Flower's `send`: it announces a reply's objects before any is uploaded, so a refusal here hangs nobody."""
+
+    def guarded(message: Any, tree: Any, runtime: float) -> tuple[set[str], str]:
+        why: str | None
+        if message.has_error():
+            code, why = guard.SITE_ERROR, f"the app answered error {message.error.code}: {message.error.reason}"
+        else:
+            code, why = guard.GUARD_REFUSED, egress.refusal(store.get, tree)
+        if why is None:
+            announced: tuple[set[str], str] = send(message, tree, runtime)
+            return announced
+        log(ERROR, "egress guard: a reply was replaced: %s", why)
+        error = _constant_error(message.metadata, code)
+        with no_object_id_recompute():
+            own_tree, content, own_id = get_object_tree(error), error.deflate(), error.metadata.message_id
+        wanted, session = send(error, own_tree, runtime)
+        if own_id in wanted:
+            push_object(message.metadata.run_id, session, own_id, content)
+        return set(), session  # nothing of the app's own reply is pushed
+
+    return guarded
+
+
+def _constant_error(old: Any, code: int) -> Any:
+    same = (
+        "run_id",
+        "src_node_id",
+        "dst_node_id",
+        "reply_to_message_id",
+        "group_id",
+        "created_at",
+        "ttl",
+        "message_type",
+    )
+    values = {name: getattr(old, name) for name in (*same, "src_task_id", "dst_task_id")}
+    error = make_message(Metadata(message_id="", **values), error=Error(code=code, reason=_REFUSED))
+    error.metadata.delivered_at = ""
+    error.metadata.__dict__["_message_id"] = error.object_id
+    return error

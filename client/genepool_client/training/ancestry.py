@@ -1,0 +1,121 @@
+"""The ancestry model: a full ViT of the reference size, trained on the site's own images only, from the seed."""
+
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from genepool_client.pictures.images import ImageSet
+from genepool_client.training.train_loop import Batch, Data, Params, Progress, Recipe, Trainer, leaves, scaled_steps
+from genepool_protocol.learngene import expansion
+from genepool_protocol.learngene.blueprint import Blueprint
+from genepool_protocol.selection import net
+from genepool_protocol.training import precision
+
+CHECKPOINT: Final = "ancestry.pt"
+LOOKED_AT: Final = 256  # held-out images that decide when to stop, at most
+_HELD_OUT: Final = 10  # one image in ten of each class, never trained on
+_STEPS: Final = 560  # for 700 images of 20 classes
+
+
+@dataclass(frozen=True, slots=True)
+class AncestryResult:
+    """A trained ancestry model.
+
+    Attributes:
+        weights: by timm's names, with the head; they never leave the site.
+        steps: training steps taken.
+        accuracy: on the images that were held out.
+    """
+
+    weights: Params = field(repr=False)
+    steps: int
+    accuracy: float
+
+
+def default_recipe(images: int = 700, classes: int = 20) -> Recipe:
+    """The recipe for so many images and classes: by default one minute on a core with bfloat16."""
+    return Recipe(steps=scaled_steps(_STEPS, images, classes))
+
+
+def split(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Indices to train on and held out: every tenth image of a class; classes below ten images give none away."""
+    held: list[int] = []
+    for label in np.unique(labels):
+        held += np.flatnonzero(labels == label)[_HELD_OUT - 1 :: _HELD_OUT].tolist()
+    return np.setdiff1d(np.arange(len(labels)), held), np.array(sorted(held), dtype=np.int64)
+
+
+def fingerprint(blueprint: Blueprint, images: ImageSet, recipe: Recipe) -> str:
+    """What a checkpoint belongs to."""
+    return f"{blueprint.sha256} {images.digest} {replace(recipe, device='cpu')}"
+
+
+def train_ancestry(
+    blueprint: Blueprint,
+    seed: dict[str, np.ndarray],
+    images: ImageSet,
+    work: Path,
+    *,
+    recipe: Recipe,
+    progress: Progress,
+) -> AncestryResult:
+    """Train an ancestry model; continues from `work/ancestry.pt` when it exists.
+
+    Args:
+        blueprint: the family.
+        seed: the seed gene, float32 by name.
+        images: the site's images.
+        work: an existing folder for the checkpoint.
+        recipe: how long and how hard.
+        progress: called after every step.
+
+    Raises:
+        Refused: DATA_CHANGED, the checkpoint belongs to other images, another blueprint or recipe.
+    """
+    size, classes = blueprint.reference, len(images.classes)
+    origin = expansion.expand(expansion.plan(blueprint, size, blueprint.seed.components), net.as_tensors(seed))
+    origin = {name: tensor.to(recipe.device) for name, tensor in origin.items()}
+    head = {"head.weight": torch.zeros(classes, blueprint.width(size.heads)), "head.bias": torch.zeros(classes)}
+    params = leaves({**origin, **head}, recipe.device)
+    trained, held = split(images.labels)
+    data = Data.of(blueprint, images.pixels[trained], images.labels[trained], recipe.device)
+    trainer = Trainer(params, origin, recipe, work / CHECKPOINT, fingerprint(blueprint, images, recipe))
+
+    def loss_of(rng: torch.Generator) -> torch.Tensor:
+        batch = data.batch(recipe, trainer.done, rng)
+        with precision.training(recipe.device):
+            answer = logits(blueprint, params, batch.patches, batch.kept)
+        return F.cross_entropy(answer.float(), batch.labels)
+
+    seen = Data.of(blueprint, images.pixels[held], images.labels[held], recipe.device).whole(LOOKED_AT)
+
+    @torch.no_grad()
+    def held_out(batch: Batch) -> float:
+        answer = logits(blueprint, params, batch.patches)
+        return (answer.argmax(dim=1) != batch.labels).float().mean().item()
+
+    trainer.run(loss_of, progress, "loss", partial(held_out, seen) if seen else None)
+    weights = {name: tensor.detach().cpu() for name, tensor in params.items()}
+    return AncestryResult(weights, trainer.done, accuracy(blueprint, weights, images, held))
+
+
+def logits(
+    blueprint: Blueprint, weights: net.Weights, patches: torch.Tensor, kept: torch.Tensor | None = None
+) -> torch.Tensor:
+    """The ancestry model's answer, shape (N, classes)."""
+    found = net.features(blueprint, blueprint.reference, weights, patches, kept)
+    return F.linear(found, weights["head.weight"], weights["head.bias"])
+
+
+def accuracy(blueprint: Blueprint, weights: net.Weights, images: ImageSet, which: np.ndarray) -> float:
+    """Share of the chosen images that the model names rightly; NaN when there are none."""
+    if not len(which):
+        return float("nan")
+    found = net.embed(blueprint, blueprint.reference, weights, images.pixels[which])
+    answer = F.linear(found, weights["head.weight"], weights["head.bias"]).argmax(dim=1).numpy()
+    return float((answer == images.labels[which]).mean())

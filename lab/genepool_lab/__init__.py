@@ -1,0 +1,1 @@
+"""Research that is in the repository and not in the wheel."""

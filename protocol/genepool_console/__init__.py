@@ -1,0 +1,1 @@
+"""What both command lines share: how they fail, answer and show progress."""

@@ -1,0 +1,32 @@
+"""`genepool-server`: what the operator of a pool types. The commands live in `commands`."""
+
+import typer
+
+from genepool_protocol.machine.launching import be_quiet, no_core_dumps
+
+be_quiet()
+no_core_dumps()
+
+from genepool_console import terminal  # noqa: E402 - the switches come first
+from genepool_server.commands import backups, blueprints, contributions, logs, pools, roots, sites  # noqa: E402
+
+app = typer.Typer(
+    name="genepool-server",
+    help="Run a pool of learngenes: make it, serve it, decide who may contribute.",
+    epilog=terminal.EXIT_CODES,
+    context_settings=terminal.CONTEXT,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+pools.register(app)
+backups.register(app)
+sites.register(app)
+logs.register(app)
+contributions.register(app)
+app.add_typer(blueprints.app, name="blueprint")
+app.add_typer(roots.app, name="root")
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    terminal.run(app, "genepool-server")

@@ -1,0 +1,1 @@
+"""One contribution from its upload to its end: spool, intake, decision, sealing, withdrawal."""

@@ -1,0 +1,214 @@
+"""The end of a contribution: logged and out of every selection in one transaction, then erased.
+
+    durable in this order:  transaction (leaf, state, receipt, sketch) -> data key, blob wiped -> transaction (erasure's
+    leaf)
+
+A sealed sketch is kept of it, by which `admission.copies` knows it again. From the first transaction on nobody is
+served it. Whatever moment the process ends at, the next one finishes the rest.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from genepool_protocol.trust import envelope, events
+from genepool_protocol.trust.envelope import Bundle, Verified
+from genepool_protocol.trust.events import Erasure, Withdrawal
+from genepool_protocol.trust.keys import SigningKey
+from genepool_protocol.wire.documents import moment
+from genepool_protocol.wire.errors import InvalidInput, NotFound, Refused, VerificationError
+from genepool_protocol.wire.limits import LIMITS
+from genepool_server.pool.contributions.replies import Withdrawn
+from genepool_server.pool.contributions.sealing import Sealer
+from genepool_server.pool.contributions.sketching import Sketcher
+from genepool_server.pool.log.log import Log
+from genepool_server.pool.log.signed_events import Notary
+from genepool_server.pool.rows import contribution_rows, site_rows, sketch_rows, withdrawal_rows
+from genepool_server.pool.store.blobs import Blobs
+from genepool_server.pool.store.ledger import Ledger
+from genepool_server.records import Contribution, Descended
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawals:
+    """The way out. Thread-safe; made by the pool, which calls `recover` first.
+
+    Attributes:
+        ledger: contributions and who was made from them.
+        log: where withdrawals are logged.
+        notary: signs the pool's own part.
+        operator_key: with which the operator withdraws.
+        blobs: where weights are erased.
+        sealer: which forgets how to open sealed copies of them.
+        sketcher: which keeps a sketch of them.
+    """
+
+    ledger: Ledger
+    log: Log
+    notary: Notary
+    operator_key: SigningKey
+    blobs: Blobs
+    sealer: Sealer
+    sketcher: Sketcher
+
+    def recover(self) -> None:
+        """Finish what a process left that ended inside `withdraw`.
+
+        Raises:
+            StorageError: DISK_FULL or DISK_FAILED.
+        """
+        with self.ledger.read() as tx:
+            left = withdrawal_rows.unfinished(tx)
+        for contribution_id in left:
+            self._erase(contribution_id)
+
+    def withdraw(self, raw: bytes) -> Withdrawn:
+        """See `Pool.withdraw`."""
+        bundle = envelope.parse(raw)
+        with self.ledger.read() as tx:  # a stranger must not make anybody wait for the writer
+            found = self._checked(tx, bundle)
+            known = withdrawal_rows.withdrawal(tx, found.contribution_id)
+        if known is None:
+            sealed = self.sketcher.sealed(found)  # most of the work, before anybody has to wait
+            with self.log.transaction() as tx:
+                found = self._checked(tx, bundle)
+                if withdrawal_rows.withdrawal(tx, found.contribution_id) is None:
+                    self._record(tx, found, bundle, sealed)
+        self._erase(found.contribution_id)
+        return self._answer(found.contribution_id)
+
+    def by_operator(self, found: Contribution, reason: str) -> Withdrawn:
+        """See `Pool.withdraw_as_operator`."""
+        event = Withdrawal(
+            pool=self.notary.origin,
+            time=self.notary.time(),
+            contribution_id=found.contribution_id,
+            sha256=found.sha256,
+            reason=reason,
+        )
+        return self.withdraw(envelope.sign_statement(self.operator_key, event.payload()))
+
+    def release(self, made: Descended) -> None:
+        """See `Pool.release`."""
+        with self.ledger.write() as tx:  # no withdrawal can come between the look and the record
+            require_active(withdrawal_rows.states(tx, made.members), made.members)
+            withdrawal_rows.add_descendant(tx, made, self.notary.time()[:10], LIMITS.descendants)
+
+    def descendants(self, raw: bytes, after: str, count: int) -> list[Descended]:
+        """See `Pool.descendants_for`."""
+        bundle = envelope.parse(raw)
+        with self.ledger.read() as tx:
+            return withdrawal_rows.descendants(tx, self._checked(tx, bundle).contribution_id, after, count)
+
+    def _checked(self, tx: Connection, bundle: Bundle) -> Contribution:
+        """The contribution that a bundle may withdraw: everything that can be refused is refused here."""
+        verified, site, ended = self._verified(tx, bundle)
+        event = events.parse(verified.payload)
+        if not isinstance(event, Withdrawal):
+            raise InvalidInput("STATEMENT_MALFORMED", "the signed statement is no withdrawal", "sign one with genepool")
+        if event.pool != self.notary.origin:
+            raise Refused("AUDIENCE_MISMATCH", "the withdrawal is for another pool", "sign it for this one")
+        found = contribution_rows.contribution(tx, self.blobs.path, event.contribution_id)
+        if found is None:
+            raise NotFound(
+                "CONTRIBUTION_UNKNOWN",
+                f"the pool holds no contribution {event.contribution_id[:16]}",
+                "see genepool site status",
+            )
+        if site not in (None, found.site):
+            raise Refused(
+                "SITE_MISMATCH",
+                f"the contribution {found.contribution_id[:16]} is not {site}'s",
+                "only its own site or the operator can withdraw it",
+            )
+        # who asks again after a lost answer gets it, whatever became of its key meanwhile
+        if ended is not None and withdrawal_rows.withdrawal(tx, found.contribution_id) is None:
+            raise ended
+        if event.sha256 != found.sha256:
+            raise InvalidInput("STATEMENT_MALFORMED", "the withdrawal names other weights than its contribution has")
+        return found
+
+    def _verified(self, tx: Connection, bundle: Bundle) -> tuple[Verified, str | None, Refused | None]:
+        """The statement, its site (None for the operator), and why the key that signed it may withdraw nothing more."""
+        ours = self.operator_key.public
+        if bundle.keyid == ours.keyid:
+            return envelope.verify(bundle, ours), None, None
+        signer = site_rows.signer(tx, bundle.keyid, bundle.hint)
+        if signer is None:
+            raise VerificationError("KEY_UNKNOWN", "no site has the key that the withdrawal names", "enrol first")
+        verified = envelope.verify(bundle, signer.key)
+        ended = None
+        if signer.ends is not None and moment(self.notary.time()) > signer.ends:
+            ended = Refused("KEY_REVOKED", f"the site {signer.site} has replaced this key", "sign with the new one")
+        if signer.state == "REVOKED":
+            ended = Refused("KEY_REVOKED", f"the site {signer.site} was revoked", "ask the operator to withdraw it")
+        return verified, signer.site, ended
+
+    def _record(self, tx: Connection, found: Contribution, bundle: Bundle, sealed: bytes | None) -> None:
+        verified, site, _ = self._verified(tx, bundle)
+        entry = self.log.append(tx, verified)
+        event = events.parse(verified.payload)
+        reason = event.reason if isinstance(event, Withdrawal) else ""
+        contribution_rows.set_state(tx, found.contribution_id, "WITHDRAWN", reason)
+        withdrawal_rows.add(tx, found.contribution_id, entry.index, self.log.receipt(bundle, entry))
+        if sealed is not None:
+            self.sketcher.keep(tx, found.contribution_id, sealed, by_operator=site is None)
+
+    def _unerased(self, contribution_id: str) -> Contribution | None:
+        """A withdrawn contribution whose erasure is not logged; None: there is nothing left to do."""
+        with self.ledger.read() as tx:
+            row = withdrawal_rows.withdrawal(tx, contribution_id)
+            found = contribution_rows.contribution(tx, self.blobs.path, contribution_id)
+        return None if row is None or row.erased is not None else found
+
+    def _erase(self, contribution_id: str) -> None:
+        if self._unerased(contribution_id) is None:
+            return
+        with self.ledger.writing:
+            found = self._unerased(contribution_id)
+            if found is None:
+                return
+            self._sketch(found)
+            self.sealer.forget(found.sha256)
+            self.blobs.erase(found.sha256)
+            with self.log.transaction() as tx:
+                time = self.notary.time()
+                gone = Erasure(pool=self.notary.origin, time=time, contribution_id=contribution_id, sha256=found.sha256)
+                entry = self.notary.record_decision(tx, gone)
+                withdrawal_rows.set_erased(tx, contribution_id, entry.index)
+
+    def _sketch(self, found: Contribution) -> None:
+        """Keep a sketch of what is to be erased, if the withdrawal could not."""
+        with self.ledger.read() as tx:
+            row = withdrawal_rows.withdrawal(tx, found.contribution_id)
+            if row is None or sketch_rows.exists(tx, found.contribution_id):
+                return
+        sealed = self.sketcher.last(found)
+        by_operator = envelope.parse(row.receipt).keyid == self.operator_key.public.keyid
+        with self.ledger.write() as tx:
+            self.sketcher.keep(tx, found.contribution_id, sealed, by_operator=by_operator)
+
+    def _answer(self, contribution_id: str) -> Withdrawn:
+        with self.ledger.read() as tx:
+            row = withdrawal_rows.withdrawal(tx, contribution_id)
+            made = withdrawal_rows.descendant_count(tx, contribution_id)
+        if row is None:
+            raise NotFound("CONTRIBUTION_UNKNOWN", "the contribution was not withdrawn", "withdraw it again")
+        return Withdrawn(contribution_id, row.receipt, row.erased is not None, made)
+
+
+def require_active(states: dict[str, str], names: Sequence[str]) -> None:
+    """Refuse members of which one is not ACTIVE.
+
+    Raises:
+        Refused: CONTRIBUTION_NOT_ACTIVE.
+    """
+    for name in names:
+        state = states.get(name, "unknown")
+        if state != "ACTIVE":
+            raise Refused(
+                "CONTRIBUTION_NOT_ACTIVE",
+                f"the contribution {name[:16]} is {state.lower()} and takes no part",
+                "select again",
+            )

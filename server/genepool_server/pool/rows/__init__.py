@@ -1,0 +1,1 @@
+"""The ledger's rows: one function per question, each inside the caller's transaction."""

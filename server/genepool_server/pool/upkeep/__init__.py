@@ -1,0 +1,1 @@
+"""What an operator does to a whole pool: creation, backup, restore, and fsck with its checks."""

@@ -1,0 +1,194 @@
+"""A backup of a pool: everything but its private keys, of one moment, while the pool goes on.
+
+    OUT/backup.json      what it is: pool, log, and the SHA-256 of every other file outside `sealed`
+    OUT/ledger.sqlite    the ledger's rows, whatever database they came from
+    OUT/log.size         what was published
+    OUT/sealed/          sealed copies of the weights; their keys are in the other folder
+    OUT/...              blueprints, tiles, settings, anchors, trust root and signers, as they are in the pool's folder
+    KEYS/                the folder `keys` with the data keys of that moment
+
+The operators' keys in `offline` are in neither. The two belong into different hands: together they are the pool. A
+withdrawal destroys the pool's own data keys; those in a backup end when that backup of the keys is thrown away.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from pydantic import Field
+from sqlalchemy import Connection, insert, select
+
+from genepool_protocol.trust import digest
+from genepool_protocol.wire.documents import Document
+from genepool_protocol.wire.errors import InvalidInput, StorageError
+from genepool_server import durable
+from genepool_server.pool.contributions.sealing import Sealer
+from genepool_server.pool.rows import contribution_rows
+from genepool_server.pool.store import schema
+from genepool_server.pool.store.database import Database
+from genepool_server.pool.store.folder import PoolFolder
+from genepool_server.pool.store.ledger import Ledger
+from genepool_server.pool.store.sqlite import Sqlite
+
+MANIFEST: Final = "backup.json"
+SEALED: Final = "sealed"
+
+_ROWS: Final = 500
+"""Rows that are copied at a time."""
+
+
+class Manifest(Document):
+    """What a backup says of itself."""
+
+    schema_: Literal["genepool.backup/v1"] = Field(default="genepool.backup/v1", alias="schema")
+    pool: str
+    log_size: int
+    files: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class BackedUp:
+    """What a backup holds.
+
+    Attributes:
+        contributions: whose weights are in it.
+        log_size: leaves of the log.
+    """
+
+    contributions: int
+    log_size: int
+
+
+def copy_rows(source: Connection, database: Database) -> None:
+    """A new ledger in a database, with the rows that a transaction of another one sees.
+
+    Raises:
+        InvalidInput: PATH_NOT_EMPTY.
+        Unavailable: FOLDER_IN_USE, STORE_UNAVAILABLE.
+        StorageError: DISK_FULL, DISK_FAILED or LEDGER_INCONSISTENT.
+    """
+
+    def fill(tx: Connection) -> None:
+        for table in schema.metadata.sorted_tables:
+            found = source.execute(select(table), execution_options={"yield_per": _ROWS})
+            for rows in found.mappings().partitions():
+                tx.execute(insert(table), [dict(row) for row in rows])
+
+    Ledger.create(database, fill).close()
+
+
+def seal_all(ledger: Ledger, sealer: Sealer, folder: Path) -> tuple[int, int]:
+    """Seal what has weights and no sealed copy in a folder; answers how many now, and how many there are."""
+    with ledger.read() as tx:
+        names = [row.contribution_id for row in contribution_rows.raw(tx)]
+    sealed, total = 0, 0
+    for name in names:
+        with ledger.writing:  # no withdrawal can come between the look and the key
+            with ledger.read() as tx:
+                found = contribution_rows.contribution(tx, Path, name)
+            if found is not None and found.state != "WITHDRAWN":
+                sealed += sealer.seal(found.sha256, folder)
+                total += 1
+    return sealed, total
+
+
+def back_up(place: PoolFolder, ledger: Ledger, sealer: Sealer, target: Path, keys: Path | None) -> BackedUp:
+    """See `Pool.backup`."""
+    _require_outside(place, target, keys)
+    with ledger.read() as tx:
+        origin = tx.execute(select(schema.identity.c.origin)).scalar_one()
+    with made_whole(target) as building:
+        seal_all(ledger, sealer, building / SEALED)  # most of the work, before anybody has to wait
+        with ledger.writing:
+            total = seal_all(ledger, sealer, building / SEALED)[1]
+            with ledger.read() as tx:
+                copy_rows(tx, Sqlite(building / place.ledger.name))
+                size = len(tx.execute(select(schema.leaf.c.log_index)).all())
+            copy_tree(place.root, building, _left_out(place))
+            if keys is not None:
+                with made_whole(keys) as private:
+                    copy_tree(place.keys, private, frozenset())
+        files = {name: digest.sha256_file(building / name) for name in _names(building)}
+        said = Manifest(pool=origin, log_size=size, files=files)
+        durable.write(building / MANIFEST, said.model_dump_json(by_alias=True, indent=1).encode() + b"\n")
+    return BackedUp(total, size)
+
+
+def _left_out(place: PoolFolder) -> frozenset[str]:
+    """What is not copied as it is: what is elsewhere in a backup, and what belongs to a process."""
+    ledger = place.ledger.name
+    parts = (place.keys, place.offline, place.blobs, place.cache, place.spool, place.lock)
+    return frozenset(
+        {
+            *(part.name for part in parts),
+            *(ledger + end for end in ("", "-wal", "-shm")),
+            *("operator.json", "address", MANIFEST, SEALED),
+        }
+    )
+
+
+def _require_outside(place: PoolFolder, *targets: Path | None) -> None:
+    for target in targets:
+        if target is not None and target.resolve().is_relative_to(place.root.resolve()):
+            raise InvalidInput(
+                "OPTION_INVALID", f"{target} lies inside the pool's folder", "write to another disk or machine"
+            )
+
+
+def _names(folder: Path) -> list[str]:
+    paths = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return sorted(path.as_posix() for path in paths if path.parts[0] not in (SEALED, MANIFEST))
+
+
+def copy_tree(source: Path, target: Path, left_out: frozenset[str]) -> None:
+    """Plain files with their modes; not those whose names start with a dot, which are half written.
+
+    Raises:
+        StorageError: DISK_FULL or DISK_FAILED.
+    """
+    with durable.translated(source):
+        # the trust root's timestamp names files that are there before it and stay: copied first, it is of one moment
+        found = sorted(os.scandir(source), key=lambda entry: (entry.name != "timestamp.json", entry.name))
+    for entry in found:
+        if entry.name in left_out or entry.name.startswith("."):
+            continue
+        path = Path(entry.path)
+        if entry.is_dir(follow_symlinks=False):
+            durable.mkdir(target / entry.name)
+            copy_tree(path, target / entry.name, frozenset())
+        elif entry.is_file(follow_symlinks=False):
+            with durable.translated(path):
+                raw, mode = path.read_bytes(), path.stat().st_mode & 0o777
+            durable.write(target / entry.name, raw, mode)
+
+
+@contextmanager
+def made_whole(target: Path) -> Iterator[Path]:
+    """A private folder that becomes `target` at the end of the block, or is gone after an error.
+
+    Raises:
+        InvalidInput: PATH_NOT_EMPTY, there is something.
+        StorageError: DISK_FULL or DISK_FAILED.
+    """
+    target = Path(os.path.abspath(target))  # noqa: PTH100 - a link is kept as it is
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise InvalidInput("PATH_NOT_EMPTY", f"{target} exists and is not an empty folder", "choose another folder")
+    durable.parents(target)
+    with durable.translated(target):
+        building = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        yield building
+        with durable.translated(target):
+            building.rename(target)
+        try:
+            durable.sync(target)
+        except StorageError:
+            target.rename(building)  # nobody may find what was not promised
+            raise
+    finally:
+        shutil.rmtree(building, ignore_errors=True)

@@ -1,0 +1,56 @@
+"""The head beside a descendant: what is written is what is read, whatever classes are called."""
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from genepool_client.consumer.descendant import head_file
+from genepool_client.consumer.descendant.head import Head
+from genepool_protocol.learngene import tensors
+
+NAMES = st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=12), min_size=1, max_size=6)
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(NAMES, st.integers(1, 9))
+def test_a_head_comes_back_as_it_was(tmp_path, names, width):
+    rng = np.random.default_rng(len(names))
+    head = Head(
+        rng.standard_normal((len(names), width)).astype(np.float32), rng.standard_normal(len(names)).astype(np.float32)
+    )
+    head_file.write(tmp_path, head, names)
+    again, classes = head_file.read(tmp_path, width)
+    assert classes == tuple(names)
+    np.testing.assert_array_equal(again.weight, head.weight)
+    np.testing.assert_array_equal(again.bias, head.bias)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"head.bias": np.float32(0)},  # no axis at all
+        {"classes.utf8": np.float32(0)},
+        {"classes.utf8": np.float32([91.5, 93.0])},
+        {"classes.utf8": np.float32([-1.0, 3e38])},
+    ],
+)
+def test_a_head_of_other_shapes_or_with_names_that_are_no_bytes_is_refused(tmp_path, change):
+    from genepool_protocol.wire.errors import GenepoolError
+
+    arrays = {"head.weight": np.ones((1, 4), np.float32), "head.bias": np.ones(1, np.float32)}
+    names = {"classes.utf8": np.frombuffer(b'["x"]', np.uint8).astype(np.float32)}
+    (tmp_path / "head.safetensors").write_bytes(tensors.encode({**arrays, **names, **change}, "F32"))
+    with pytest.raises(GenepoolError) as caught:
+        head_file.read(tmp_path, 4)
+    assert caught.value.reason == "FOLDER_TAMPERED"
+
+
+@pytest.mark.parametrize("raw", [b"", b"\x00" * 8, b"x" * 100])
+def test_garbage_is_no_head(tmp_path, raw):
+    from genepool_protocol.wire.errors import GenepoolError
+
+    (tmp_path / "head.safetensors").write_bytes(raw)
+    with pytest.raises(GenepoolError) as caught:
+        head_file.read(tmp_path, 4)
+    assert caught.value.reason == "FOLDER_TAMPERED"

@@ -1,0 +1,84 @@
+"""The log: what it answers can be checked by whoever holds its key."""
+
+import pytest
+
+from genepool_protocol.trust import checkpoint, envelope, merkle, receipt
+from genepool_protocol.wire.limits import LIMITS
+from genepool_server.pool.log import log as logs
+from tests.support import sites as c
+from tests.support.refusals import reason_of
+
+
+@pytest.fixture
+def heads(place):
+    """The pool's checkpoints after each of five contributions."""
+    found = []
+    for site in (place.a, place.b, place.a, place.a, place.b):
+        place.contribute(site)
+        found.append(checkpoint.verify(place.pool.checkpoint(), place.pool.log_key))
+    return found
+
+
+def test_entries_give_the_root_of_the_checkpoint(place, heads):
+    leaves = place.pool.entries(0, 100)
+    assert merkle.Tree(map(merkle.leaf_hash, leaves)).root() == heads[-1].root
+    for found in place.pool.contributions():
+        assert receipt.leaf_payload_sha256(leaves[found.log_index]) == found.contribution_id
+
+
+def test_every_size_extends_every_smaller_one(place, heads):
+    for old in heads:
+        for new in heads[old.size - 1 :]:
+            proof = place.pool.consistency(old.size, new.size)
+            merkle.verify_consistency(old.size, new.size, old.root, new.root, proof)
+
+
+def test_receipts_of_every_age_hold_under_the_same_key(place, heads):
+    keys = {"site-a": place.a.key.public, "site-b": place.b.key.public}
+    for found in place.pool.contributions():
+        bundle = envelope.parse(found.receipt)
+        logged = receipt.verify(bundle, envelope.verify(bundle, keys[found.site]), place.pool.log_key)
+        assert (logged.index, logged.checkpoint.size) == (found.log_index, found.log_index + 1)
+
+
+def test_a_restart_changes_nothing(place, heads):
+    before = place.pool.checkpoint(), place.pool.entries(0, 99), place.pool.consistency(2, 14)
+    place.reopen()
+    assert (place.pool.checkpoint(), place.pool.entries(0, 99), place.pool.consistency(2, 14)) == before
+
+
+def test_ranges_outside_the_log_are_refused(place, heads):
+    pool = place.pool
+    assert pool.entries(14, 1) == []
+    assert len(pool.entries(12, 100)) == 2
+    for start, count in ((-1, 1), (15, 1), (0, 0), (0, -1)):
+        assert reason_of(pool.entries, start, count) == "LOG_RANGE"
+    for old, new in ((-1, 2), (3, 2), (2, 15)):
+        assert reason_of(pool.consistency, old, new) == "LOG_RANGE"
+    assert pool.consistency(0, 14) == pool.consistency(14, 14) == []
+
+
+def test_one_answer_holds_a_bounded_number_of_entries(place, heads, monkeypatch):
+    monkeypatch.setattr(logs, "LIMITS", type(LIMITS)(log_entries=2))
+    assert place.pool.entries(1, 4) == place.pool.entries(1, 2)
+
+
+def test_what_the_lock_store_does_not_know_is_not_shown(place, monkeypatch):
+    place.contribute()
+    before = place.pool.checkpoint()
+    upload_id = c.upload(place.pool, place.pack())
+    with monkeypatch.context() as patch:
+        patch.setattr(logs.Head, "advance", lambda *_: (_ for _ in ()).throw(c_full()))
+        assert reason_of(place.pool.commit, upload_id, c.NOW) == "DISK_FULL"
+        assert place.pool.checkpoint() == before
+        assert (len(place.pool.entries(0, 9)), len(place.pool.contributions())) == (6, 1)
+        assert reason_of(place.pool.contribution, upload_id) == "CONTRIBUTION_UNKNOWN"
+    done = place.pool.commit(upload_id, c.NOW)
+    assert (len(place.pool.entries(0, 9)), len(place.pool.contributions())) == (8, 2)
+    assert place.pool.contribution(upload_id).receipt == done.receipt
+
+
+def c_full():
+    from genepool_protocol.wire.errors import StorageError
+
+    return StorageError("DISK_FULL", "no room")

@@ -1,0 +1,76 @@
+"""The egress guard: a receipt passes, and nothing else does, however the app tries."""
+
+import numpy as np
+import pytest
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.supercore.task_identity import TaskIdentity
+
+from genepool_client.site.flower import guard
+
+RECEIPT = {"contribution-id": "ab" * 32, "sha256": "cd" * 32, "size-bytes": 7, "status": "ACTIVE", "code": "0.1.0+0"}
+SECRET = "/data/patient-4711.png"
+
+
+def ask(answer, **node_config) -> Message:
+    """The reply of a real ClientApp whose function is `answer(message) -> Message`."""
+    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1
+    app = ClientApp(mods=[guard.receipt_only_mod])
+    app.query("contribute")(lambda message, _context: answer(message))
+    message = Message(RecordDict({"config": ConfigRecord()}), 7, "query.contribute")
+    return app(message, Context(run_id=1, node_id=7, node_config=node_config, state=RecordDict(), run_config={}))
+
+
+def replying(**records):
+    return lambda message: Message(RecordDict(records), reply_to=message)
+
+
+def arrays() -> ArrayRecord:
+    return ArrayRecord({"w": Array(np.zeros(100_000, dtype=np.float32))})
+
+
+def test_a_receipt_passes():
+    reply = ask(replying(receipt=ConfigRecord(RECEIPT)))
+    assert not reply.has_error()
+    assert dict(reply.content["receipt"]) == RECEIPT
+
+
+LEAKS = {
+    "weights": {"receipt": ConfigRecord(RECEIPT), "weights": arrays()},
+    "weights as the receipt": {"receipt": arrays()},
+    "metrics": {"receipt": MetricRecord({"accuracy": 0.5})},
+    "nothing": {},
+    "another name": {SECRET: ConfigRecord(RECEIPT)},
+    "one member more": {"receipt": ConfigRecord(RECEIPT | {SECRET: "x"})},
+    "one member less": {"receipt": ConfigRecord({k: v for k, v in RECEIPT.items() if k != "status"})},
+    "a long text": {"receipt": ConfigRecord(RECEIPT | {"status": "x" * 129})},
+    "bytes": {"receipt": ConfigRecord(RECEIPT | {"sha256": b"x" * 32})},
+    "a list": {"receipt": ConfigRecord(RECEIPT | {"sha256": ["x"] * 32})},
+    "a truth value": {"receipt": ConfigRecord(RECEIPT | {"size-bytes": True})},
+}
+
+
+@pytest.mark.parametrize("records", LEAKS.values(), ids=LEAKS)
+def test_anything_else_is_replaced_by_a_constant(records, caplog):
+    reply = ask(replying(**records))
+    assert reply.error.code == guard.GUARD_REFUSED
+    assert SECRET not in str(reply.error)
+    assert reply.error.reason == ask(replying()).error.reason
+    assert "egress guard" in caplog.text
+
+
+def test_an_exception_says_nothing_of_itself_to_the_server_and_all_to_the_site(caplog):
+    def fail(_message):
+        raise ValueError(f"cannot read {SECRET}")
+
+    reply = ask(fail)
+    assert reply.error.code == guard.SITE_ERROR
+    assert "ValueError" not in reply.error.reason
+    assert SECRET not in reply.error.reason
+    assert SECRET in caplog.text
+
+
+def test_an_error_reply_loses_its_text(caplog):
+    reply = ask(lambda message: Message(Error(code=7, reason=SECRET), reply_to=message))
+    assert (reply.error.code, SECRET in reply.error.reason) == (guard.SITE_ERROR, False)
+    assert SECRET in caplog.text
