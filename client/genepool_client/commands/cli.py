@@ -1,4 +1,4 @@
-"""`genepool`: what sites, consumers and researchers type. The commands live with the code that they run."""
+"""`genepool`: what sites, consumers and researchers type. Each command is a thin shell around a room."""
 
 import typer
 
@@ -8,14 +8,8 @@ from genepool_protocol.machine.launching import be_quiet, no_core_dumps
 be_quiet()
 no_core_dumps()
 
-from genepool_client.commands import (
-    consumer,
-    simulate,
-    site,
-    witness,
-)
-from genepool_client.commands import log as audit  # noqa: E402 - the switches come first
-from genepool_client.commands.doctor import doctor
+from genepool_client.commands import consumer, log, simulate, site, witness  # noqa: E402 - the switches come first
+from genepool_client.commands.doctor import doctor  # noqa: E402
 
 app = typer.Typer(
     name="genepool",
@@ -25,7 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(site.app, name="site", help="A data-holding site: train, condense, sign, submit.")
-app.add_typer(audit.app, name="log", help="A pool's log: audit it, and show evidence against it.")
+app.add_typer(log.app, name="log", help="A pool's log: audit it, and show evidence against it.")
 app.add_typer(witness.app, name="witness", help="Vouch that a pool shows everybody the same log.")
 consumer.register(app)
 simulate.register(app)
