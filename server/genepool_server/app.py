@@ -23,11 +23,11 @@ from genepool_protocol.trust.enrolment import channel_of
 from genepool_protocol.trust.trusted import Trusted
 from genepool_protocol.wire.errors import InvalidInput
 from genepool_server import durable
-from genepool_server.config import CONFIG_FILE, Address, ServerConfig, load, parse
+from genepool_server.config import CONFIG_FILE, ServerConfig, load, parse
 from genepool_server.confined.checker import Checker
 from genepool_server.confined.screener import Screener
 from genepool_server.front.operator_socket import OperatorSocket
-from genepool_server.net import check_free
+from genepool_server.net import Address, check_free
 from genepool_server.pool.pool import Pool
 from genepool_server.pool.review_queue import Policy, Reviews
 from genepool_server.pool.store.folder import PoolFolder

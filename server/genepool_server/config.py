@@ -4,9 +4,7 @@ The descriptions of the fields are the comments of the file.
 """
 
 import json
-import re
 import tomllib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -17,53 +15,13 @@ from genepool_protocol.trust.witness import MAX_WITNESSES, Policy
 from genepool_protocol.wire.documents import first_problem
 from genepool_protocol.wire.errors import InvalidInput, NotFound
 from genepool_protocol.wire.limits import LIMITS
+from genepool_server.net import HOST, LAST_PORT, Address
 from genepool_server.pool.contributions.quotas import Quotas
 from genepool_server.pool.review_queue import Policy as ReviewPolicy
 from genepool_server.pool.store.storage import Storage
 from genepool_server.serving.config import ServingConfig
 
 CONFIG_FILE: Final = "genepool.toml"
-
-_HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\]")
-_LAST_PORT: Final = 0xFFFF
-_WILDCARDS: Final = ("0.0.0.0", "[::]")  # noqa: S104 - only compared with
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """A host name or IP address (IPv6 in brackets), and a port."""
-
-    host: str
-    port: int
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """`HOST:PORT`.
-
-        Raises:
-            InvalidInput: OPTION_INVALID.
-        """
-        host, _, port = text.rpartition(":")
-        if not _HOST.fullmatch(host) or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > _LAST_PORT:
-            raise InvalidInput(
-                "OPTION_INVALID",
-                f"the address {text[:300]!r} is not HOST:PORT",
-                "write for instance 127.0.0.1:8470, 0.0.0.0:8470 or [::1]:8470",
-            )
-        return cls(host, int(port))
-
-    @property
-    def bare_host(self) -> str:
-        """The host without brackets."""
-        return self.host.strip("[]")
-
-    @property
-    def everywhere(self) -> bool:
-        """Whether this stands for every interface, so that nobody can connect to the name itself."""
-        return self.host in _WILDCARDS
-
-    def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
 
 
 def _address(text: str) -> str:
@@ -78,7 +36,7 @@ def _optional_address(text: str) -> str:
 
 
 def _advertised(text: str) -> str:
-    if text and not _HOST.fullmatch(text):
+    if text and not HOST.fullmatch(text):
         return _address(text)
     return text
 
@@ -190,7 +148,7 @@ class ServerConfig(BaseModel):
         description="Where clients with a certificate connect; empty: the same host, and the next port.",
     )
     advertise_certified_port: int = Field(
-        default=0, ge=0, le=_LAST_PORT, description="The port of it that clients are told, if another one leads to it."
+        default=0, ge=0, le=LAST_PORT, description="The port of it that clients are told, if another one leads to it."
     )
     advertise: Annotated[str, AfterValidator(_advertised)] = Field(
         default="",
@@ -278,7 +236,7 @@ class ServerConfig(BaseModel):
         """
         if not self.advertise:
             return Address(host_name, bound.port) if bound.everywhere else bound
-        if _HOST.fullmatch(self.advertise):
+        if HOST.fullmatch(self.advertise):
             return Address(self.advertise, bound.port)
         return Address.parse(self.advertise)
 
@@ -291,7 +249,7 @@ class ServerConfig(BaseModel):
         if self.listen_certified:
             return Address.parse(self.listen_certified)
         listen = Address.parse(self.listen)
-        if listen.port == _LAST_PORT:
+        if listen.port == LAST_PORT:
             raise _invalid(CONFIG_FILE, f"there is no port after {listen}, so listen_certified cannot be empty")
         return Address(listen.host, listen.port + 1 if listen.port else 0)
 

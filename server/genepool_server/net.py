@@ -1,11 +1,55 @@
-"""Whether an address can be listened at: asked before anything heavy is loaded or started."""
+"""Addresses, and whether one can be listened at: asked before anything heavy is loaded or started."""
 
 import errno
+import re
 import socket
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final, Self
 
 from genepool_protocol.wire.errors import InvalidInput, Unavailable
-from genepool_server.config import Address
+
+HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\]")
+"""A host name, an IPv4 address, or an IPv6 address in brackets."""
+
+LAST_PORT: Final = 0xFFFF
+_WILDCARDS: Final = ("0.0.0.0", "[::]")  # noqa: S104 - only compared with
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A host name or IP address (IPv6 in brackets), and a port."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """`HOST:PORT`.
+
+        Raises:
+            InvalidInput: OPTION_INVALID.
+        """
+        host, _, port = text.rpartition(":")
+        if not HOST.fullmatch(host) or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > LAST_PORT:
+            raise InvalidInput(
+                "OPTION_INVALID",
+                f"the address {text[:300]!r} is not HOST:PORT",
+                "write for instance 127.0.0.1:8470, 0.0.0.0:8470 or [::1]:8470",
+            )
+        return cls(host, int(port))
+
+    @property
+    def bare_host(self) -> str:
+        """The host without brackets."""
+        return self.host.strip("[]")
+
+    @property
+    def everywhere(self) -> bool:
+        """Whether this stands for every interface, so that nobody can connect to the name itself."""
+        return self.host in _WILDCARDS
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
 
 
 def check_free(address: Address) -> None:

@@ -11,10 +11,11 @@ from genepool_server.pool.store import postgres, schema, sqlite
 from genepool_server.pool.store.ledger import Ledger
 from genepool_server.pool.store.postgres import Postgres
 from genepool_server.pool.store.sqlite import Sqlite
+from genepool_server.records import PoolIdentity
 from tests.support import stores
 from tests.support.refusals import reason_of
 
-FILL = partial(site_rows.put_identity, pool=site_rows.Identity("pool.test/log", "key", b"k"))
+FILL = partial(site_rows.put_identity, pool=PoolIdentity("pool.test/log", "key", b"k"))
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -15,7 +15,7 @@ from tests.support.sites import signed
 
 
 class MemoryView:
-    """See `genepool_server.records.PoolView`.
+    """See `genepool_server.serving.pool_view.PoolView`.
 
     Args:
         folder: where seeds and learngenes go.

@@ -17,7 +17,6 @@ from genepool_protocol.v1 import (
     pool_pb2_grpc,
 )
 from genepool_protocol.wire.limits import LIMITS
-from genepool_server.config import Address
 from genepool_server.front.guards.access import AccessInterceptor
 from genepool_server.front.guards.callers import Callers
 from genepool_server.front.guards.forms import FormInterceptor
@@ -32,7 +31,7 @@ from genepool_server.front.services.log_service import LogServicer
 from genepool_server.front.services.pool_service import PoolServicer
 from genepool_server.front.services.select_service import SelectServicer
 from genepool_server.front.services.trust_service import TrustServicer
-from genepool_server.net import taken
+from genepool_server.net import Address, taken
 from genepool_server.pool.pool import Pool
 from genepool_server.pool.sites.site_keys import Issue
 from genepool_server.root.repository import Repository

@@ -54,7 +54,7 @@ _DOWNLOADS: Final = 8
 
 
 class Pool(Registrar, Publisher):
-    """A pool that is open in this process; made by `open`. Implements `view.PoolView`.
+    """A pool that is open in this process; made by `open`. Implements `serving.pool_view.PoolView`.
 
     Args:
         folder: where it lies.

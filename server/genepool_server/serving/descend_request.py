@@ -7,9 +7,10 @@ from functools import lru_cache
 from genepool_protocol.learngene.size import Budget
 from genepool_protocol.wire.errors import InvalidInput, Refused
 from genepool_protocol.wire.limits import LIMITS
-from genepool_server.records import Contribution, LoadedBlueprint, PoolView
+from genepool_server.records import Contribution, LoadedBlueprint
 from genepool_server.serving.descent import Order
 from genepool_server.serving.library import Family, FileRef
+from genepool_server.serving.pool_view import PoolView
 
 
 def family(loaded: LoadedBlueprint) -> Family:

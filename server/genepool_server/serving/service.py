@@ -17,7 +17,7 @@ from genepool_protocol.selection.pixels import Pixels
 from genepool_protocol.selection.retrieval import Member
 from genepool_protocol.selection.task_key import Key
 from genepool_protocol.wire.errors import StorageError, Unavailable
-from genepool_server.records import Contribution, LoadedBlueprint, PoolView
+from genepool_server.records import Contribution, LoadedBlueprint
 from genepool_server.serving import descend_request, room, selecting
 from genepool_server.serving.bounded_queue import Gate
 from genepool_server.serving.config import ServingConfig
@@ -25,6 +25,7 @@ from genepool_server.serving.descent import Descent, Order
 from genepool_server.serving.dispatcher import Dispatcher, InlineDispatcher
 from genepool_server.serving.keys import KeyTable
 from genepool_server.serving.library import Library
+from genepool_server.serving.pool_view import PoolView
 from genepool_server.serving.ray.supervised import SupervisedRay
 from genepool_server.serving.shared_images import Pictures
 from genepool_server.serving.slots import SHARED_MEMORY, Slots

@@ -5,7 +5,8 @@ import tomllib
 import pytest
 
 from genepool_protocol.wire.errors import GenepoolError, InvalidInput, NotFound
-from genepool_server.config import CONFIG_FILE, Address, ServerConfig, load, parse
+from genepool_server.config import CONFIG_FILE, ServerConfig, load, parse
+from genepool_server.net import Address
 
 
 def reason_of(action) -> GenepoolError:

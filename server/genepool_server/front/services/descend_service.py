@@ -9,8 +9,8 @@ from genepool_protocol.wire.errors import InvalidInput, NotFound, StorageError
 from genepool_protocol.wire.limits import LIMITS
 from genepool_server.front.guards.strangers import Strangers
 from genepool_server.front.services.messages import contribution_state
-from genepool_server.records import PoolView
 from genepool_server.serving import convert, descend_request, descendant_documents
+from genepool_server.serving.pool_view import PoolView
 from genepool_server.serving.service import Order, Serving
 
 

@@ -10,7 +10,8 @@ from genepool_protocol.v1 import pool_pb2, pool_pb2_grpc
 from genepool_protocol.wire.errors import StorageError, VersionMismatch
 from genepool_protocol.wire.limits import LIMITS
 from genepool_protocol.wire.versions import API_VERSION
-from genepool_server.records import LoadedBlueprint, PoolView
+from genepool_server.records import LoadedBlueprint
+from genepool_server.serving.pool_view import PoolView
 
 _ROOM = 64 << 10
 """Bytes of a message of pixels that are something else."""

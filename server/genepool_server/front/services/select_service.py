@@ -10,8 +10,8 @@ from typing import Any
 from genepool_protocol.v1 import consume_pb2, consume_pb2_grpc
 from genepool_protocol.wire.errors import InvalidInput
 from genepool_protocol.wire.limits import LIMITS
-from genepool_server.records import PoolView
 from genepool_server.serving import convert
+from genepool_server.serving.pool_view import PoolView
 from genepool_server.serving.service import Serving
 
 

@@ -1,7 +1,6 @@
 """The ledger's rows of sites, invitations and keys: one function per question, each inside the caller's transaction."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select, update
@@ -12,19 +11,10 @@ from genepool_protocol.wire.errors import StorageError
 from genepool_server.admission.statement import Signer
 from genepool_server.pool.rows import registry_rows
 from genepool_server.pool.store import registry_schema, schema
-from genepool_server.records import Site, SiteState
+from genepool_server.records import PoolIdentity, Site, SiteState
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """What the pool was made with."""
-
-    origin: str
-    log_vkey: str
-    nonce_key: bytes
-
-
-def identity(tx: Connection) -> Identity:
+def identity(tx: Connection) -> PoolIdentity:
     """Who this pool is.
 
     Raises:
@@ -33,10 +23,10 @@ def identity(tx: Connection) -> Identity:
     row = tx.execute(select(schema.identity)).one_or_none()
     if row is None:
         raise StorageError("LEDGER_INCONSISTENT", "the ledger does not say whose it is", "restore it from the backup")
-    return Identity(row.origin, row.log_vkey, row.nonce_key)
+    return PoolIdentity(row.origin, row.log_vkey, row.nonce_key)
 
 
-def put_identity(tx: Connection, pool: Identity) -> None:
+def put_identity(tx: Connection, pool: PoolIdentity) -> None:
     """Say who this pool is, once."""
     values = {"id": 1, "origin": pool.origin, "log_vkey": pool.log_vkey, "nonce_key": pool.nonce_key}
     tx.execute(insert(schema.identity).values(**values))

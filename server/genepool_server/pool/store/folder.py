@@ -12,8 +12,8 @@ from genepool_protocol.trust.trusted import Signers
 from genepool_protocol.wire.errors import NotFound, StorageError, Unavailable
 from genepool_server import durable
 from genepool_server.durable import translated
-from genepool_server.pool.rows.site_rows import Identity
 from genepool_server.pool.store.database import Database
+from genepool_server.records import PoolIdentity
 
 _RESTORE = "restore it from the backup"
 
@@ -160,7 +160,7 @@ class PoolFolder:
             raise NotFound("FILE_MISSING", why, _RESTORE) from exc
         return Signers.parse(raw, self.signers_file.name)
 
-    def log_signer(self, identity: Identity, signers: Signers) -> LogSigner:
+    def log_signer(self, identity: PoolIdentity, signers: Signers) -> LogSigner:
         """The key that signs checkpoints: the last one of the log that the pool was made with.
 
         Raises:
@@ -183,7 +183,7 @@ class PoolFolder:
         release = _statement_key(self.release_pem, signers.release.current)[1]
         return PoolKeys(release, _statement_key(self.operator_pem, signers.operator.current)[1])
 
-    def adopt(self, identity: Identity, signers: Signers) -> None:
+    def adopt(self, identity: PoolIdentity, signers: Signers) -> None:
         """Put keys in their place that took over since the pool was open last.
 
         Raises:
@@ -199,7 +199,7 @@ class PoolFolder:
             if place != path:
                 durable.publish(place, path)
 
-    def _log_signer(self, identity: Identity, signers: Signers) -> tuple[Path, LogSigner]:
+    def _log_signer(self, identity: PoolIdentity, signers: Signers) -> tuple[Path, LogSigner]:
         log = signers.log
         if (log.name, log.spans[0].key.vkey) != (identity.origin, identity.log_vkey):
             raise _foreign(self.signers_file)

@@ -23,7 +23,7 @@ from genepool_server.pool.store.ledger import Ledger
 from genepool_server.pool.store.review_secret import ReviewSecret
 from genepool_server.pool.store.sqlite import Sqlite
 from genepool_server.pool.store.storage import HERE, Storage
-from genepool_server.records import LoadedBlueprint
+from genepool_server.records import LoadedBlueprint, PoolIdentity
 
 BLUEPRINT: Final = "blueprint.json"
 SEED: Final = "seed.safetensors"
@@ -53,7 +53,7 @@ def discard(place: PoolFolder, storage: Storage) -> None:
     _clear(place)
 
 
-def owner_of(identity: site_rows.Identity) -> str:
+def owner_of(identity: PoolIdentity) -> str:
     """How a store of weights names the pool that it belongs to."""
     return f"{identity.origin}\n{identity.log_vkey}\n"
 
@@ -77,7 +77,7 @@ def _require_room(place: PoolFolder) -> None:
 def _fill(
     place: PoolFolder, log_key: LogSigner, blueprints: Sequence[LoadedBlueprint], storage: Storage, undo: ExitStack
 ) -> None:
-    identity = site_rows.Identity(log_key.name, log_key.public.vkey, os.urandom(32))
+    identity = PoolIdentity(log_key.name, log_key.public.vkey, os.urandom(32))
     for folder in (place.keys, place.spool, place.blueprints):
         durable.mkdir(folder)
     blobs = storage.store(place)

@@ -35,7 +35,7 @@ from genepool_server.pool.store.review_secret import ReviewSecret
 from genepool_server.pool.store.storage import HERE, Storage
 from genepool_server.pool.upkeep import creation, registry_check
 from genepool_server.pool.upkeep.row_checks import Position, check_row
-from genepool_server.records import Site
+from genepool_server.records import PoolIdentity, Site
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ def examine(folder: Path, storage: Storage = HERE) -> Report:
 class _Found:
     """The ledger at one moment."""
 
-    identity: site_rows.Identity
+    identity: PoolIdentity
     signers: Signers
     pages: list[str]
     sites: list[Site]

@@ -29,6 +29,7 @@ from genepool_server.pool.store.storage import Storage
 from genepool_server.pool.upkeep import creation
 from genepool_server.pool.upkeep.backup import MANIFEST, SEALED, Manifest, copy_rows, copy_tree, made_whole
 from genepool_server.pool.upkeep.fsck import Report, examine
+from genepool_server.records import PoolIdentity
 
 _OTHER: Final = "use another backup"
 
@@ -158,7 +159,7 @@ def _fill(
     source: Source,
     place: PoolFolder,
     storage: Storage,
-    identity: site_rows.Identity,
+    identity: PoolIdentity,
     rows: Sequence[Any],
     undo: ExitStack,
 ) -> None:
