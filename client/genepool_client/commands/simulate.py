@@ -7,6 +7,7 @@ import typer
 
 from genepool_console import terminal
 from genepool_protocol.learngene.size import Size
+from genepool_protocol.wire.errors import InvalidInput
 
 
 def register(app: typer.Typer) -> None:
@@ -84,7 +85,17 @@ def _benchmark(
     folder: Path, data: list[Path], blueprint: str, processes: int, steps: int, *, quick: bool, as_json: bool
 ) -> None:
     from genepool_client.simulate.watch import Watch
-    from genepool_lab.benchmark import run
+
+    try:
+        from genepool_lab.benchmark import run
+    except ModuleNotFoundError as exc:
+        if exc.name is None or not exc.name.startswith("genepool_lab"):
+            raise
+        raise InvalidInput(
+            "DEPENDENCY_MISSING",
+            "the benchmark of the method is in genepool's repository and not in the installed package",
+            "clone the repository and run make bench-method there",
+        ) from exc
 
     made = run.run(folder, data, blueprint, processes, Watch(terminal.progress), small=quick, steps=steps)
     if as_json:

@@ -31,7 +31,12 @@ def content_key(step: str, **inputs: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-_FOLLOWED: Final = ("genepool_client.site.", "genepool_protocol.learngene.", "genepool_protocol.selection.")
+_FOLLOWED: Final = (
+    "genepool_client.pictures.",
+    "genepool_client.training.",
+    "genepool_protocol.learngene.",
+    "genepool_protocol.selection.",
+)
 """Imports that are part of a step's version; what only talks, stores or signs is not."""
 
 
