@@ -1,8 +1,11 @@
 """Folders and files of this user's own, whatever the umask is, and whoever else may write beside them."""
 
+import contextlib
 import os
 import shutil
 import stat
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Final
 
@@ -109,6 +112,40 @@ def create_own(path: Path, data: bytes) -> None:
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, FILE)
     with os.fdopen(handle, "wb") as file:
         file.write(data)
+
+
+@contextlib.contextmanager
+def replacing(path: Path, mode: int = FILE) -> Iterator[IO[bytes]]:
+    """A new file to write, which takes the name at the end of the block, durably; after an error nothing has changed.
+
+    It is made exclusively under a name that nobody can guess, so no link that lies there is followed.
+
+    Args:
+        path: the file; its folder exists.
+        mode: permissions, from the first byte on, whatever the umask.
+    """
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            os.fchmod(file.fileno(), mode)
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            Path(name).unlink()
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def close_tree(path: Path) -> None:

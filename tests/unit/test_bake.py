@@ -20,7 +20,7 @@ from genepool_server.bake.corpus import whiten
 from tests.support.genes import seed_gene, tiny_blueprint, write_seed
 
 BLUEPRINT = tiny_blueprint()
-RECIPE = bake.Recipe(steps=205, batch=4, warmup=2)
+RECIPE = bake.BakeRecipe(steps=205, batch=4, warmup=2)
 CLASSES = ("drawn/dark", "drawn/light", "photos/middle")
 EACH = 26
 
@@ -118,12 +118,12 @@ def test_a_checkpoint_of_another_recipe_is_refused(corpus, tmp_path):
     with pytest.raises(CutShortError):
         bake.bake_folder(BLUEPRINT, corpus, tmp_path, recipe=RECIPE, progress=cut_at(101))
     with pytest.raises(Refused) as refusal:
-        bake.bake_folder(BLUEPRINT, corpus, tmp_path, recipe=bake.Recipe(steps=205, batch=4, lr=1e-4))
+        bake.bake_folder(BLUEPRINT, corpus, tmp_path, recipe=bake.BakeRecipe(steps=205, batch=4, lr=1e-4))
     assert refusal.value.reason == "DATA_CHANGED"
 
 
 def test_baking_from_classes_alone_learns_to_name_them(corpus):
-    oven = bake.Oven(BLUEPRINT, bake.read_corpus(corpus, 16), bake.Recipe(steps=200, batch=16, inverted=0.0))
+    oven = bake.Oven(BLUEPRINT, bake.read_corpus(corpus, 16), bake.BakeRecipe(steps=200, batch=16, inverted=0.0))
     oven.bake(lambda _done, _total, _note: None)
     assert oven.held_out(BLUEPRINT.reference)["accuracy"] == 1.0
 

@@ -15,8 +15,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from genepool_client.transport.durable import remove, sync_folder, write_atomic
-from genepool_protocol.private_files import private_folder
+from genepool_client.transport.durable import remove, write_atomic
+from genepool_protocol.private_files import private_folder, sync_folder
 from genepool_protocol.trust.key_files import TlsIdentity, read_private
 from genepool_protocol.trust.keys import SigningKey, VerifyingKey
 from genepool_protocol.wire.errors import InvalidInput

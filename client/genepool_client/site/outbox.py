@@ -11,7 +11,7 @@ from typing import Final
 
 from genepool_client.site.folder import SiteFolder
 from genepool_client.site.packing import Signed
-from genepool_client.transport.durable import remove, sync_folder, write_atomic
+from genepool_client.transport.durable import remove, write_atomic
 from genepool_protocol.learngene.manifest import (
     BUNDLE_FILE,
     LEARNGENE_FILE,
@@ -20,7 +20,7 @@ from genepool_protocol.learngene.manifest import (
     Manifest,
     parse_manifest,
 )
-from genepool_protocol.private_files import private_folder
+from genepool_protocol.private_files import private_folder, sync_folder
 from genepool_protocol.trust import digest, envelope, receipt, statement
 from genepool_protocol.trust.keys import VerifyingKey
 from genepool_protocol.trust.receipt import Logged

@@ -19,7 +19,7 @@ from genepool_client.pictures.images import ImageSet, Progress, load_images
 from genepool_client.site import outbox
 from genepool_client.site.folder import SiteFolder
 from genepool_client.training import ancestry, condense, privacy
-from genepool_client.training.train_loop import Recipe, suited
+from genepool_client.training.recipe import TrainRecipe, suited
 from genepool_client.transport import blueprints
 from genepool_client.transport.channel import Connection, default_cache
 from genepool_client.transport.durable import write_atomic, write_json
@@ -115,7 +115,7 @@ def images(site: SiteFolder, settings: Settings, progress: Progress) -> ImageSet
     return load_images(source, blueprint.image, root, progress)
 
 
-def recipes(site: SiteFolder, pictures: ImageSet, settings: Settings) -> tuple[Recipe, Recipe]:
+def recipes(site: SiteFolder, pictures: ImageSet, settings: Settings) -> tuple[TrainRecipe, TrainRecipe]:
     """How to train on these images and how to condense."""
     blueprint, _ = family(site)
     size = len(pictures.labels), len(pictures.classes)

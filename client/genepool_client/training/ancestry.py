@@ -10,11 +10,14 @@ import torch
 import torch.nn.functional as F
 
 from genepool_client.pictures.images import ImageSet
-from genepool_client.training.train_loop import Batch, Data, Params, Progress, Recipe, Trainer, leaves, scaled_steps
+from genepool_client.training.batches import Batch, TrainingImages
+from genepool_client.training.recipe import TrainRecipe, scaled_steps
+from genepool_client.training.trainer import Trainer, leaves
 from genepool_protocol.learngene import expansion
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.selection import net
 from genepool_protocol.training import precision
+from genepool_protocol.training.loop import Params, Progress
 
 CHECKPOINT: Final = "ancestry.pt"
 LOOKED_AT: Final = 256  # held-out images that decide when to stop, at most
@@ -37,9 +40,9 @@ class AncestryResult:
     accuracy: float
 
 
-def default_recipe(images: int = 700, classes: int = 20) -> Recipe:
+def default_recipe(images: int = 700, classes: int = 20) -> TrainRecipe:
     """The recipe for so many images and classes: by default one minute on a core with bfloat16."""
-    return Recipe(steps=scaled_steps(_STEPS, images, classes))
+    return TrainRecipe(steps=scaled_steps(_STEPS, images, classes))
 
 
 def split(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -50,7 +53,7 @@ def split(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.setdiff1d(np.arange(len(labels)), held), np.array(sorted(held), dtype=np.int64)
 
 
-def fingerprint(blueprint: Blueprint, images: ImageSet, recipe: Recipe) -> str:
+def fingerprint(blueprint: Blueprint, images: ImageSet, recipe: TrainRecipe) -> str:
     """What a checkpoint belongs to."""
     return f"{blueprint.sha256} {images.digest} {replace(recipe, device='cpu')}"
 
@@ -61,7 +64,7 @@ def train_ancestry(
     images: ImageSet,
     work: Path,
     *,
-    recipe: Recipe,
+    recipe: TrainRecipe,
     progress: Progress,
 ) -> AncestryResult:
     """Train an ancestry model; continues from `work/ancestry.pt` when it exists.
@@ -83,39 +86,39 @@ def train_ancestry(
     head = {"head.weight": torch.zeros(classes, blueprint.width(size.heads)), "head.bias": torch.zeros(classes)}
     params = leaves({**origin, **head}, recipe.device)
     trained, held = split(images.labels)
-    data = Data.of(blueprint, images.pixels[trained], images.labels[trained], recipe.device)
+    pictures = TrainingImages.of(blueprint, images.pixels[trained], images.labels[trained], recipe.device)
     trainer = Trainer(params, origin, recipe, work / CHECKPOINT, fingerprint(blueprint, images, recipe))
 
-    def loss_of(rng: torch.Generator) -> torch.Tensor:
-        batch = data.batch(recipe, trainer.done, rng)
+    def loss_of(step: int, rng: torch.Generator) -> torch.Tensor:
+        batch = pictures.batch(recipe, step, rng)
         with precision.training(recipe.device):
-            answer = logits(blueprint, params, batch.patches, batch.kept)
-        return F.cross_entropy(answer.float(), batch.labels)
+            scores = logits(blueprint, params, batch.patches, batch.kept)
+        return F.cross_entropy(scores.float(), batch.labels)
 
-    seen = Data.of(blueprint, images.pixels[held], images.labels[held], recipe.device).whole(LOOKED_AT)
+    unseen = TrainingImages.of(blueprint, images.pixels[held], images.labels[held], recipe.device).whole(LOOKED_AT)
 
     @torch.no_grad()
     def held_out(batch: Batch) -> float:
-        answer = logits(blueprint, params, batch.patches)
-        return (answer.argmax(dim=1) != batch.labels).float().mean().item()
+        named = logits(blueprint, params, batch.patches).argmax(dim=1)
+        return (named != batch.labels).float().mean().item()
 
-    trainer.run(loss_of, progress, "loss", partial(held_out, seen) if seen else None)
+    trainer.run(loss_of, progress, partial(held_out, unseen) if unseen else None)
     weights = {name: tensor.detach().cpu() for name, tensor in params.items()}
-    return AncestryResult(weights, trainer.done, accuracy(blueprint, weights, images, held))
+    return AncestryResult(weights, trainer.step, accuracy(blueprint, weights, images, held))
 
 
 def logits(
     blueprint: Blueprint, weights: net.Weights, patches: torch.Tensor, kept: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """The ancestry model's answer, shape (N, classes)."""
-    found = net.features(blueprint, blueprint.reference, weights, patches, kept)
-    return F.linear(found, weights["head.weight"], weights["head.bias"])
+    """The ancestry model's logits, shape (N, classes)."""
+    features = net.features(blueprint, blueprint.reference, weights, patches, kept)
+    return F.linear(features, weights["head.weight"], weights["head.bias"])
 
 
 def accuracy(blueprint: Blueprint, weights: net.Weights, images: ImageSet, which: np.ndarray) -> float:
     """Share of the chosen images that the model names rightly; NaN when there are none."""
     if not len(which):
         return float("nan")
-    found = net.embed(blueprint, blueprint.reference, weights, images.pixels[which])
-    answer = F.linear(found, weights["head.weight"], weights["head.bias"]).argmax(dim=1).numpy()
-    return float((answer == images.labels[which]).mean())
+    features = net.embed(blueprint, blueprint.reference, weights, images.pixels[which])
+    named = F.linear(features, weights["head.weight"], weights["head.bias"]).argmax(dim=1).numpy()
+    return float((named == images.labels[which]).mean())

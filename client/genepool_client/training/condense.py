@@ -16,15 +16,20 @@ import torch.nn.functional as F
 
 from genepool_client.pictures.images import ImageSet
 from genepool_client.training.ancestry import LOOKED_AT, fingerprint, logits, split
-from genepool_client.training.train_loop import Batch, Data, Params, Progress, Recipe, Trainer, leaves, scaled_steps
+from genepool_client.training.batches import Batch, TrainingImages
+from genepool_client.training.recipe import TrainRecipe, scaled_steps
+from genepool_client.training.trainer import Trainer, leaves
 from genepool_protocol.learngene import expansion
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.learngene.size import Size
 from genepool_protocol.selection import net, pixels
 from genepool_protocol.training import precision
+from genepool_protocol.training.loop import Params, Progress
 
 CHECKPOINT: Final = "condense.pt"
 _STEPS: Final = 280  # for 700 images of 20 classes
+_LABEL_WEIGHT: Final = 0.5
+"""Weight of the labels beside the imitation of the ancestry model; set, not measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +47,9 @@ class CondenseResult:
     agreement: float
 
 
-def default_recipe(images: int = 700, classes: int = 20) -> Recipe:
+def default_recipe(images: int = 700, classes: int = 20) -> TrainRecipe:
     """The recipe for so many images and classes: by default one minute on a core with bfloat16."""
-    return Recipe(steps=scaled_steps(_STEPS, images, classes), lr=1e-3, head_lr=1e-3)
+    return TrainRecipe(steps=scaled_steps(_STEPS, images, classes), lr=1e-3, head_lr=1e-3)
 
 
 def project_delta(blueprint: Blueprint, seed: net.Weights, ancestry: net.Weights) -> Params:
@@ -72,7 +77,7 @@ def condense(
     ancestry_weights: net.Weights,
     work: Path,
     *,
-    recipe: Recipe,
+    recipe: TrainRecipe,
     progress: Progress,
 ) -> CondenseResult:
     """Condense an ancestry model; continues from `work/condense.pt` when it exists.
@@ -97,38 +102,54 @@ def condense(
     params = leaves({**start, **head}, device)
     anchor = {name: torch.zeros_like(tensor) for name, tensor in start.items()}
     trained, held = split(images.labels)
-    data = Data.of(blueprint, images.pixels[trained], images.labels[trained], device)
-    family = Family(blueprint, gene)
+    pictures = TrainingImages.of(blueprint, images.pixels[trained], images.labels[trained], device)
+    descendants = Descendants(blueprint, gene)
     trainer = Trainer(params, anchor, recipe, work / CHECKPOINT, fingerprint(blueprint, images, recipe))
 
-    def loss_of(rng: torch.Generator) -> torch.Tensor:
-        batch = data.batch(recipe, trainer.done, rng)
-        with torch.no_grad(), precision.training(device):
-            wanted = logits(blueprint, teacher, batch.patches, batch.kept).float().log_softmax(dim=1)
+    def loss_of(step: int, rng: torch.Generator) -> torch.Tensor:
+        batch = pictures.batch(recipe, step, rng)
+        said = said_by(blueprint, teacher, batch)
         total = torch.zeros((), device=device)
         for size in draw_sizes(blueprint, rng):
             with precision.training(device):
-                answer = family.logits(size, params, batch.patches, batch.kept)
-            answer = answer.float()
-            imitation = F.kl_div(answer.log_softmax(dim=1), wanted, reduction="batchmean", log_target=True)
-            total = total + 0.5 * F.cross_entropy(answer, batch.labels) + imitation
+                scores = descendants.logits(size, params, batch.patches, batch.kept)
+            total = total + imitation_loss(scores.float(), said, batch.labels)
         return total
 
     @torch.no_grad()
     def held_out(batch: Batch) -> float:
         sizes = (blueprint.reference, blueprint.score.size())
-        answers = torch.stack([family.logits(size, params, batch.patches).argmax(dim=1) for size in sizes])
-        return (answers != batch.labels).float().mean().item()
+        named = torch.stack([descendants.logits(size, params, batch.patches).argmax(dim=1) for size in sizes])
+        return (named != batch.labels).float().mean().item()
 
-    seen = Data.of(blueprint, images.pixels[held], images.labels[held], device).whole(LOOKED_AT)
-    trainer.run(loss_of, progress, "loss", partial(held_out, seen) if seen else None)
+    unseen = TrainingImages.of(blueprint, images.pixels[held], images.labels[held], device).whole(LOOKED_AT)
+    trainer.run(loss_of, progress, partial(held_out, unseen) if unseen else None)
     delta = {name: params[name].detach().cpu().numpy() for name in start}
-    asked = data.images if not len(held) else pixels.to_images(blueprint, images.pixels[held]).to(device)
-    agreement = _agreement(family, params, teacher, asked[:LOOKED_AT])
-    return CondenseResult(delta, trainer.done, agreement)
+    compared = pictures.images if not len(held) else pixels.to_images(blueprint, images.pixels[held]).to(device)
+    agreement = _agreement(descendants, params, teacher, compared[:LOOKED_AT])
+    return CondenseResult(delta, trainer.step, agreement)
 
 
-class Family:
+def said_by(blueprint: Blueprint, ancestry: net.Weights, batch: Batch) -> torch.Tensor:
+    """What an ancestry model says of a batch, without gradients: logarithms of probabilities, shape (N, classes)."""
+    with torch.no_grad(), precision.training(str(batch.patches.device)):
+        scores = logits(blueprint, ancestry, batch.patches, batch.kept)
+    return scores.float().log_softmax(dim=1)
+
+
+def imitation_loss(scores: torch.Tensor, said: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """How far a net is from the ancestry model and, with less weight, from the labels.
+
+    Args:
+        scores: the net's logits, shape (N, classes).
+        said: from `said_by`, of the same batch.
+        labels: shape (N,).
+    """
+    imitation = F.kl_div(scores.log_softmax(dim=1), said, reduction="batchmean", log_target=True)
+    return _LABEL_WEIGHT * F.cross_entropy(scores, labels) + imitation
+
+
+class Descendants:
     """The descendants of one learngene with weight one; the seed's part of each depth is expanded once."""
 
     def __init__(self, blueprint: Blueprint, seed: net.Weights) -> None:
@@ -138,12 +159,12 @@ class Family:
     def logits(
         self, size: Size, params: net.Weights, patches: torch.Tensor, kept: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """The answer of the descendant of that size, under the first columns of its head; shape (N, outputs)."""
+        """The logits of the descendant of that size, under the first columns of its head; shape (N, outputs)."""
         blueprint = self.blueprint
         added = expansion.expand(expansion.plan(blueprint, size, blueprint.components), params)
         weights = {name: tensor + added[name] for name, tensor in self._seed(size).items()}
-        found = net.features(blueprint, size, weights, patches, kept)
-        return F.linear(found, params["head.weight"][:, : blueprint.width(size.heads)], params["head.bias"])
+        features = net.features(blueprint, size, weights, patches, kept)
+        return F.linear(features, params["head.weight"][:, : blueprint.width(size.heads)], params["head.bias"])
 
     def _seed(self, size: Size) -> Params:
         blueprint = self.blueprint
@@ -156,8 +177,8 @@ class Family:
 
 
 @torch.inference_mode()
-def _agreement(family: Family, params: net.Weights, teacher: net.Weights, images: torch.Tensor) -> float:
-    patches = pixels.to_patches(family.blueprint, images)
-    ours = family.logits(family.blueprint.reference, params, patches).argmax(dim=1)
-    theirs = logits(family.blueprint, teacher, patches).argmax(dim=1)
+def _agreement(descendants: Descendants, params: net.Weights, teacher: net.Weights, images: torch.Tensor) -> float:
+    patches = pixels.to_patches(descendants.blueprint, images)
+    ours = descendants.logits(descendants.blueprint.reference, params, patches).argmax(dim=1)
+    theirs = logits(descendants.blueprint, teacher, patches).argmax(dim=1)
     return float((ours == theirs).float().mean())

@@ -7,9 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from genepool_client.transport.durable import sync_folder
 from genepool_protocol.learngene.blueprint import Blueprint, parse_blueprint
-from genepool_protocol.private_files import append_own, create_own, private_folder
+from genepool_protocol.private_files import append_own, create_own, private_folder, sync_folder
 from genepool_protocol.trust import digest
 from genepool_protocol.v1 import pool_pb2
 from genepool_protocol.wire.errors import InvalidInput, NotFound

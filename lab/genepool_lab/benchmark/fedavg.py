@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from genepool_client.simulate.fleet import Fleet
-from genepool_client.training.train_loop import Recipe
+from genepool_client.training.recipe import TrainRecipe
 from genepool_lab.benchmark import fedavg_app, method
 from genepool_lab.benchmark.lab import Lab, Progress
 from genepool_lab.benchmark.store import code_digest, content_key
@@ -53,7 +53,7 @@ def federated(lab: Lab, sites: Sequence[Train], rounds: int, processes: int, pro
     return key
 
 
-def _of_a_round(site: Train, rounds: int) -> Recipe:
+def _of_a_round(site: Train, rounds: int) -> TrainRecipe:
     steps = max(1, round(site.train.steps / rounds))
     return replace(site.train, steps=steps, warmup=min(site.train.warmup, max(1, steps // 4)))
 

@@ -19,7 +19,7 @@ from flwr.clientapp import ClientApp  # noqa: E402
 from flwr.serverapp import Grid, ServerApp  # noqa: E402
 from flwr.serverapp.strategy import FedAvg  # noqa: E402
 
-from genepool_client.training.train_loop import Recipe  # noqa: E402
+from genepool_client.training.recipe import TrainRecipe  # noqa: E402
 from genepool_lab.benchmark import method  # noqa: E402
 from genepool_lab.benchmark.lab import Lab  # noqa: E402
 from genepool_lab.benchmark.trainings import image_set_of  # noqa: E402
@@ -48,7 +48,7 @@ def train(message: Message, context: Context) -> Message:
     assert isinstance(sent, ArrayRecord)  # noqa: S101 - as the strategy sends it
     body = dict(sent.to_torch_state_dict())
     (folder / "round.pt").unlink(missing_ok=True)
-    recipe = Recipe(**site["recipe"])
+    recipe = TrainRecipe(**site["recipe"])
     body, head = method.train_round(lab, body, _head(lab, folder, len(images.classes)), images, recipe, folder)
     np.savez(folder / "head.npz", allow_pickle=False, **{name: tensor.numpy() for name, tensor in head.items()})
     metrics = MetricRecord({"num-examples": len(images.labels)})

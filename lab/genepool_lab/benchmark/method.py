@@ -12,9 +12,11 @@ import torch
 import torch.nn.functional as F
 
 from genepool_client.pictures.images import ImageSet
-from genepool_client.training import ancestry, condense, train_loop
+from genepool_client.training import ancestry, condense, recipe, trainer
 from genepool_client.training import privacy as site_privacy
-from genepool_client.training.train_loop import Data, Params, Recipe, Trainer, leaves, suited
+from genepool_client.training.batches import TrainingImages
+from genepool_client.training.recipe import TrainRecipe, suited
+from genepool_client.training.trainer import Trainer, leaves
 from genepool_lab.benchmark.lab import Lab
 from genepool_lab.benchmark.store import code_digest
 from genepool_protocol.learngene import algebra, expansion, privacy
@@ -33,12 +35,26 @@ from genepool_protocol.selection import (
     views,
 )
 from genepool_protocol.selection.retrieval import Member
-from genepool_protocol.training import muon, precision
+from genepool_protocol.training import best, loop, muon, precision
+from genepool_protocol.training.loop import Params
 from genepool_protocol.wire.limits import LIMITS
 
 NET_CODE: Final = code_digest(net, pixels, expansion, algebra)
 TRAIN_CODE: Final = code_digest(
-    ancestry, condense, train_loop, task_key, privacy, site_privacy, precision, muon, net, pixels, expansion
+    ancestry,
+    condense,
+    trainer,
+    recipe,
+    task_key,
+    privacy,
+    site_privacy,
+    loop,
+    best,
+    precision,
+    muon,
+    net,
+    pixels,
+    expansion,
 )
 SELECT_CODE: Final = code_digest(
     combination, discriminant, guard, retrieval, scoring, tals, task_key, views, net, pixels, expansion
@@ -63,7 +79,9 @@ class Made:
     facts: dict[str, float]
 
 
-def recipes(blueprint: Blueprint, images: ImageSet, steps: int, rng: int, share: float = 1.0) -> tuple[Recipe, Recipe]:
+def recipes(
+    blueprint: Blueprint, images: ImageSet, steps: int, rng: int, share: float = 1.0
+) -> tuple[TrainRecipe, TrainRecipe]:
     """How to train an ancestry model and how to condense it.
 
     Args:
@@ -84,7 +102,7 @@ def _ignore(_done: int, _total: int, _note: str) -> None:
     """Progress that nobody watches."""
 
 
-def make_learngene(lab: Lab, images: ImageSet, train: Recipe, shrink: Recipe, work: Path) -> Made:
+def make_learngene(lab: Lab, images: ImageSet, train: TrainRecipe, shrink: TrainRecipe, work: Path) -> Made:
     """A site's whole way: ancestry model, condensing, key."""
     started = time.process_time()
     gene = lab.gene(lab.seed)
@@ -110,7 +128,7 @@ def _noise(blueprint: Blueprint, images: int) -> float:
 
 
 def condense_onto(
-    lab: Lab, base: algebra.Flat, images: ImageSet, old: net.Weights, shrink: Recipe, work: Path
+    lab: Lab, base: algebra.Flat, images: ImageSet, old: net.Weights, shrink: TrainRecipe, work: Path
 ) -> npt.NDArray[np.float16]:
     """A residual learngene: condensed on top of the frozen sum `base` instead of the seed."""
     made = condense.condense(lab.blueprint, lab.gene(base), images, old, work, recipe=shrink, progress=_ignore)
@@ -122,7 +140,7 @@ def _sent(lab: Lab, delta: Mapping[str, npt.NDArray[np.float32]]) -> npt.NDArray
     return algebra.flatten(layout, delta).astype(np.float16)
 
 
-def distil(lab: Lab, images: ImageSet, old: net.Weights, size: Size, shrink: Recipe, work: Path) -> Params:
+def distil(lab: Lab, images: ImageSet, old: net.Weights, size: Size, shrink: TrainRecipe, work: Path) -> Params:
     """A net of one size, trained directly: from the seed's descendant, with the losses and steps of condensing."""
     blueprint = lab.blueprint
     origin = expansion.expand(expansion.plan(blueprint, size, blueprint.seed.components), lab.seed_tensors)
@@ -130,42 +148,42 @@ def distil(lab: Lab, images: ImageSet, old: net.Weights, size: Size, shrink: Rec
     head = {"head.weight": torch.zeros(classes, blueprint.width(size.heads)), "head.bias": torch.zeros(classes)}
     params = leaves({**origin, **head}, "cpu")
     trained, _ = ancestry.split(images.labels)
-    data = Data.of(blueprint, images.pixels[trained], images.labels[trained], "cpu")
-    trainer = Trainer(params, origin, shrink, work / "direct.pt", f"{blueprint.sha256} {images.digest} {size} {shrink}")
+    pictures = TrainingImages.of(blueprint, images.pixels[trained], images.labels[trained], "cpu")
+    training = Trainer(
+        params, origin, shrink, work / "direct.pt", f"{blueprint.sha256} {images.digest} {size} {shrink}"
+    )
 
-    def loss_of(rng: torch.Generator) -> torch.Tensor:
-        batch = data.batch(shrink, trainer.done, rng)
-        with torch.no_grad(), precision.training("cpu"):
-            wanted = ancestry.logits(blueprint, old, batch.patches, batch.kept).float().log_softmax(dim=1)
+    def loss_of(step: int, rng: torch.Generator) -> torch.Tensor:
+        batch = pictures.batch(shrink, step, rng)
+        said = condense.said_by(blueprint, old, batch)
         with precision.training("cpu"):
-            found = net.features(blueprint, size, params, batch.patches, batch.kept)
-            answer = F.linear(found, params["head.weight"], params["head.bias"]).float()
-        imitation = F.kl_div(answer.log_softmax(dim=1), wanted, reduction="batchmean", log_target=True)
-        return 0.5 * F.cross_entropy(answer, batch.labels) + imitation
+            features = net.features(blueprint, size, params, batch.patches, batch.kept)
+            scores = F.linear(features, params["head.weight"], params["head.bias"]).float()
+        return condense.imitation_loss(scores, said, batch.labels)
 
-    trainer.run(loss_of, _ignore, "loss")
+    training.run(loss_of, _ignore)
     return {name: tensor.detach() for name, tensor in params.items() if name in origin}
 
 
 def train_round(
-    lab: Lab, body: net.Weights, head: net.Weights, images: ImageSet, recipe: Recipe, work: Path
+    lab: Lab, body: net.Weights, head: net.Weights, images: ImageSet, train: TrainRecipe, work: Path
 ) -> tuple[Params, Params]:
     """One site's round of FedAvg: the ancestry model's loss and recipe, from the common body and the site's head."""
     params = leaves({**body, **head}, "cpu")
     trained, _ = ancestry.split(images.labels)
-    data = Data.of(lab.blueprint, images.pixels[trained], images.labels[trained], "cpu")
+    pictures = TrainingImages.of(lab.blueprint, images.pixels[trained], images.labels[trained], "cpu")
     start = {name: tensor.clone() for name, tensor in body.items()}
-    trainer = Trainer(params, start, recipe, work / "round.pt", f"{images.digest} {recipe}")
+    training = Trainer(params, start, train, work / "round.pt", f"{images.digest} {train}")
 
-    def loss_of(rng: torch.Generator) -> torch.Tensor:
-        batch = data.batch(recipe, trainer.done, rng)
+    def loss_of(step: int, rng: torch.Generator) -> torch.Tensor:
+        batch = pictures.batch(train, step, rng)
         with precision.training("cpu"):
-            answer = ancestry.logits(lab.blueprint, params, batch.patches, batch.kept)
-        return F.cross_entropy(answer.float(), batch.labels)
+            scores = ancestry.logits(lab.blueprint, params, batch.patches, batch.kept)
+        return F.cross_entropy(scores.float(), batch.labels)
 
-    trainer.run(loss_of, _ignore, "loss")
-    made = {name: tensor.detach() for name, tensor in params.items()}
-    return {name: made[name] for name in body}, {name: made[name] for name in head}
+    training.run(loss_of, _ignore)
+    weights = {name: tensor.detach() for name, tensor in params.items()}
+    return {name: weights[name] for name in body}, {name: weights[name] for name in head}
 
 
 def reference_weights(lab: Lab) -> Params:

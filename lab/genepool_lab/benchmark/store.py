@@ -36,6 +36,7 @@ _FOLLOWED: Final = (
     "genepool_client.training.",
     "genepool_protocol.learngene.",
     "genepool_protocol.selection.",
+    "genepool_protocol.training.",
 )
 """Imports that are part of a step's version; what only talks, stores or signs is not."""
 

@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 
 from genepool_client.pictures.images import ImageSet
-from genepool_client.training.train_loop import Recipe
+from genepool_client.training.recipe import TrainRecipe
 from genepool_lab.benchmark import method
 from genepool_lab.benchmark.lab import Lab
 from genepool_lab.benchmark.store import Store, code_digest, content_key
@@ -33,8 +33,8 @@ class Train:
     name: str
     data: str
     images: int
-    train: Recipe
-    shrink: Recipe
+    train: TrainRecipe
+    shrink: TrainRecipe
     keep: bool = True
 
     @cached_property

@@ -1,8 +1,8 @@
 """Baking a seed learngene: training the whole family at once on public images.
 
-`corpus` reads what it is baked from, `layers` is the net in training and its gene, `oven` trains, `published` makes a
-seed of a published net; here it becomes a blueprint's folder. `measure` says
-afterwards what each size is worth, and how keys are scaled.
+`corpus` reads what it is baked from, `layers` is the net in training and its gene, `recipe` says how long and how hard,
+`oven` trains by the loop that sites use, too, `published` makes a seed of a published net; here it becomes a
+blueprint's folder. `measure` says afterwards what each size is worth, and how keys are scaled.
 """
 
 import json
@@ -17,20 +17,22 @@ from genepool_protocol.learngene import algebra, expansion, tensors
 from genepool_protocol.learngene.blueprint import Blueprint, blueprint_folder, parse_blueprint
 from genepool_protocol.learngene.size import Size
 from genepool_protocol.selection import net
+from genepool_protocol.training.loop import Progress
 from genepool_protocol.trust import digest
 from genepool_protocol.wire.errors import InvalidInput, Refused
 from genepool_protocol.wire.limits import LIMITS
 from genepool_server import durable
 from genepool_server.bake import measure, published
 from genepool_server.bake.corpus import read_corpus
-from genepool_server.bake.oven import GENTLE, Oven, Progress, Recipe
+from genepool_server.bake.oven import Oven
+from genepool_server.bake.recipe import GENTLE, BakeRecipe
 
 __all__ = [
     "CHECKPOINT",
     "GENTLE",
     "LOG",
+    "BakeRecipe",
     "Oven",
-    "Recipe",
     "bake_folder",
     "bundled",
     "make_folder",
@@ -50,7 +52,7 @@ def bake_folder(
     *,
     teacher: Path | None = None,
     start: Path | None = None,
-    recipe: Recipe | None = None,
+    recipe: BakeRecipe | None = None,
     progress: Progress = lambda _done, _total, _note: None,
 ) -> Blueprint:
     """Bake a seed from a corpus folder: what `genepool-server blueprint bake` does.
@@ -79,7 +81,7 @@ def bake_folder(
     family = bundled(blueprint) if isinstance(blueprint, str) else blueprint
     if teacher is not None and start is not None:
         raise InvalidInput("OPTION_INVALID", "a seed to start from is its own teacher", "leave one of them out")
-    chosen = recipe or (Recipe() if start is None else GENTLE)
+    chosen = recipe or (BakeRecipe() if start is None else GENTLE)
     gene = None if start is None else net.as_tensors(_seed(family, start))
     images = read_corpus(corpus, family.image, teacher)
     out.mkdir(parents=True, exist_ok=True)

@@ -19,9 +19,9 @@ from genepool_protocol.learngene.blueprint import Blueprint, KeySpace, MeasuredS
 from genepool_protocol.learngene.size import Size
 from genepool_protocol.learngene.tensors import TensorFile
 from genepool_protocol.selection import discriminant, net, task_key
+from genepool_protocol.training.loop import Progress
 from genepool_protocol.wire.errors import InvalidInput
 from genepool_server.bake.corpus import Corpus
-from genepool_server.bake.oven import Progress
 
 SHOTS: Final = 5
 """Labelled images of a class in a task."""

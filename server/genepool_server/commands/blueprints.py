@@ -82,7 +82,7 @@ def bake(
 
     from genepool_server import bake as oven
 
-    recipe = oven.Recipe() if seed is None else oven.GENTLE
+    recipe = oven.BakeRecipe() if seed is None else oven.GENTLE
     if steps is not None:
         recipe = dataclasses.replace(recipe, steps=steps)
     with terminal.progress("baking") as report:

@@ -10,7 +10,7 @@ from flwr.app import ArrayRecord, Context, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
 from genepool_client.pictures.images import image_set
-from genepool_client.training.train_loop import Recipe
+from genepool_client.training.recipe import TrainRecipe
 from genepool_lab.benchmark import fedavg_app, method
 from genepool_lab.benchmark.lab import Lab
 from genepool_lab.benchmark.trainings import put_images
@@ -22,7 +22,7 @@ def order(tmp_path, monkeypatch):
     lab, rng = Lab("nano-32", tmp_path / "store"), np.random.default_rng(0)
     labels = np.arange(24) % 3
     images = image_set(np.stack([blob(rng, int(label), 32) for label in labels]), labels, ["a", "b", "c"])
-    site = {"data": put_images(lab.store, images), "recipe": asdict(Recipe(steps=2, batch=8, warmup=1))}
+    site = {"data": put_images(lab.store, images), "recipe": asdict(TrainRecipe(steps=2, batch=8, warmup=1))}
     (tmp_path / "sites").mkdir()
     text = json.dumps({"blueprint": "nano-32", "store": str(lab.root), "rounds": 1, "sites": [site]})
     (tmp_path / "sites" / fedavg_app.ORDER).write_text(text)

@@ -8,13 +8,14 @@ import torch
 
 from genepool_client.pictures.images import image_set
 from genepool_client.training import ancestry, condense
-from genepool_client.training.train_loop import Recipe, Trainer, scaled_steps, suited
+from genepool_client.training.recipe import TrainRecipe, scaled_steps, suited
+from genepool_client.training.trainer import Trainer
 from genepool_protocol.learngene import expansion
 from genepool_protocol.selection import net
 from genepool_protocol.wire.errors import Refused
 from tests.support.genes import published_blueprint, seed_gene, tiny_blueprint
 
-RECIPE = Recipe(steps=60, batch=8, warmup=2)
+RECIPE = TrainRecipe(steps=60, batch=8, warmup=2)
 BLUEPRINT = tiny_blueprint()
 
 
@@ -95,7 +96,7 @@ def falls(folder, errors, progress=quiet):
 
     params = {"norm.bias": torch.full((3,), 5.0).requires_grad_()}
     trainer = Trainer(params, {"norm.bias": torch.zeros(3)}, FALLING, folder / "fall.pt", "fall")
-    trainer.run(lambda _rng: (params["norm.bias"] ** 2).sum(), watch, "loss", lambda: errors[trainer.done])
+    trainer.run(lambda _step, _rng: (params["norm.bias"] ** 2).sum(), watch, lambda: errors[trainer.step])
     return trainer, seen
 
 
@@ -112,7 +113,7 @@ def test_training_ends_early_with_what_made_the_fewest_errors_and_of_equals_with
     tmp_path, errors, ends, kept
 ):
     trainer, seen = falls(tmp_path / "fall", dict(zip(range(30, 51, 5), errors, strict=True)))
-    assert trainer.done == ends
+    assert trainer.step == ends
     assert trainer.params["norm.bias"].tolist() == seen[kept]
 
 
@@ -133,7 +134,7 @@ def test_a_training_that_was_cut_short_ends_as_early_and_with_the_same_values(tm
     with pytest.raises(CutShortError):
         falls(tmp_path / "cut", errors, cut_at(step))
     again, _ = falls(tmp_path / "cut", errors)
-    assert again.done == whole.done == 45
+    assert again.step == whole.step == 45
     assert again.params["norm.bias"].tolist() == whole.params["norm.bias"].tolist()
     finished, seen = falls(tmp_path / "cut", errors)
     assert not seen

@@ -16,8 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from genepool_client.transport.durable import sync_folder, write_json
-from genepool_protocol.private_files import FOLDER, claimed_folder, open_own, shared_mode
+from genepool_client.transport.durable import write_json
+from genepool_protocol.private_files import FOLDER, claimed_folder, open_own, shared_mode, sync_folder
 from genepool_protocol.wire.errors import GenepoolError, InvalidInput, StorageError, Unavailable
 
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
