@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from published_table import SHOTS, Features, accuracy, episode
+from published_table import SHOTS, TaskFeatures, accuracy, episode
 from seed_sizes import drawn
 
 from genepool_client import Pool
@@ -47,7 +47,7 @@ class Pair:
     tals: float  # what TALS gains on this draw
 
 
-def measure(pool: Pool, features: Features, size: Size, draws: int) -> list[Pair]:
+def measure(pool: Pool, features: TaskFeatures, size: Size, draws: int) -> list[Pair]:
     """Every task, number of images, draw and learngene."""
     found = []
     for task, images in features.tasks.items():
@@ -145,7 +145,7 @@ def main() -> None:
             for folder in sorted(path for path in args.benchmark.iterdir() if path.is_dir()):
                 unseen = work / "data" / "tasks" / f"{folder.name}-unseen"
                 tasks[folder.name] = load_images(unseen, side) if unseen.exists() else drawn(folder, side, IMAGES)
-            found = measure(consumer, Features(consumer, tasks, work / "features"), args.size, args.draws)
+            found = measure(consumer, TaskFeatures(consumer, tasks, work / "features"), args.size, args.draws)
     finally:
         pool.stop()
     (work / "distances.json").write_text(json.dumps([asdict(one) for one in found]), encoding="utf-8")

@@ -24,7 +24,7 @@ import torch
 from genepool_client import Pool
 from genepool_client.consumer.descendant.head import fit_head
 from genepool_client.pictures.images import ImageSet, load_images
-from genepool_client.simulate import few_shot
+from genepool_client.simulate import start_weights
 from genepool_client.simulate.partition import hold_out
 from genepool_client.simulate.pool_process import PoolProcess
 from genepool_client.simulate.processes import script
@@ -93,7 +93,7 @@ def episode(images: ImageSet, shots: int, draw: int) -> tuple[np.ndarray, np.nda
     return np.concatenate(support), labels[0], np.concatenate(test), labels[1]
 
 
-class Features:
+class TaskFeatures:
     """Features of all images of the tasks under every start, each computed once."""
 
     def __init__(self, pool: Pool, tasks: dict[str, ImageSet], work: Path) -> None:
@@ -112,7 +112,7 @@ class Features:
     def _compute(self, task: str, size: Size, weights: tuple[tuple[str, int], ...] | None) -> np.ndarray:
         blueprint = self.pool.blueprint
         if weights is None:
-            state = few_shot.scratch(blueprint, size, 0)
+            state = start_weights.scratch(blueprint, size, 0)
         else:
             state = self.pool.descend(weights=dict(weights), size=size).state_dict()
         found = []
@@ -132,7 +132,7 @@ def accuracy(features: np.ndarray, drawn: tuple[np.ndarray, np.ndarray, np.ndarr
 
 def measure(pool: Pool, tasks: dict[str, ImageSet], own: dict[str, str], args: argparse.Namespace) -> list[Row]:
     """Every start, size, task and draw."""
-    found, features = [], Features(pool, tasks, args.work / "features")
+    found, features = [], TaskFeatures(pool, tasks, args.work / "features")
     for task, images in tasks.items():
         for shots in SHOTS:
             for draw in range(args.draws):

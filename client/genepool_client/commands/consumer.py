@@ -180,7 +180,7 @@ def finetune(
 
     with terminal.progress("reading images") as report:
         images = load_images(data, verified.blueprint.image, data_dir, report)
-    recipe = tuning.Recipe(epochs=epochs, batch=batch, lr=lr, device=resolve_device(device))
+    recipe = tuning.FinetuneRecipe(epochs=epochs, batch=batch, lr=lr, device=resolve_device(device))
     with terminal.progress("fine-tuning") as report:
         tuned = tuning.finetune(verified, images, recipe, report)
     if out is not None:

@@ -1,6 +1,8 @@
-"""Plain training of a verified descendant: the honest end of the story."""
+"""Plain training of a descendant by timm's own optimiser and schedule: the one fine-tuning loop.
 
-from collections.abc import Callable
+`genepool finetune` runs it on a verified folder, the simulation and the benchmark on each of their starts.
+"""
+
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -22,21 +24,30 @@ from genepool_client.transport.durable import write_atomic
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.learngene.descendant import weight_text
 from genepool_protocol.selection import net, pixels
+from genepool_protocol.training.loop import Progress
 from genepool_protocol.wire.errors import InvalidInput
-
-Progress = Callable[[int, int, str], None]
 
 _HELD_OUT: Final = 5
 """One image in five of each class is held out."""
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class FinetuneRecipe:
     """How long and how hard; the defaults suit some hundred images.
 
     Few images bear little: at size 6,2 with five images of five classes, ten epochs at 1e-3 lost 4.1 points to the
-    closed-form head, at 3e-4 0.5, at 1e-4 0.1 (forty tasks of the benchmark, under its own schedule, from what TALS
-    chose); with twenty images 0.9, 0.1 and none (twenty tasks).
+    closed-form head, at 3e-4 0.5, at 1e-4 0.1 (forty tasks of the benchmark, under the one-cycle schedule that it had
+    then, from what TALS chose); with twenty images 0.9, 0.1 and none (twenty tasks).
+
+    Attributes:
+        epochs: how often every image is seen.
+        batch: images a step, at most.
+        lr: highest learning rate.
+        decay: of the weights (AdamW).
+        smoothing: of the labels.
+        rng: where all randomness starts.
+        device: a torch device.
+        steps: of all training, whatever the epochs say; 0: as many as the epochs take.
     """
 
     epochs: int = 10
@@ -46,6 +57,11 @@ class Recipe:
     smoothing: float = 0.05
     rng: int = 0
     device: str = "cpu"
+    steps: int = 0
+
+    def steps_an_epoch(self, images: int) -> int:
+        """Batches that show so many images once; the last one may be small."""
+        return -(-images // self.batch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +105,7 @@ def split(labels: np.ndarray, rng: int) -> tuple[np.ndarray, np.ndarray]:
     return np.setdiff1d(np.arange(len(labels)), held), np.array(sorted(held), dtype=np.int64)
 
 
-def finetune(verified: Descendant, images: ImageSet, recipe: Recipe, progress: Progress) -> Tuned:
+def finetune(verified: Descendant, images: ImageSet, recipe: FinetuneRecipe, progress: Progress) -> Tuned:
     """Train every weight of a descendant on labelled images.
 
     It starts from the folder's closed-form head when that is for the very same classes, else from one that is fitted to
@@ -111,44 +127,59 @@ def finetune(verified: Descendant, images: ImageSet, recipe: Recipe, progress: P
     if verified.classes == classes:
         head, _ = head_file.read(verified.folder, blueprint.width(size.heads))
     else:
-        found = net.embed(blueprint, size, body, images.pixels[trained])
-        head = fit_head(found.numpy(), images.labels[trained])
+        features = net.embed(blueprint, size, body, images.pixels[trained])
+        head = fit_head(features.numpy(), images.labels[trained])
     model = empty(blueprint, size, len(classes), classes)
     put_weights(model, body, head)
-    model.to(recipe.device)
-    before = accuracy(model, blueprint, images, held, recipe.device)
-    _train(model, blueprint, images, trained, recipe, progress)
-    after = accuracy(model, blueprint, images, held, recipe.device)
+    unseen = images.pixels[held], images.labels[held]
+    before = accuracy(model, blueprint, *unseen, recipe.device)
+    train(model, blueprint, images.pixels[trained], images.labels[trained], recipe, progress)
+    after = accuracy(model, blueprint, *unseen, recipe.device)
     return Tuned(model.cpu().eval(), classes, len(trained), len(held), before, after)
 
 
 @torch.inference_mode()
 def accuracy(
-    model: VisionTransformer, blueprint: Blueprint, images: ImageSet, which: np.ndarray, device: str, batch: int = 256
-) -> float:
-    """Share of the chosen images that the model names rightly."""
-    model.eval()
-    right = 0
-    for start in range(0, len(which), batch):
-        chosen = which[start : start + batch]
-        answer = model(pixels.to_images(blueprint, images.pixels[chosen]).to(device)).argmax(dim=1).cpu().numpy()
-        right += int((answer == images.labels[chosen]).sum())
-    return right / len(which)
-
-
-def _train(
     model: VisionTransformer,
     blueprint: Blueprint,
-    images: ImageSet,
-    trained: np.ndarray,
-    recipe: Recipe,
-    progress: Progress,
+    images: pixels.Pixels,
+    labels: np.ndarray,
+    device: str = "cpu",
+    batch: int = 256,
+) -> float:
+    """Share of uint8 images of shape (N, H, W, 3) that the model names as the labels, shape (N,), do."""
+    model.to(device).eval()
+    right = 0
+    for start in range(0, len(labels), batch):
+        pictures = pixels.to_images(blueprint, images[start : start + batch]).to(device)
+        named = model(pictures).argmax(dim=1).cpu().numpy()
+        right += int((named == labels[start : start + batch]).sum())
+    return right / len(labels)
+
+
+def train(
+    model: VisionTransformer,
+    blueprint: Blueprint,
+    images: pixels.Pixels,
+    labels: np.ndarray,
+    recipe: FinetuneRecipe,
+    progress: Progress = lambda _done, _total, _note: None,
 ) -> None:
+    """Train every weight of a net, in place.
+
+    Args:
+        model: with a head for the classes; it goes to the recipe's device.
+        blueprint: the family.
+        images: uint8, shape (N, H, W, 3).
+        labels: classes 0..C-1, shape (N,).
+        recipe: how long and how hard.
+        progress: called after every step.
+    """
     rng = torch.Generator().manual_seed(recipe.rng)
-    pictures = pixels.to_images(blueprint, images.pixels[trained])
-    labels = torch.from_numpy(images.labels[trained])
-    per_epoch = -(-len(trained) // recipe.batch)
-    steps = recipe.epochs * per_epoch
+    model.to(recipe.device)
+    pictures, classes = pixels.to_images(blueprint, images), torch.from_numpy(np.asarray(labels, dtype=np.int64))
+    per_epoch = recipe.steps_an_epoch(len(classes))
+    steps = recipe.steps or recipe.epochs * per_epoch
     optimizer = create_optimizer_v2(model, opt="adamw", lr=recipe.lr, weight_decay=recipe.decay, betas=(0.9, 0.98))
     schedule = CosineLRScheduler(
         optimizer, t_initial=max(1, steps), warmup_t=steps // 10, warmup_lr_init=recipe.lr / 10, t_in_epochs=False
@@ -156,16 +187,18 @@ def _train(
     model.train()
     for step in range(steps):
         if step % per_epoch == 0:
-            order = torch.randperm(len(trained), generator=rng)
+            order = torch.randperm(len(classes), generator=rng)
         chosen = order[step % per_epoch * recipe.batch :][: recipe.batch]
         schedule.step_update(step)
-        loss = _step(model, optimizer, pixels.augment(pictures[chosen], rng), labels[chosen], recipe)
+        loss = _step(model, optimizer, pixels.augment(pictures[chosen], rng), classes[chosen], recipe)
         progress(step + 1, steps, f"epoch {step // per_epoch + 1}, loss {loss:.3f}")
 
 
-def _step(model: VisionTransformer, optimizer: Any, batch: torch.Tensor, labels: torch.Tensor, recipe: Recipe) -> float:
-    answer = model(batch.to(recipe.device))
-    loss = torch.nn.functional.cross_entropy(answer, labels.to(recipe.device), label_smoothing=recipe.smoothing)
+def _step(
+    model: VisionTransformer, optimizer: Any, batch: torch.Tensor, labels: torch.Tensor, recipe: FinetuneRecipe
+) -> float:
+    scores = model(batch.to(recipe.device))
+    loss = torch.nn.functional.cross_entropy(scores, labels.to(recipe.device), label_smoothing=recipe.smoothing)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -10,8 +10,9 @@ from typing import Final, Self
 from genepool_client.consumer.descendant.verify import verify
 from genepool_client.consumer.pool import Pool
 from genepool_client.pictures.images import ImageSet
-from genepool_client.simulate import experiment, few_shot
-from genepool_client.simulate.experiment import DESCENDANT, SCRATCH, SEED, Bench, Job, Row
+from genepool_client.simulate import experiment
+from genepool_client.simulate.episodes import Episode, draw_episode, save_episode
+from genepool_client.simulate.experiment import DESCENDANT, SCRATCH, SEED, Bench, Job, StartAccuracy
 from genepool_client.simulate.report import SelectionReport, VerificationReport, WeightReport
 from genepool_client.simulate.scenario import Options
 from genepool_client.simulate.watch import Clock
@@ -30,19 +31,19 @@ Descendants = Mapping[tuple[Mixture, Size], Path]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class EpisodeAnswer:
     """What both modes of selection answered for one episode."""
 
-    episode: few_shot.Episode
+    episode: Episode
     weights: Mixture
     agrees: bool
     report: SelectionReport
 
 
-def draw_episodes(tasks: Mapping[str, ImageSet], shots: int, draws: int) -> list[few_shot.Episode]:
+def draw_episodes(tasks: Mapping[str, ImageSet], shots: int, draws: int) -> list[Episode]:
     """`draws` support sets of every task, task by task."""
     return [
-        few_shot.draw_episode(name, images.pixels, images.labels, shots, draw)
+        draw_episode(name, images.pixels, images.labels, shots, draw)
         for name, images in tasks.items()
         for draw in range(draws)
     ]
@@ -71,7 +72,7 @@ class Consumer:
     ) -> None:
         self._pool.close()
 
-    def ask(self, clock: Clock, episodes: Sequence[few_shot.Episode]) -> list[Answer]:
+    def ask(self, clock: Clock, episodes: Sequence[Episode]) -> list[EpisodeAnswer]:
         """TALS for every episode, at home and on the pool's workers."""
         with clock.phase("selection") as progress:
             answers = []
@@ -80,37 +81,37 @@ class Consumer:
                 progress(len(answers), len(episodes), episode.task)
         return answers
 
-    def _ask(self, episode: few_shot.Episode) -> Answer:
+    def _ask(self, episode: Episode) -> EpisodeAnswer:
         support = (episode.support, episode.support_labels)
-        home = self._pool.select(support, mode="private")
-        away = self._pool.select(support, mode="remote")
-        weights = [WeightReport(self._sites[name], milli / 1000) for name, milli in home.weights]
-        shown = SelectionReport(episode.task, episode.draw, home.choice, weights, home.reason)
-        return Answer(episode, home.weights, home.weights == away.weights, shown)
+        private = self._pool.select(support, mode="private")
+        remote = self._pool.select(support, mode="remote")
+        weights = [WeightReport(self._sites[name], milli / 1000) for name, milli in private.weights]
+        report = SelectionReport(episode.task, episode.draw, private.choice, weights, private.reason)
+        return EpisodeAnswer(episode, private.weights, private.weights == remote.weights, report)
 
-    def descend(self, clock: Clock, answers: Sequence[Answer], sizes: Sequence[Size]) -> Descendants:
+    def descend(self, clock: Clock, answers: Sequence[EpisodeAnswer], sizes: Sequence[Size]) -> Descendants:
         """A folder for every combination and size that was asked for; each is verified before it appears."""
-        wanted = sorted({(answer.weights, size) for answer in answers for size in sizes})
-        made: dict[tuple[Mixture, Size], Path] = {}
+        pairs = sorted({(answer.weights, size) for answer in answers for size in sizes})
+        folders: dict[tuple[Mixture, Size], Path] = {}
         with clock.phase("descendants") as progress:
-            for weights, size in wanted:
-                made[weights, size] = self._work / "descendants" / f"{len(made):03d}-{size.depth}x{size.heads}"
-                self._pool.descend(weights=weights, size=size, out=made[weights, size])
-                progress(len(made), len(wanted), f"size {size}")
-        return made
+            for weights, size in pairs:
+                folders[weights, size] = self._work / "descendants" / f"{len(folders):03d}-{size.depth}x{size.heads}"
+                self._pool.descend(weights=weights, size=size, out=folders[weights, size])
+                progress(len(folders), len(pairs), f"size {size}")
+        return folders
 
     def measure(
         self,
         clock: Clock,
         options: Options,
-        episodes: Sequence[few_shot.Episode],
-        answers: Sequence[Answer],
+        episodes: Sequence[Episode],
+        answers: Sequence[EpisodeAnswer],
         descendants: Descendants,
         learngenes: Mapping[str, Path],
-    ) -> list[Row]:
+    ) -> list[StartAccuracy]:
         """Accuracy of every start at every size, before and after fine-tuning, and of the controls."""
         saved = {
-            (episode.task, episode.draw): experiment.save_episode(
+            (episode.task, episode.draw): save_episode(
                 episode, self._work / "episodes" / f"{episode.task}-{episode.draw}.npz"
             )
             for episode in episodes

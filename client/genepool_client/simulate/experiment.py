@@ -10,7 +10,8 @@ from typing import Final
 import numpy as np
 import torch
 
-from genepool_client.simulate import few_shot
+from genepool_client.simulate import accuracy, start_weights
+from genepool_client.simulate.episodes import load_episode
 from genepool_protocol.learngene import algebra, expansion
 from genepool_protocol.learngene.blueprint import Blueprint, parse_blueprint
 from genepool_protocol.learngene.size import Size
@@ -44,8 +45,8 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One line of the results."""
+class StartAccuracy:
+    """One line of the results: what a start is worth on one episode, before and after fine-tuning."""
 
     task: str
     draw: int
@@ -78,35 +79,28 @@ def _load(bench: Bench) -> None:
     _state["episodes"] = bench.episodes
 
 
-def _measure(job: Job) -> Row:
+def _measure(job: Job) -> StartAccuracy:
     blueprint, seed, deltas, episodes = (_state[name] for name in ("blueprint", "seed", "deltas", "episodes"))
     assert isinstance(blueprint, Blueprint)  # noqa: S101 - set by _load
     assert isinstance(seed, np.ndarray)  # noqa: S101
     assert isinstance(deltas, dict)  # noqa: S101
     assert isinstance(episodes, dict)  # noqa: S101
-    with np.load(episodes[job.task, job.draw]) as found:
-        episode = few_shot.Episode(job.task, job.draw, found["s"], found["sl"], found["t"], found["tl"])
+    episode = load_episode(episodes[job.task, job.draw], job.task, job.draw)
     weights = starting_point(blueprint, seed, deltas, job)
-    outcome = few_shot.measure(blueprint, job.size, weights, episode, job.steps)
-    return Row(job.task, job.draw, job.size, job.start, outcome.before, outcome.after)
+    measured = accuracy.before_and_after(blueprint, job.size, weights, episode, job.steps)
+    return StartAccuracy(job.task, job.draw, job.size, job.start, measured.before, measured.after)
 
 
-def starting_point(blueprint: Blueprint, seed: algebra.Flat, deltas: few_shot.Deltas, job: Job) -> net.Weights:
+def starting_point(blueprint: Blueprint, seed: algebra.Flat, deltas: start_weights.Deltas, job: Job) -> net.Weights:
     """The weights that a job starts from."""
     if job.start == SCRATCH:
-        return few_shot.scratch(blueprint, job.size, job.draw)
+        return start_weights.scratch(blueprint, job.size, job.draw)
     if job.start == DESCENDANT:
         everything = TensorFile(Path(job.folder) / "model.safetensors").all()
         return net.as_tensors({name: array for name, array in everything.items() if not name.startswith("head.")})
     if job.start == RANDOM_NUMBERS:
-        deltas = few_shot.random_pool(deltas, job.draw)
-    return few_shot.descended(blueprint, job.size, seed, deltas, job.weights)
-
-
-def save_episode(episode: few_shot.Episode, path: Path) -> Path:
-    """Write an episode where every process can read it."""
-    np.savez(path, s=episode.support, sl=episode.support_labels, t=episode.test, tl=episode.test_labels)
-    return path
+        deltas = start_weights.random_pool(deltas, job.draw)
+    return start_weights.descended(blueprint, job.size, seed, deltas, job.weights)
 
 
 def control_jobs(task: str, draw: int, sizes: Sequence[Size], ids: Sequence[str], chosen: Mixture) -> Iterator[Job]:
@@ -119,13 +113,15 @@ def control_jobs(task: str, draw: int, sizes: Sequence[Size], ids: Sequence[str]
             yield Job(start, size, task, draw, 0, weights)
 
 
-def run(jobs: Sequence[Job], bench: Bench, processes: int, progress: Callable[[int, int, str], None]) -> list[Row]:
+def run(
+    jobs: Sequence[Job], bench: Bench, processes: int, progress: Callable[[int, int, str], None]
+) -> list[StartAccuracy]:
     """Every job's row, in the order of the jobs.
 
     Costly jobs go first, so that the processes end together.
     """
     order = sorted(range(len(jobs)), key=lambda i: -jobs[i].steps * jobs[i].size.depth * jobs[i].size.heads)
-    rows: dict[int, Row] = {}
+    rows: dict[int, StartAccuracy] = {}
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=context, initializer=_load, initargs=(bench,)) as pool:
         try:

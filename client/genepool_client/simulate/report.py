@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 
 from genepool_client.pictures.images import ImageSet
 from genepool_client.simulate import pictures, results
-from genepool_client.simulate.experiment import CONTROLS, STARTS, Row
+from genepool_client.simulate.experiment import CONTROLS, STARTS, StartAccuracy
 from genepool_client.transport.durable import write_atomic
 from genepool_protocol.private_files import shared_mode
 
@@ -75,7 +75,7 @@ class Report:
     tasks: list[str]
     selections: list[SelectionReport]
     modes_agree: bool
-    rows: list[Row]
+    rows: list[StartAccuracy]
     verification: VerificationReport
     seconds: dict[str, float] = field(default_factory=dict)
 

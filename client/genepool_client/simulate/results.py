@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from genepool_client.simulate.experiment import CONTROLS, DESCENDANT, SCRATCH, SEED, STARTS, Row
+from genepool_client.simulate.experiment import CONTROLS, DESCENDANT, SCRATCH, SEED, STARTS, StartAccuracy
 from genepool_protocol.learngene.size import Size
 
 
@@ -29,7 +29,7 @@ class Gain:
     high: float
 
 
-def table(rows: Sequence[Row]) -> dict[str, dict[Size, dict[str, Cell]]]:
+def table(rows: Sequence[StartAccuracy]) -> dict[str, dict[Size, dict[str, Cell]]]:
     """Task -> size -> starting point -> cell."""
     out: dict[str, dict[Size, dict[str, Cell]]] = {}
     for task in dict.fromkeys(row.task for row in rows):
@@ -47,7 +47,7 @@ def _mean(values: Sequence[float]) -> float:
     return float(np.mean(values))
 
 
-def gains(rows: Sequence[Row], rng: int = 0) -> list[Gain]:
+def gains(rows: Sequence[StartAccuracy], rng: int = 0) -> list[Gain]:
     """How much the descendant gains over each alternative, per size."""
     out = []
     for size in sorted({row.size for row in rows}):
@@ -59,7 +59,7 @@ def gains(rows: Sequence[Row], rng: int = 0) -> list[Gain]:
     return out
 
 
-def _pairs(rows: Sequence[Row], size: Size, other: str, phase: str) -> np.ndarray:
+def _pairs(rows: Sequence[StartAccuracy], size: Size, other: str, phase: str) -> np.ndarray:
     def of(start: str) -> dict[tuple[str, int], float]:
         found = {(r.task, r.draw): getattr(r, phase) for r in rows if r.size == size and r.start == start}
         return {key: value for key, value in found.items() if value is not None}

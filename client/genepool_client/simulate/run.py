@@ -8,8 +8,8 @@ from typing import Final
 import genepool_protocol
 from genepool_client.pictures.images import ImageSet, load_images
 from genepool_client.simulate import consumer_run, report, site_run
-from genepool_client.simulate.consumer_run import Answer
-from genepool_client.simulate.experiment import Row
+from genepool_client.simulate.consumer_run import EpisodeAnswer
+from genepool_client.simulate.experiment import StartAccuracy
 from genepool_client.simulate.pool_process import PoolProcess
 from genepool_client.simulate.scenario import Options, cast, prepare
 from genepool_client.simulate.watch import Clock, Watch
@@ -67,8 +67,8 @@ def _report(
     clock: Clock,
     sites: list[report.SiteReport],
     tasks: dict[str, ImageSet],
-    answers: Sequence[Answer],
-    rows: list[Row],
+    answers: Sequence[EpisodeAnswer],
+    rows: list[StartAccuracy],
     verified: report.VerificationReport,
 ) -> report.Report:
     return report.Report(

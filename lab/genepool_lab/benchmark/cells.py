@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Final, TypeVar
@@ -11,24 +11,27 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from genepool_client.consumer.descendant import head
-from genepool_client.simulate import few_shot
+from genepool_client.consumer import finetune
+from genepool_client.consumer.descendant import head, load
+from genepool_client.consumer.finetune import FinetuneRecipe
+from genepool_client.simulate import accuracy, start_weights
+from genepool_client.simulate.episodes import Episode
 from genepool_lab.benchmark import gradient_free, method, starts
 from genepool_lab.benchmark.lab import Lab
 from genepool_lab.benchmark.starts import Start
 from genepool_lab.benchmark.store import Arrays, Store, code_digest, content_key
-from genepool_lab.benchmark.tasks import Episode
+from genepool_lab.benchmark.tasks import EpisodePlaces
 from genepool_protocol.learngene.size import Size
 from genepool_protocol.selection import discriminant, net, scoring
 from genepool_protocol.selection.task_key import Key
 
 _Value = TypeVar("_Value", bound=np.generic)
 
-_BATCH: Final = 25
-LR: Final = 3e-4
-"""Highest rate of fine-tuning: that of `genepool finetune`."""
-_START_CODE: Final = code_digest(starts)
-_TRIAL_CODE: Final = code_digest(few_shot, head, discriminant)
+FINETUNING: Final = FinetuneRecipe()
+"""What `genepool finetune` does when it is not told otherwise; the plan says for how many epochs."""
+_START_CODE: Final = code_digest(starts, start_weights)
+_PROBE_CODE: Final = code_digest(accuracy, head, discriminant)
+_FINETUNING_CODE: Final = code_digest(finetune, load)
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ class Features:
 class Shown:
     """An episode with the digests of the images that it points into."""
 
-    episode: Episode
+    episode: EpisodePlaces
     banks: tuple[tuple[str, str], ...]
 
     @cached_property
@@ -95,11 +98,11 @@ class Shown:
         """Rows of the domains' arrays."""
         return np.stack([arrays[name][i] for name, i in places])
 
-    def trial(self, store: Store) -> few_shot.Episode:
+    def images(self, store: Store) -> Episode:
         """The images themselves."""
         pixels = {name: _kept(store, digest)["pixels"] for name, digest in self.banks}
         episode = self.episode
-        return few_shot.Episode(
+        return Episode(
             episode.task,
             episode.draw,
             self.gather(episode.support, pixels),
@@ -126,7 +129,7 @@ class Probe:
     def key(self) -> str:
         banks = sorted({bank for one in self.shown for bank in one.banks})
         found = [Features(self.blueprint, self.start, self.size, digest).key for _, digest in banks]
-        return content_key("probe", features=found, shown=[one.key for one in self.shown], code=_TRIAL_CODE)
+        return content_key("probe", features=found, shown=[one.key for one in self.shown], code=_PROBE_CODE)
 
     @property
     def cost(self) -> float:
@@ -164,8 +167,8 @@ class Measure:
             size=str(self.size),
             shown=self.shown.key,
             epochs=self.epochs,
-            recipe=[_BATCH, LR] if self.epochs else [],
-            code=[method.NET_CODE, _START_CODE, _TRIAL_CODE],
+            recipe=[FINETUNING, _FINETUNING_CODE] if self.epochs else [],
+            code=[method.NET_CODE, _START_CODE, _PROBE_CODE],
         )
 
     @property
@@ -174,12 +177,10 @@ class Measure:
         return 1e-4 * images * self.size.depth * self.size.heads
 
     def run(self, lab: Lab) -> None:
-        episode = self.shown.trial(lab.store)
-        per_epoch = -(-len(episode.support_labels) // _BATCH)
         weights = starts.weights_of(lab, self.start, self.size)
-        budgets = [per_epoch * epochs for epochs in (0, *self.epochs)]
-        found = few_shot.accuracies(lab.blueprint, self.size, weights, episode, budgets, batch=_BATCH, lr=LR)
-        record = {str(epochs): value for epochs, value in zip((0, *self.epochs), found, strict=True)}
+        recipes = [replace(FINETUNING, epochs=epochs) for epochs in self.epochs]
+        shares = accuracy.accuracies(lab.blueprint, self.size, weights, self.shown.images(lab.store), recipes)
+        record = {str(epochs): share for epochs, share in zip((0, *self.epochs), shares, strict=True)}
         lab.store.put(self.key, {"accuracy": record})
 
     def __str__(self) -> str:
@@ -187,7 +188,7 @@ class Measure:
 
 
 @dataclass(frozen=True)
-class Member:
+class PoolMember:
     """A learngene of a pool: whose key it carries, and where its delta lies, if elsewhere (random, residual)."""
 
     source: str
@@ -199,7 +200,7 @@ class Member:
         return self.delta or self.source
 
 
-Pool = tuple[Member, ...]
+Pool = tuple[PoolMember, ...]
 
 
 @dataclass(frozen=True)
@@ -231,7 +232,7 @@ class Select:
             source, facts = _kept(lab.store, member.source), lab.store.record(member.source)
             keys[member.id] = Key(source["mean"], facts["noise"])
             deltas[member.id] = _kept(lab.store, member.delta or member.source)["delta"]
-        images, labels = self.shown.trial(lab.store).support, self.shown.labels
+        images, labels = self.shown.images(lab.store).support, self.shown.labels
         started = time.process_time()
         answer = method.select(lab, keys, deltas, images, labels)
         seconds = time.process_time() - started
@@ -307,7 +308,7 @@ class Search:
     def run(self, lab: Lab) -> None:
         names = sorted(self.members)
         deltas = [method.thin_delta(lab, lab.delta(name)) for name in names]
-        episode = self.shown.trial(lab.store)
+        episode = self.shown.images(lab.store)
         found = gradient_free.search(
             lab, deltas, episode.support, episode.support_labels, self.evaluations, rng=episode.draw
         )

@@ -10,7 +10,7 @@ import numpy as np
 from genepool_client.simulate.watch import Clock
 from genepool_lab.benchmark import fedavg, measuring, rows
 from genepool_lab.benchmark.cast import Cast, cast
-from genepool_lab.benchmark.cells import Features, Member, Pick, Pool, Search, Select, Shown
+from genepool_lab.benchmark.cells import Features, Pick, Pool, PoolMember, Search, Select, Shown
 from genepool_lab.benchmark.domains import Domain, load
 from genepool_lab.benchmark.lab import Cell, Lab, Workers
 from genepool_lab.benchmark.plan import Plan, with_sizes
@@ -139,20 +139,20 @@ class Benchmark:
 
     def pool(self, draw: int) -> Pool:
         """What the sites of a draw contributed."""
-        return tuple(Member(site.key) for site in self.cast.trained(draw).values())
+        return tuple(PoolMember(site.key) for site in self.cast.trained(draw).values())
 
     def _random_pool(self, draw: int) -> Pool:
-        return tuple(Member(site.key, Noise(site.key).key) for site in self.cast.trained(draw).values())
+        return tuple(PoolMember(site.key, Noise(site.key).key) for site in self.cast.trained(draw).values())
 
     def residual_pool(self) -> Pool:
         """The sequential learngenes, each found by its site's key."""
         pairs = zip(self.residual.sites, self.residual.links, strict=True)
-        return tuple(Member(site.key, link) for site, link in pairs)
+        return tuple(PoolMember(site.key, link) for site, link in pairs)
 
     def stages(self) -> dict[str, Pool]:
         """Pools of the table of growth; sites are those of the first training."""
-        sites = [Member(site.key) for site in self.cast.sites[0].values()]
-        others = [Member(site.key) for site in self.cast.irrelevant]
+        sites = [PoolMember(site.key) for site in self.cast.sites[0].values()]
+        others = [PoolMember(site.key) for site in self.cast.irrelevant]
         if not others:
             return {"the sites": tuple(sites)}
         most = f"{len(others)} irrelevant"

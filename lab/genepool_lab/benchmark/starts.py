@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from genepool_client.simulate import few_shot
+from genepool_client.simulate import start_weights
 from genepool_lab.benchmark.lab import Lab
 from genepool_protocol.learngene import algebra, expansion
 from genepool_protocol.learngene.size import Size
@@ -45,7 +45,7 @@ def uniform(members: Sequence[str]) -> Start:
 def weights_of(lab: Lab, start: Start, size: Size) -> net.Weights:
     """The weights of a net of that size, by timm's names, without head."""
     if start.kind == "scratch":
-        return few_shot.scratch(lab.blueprint, size, start.rng)
+        return start_weights.scratch(lab.blueprint, size, start.rng)
     if start.kind == "net":
         return net.as_tensors(lab.store.arrays(start.members[0][0]))
     if start.kind == "selected":

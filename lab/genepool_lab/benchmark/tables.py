@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 
 from genepool_lab.benchmark import rows as names
-from genepool_lab.benchmark.cells import LR
+from genepool_lab.benchmark.cells import FINETUNING
 from genepool_lab.benchmark.play import Found
 from genepool_lab.benchmark.rows import Row
 from genepool_lab.benchmark.statistics import differences, gain, where, worst
@@ -80,9 +80,9 @@ def _epochs(found: Found, shots: int) -> Table:
         lines.append([column, *line, *against])
     head = [f"{epochs} epoch{'s' * (epochs != 1)}" for epochs in budgets]
     note = (
-        f"Every start trains on the same labels for the same steps, at a highest rate of {LR:g}; each budget is a "
-        "schedule of its own. Scratch and seed: training on the target alone. At size "
-        f"{found.plan.tuned} FedAvg's net, of the reference size, is its projection."
+        "Every start trains on the same labels for the same steps, by the loop of `genepool finetune` at its "
+        f"highest rate, {FINETUNING.lr:g}; each budget is a schedule of its own. Scratch and seed: training on "
+        f"the target alone. At size {found.plan.tuned} FedAvg's net, of the reference size, is its projection."
     )
     title = f"Fine-tuning on the support set, {images(shots)}, all tasks"
     return Table(f"epochs-{shots}", title, ["start", *head, *(f"TALS gains, {one}" for one in head)], lines, note)

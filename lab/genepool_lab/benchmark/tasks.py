@@ -32,7 +32,7 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
-class Episode:
+class EpisodePlaces:
     """One support set and its test images, as (domain, index) pairs into the unseen images.
 
     Attributes:
@@ -68,7 +68,7 @@ def tasks(domains: Sequence[Domain], plan: Plan) -> list[Task]:
     return found
 
 
-def episodes(task: Task, domains: Sequence[Domain], plan: Plan) -> list[Episode]:
+def episodes(task: Task, domains: Sequence[Domain], plan: Plan) -> list[EpisodePlaces]:
     """Every draw and number of shots of a task; the same plan gives the same episodes."""
     banks = {domain.name: domain.unseen for domain in domains if domain.unseen is not None}
     found = []
@@ -91,7 +91,9 @@ def _classes(task: Task, banks: dict[str, ImageSet], ways: int, rng: np.random.G
     return chosen
 
 
-def _episode(task: str, draw: int, shots: int, orders: list[tuple[str, npt.NDArray[np.int64]]], plan: Plan) -> Episode:
+def _episode(
+    task: str, draw: int, shots: int, orders: list[tuple[str, npt.NDArray[np.int64]]], plan: Plan
+) -> EpisodePlaces:
     support, labels, test, test_labels = [], [], [], []
     for label, (name, order) in enumerate(orders):
         most = max(1, min(plan.shots[-1], len(order) - _SPARE))
@@ -100,4 +102,4 @@ def _episode(task: str, draw: int, shots: int, orders: list[tuple[str, npt.NDArr
         rest = order[most : most + plan.test]
         test += [(name, int(i)) for i in rest]
         test_labels += [label] * len(rest)
-    return Episode(task, draw, shots, tuple(support), tuple(labels), tuple(test), tuple(test_labels))
+    return EpisodePlaces(task, draw, shots, tuple(support), tuple(labels), tuple(test), tuple(test_labels))

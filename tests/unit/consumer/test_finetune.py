@@ -1,6 +1,7 @@
 """Fine-tuning: fair splits, training that learns, a folder that stock timm loads."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -41,7 +42,7 @@ def images(tmp_path):
 
 def test_training_is_repeatable_and_the_folder_credits_the_sites(forge, folder, images, tmp_path):
     verified = verify(folder, forge.trusted)
-    recipe, seen = finetune.Recipe(epochs=2, batch=8), []
+    recipe, seen = finetune.FinetuneRecipe(epochs=2, batch=8), []
     first = finetune.finetune(verified, images, recipe, lambda *progress: seen.append(progress))
     again = finetune.finetune(verified, images, recipe, lambda *_: None)
     assert [done for done, _, _ in seen] == [1, 2, 3, 4]
@@ -57,9 +58,29 @@ def test_training_is_repeatable_and_the_folder_credits_the_sites(forge, folder, 
     assert stock.state_dict()["head.weight"].equal(first.model.state_dict()["head.weight"])
 
 
+@pytest.mark.parametrize("steps", [*range(1, 12), 20])
+def test_any_number_of_steps_is_a_schedule_and_comes_before_the_epochs(forge, folder, images, steps):
+    """Four steps once divided by zero: a warm-up of a fifth of them was none."""
+    verified, seen = verify(folder, forge.trusted), []
+    recipe = finetune.FinetuneRecipe(epochs=99, batch=8, steps=steps)
+    tuned = finetune.finetune(verified, images, recipe, lambda *progress: seen.append(progress))
+    assert [(done, total) for done, total, _ in seen] == [(step + 1, steps) for step in range(steps)]
+    assert all(tensor.isfinite().all() for tensor in tuned.model.state_dict().values())
+
+
+def test_as_many_steps_as_the_epochs_take_give_the_same_net(forge, folder, images):
+    verified, recipe = verify(folder, forge.trusted), finetune.FinetuneRecipe(epochs=2, batch=6)
+    assert recipe.steps_an_epoch(16) == 3
+    nets = [
+        finetune.finetune(verified, images, given, lambda *_: None).model.state_dict()
+        for given in (recipe, replace(recipe, epochs=1, steps=6))
+    ]
+    assert all(tensor.equal(nets[1][name]) for name, tensor in nets[0].items())
+
+
 def test_a_folder_that_exists_is_not_overwritten(forge, folder, images, tmp_path):
     verified = verify(folder, forge.trusted)
-    tuned = finetune.finetune(verified, images, finetune.Recipe(epochs=1), lambda *_: None)
+    tuned = finetune.finetune(verified, images, finetune.FinetuneRecipe(epochs=1), lambda *_: None)
     with pytest.raises(GenepoolError) as caught:
         finetune.write(tuned, verified, folder)
     assert caught.value.reason == "PATH_NOT_EMPTY"

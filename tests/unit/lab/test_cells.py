@@ -1,15 +1,18 @@
 """Cells on two learngenes of random numbers and images that a child could tell apart."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from genepool_client.consumer import finetune
 from genepool_client.pictures.images import image_set
-from genepool_client.simulate import few_shot
+from genepool_client.simulate import accuracy
 from genepool_lab.benchmark import starts
-from genepool_lab.benchmark.cells import Features, Measure, Member, Pick, Probe, Search, Select, Shown
+from genepool_lab.benchmark.cells import Features, Measure, Pick, PoolMember, Probe, Search, Select, Shown
 from genepool_lab.benchmark.lab import Lab
 from genepool_lab.benchmark.starts import SEED, single
-from genepool_lab.benchmark.tasks import Episode
+from genepool_lab.benchmark.tasks import EpisodePlaces
 from genepool_lab.benchmark.trainings import put_images
 from genepool_protocol.learngene import algebra, expansion
 from genepool_protocol.learngene.size import Size
@@ -40,7 +43,7 @@ def shown(lab):
     labels = np.arange(24) % 2
     bank = put_images(lab.store, image_set(np.stack([blob(rng, int(c), 32) for c in labels]), labels, ["a", "b"]))
     places = [("dots", i) for i in range(24)]
-    episode = Episode(
+    episode = EpisodePlaces(
         "t", 0, 3, tuple(places[:6]), tuple(labels[:6].tolist()), tuple(places[6:]), tuple(labels[6:].tolist())
     )
     return Shown(episode, (("dots", bank),))
@@ -69,7 +72,7 @@ def test_fine_tuning_is_measured_for_every_budget_and_repeats_itself(lab, shown)
 
 
 def test_tals_and_the_other_choosers_answer_with_members_of_the_pool(lab, shown):
-    pool = (Member(ONE), Member(TWO))
+    pool = (PoolMember(ONE), PoolMember(TWO))
     answer = run(lab, Select(lab.blueprint.sha256, pool, shown))
     assert answer["choice"] in {"seed", "single", "combination"}
     assert {name for name, _ in answer["weights"]} <= {ONE, TWO}
@@ -83,15 +86,17 @@ def test_tals_and_the_other_choosers_answer_with_members_of_the_pool(lab, shown)
 
 
 def test_a_pool_in_another_order_is_the_same_pool(lab, shown):
-    pool = (Member(ONE), Member(TWO))
+    pool = (PoolMember(ONE), PoolMember(TWO))
     assert Select(lab.blueprint.sha256, pool, shown).key == Select(lab.blueprint.sha256, pool[::-1], shown).key
-    other = (Member(ONE), Member(TWO, "3" * 64))
+    other = (PoolMember(ONE), PoolMember(TWO, "3" * 64))
     assert Select(lab.blueprint.sha256, other, shown).key != Select(lab.blueprint.sha256, pool, shown).key
 
 
-def test_every_number_of_steps_is_a_schedule(lab, shown):
-    episode, weights = shown.trial(lab.store), starts.weights_of(lab, SEED, SIZE)
-    budgets = range(1, 12)
-    found = few_shot.accuracies(lab.blueprint, SIZE, weights, episode, budgets, batch=2)
-    assert len(found) == len(budgets)
-    assert min(found) > 0.5
+def test_the_benchmark_trains_as_genepool_finetune_does(lab, shown):
+    """What a budget of epochs gives is what the loop that ships gives, on the same images from the same start."""
+    episode, weights = shown.images(lab.store), starts.weights_of(lab, SEED, SIZE)
+    recipes = [replace(finetune.FinetuneRecipe(), epochs=epochs) for epochs in (1, 2)]
+    shares = accuracy.accuracies(lab.blueprint, SIZE, weights, episode, recipes)
+    measured = run(lab, Measure(lab.blueprint.sha256, SEED, SIZE, shown, (1, 2)))["accuracy"]
+    assert list(measured.values()) == shares
+    assert min(shares) > 0.5

@@ -7,7 +7,7 @@ import pytest
 
 from genepool_client.pictures.images import image_set
 from genepool_client.simulate import report, results
-from genepool_client.simulate.experiment import CONTROLS, DESCENDANT, SCRATCH, SEED, Row
+from genepool_client.simulate.experiment import CONTROLS, DESCENDANT, SCRATCH, SEED, StartAccuracy
 from genepool_protocol.learngene.size import Size
 
 SIZES = (Size(2, 1), Size(4, 2))
@@ -19,9 +19,9 @@ def rows(gain=0.1):
         for draw in range(3):
             for size in SIZES:
                 base = 0.5 + 0.01 * draw
-                made += [Row(task, draw, size, start, base, base + 0.05) for start in (SCRATCH, SEED)]
-                made.append(Row(task, draw, size, DESCENDANT, base + gain, base + gain))
-                made += [Row(task, draw, size, control, base - 0.1, None) for control in CONTROLS]
+                made += [StartAccuracy(task, draw, size, start, base, base + 0.05) for start in (SCRATCH, SEED)]
+                made.append(StartAccuracy(task, draw, size, DESCENDANT, base + gain, base + gain))
+                made += [StartAccuracy(task, draw, size, control, base - 0.1, None) for control in CONTROLS]
     return made
 
 

@@ -1,6 +1,7 @@
 """The one training loop: its steps are the plain ones, its schedule has no corners, and what it left is its own."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from genepool_protocol.training.loop import Anchor, Group, Loop, Schedule
 from genepool_protocol.training.muon import Muon
 from genepool_protocol.wire.errors import Refused
 
+ROOT = Path(__file__).parents[3]
 STEPS, WARMUP = 23, 4
 
 
@@ -106,3 +108,9 @@ def test_a_checkpoint_of_an_older_version_is_refused_and_stays(tmp_path, mark):
     assert "version" in str(refusal.value)
     assert "remove the file" in refusal.value.fix
     assert (tmp_path / "loop.pt").read_bytes() == raw
+
+
+def test_there_is_one_training_loop_and_one_fine_tuning_loop():
+    sources = [path for room in ("protocol", "server", "client", "lab") for path in (ROOT / room).rglob("*.py")]
+    loops = {path.name for path in sources if ".zero_grad(" in path.read_text(encoding="utf-8")}
+    assert loops == {"loop.py", "finetune.py"}
