@@ -107,9 +107,9 @@ def control_jobs(task: str, draw: int, sizes: Sequence[Size], ids: Sequence[str]
     """The controls of an episode; random numbers take the place of what TALS chose, or of one member."""
     rng = np.random.default_rng([draw, *task.encode()])
     everyone = mixture(dict.fromkeys(sorted(ids), round(1000 / len(ids))))
-    one = ((sorted(ids)[int(rng.integers(len(ids)))], 1000),)
+    alone = ((sorted(ids)[int(rng.integers(len(ids)))], 1000),)
     for size in sizes:
-        for start, weights in ((AVERAGE, everyone), (RANDOM_MEMBER, one), (RANDOM_NUMBERS, chosen or one)):
+        for start, weights in ((AVERAGE, everyone), (RANDOM_MEMBER, alone), (RANDOM_NUMBERS, chosen or alone)):
             yield Job(start, size, task, draw, 0, weights)
 
 
@@ -126,9 +126,8 @@ def run(
     with ProcessPoolExecutor(processes, mp_context=context, initializer=_load, initargs=(bench,)) as pool:
         try:
             waiting = {pool.submit(_measure, jobs[i]): i for i in order}
-            for done in as_completed(waiting):
-                rows[waiting[done]] = done.result()
-                row = rows[waiting[done]]
+            for future in as_completed(waiting):
+                row = rows[waiting[future]] = future.result()
                 progress(len(rows), len(jobs), f"{row.task} {row.size} {row.start}")
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)

@@ -8,7 +8,7 @@ from genepool_protocol.learngene.blueprint import Blueprint
 _REFERENCE_IMAGES: Final = 700
 """Images of the sites that the steps of `ancestry` and `condense` were measured on (decision 103)."""
 _GROWTH: Final = 0.35
-"""Power of the images that steps grow with: a site of 50,000 keeps its steps, one of 100 gets twice (decision 103)."""
+"""Power of the images that steps grow with: set, so that large sites kept their steps when small ones got more."""
 _BOUNDS: Final = (0.3, 6.0)
 """Fewest and most steps, as a share of those for 700 images: set, so that any site ends in minutes; not measured."""
 

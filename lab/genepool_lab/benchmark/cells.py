@@ -60,7 +60,7 @@ class Features:
 
     def run(self, lab: Lab) -> None:
         weights = starts.weights_of(lab, self.start, self.size)
-        x = net.embed(lab.blueprint, self.size, weights, _kept(lab.store, self.bank)["pixels"])
+        x = net.embed(lab.blueprint, self.size, weights, _arrays(lab.store, self.bank)["pixels"])
         lab.store.put(self.key, {}, {"x": x.numpy()})
 
     def __str__(self) -> str:
@@ -100,7 +100,7 @@ class Shown:
 
     def images(self, store: Store) -> Episode:
         """The images themselves."""
-        pixels = {name: _kept(store, digest)["pixels"] for name, digest in self.banks}
+        pixels = {name: _arrays(store, digest)["pixels"] for name, digest in self.banks}
         episode = self.episode
         return Episode(
             episode.task,
@@ -127,22 +127,22 @@ class Probe:
 
     @cached_property
     def key(self) -> str:
-        banks = sorted({bank for one in self.shown for bank in one.banks})
-        found = [Features(self.blueprint, self.start, self.size, digest).key for _, digest in banks]
-        return content_key("probe", features=found, shown=[one.key for one in self.shown], code=_PROBE_CODE)
+        banks = sorted({bank for shown in self.shown for bank in shown.banks})
+        features = [Features(self.blueprint, self.start, self.size, digest).key for _, digest in banks]
+        return content_key("probe", features=features, shown=[shown.key for shown in self.shown], code=_PROBE_CODE)
 
     @property
     def cost(self) -> float:
         return 0.01 * len(self.shown)
 
     def run(self, lab: Lab) -> None:
-        out = []
-        for one in self.shown:
-            arrays = one.features(lab.store, self.start, self.size, self.blueprint)
-            fitted = head.fit_head(one.gather(one.episode.support, arrays), one.labels)
-            answer = (one.gather(one.episode.test, arrays) @ fitted.weight.T + fitted.bias).argmax(axis=1)
-            out.append(float((answer == np.array(one.episode.test_labels)).mean()))
-        lab.store.put(self.key, {"accuracy": out})
+        shares = []
+        for shown in self.shown:
+            arrays, episode = shown.features(lab.store, self.start, self.size, self.blueprint), shown.episode
+            fitted = head.fit_head(shown.gather(episode.support, arrays), shown.labels)
+            named = (shown.gather(episode.test, arrays) @ fitted.weight.T + fitted.bias).argmax(axis=1)
+            shares.append(float((named == np.array(episode.test_labels)).mean()))
+        lab.store.put(self.key, {"accuracy": shares})
 
     def __str__(self) -> str:
         return f"{self.start.kind} {self.size}"
@@ -229,14 +229,19 @@ class Select:
     def run(self, lab: Lab) -> None:
         keys, deltas = {}, {}
         for member in self.pool:
-            source, facts = _kept(lab.store, member.source), lab.store.record(member.source)
+            source, facts = _arrays(lab.store, member.source), lab.store.record(member.source)
             keys[member.id] = Key(source["mean"], facts["noise"])
-            deltas[member.id] = _kept(lab.store, member.delta or member.source)["delta"]
+            deltas[member.id] = _arrays(lab.store, member.delta or member.source)["delta"]
         images, labels = self.shown.images(lab.store).support, self.shown.labels
         started = time.process_time()
-        answer = method.select(lab, keys, deltas, images, labels)
+        selection = method.select(lab, keys, deltas, images, labels)
         seconds = time.process_time() - started
-        record = {"choice": answer.choice, "weights": answer.weights, "reason": answer.reason, "seconds": seconds}
+        record = {
+            "choice": selection.choice,
+            "weights": selection.weights,
+            "reason": selection.reason,
+            "seconds": seconds,
+        }
         lab.store.put(self.key, {**record, "nearest": method.nearest(lab, keys, images)})
 
     def __str__(self) -> str:
@@ -254,12 +259,12 @@ class Pick:
 
     @cached_property
     def key(self) -> str:
-        found = [
+        features = [
             Features(self.blueprint, starts.single(member), self.size, digest).key
             for member in sorted(self.members)
             for _, digest in self.shown.banks
         ]
-        return content_key("pick", features=found, shown=self.shown.key, code=code_digest(scoring, discriminant))
+        return content_key("pick", features=features, shown=self.shown.key, code=code_digest(scoring, discriminant))
 
     @property
     def cost(self) -> float:
@@ -309,10 +314,10 @@ class Search:
         names = sorted(self.members)
         deltas = [method.thin_delta(lab, lab.delta(name)) for name in names]
         episode = self.shown.images(lab.store)
-        found = gradient_free.search(
+        weights = gradient_free.search(
             lab, deltas, episode.support, episode.support_labels, self.evaluations, rng=episode.draw
         )
-        lab.store.put(self.key, {"weights": list(zip(names, found, strict=True))})
+        lab.store.put(self.key, {"weights": list(zip(names, weights, strict=True))})
 
     def __str__(self) -> str:
         return self.shown.episode.task
@@ -322,7 +327,7 @@ _caches: dict[tuple[str, str], Arrays] = {}
 """Images and learngenes that this process has read: both are needed again and again."""
 
 
-def _kept(store: Store, digest: str) -> Arrays:
+def _arrays(store: Store, digest: str) -> Arrays:
     if (str(store.root), digest) not in _caches:
         _caches[str(store.root), digest] = store.arrays(digest)
     return _caches[str(store.root), digest]

@@ -94,8 +94,8 @@ def recipes(
     size = len(images.labels), len(images.classes)
     train, shrink = (suited(blueprint, make(*size)) for make in (ancestry.default_recipe, condense.default_recipe))
     ratio = shrink.steps / train.steps
-    wanted = max(2, round((steps or train.steps) * share))
-    return replace(train, steps=wanted, rng=rng), replace(shrink, steps=max(2, round(wanted * ratio)), rng=rng)
+    shorter = max(2, round((steps or train.steps) * share))
+    return replace(train, steps=shorter, rng=rng), replace(shrink, steps=max(2, round(shorter * ratio)), rng=rng)
 
 
 def _ignore(_done: int, _total: int, _note: str) -> None:
@@ -131,8 +131,8 @@ def condense_onto(
     lab: Lab, base: algebra.Flat, images: ImageSet, old: net.Weights, shrink: TrainRecipe, work: Path
 ) -> npt.NDArray[np.float16]:
     """A residual learngene: condensed on top of the frozen sum `base` instead of the seed."""
-    made = condense.condense(lab.blueprint, lab.gene(base), images, old, work, recipe=shrink, progress=_ignore)
-    return _sent(lab, made.delta)
+    condensed = condense.condense(lab.blueprint, lab.gene(base), images, old, work, recipe=shrink, progress=_ignore)
+    return _sent(lab, condensed.delta)
 
 
 def _sent(lab: Lab, delta: Mapping[str, npt.NDArray[np.float32]]) -> npt.NDArray[np.float16]:
@@ -199,8 +199,8 @@ def as_gene(lab: Lab, weights: Mapping[str, npt.NDArray[np.float32]]) -> algebra
     components = lab.blueprint.seed.components
     origin = reference_weights(lab)
     difference = {name: weights[name] - origin[name].numpy() for name in origin}
-    found = expansion.project(lab.blueprint, difference, components)
-    return algebra.flatten(expansion.gene_layout(lab.blueprint, components), found)
+    gene = expansion.project(lab.blueprint, difference, components)
+    return algebra.flatten(expansion.gene_layout(lab.blueprint, components), gene)
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,10 +244,10 @@ def select(
     task = task_key.task_key(lab.blueprint, lab.seed_tensors, images)
     members = [Member(name, key) for name, key in keys.items()]
     scorer = tals.Scorer(lab.blueprint, lab.seed_tensors, images, labels)
-    kept = [name for name, _ in retrieval.retrieve(task, members, LIMITS.short_list)]
-    thin = {name: net.as_tensors(thin_delta(lab, deltas[name])) for name in kept}
-    found = tals.select(task, members, tals.Local(scorer, thin), labels=labels)
-    return Answer(found.choice, found.weights, found.reason)
+    short_list = [name for name, _ in retrieval.retrieve(task, members, LIMITS.short_list)]
+    thin = {name: net.as_tensors(thin_delta(lab, deltas[name])) for name in short_list}
+    selection = tals.select(task, members, tals.Local(scorer, thin), labels=labels)
+    return Answer(selection.choice, selection.weights, selection.reason)
 
 
 def nearest(lab: Lab, keys: Mapping[str, task_key.Key], images: pixels.Pixels) -> str:
