@@ -33,7 +33,7 @@ transportation/vehicles
 """)
 
 
-class Recipe(NamedTuple):
+class SetRecipe(NamedTuple):
     """How a set of the corpus is read, how alike two of its pictures may be, and how many of a class are kept."""
 
     read: Callable[[Path], Iterator[Picture]]
@@ -53,19 +53,19 @@ def _scenery(work: Path) -> Iterator[Picture]:
 
 
 RECIPES = {
-    "emoji": Recipe(sources.emoji, 2.0, 110),
-    "clipart": Recipe(lambda work: sources.clipart(work, CLIPART), 2.0, 70),
-    "furniture": Recipe(sources.furniture, 2.0, 100),
-    "sprites": Recipe(sources.sprites, 2.0, 100),
-    "katakana": Recipe(lambda work: sources.letters(work, fonts.KATAKANA, KATAKANA, most=5), 3.0, 60),
-    "greek": Recipe(lambda work: sources.letters(work, fonts.GREEK_CYRILLIC, GREEK, most=4), 3.0, 60),
-    "cyrillic": Recipe(lambda work: sources.letters(work, fonts.GREEK_CYRILLIC, CYRILLIC, most=4), 3.0, 60),
-    "photos": Recipe(_textures, 2.0, 200),
-    "scenery": Recipe(_scenery, 2.0, 64),
+    "emoji": SetRecipe(sources.emoji, 2.0, 110),
+    "clipart": SetRecipe(lambda work: sources.clipart(work, CLIPART), 2.0, 70),
+    "furniture": SetRecipe(sources.furniture, 2.0, 100),
+    "sprites": SetRecipe(sources.sprites, 2.0, 100),
+    "katakana": SetRecipe(lambda work: sources.letters(work, fonts.KATAKANA, KATAKANA, most=5), 3.0, 60),
+    "greek": SetRecipe(lambda work: sources.letters(work, fonts.GREEK_CYRILLIC, GREEK, most=4), 3.0, 60),
+    "cyrillic": SetRecipe(lambda work: sources.letters(work, fonts.GREEK_CYRILLIC, CYRILLIC, most=4), 3.0, 60),
+    "photos": SetRecipe(_textures, 2.0, 200),
+    "scenery": SetRecipe(_scenery, 2.0, 64),
 }
 
 
-def write_set(work: Path, out: Path, recipe: Recipe) -> tuple[int, int]:
+def write_set(work: Path, out: Path, recipe: SetRecipe) -> tuple[int, int]:
     """Write one set below a folder and return the number of its pictures and of its classes."""
     kept = capped(distinct(shuffled(recipe.read(work)), threshold=recipe.threshold), recipe.most)
     classes = {label: own for label, own in by_label(kept).items() if len(own) >= recipe.least}

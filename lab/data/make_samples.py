@@ -26,7 +26,7 @@ PER_TASK_CLASS = 60
 EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
-class Recipe(NamedTuple):
+class SampleRecipe(NamedTuple):
     """How a folder of the pack is read, how alike two of its pictures may be, and how many of a class are kept."""
 
     read: Callable[[Path], Iterable[Picture]]
@@ -57,28 +57,28 @@ def _other_textures(work: Path) -> Iterator[Picture]:
 
 
 SITES = {
-    "clothing": Recipe(lambda work: _only(sources.fashion(work), sources.CLOTHES[:5], at_most=300), 140),
-    "digits": Recipe(lambda work: _only(sources.digits(work), "01234", at_most=300), 140),
-    "letters": Recipe(lambda work: _latin(work, "ABCDEFGHIJKLM", 0), 54),
-    "animals": Recipe(lambda work: _only(sources.animals(work), sources.ANIMALS[:5], at_most=800), 140, 6.0),
-    "textures": Recipe(lambda work: sources.patches(work, SITE_PHOTOS, wanted=118), 117),
-    "hiragana": Recipe(lambda work: sources.letters(work, fonts.HIRAGANA, HIRAGANA, most=60), 58),
+    "clothing": SampleRecipe(lambda work: _only(sources.fashion(work), sources.CLOTHES[:5], at_most=300), 140),
+    "digits": SampleRecipe(lambda work: _only(sources.digits(work), "01234", at_most=300), 140),
+    "letters": SampleRecipe(lambda work: _latin(work, "ABCDEFGHIJKLM", 0), 54),
+    "animals": SampleRecipe(lambda work: _only(sources.animals(work), sources.ANIMALS[:5], at_most=800), 140, 6.0),
+    "textures": SampleRecipe(lambda work: sources.patches(work, SITE_PHOTOS, wanted=118), 117),
+    "hiragana": SampleRecipe(lambda work: sources.letters(work, fonts.HIRAGANA, HIRAGANA, most=60), 58),
 }
 TASKS = {
-    "shoes-and-bags": Recipe(
+    "shoes-and-bags": SampleRecipe(
         lambda work: _only(sources.fashion(work), sources.CLOTHES[5:], at_most=150), PER_TASK_CLASS
     ),
-    "digits-5-9": Recipe(lambda work: _only(sources.digits(work), "56789", at_most=150), PER_TASK_CLASS),
-    "letters-n-z": Recipe(lambda work: _latin(work, TASK_LETTERS, 1), PER_TASK_CLASS),
-    "animals-other": Recipe(
+    "digits-5-9": SampleRecipe(lambda work: _only(sources.digits(work), "56789", at_most=150), PER_TASK_CLASS),
+    "letters-n-z": SampleRecipe(lambda work: _latin(work, TASK_LETTERS, 1), PER_TASK_CLASS),
+    "animals-other": SampleRecipe(
         lambda work: _only(sources.animals(work), sources.ANIMALS[5:], at_most=800), PER_TASK_CLASS, 6.0
     ),
-    "textures-other": Recipe(_other_textures, PER_TASK_CLASS),
-    "thai": Recipe(lambda work: sources.thai(work, TASK_THAI), PER_TASK_CLASS),
+    "textures-other": SampleRecipe(_other_textures, PER_TASK_CLASS),
+    "thai": SampleRecipe(lambda work: sources.thai(work, TASK_THAI), PER_TASK_CLASS),
 }
 
 
-def entries(work: Path, folder: str, recipe: Recipe) -> Iterator[tuple[str, bytes]]:
+def entries(work: Path, folder: str, recipe: SampleRecipe) -> Iterator[tuple[str, bytes]]:
     """Yield the name in the pack and the bytes of each picture of one folder."""
     kept = capped(distinct(shuffled(recipe.read(work)), threshold=recipe.threshold), recipe.most)
     for label, pictures in by_label(kept).items():

@@ -26,7 +26,7 @@ from genepool_protocol.wire.errors import GenepoolError
 _FLIPPED: Final = 100_000
 """Place of the byte that is flipped, modulo the file's length."""
 
-Descendants = Mapping[tuple[Mixture, Size], Path]
+DescendantFolders = Mapping[tuple[Mixture, Size], Path]
 """Folders by what they were made from."""
 
 
@@ -89,7 +89,7 @@ class Consumer:
         report = SelectionReport(episode.task, episode.draw, private.choice, weights, private.reason)
         return EpisodeAnswer(episode, private.weights, private.weights == remote.weights, report)
 
-    def descend(self, clock: Clock, answers: Sequence[EpisodeAnswer], sizes: Sequence[Size]) -> Descendants:
+    def descend(self, clock: Clock, answers: Sequence[EpisodeAnswer], sizes: Sequence[Size]) -> DescendantFolders:
         """A folder for every combination and size that was asked for; each is verified before it appears."""
         pairs = sorted({(answer.weights, size) for answer in answers for size in sizes})
         folders: dict[tuple[Mixture, Size], Path] = {}
@@ -106,7 +106,7 @@ class Consumer:
         options: Options,
         episodes: Sequence[Episode],
         answers: Sequence[EpisodeAnswer],
-        descendants: Descendants,
+        descendants: DescendantFolders,
         learngenes: Mapping[str, Path],
     ) -> list[StartAccuracy]:
         """Accuracy of every start at every size, before and after fine-tuning, and of the controls."""
@@ -128,7 +128,7 @@ class Consumer:
         with clock.phase("measurements") as progress:
             return experiment.run(jobs, bench, options.parallel, progress)
 
-    def prove(self, descendants: Descendants) -> VerificationReport:
+    def prove(self, descendants: DescendantFolders) -> VerificationReport:
         """Verify a descendant offline, then flip one byte of a copy and see it refused."""
         folder = next(path for (weights, _), path in descendants.items() if weights or len(descendants) == 1)
         sentence = str(verify(folder, self._pool.trusted))
