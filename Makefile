@@ -34,6 +34,7 @@ lint: $(VENV)/.installed-dev ## formatting, rules, types, import contracts, page
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tests.house
 	$(BIN)/python -m pymarkdown scan $(PAGES)
 	$(MAKE) --no-print-directory docs
 	$(BIN)/buf lint

@@ -34,12 +34,12 @@ def private_folder(path: Path) -> Path:
     except FileExistsError:
         if path.lstat().st_uid not in _trusted():
             raise _foreign(path) from None
-        found = path.stat()
-        if not stat.S_ISDIR(found.st_mode):
+        status = path.stat()
+        if not stat.S_ISDIR(status.st_mode):
             raise
-        if found.st_uid not in _trusted():
+        if status.st_uid not in _trusted():
             raise _foreign(path) from None
-        if found.st_mode & _OTHERS:
+        if status.st_mode & _OTHERS:
             path.chmod(FOLDER)
     return path
 
@@ -57,10 +57,10 @@ def claimed_folder(path: Path) -> Path:
     try:
         path.mkdir(FOLDER)
     except FileExistsError:
-        found = path.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        status = path.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
             raise _foreign(path) from None
-        if found.st_mode & _OTHERS_WRITE:
+        if status.st_mode & _OTHERS_WRITE:
             shutil.rmtree(path)
             path.mkdir(FOLDER)
         path.chmod(FOLDER)
@@ -85,8 +85,8 @@ def open_own(path: Path, flags: int) -> int:
         if path.is_symlink():
             raise _foreign(path) from None
         handle = os.open(path, flags)
-    found = os.fstat(handle)
-    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_nlink != 1:
+    status = os.fstat(handle)
+    if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_nlink != 1:
         os.close(handle)
         raise _foreign(path)
     return handle
@@ -150,12 +150,12 @@ def sync_folder(folder: Path) -> None:
 
 def close_tree(path: Path) -> None:
     """Take everybody else's rights from a file, or a folder and all in it; links and others' files are left alone."""
-    found = path.lstat()
-    if found.st_uid != os.geteuid() or stat.S_ISLNK(found.st_mode):
+    status = path.lstat()
+    if status.st_uid != os.geteuid() or stat.S_ISLNK(status.st_mode):
         return
-    if found.st_mode & _OTHERS:
-        path.chmod(stat.S_IMODE(found.st_mode) & ~_OTHERS)
-    if stat.S_ISDIR(found.st_mode):
+    if status.st_mode & _OTHERS:
+        path.chmod(stat.S_IMODE(status.st_mode) & ~_OTHERS)
+    if stat.S_ISDIR(status.st_mode):
         for entry in path.iterdir():
             close_tree(entry)
 

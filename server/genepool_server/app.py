@@ -28,12 +28,12 @@ from genepool_server.confined.checker import Checker
 from genepool_server.confined.screener import Screener
 from genepool_server.front.operator_socket import OperatorSocket
 from genepool_server.net import Address, check_free
-from genepool_server.pool.pool import Pool
-from genepool_server.pool.review_queue import Policy, Reviews
+from genepool_server.pool.pool import OpenPool
+from genepool_server.pool.review_queue import ReviewPolicy, Reviews
 from genepool_server.pool.store.folder import PoolFolder
 from genepool_server.pool.store.storage import Storage
-from genepool_server.pool.upkeep.fsck import Report
-from genepool_server.pool.upkeep.restore import Source
+from genepool_server.pool.upkeep.fsck import FsckReport
+from genepool_server.pool.upkeep.restore import BackupSource
 from genepool_server.pool.upkeep.restore import restore as put_back
 from genepool_server.root import settling
 from genepool_server.root.freshness import Freshness
@@ -43,7 +43,7 @@ from genepool_server.tls import client_ca, identity
 if TYPE_CHECKING:
     import grpc
 
-    from genepool_server.front.guards.interceptor import Limits
+    from genepool_server.front.guards.interceptor import CallLimits
     from genepool_server.front.server import Front
     from genepool_server.serving.service import Serving
 
@@ -69,7 +69,7 @@ class Running:
 
     address: str
     certified: int
-    pool: Pool
+    pool: OpenPool
     serving: "Serving"
 
 
@@ -98,13 +98,13 @@ def init(folder: Path, config: ServerConfig, blueprints: Sequence[str], seeds: S
         target.parent.mkdir(parents=True, exist_ok=True)
         building = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target if target.exists() else target.parent))
     try:
-        Pool.create(building, config.name, sources, seeds, config.storage)
+        OpenPool.create(building, config.name, sources, seeds, config.storage)
         try:
             anchors = _fill(building, config)
             with durable.translated(target):
                 _publish(building, target)
         except BaseException:
-            Pool.discard(building, config.storage)
+            OpenPool.discard(building, config.storage)
             raise
     finally:
         shutil.rmtree(building, ignore_errors=True)
@@ -146,7 +146,7 @@ def _encode(anchors: Anchors) -> bytes:
     return anchors.model_dump_json(by_alias=True, indent=2).encode() + b"\n"
 
 
-def restore(source: Source, target: Path, storage: Storage) -> Report:
+def restore(source: BackupSource, target: Path, storage: Storage) -> FsckReport:
     """Make a pool's folder from a backup; its settings name the storage that is given.
 
     Raises:
@@ -216,7 +216,7 @@ async def run(folder: Path, config: ServerConfig, ready: Callable[[Running], Non
         undo.callback(checker.close)
         checker.worker.start()
         trusted = await asyncio.to_thread(settling.settle, PoolFolder(folder))
-        opened = partial(Pool.open, automatic=config.reviews.at_once, witnesses=trusted.policy, quotas=quotas)
+        opened = partial(OpenPool.open, automatic=config.reviews.at_once, witnesses=trusted.policy, quotas=quotas)
         opened = partial(opened, inspect=checker)
         pool = await asyncio.to_thread(opened, folder, config.storage)
         undo.callback(pool.close)
@@ -253,9 +253,9 @@ async def run(folder: Path, config: ServerConfig, ready: Callable[[Running], Non
         await stop.wait()
 
 
-def _review(pool: Pool, policy: Policy) -> Callable[[], None]:
+def _review(pool: OpenPool, policy: ReviewPolicy) -> Callable[[], None]:
     """Begin to review what is quarantined; answers how to end that."""
-    if policy.at_once or policy == Policy(automatic=False, screening="off"):
+    if policy.at_once or policy == ReviewPolicy(automatic=False, screening="off"):
         return lambda: None  # there is nothing to say before the operator does
     screener = Screener()
     reviews = Reviews(pool, policy, screener)
@@ -269,7 +269,7 @@ def _review(pool: Pool, policy: Policy) -> Callable[[], None]:
     return end
 
 
-def _check_name(pool: Pool, config: ServerConfig) -> None:
+def _check_name(pool: OpenPool, config: ServerConfig) -> None:
     if pool.origin != config.name:
         raise InvalidInput(
             "CONFIG_INVALID",
@@ -286,7 +286,7 @@ def _compare(trusted: Trusted, config: ServerConfig) -> None:
         )
 
 
-def _front(folder: Path, config: ServerConfig, pool: Pool) -> "Front":
+def _front(folder: Path, config: ServerConfig, pool: OpenPool) -> "Front":
     from genepool_server.front.guards.callers import NetworkCallers
     from genepool_server.front.guards.rates import Rates
     from genepool_server.front.server import Doors, Front, Guard, Load
@@ -314,11 +314,11 @@ def _front(folder: Path, config: ServerConfig, pool: Pool) -> "Front":
     )
 
 
-def _patience(config: ServerConfig) -> "Limits":
-    from genepool_server.front.guards.interceptor import Limits
+def _patience(config: ServerConfig) -> "CallLimits":
+    from genepool_server.front.guards.interceptor import CallLimits
 
     serving = config.serving
-    return Limits(serving.stall_seconds, serving.first_seconds, others=serving.watch_seconds)
+    return CallLimits(serving.stall_seconds, serving.first_seconds, others=serving.watch_seconds)
 
 
 def _hosts(config: ServerConfig, *listened: Address) -> list[str]:

@@ -11,13 +11,13 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from genepool_protocol.trust.keys import WitnessVerifier
-from genepool_protocol.trust.witness import MAX_WITNESSES, Policy
+from genepool_protocol.trust.witness import MAX_WITNESSES, WitnessPolicy
 from genepool_protocol.wire.documents import first_problem
 from genepool_protocol.wire.errors import InvalidInput, NotFound
 from genepool_protocol.wire.limits import LIMITS
 from genepool_server.net import HOST, LAST_PORT, Address
 from genepool_server.pool.contributions.quotas import Quotas
-from genepool_server.pool.review_queue import Policy as ReviewPolicy
+from genepool_server.pool.review_queue import ReviewPolicy
 from genepool_server.pool.store.storage import Storage
 from genepool_server.serving.config import ServingConfig
 
@@ -205,7 +205,7 @@ class ServerConfig(BaseModel):
     @model_validator(mode="after")
     def _policy(self) -> Self:
         try:
-            keys = {WitnessVerifier.parse(one) for one in self.witnesses}
+            keys = {WitnessVerifier.parse(witness) for witness in self.witnesses}
         except InvalidInput as exc:
             raise ValueError(exc.diagnostics()) from exc
         if self.quorum > len(keys):
@@ -218,9 +218,9 @@ class ServerConfig(BaseModel):
         return ReviewPolicy(self.admission == "automatic", self.screening, self.approve_first)
 
     @property
-    def policy(self) -> Policy:
+    def policy(self) -> WitnessPolicy:
         """Whose cosignatures the log needs."""
-        return Policy(tuple(WitnessVerifier.parse(one) for one in self.witnesses), self.quorum)
+        return WitnessPolicy(tuple(WitnessVerifier.parse(witness) for witness in self.witnesses), self.quorum)
 
     @property
     def storage(self) -> Storage:

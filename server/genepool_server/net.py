@@ -60,13 +60,17 @@ def check_free(address: Address) -> None:
         InvalidInput: OPTION_INVALID, the host is unknown here, or this user may not take the port.
     """
     try:
-        found = socket.getaddrinfo(address.bare_host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        candidates = socket.getaddrinfo(
+            address.bare_host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
     except socket.gaierror as exc:
         raise _cannot_listen(address, "the host is unknown") from exc
-    failures = [failure for family, kind, _, _, place in found if (failure := _probe(family, kind, place)) is not None]
+    failures = [
+        failure for family, kind, _, _, place in candidates if (failure := _probe(family, kind, place)) is not None
+    ]
     if any(failure.errno == errno.EADDRINUSE for failure in failures):
         raise taken(address)
-    if len(failures) == len(found):
+    if len(failures) == len(candidates):
         raise _cannot_listen(address, failures[0].strerror or "it is refused")
 
 

@@ -119,7 +119,7 @@ class Descended:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ContributionStanding:
     """The state of a contribution, for whoever holds a descendant of it; `withdrawal` is the receipt of its end."""
 
     contribution_id: str

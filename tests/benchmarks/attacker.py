@@ -76,7 +76,7 @@ class Attack:
         self.judge = canary.Canary(self.blueprint, self.whole)
         self.reviewer = Reviewer(self.blueprint, scene.made.seed_path)
         self.listed = [
-            screening.Member(f"{at:064x}", f"{at:064x}", self.write(f"member-{at}", one), own=False)
+            screening.ActiveMember(f"{at:064x}", f"{at:064x}", self.write(f"member-{at}", one), own=False)
             for at, one in enumerate(self.others)
         ]
         parts = profile.blocks(self.layout)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from genepool_protocol.v1 import consume_pb2
-from genepool_server.pool.pool import Pool
+from genepool_server.pool.pool import OpenPool
 from tests.benchmarks.timing import Row
 from tests.support import server, sites
 
@@ -32,7 +32,7 @@ def _after_a_selection(count: int) -> int:
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as name:
         folder = server.new_pool(Path(name) / "pool")
-        with Pool.open(folder) as pool:
+        with OpenPool.open(folder) as pool:
             site = sites.join(pool, "bench")
             for _ in range(count):
                 sites.contribute(pool, site, rng)

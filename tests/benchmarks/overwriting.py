@@ -16,7 +16,7 @@ from genepool_protocol.machine.launching import overwrite_freed_memory
 from genepool_server.serving import descend_request
 from genepool_server.serving.shared_images import Pictures
 from genepool_server.serving.slots import SHARED_MEMORY, Slots
-from genepool_server.serving.worker import Build, Support, Worker
+from genepool_server.serving.worker import Build, Worker, WorkerSupport
 from tests.support.views import MemoryView
 
 _ROUNDS = 9
@@ -58,7 +58,7 @@ def main() -> None:
         slot = slots.lease()
         order = Build(family, Size(12, 4), tuple((ref, 250) for ref in refs), str(slot.path), slot.size)
         with pictures.lent(rng.integers(0, 256, (48, 32, 32, 3), dtype=np.uint8)) as shared:
-            support = Support(family, shared, np.arange(48) % 4)
+            support = WorkerSupport(family, shared, np.arange(48) % 4)
             works: dict[str, Callable[[], object]] = {
                 "scoring 48 images": lambda: worker.score(support, [((refs[0], 1000),)]),
                 "domain embedding of 48 images": lambda: worker.task_key(support),

@@ -16,7 +16,7 @@ from genepool_protocol.learngene.size import Size
 from genepool_protocol.learngene.tensors import TensorFile
 from genepool_protocol.selection import net, tals, task_key
 from genepool_protocol.selection.retrieval import Member
-from genepool_server.pool.pool import Pool
+from genepool_server.pool.pool import OpenPool
 from tests.benchmarks.floor import Floor
 from tests.benchmarks.timing import Row, paired
 from tests.support import sites
@@ -152,7 +152,7 @@ def selecting(quick: bool) -> list[Row]:
     scorer = tals.Scorer(blueprint, seed, pixels, labels)
     evaluator = tals.Local(scorer, dict.fromkeys((member.contribution_id for member in members), delta))
 
-    def run(pool: int) -> tals.Selection:
+    def run(pool: int) -> tals.TalsSelection:
         task = task_key.task_key(blueprint, seed, pixels)
         return tals.select(task, members[:pool], evaluator, labels=labels)
 
@@ -171,7 +171,7 @@ def accepting(quick: bool) -> Row:
     changes = {} if quick else {"head_dim": 64, "heads": 6, "mlp_ratio": 4, "components": 3, "image": 32}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        with Pool.open(sites.make_pool(folder, **changes)) as pool, Floor(folder) as bare:
+        with OpenPool.open(sites.make_pool(folder, **changes)) as pool, Floor(folder) as bare:
             site = sites.join(pool, "bench")
             blueprint = pool.blueprints()[0].blueprint
             raw = [sites.weights_of(blueprint, rng) for _ in range(_small(quick, 6, 2))]

@@ -22,7 +22,7 @@ def sketch(blueprint, delta, salt):
 
 
 def kept(number, made):
-    return copies.Withdrawn(f"{number:064x}", False, number, False, made)
+    return copies.WithdrawnSketch(f"{number:064x}", False, number, False, made)
 
 
 def honest_pairs(blueprint, deltas):

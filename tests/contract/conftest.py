@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from genepool_protocol.trust import envelope, events
-from genepool_server.pool.pool import Pool
+from genepool_server.pool.pool import OpenPool
 from tests.support import sites as c
 from tests.support import stores
 
@@ -14,7 +14,7 @@ def template(request, tmp_path_factory):
     """A pool with three contributions of two sites, of which the second was withdrawn: nobody has it open."""
     folder, storage = tmp_path_factory.mktemp("template"), stores.storage(request.param)
     made, rng = c.make_pool(folder, storage), np.random.default_rng(3)
-    with Pool.open(made, storage) as pool:
+    with OpenPool.open(made, storage) as pool:
         a, b = c.join(pool, "site-a"), c.join(pool, "site-b")
         done = [c.contribute(pool, site, rng) for site in (a, b, a)]
         found = pool.contribution(done[1].contribution_id)

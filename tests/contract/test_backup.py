@@ -12,10 +12,10 @@ import pytest
 from genepool_protocol.trust import digest, tiles
 from genepool_protocol.wire.errors import GenepoolError
 from genepool_server.pool.log import tile_files
-from genepool_server.pool.pool import Pool
+from genepool_server.pool.pool import OpenPool
 from genepool_server.pool.store.sqlite import Sqlite
 from genepool_server.pool.upkeep.fsck import examine, fsck
-from genepool_server.pool.upkeep.restore import Source, restore
+from genepool_server.pool.upkeep.restore import BackupSource, restore
 from tests.support import sites as c
 from tests.support import stores
 from tests.support.refusals import reason_of
@@ -31,10 +31,10 @@ def facts(pool):
 def saved(place, tmp_path):
     """The pool, and a backup of it with its keys."""
     folder, storage, *_ = place
-    with Pool.open(folder, storage) as pool:
+    with OpenPool.open(folder, storage) as pool:
         done = pool.backup(tmp_path / "backup", tmp_path / "keys")
         assert (done.contributions, done.log_size) == (2, len(pool.entries(0, 256)))
-    return Source(tmp_path / "backup", tmp_path / "keys")
+    return BackupSource(tmp_path / "backup", tmp_path / "keys")
 
 
 @pytest.mark.parametrize("kind", stores.KINDS)
@@ -44,9 +44,9 @@ def test_a_restored_pool_is_the_same_wherever_it_is_put_and_goes_on(place, saved
     report = restore(saved, target, other, {})
     assert (report.problems, report.notes, report.contributions) == ([], [], 3)
     assert report == examine(target, other)
-    with Pool.open(folder, storage) as before:
+    with OpenPool.open(folder, storage) as before:
         expected, weights = facts(before), [one.sha256 for one in before.active(c.BLUEPRINT, ())]
-    with Pool.open(target, other) as after:
+    with OpenPool.open(target, other) as after:
         assert facts(after) == expected
         after.gather()
         for found, sha256 in zip(after.active(c.BLUEPRINT, ()), weights, strict=True):
@@ -68,7 +68,7 @@ def company(pool):
 def test_sketches_of_what_was_withdrawn_and_their_secret_come_back(place, saved, tmp_path):
     folder, storage, *_ = place
     restore(saved, tmp_path / "restored", stores.HERE, {})
-    with Pool.open(folder, storage) as before, Pool.open(tmp_path / "restored") as after:
+    with OpenPool.open(folder, storage) as before, OpenPool.open(tmp_path / "restored") as after:
         assert company(after) == company(before)
         assert len(company(after)[1]) == 1
     assert (tmp_path / "restored" / "keys" / "review.key").stat().st_mode & 0o777 == 0o600
@@ -87,7 +87,7 @@ def test_a_backup_of_older_software_is_restored_and_brought_up(place, saved, tmp
     said["files"]["ledger.sqlite"] = digest.sha256_file(saved.backup / "ledger.sqlite")
     (saved.backup / "backup.json").write_text(json.dumps(said))
     restore(saved, tmp_path / "restored", stores.HERE, {})
-    with Pool.open(tmp_path / "restored") as pool:
+    with OpenPool.open(tmp_path / "restored") as pool:
         assert company(pool)[1] == [], "of what was withdrawn before there is none"
     assert fsck(tmp_path / "restored") == []
 
@@ -96,7 +96,7 @@ def test_a_backup_shows_no_key_and_no_weights(place, saved):
     folder, storage, *_ = place
     files = [path for path in saved.backup.rglob("*") if path.is_file()]
     assert not [path for path in files if path.suffix == ".pem"]
-    with Pool.open(folder, storage) as pool:
+    with OpenPool.open(folder, storage) as pool:
         pool.gather()
         pieces = [one.path.read_bytes()[-64:] for one in pool.active(c.BLUEPRINT, ())]
     kept = [path.read_bytes() for path in files]
@@ -107,7 +107,7 @@ def test_a_backup_shows_no_key_and_no_weights(place, saved):
 
 def test_a_backup_beside_a_busy_pool_is_of_one_moment(place, tmp_path):
     folder, storage, a, _ = place
-    with Pool.open(folder, storage) as pool:
+    with OpenPool.open(folder, storage) as pool:
         stop, rng = threading.Event(), np.random.default_rng(11)
 
         def busy():
@@ -125,14 +125,16 @@ def test_a_backup_beside_a_busy_pool_is_of_one_moment(place, tmp_path):
             thread.join()
         final = len(pool.contributions())
     for n in range(3):
-        report = restore(Source(tmp_path / f"backup{n}", tmp_path / f"keys{n}"), tmp_path / f"r{n}", stores.HERE, {})
+        report = restore(
+            BackupSource(tmp_path / f"backup{n}", tmp_path / f"keys{n}"), tmp_path / f"r{n}", stores.HERE, {}
+        )
         assert report.problems == []
         assert 3 <= report.contributions <= final
 
 
 def test_attack_51_a_backup_that_is_older_than_what_was_published_is_refused_and_a_newer_one_taken(place, tmp_path):
     folder, storage, a, b = place
-    with Pool.open(folder, storage) as pool:
+    with OpenPool.open(folder, storage) as pool:
         pool.backup(tmp_path / "older", tmp_path / "older-keys")
         c.contribute(pool, a, np.random.default_rng(12))
         pool.backup(tmp_path / "newer", tmp_path / "newer-keys")
@@ -140,21 +142,21 @@ def test_attack_51_a_backup_that_is_older_than_what_was_published_is_refused_and
     older = (tmp_path / "older", tmp_path / "older-keys")
     for seen in (tmp_path / "head", folder / "log.size"):
         with pytest.raises(GenepoolError) as caught:
-            restore(Source(*older, [seen]), tmp_path / "restored", stores.HERE, {})
+            restore(BackupSource(*older, [seen]), tmp_path / "restored", stores.HERE, {})
         assert caught.value.reason == "LEDGER_INCONSISTENT"
         assert "deploy/storage.md" in caught.value.fix
         assert not (tmp_path / "restored").exists()
-        newer = Source(tmp_path / "newer", tmp_path / "newer-keys", [seen])
+        newer = BackupSource(tmp_path / "newer", tmp_path / "newer-keys", [seen])
         assert restore(newer, tmp_path / f"from-{seen.name}", stores.HERE, {}).problems == []
     # nothing tells that the older one is old; but what it then signs is another history
-    restore(Source(*older), tmp_path / "forked", stores.HERE, {})
-    with Pool.open(tmp_path / "forked") as forked:
+    restore(BackupSource(*older), tmp_path / "forked", stores.HERE, {})
+    with OpenPool.open(tmp_path / "forked") as forked:
         c.contribute(forked, b, np.random.default_rng(13))
         (tmp_path / "other-head").write_text(forked.checkpoint())
-    newer = Source(tmp_path / "newer", tmp_path / "newer-keys", [tmp_path / "other-head"])
+    newer = BackupSource(tmp_path / "newer", tmp_path / "newer-keys", [tmp_path / "other-head"])
     assert reason_of(restore, newer, tmp_path / "restored", stores.HERE, {}) == "LEDGER_INCONSISTENT"
     shutil.copy(folder / "log.size", tmp_path / "forked" / "log.size")
-    assert reason_of(Pool.open, tmp_path / "forked") == "LEDGER_INCONSISTENT"
+    assert reason_of(OpenPool.open, tmp_path / "forked") == "LEDGER_INCONSISTENT"
 
 
 def test_a_head_of_another_log_says_nothing(saved, tmp_path):
@@ -162,9 +164,9 @@ def test_a_head_of_another_log_says_nothing(saved, tmp_path):
     from genepool_protocol.trust.keys import LogSigner
 
     (tmp_path / "head").write_text(checkpoint.sign(1, bytes(32), LogSigner.generate(c.ORIGIN)).note)
-    source = Source(saved.backup, saved.keys, [tmp_path / "head"])
+    source = BackupSource(saved.backup, saved.keys, [tmp_path / "head"])
     assert reason_of(restore, source, tmp_path / "restored", stores.HERE, {}) == "CHECKPOINT_INVALID"
-    source = Source(saved.backup, saved.keys, [tmp_path / "nothing"])
+    source = BackupSource(saved.backup, saved.keys, [tmp_path / "nothing"])
     assert reason_of(restore, source, tmp_path / "restored", stores.HERE, {}) == "FILE_MISSING"
 
 
@@ -203,7 +205,7 @@ def test_a_damaged_backup_is_refused_and_leaves_nothing_anywhere(saved, tmp_path
     assert reason_of(restore, saved, tmp_path / "restored", other, {}) == reason
     assert not (tmp_path / "restored").exists()
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
-    Pool.create(made(tmp_path / "fresh"), c.ORIGIN, [blueprint(saved)], storage=other)  # the places are empty again
+    OpenPool.create(made(tmp_path / "fresh"), c.ORIGIN, [blueprint(saved)], storage=other)  # the places are empty again
 
 
 @pytest.mark.parametrize("kind", stores.KINDS)
@@ -246,7 +248,7 @@ def test_a_backup_that_was_changed_with_its_digests_is_found_out_by_fsck(saved, 
 
 def test_nothing_that_exists_is_written_over(place, saved, tmp_path):
     folder, storage, *_ = place
-    with Pool.open(folder, storage) as pool:
+    with OpenPool.open(folder, storage) as pool:
         assert reason_of(pool.backup, saved.backup) == "PATH_NOT_EMPTY"
         assert reason_of(pool.backup, tmp_path / "new", saved.keys) == "PATH_NOT_EMPTY"
         assert not (tmp_path / "new").exists()
@@ -261,11 +263,11 @@ def test_tiles_come_along(place, tmp_path, monkeypatch):
     for module in (tiles, tile_files):
         monkeypatch.setattr(module, "WIDTH", 8)
     folder, storage, a, _ = place
-    with Pool.open(folder, storage) as pool:
+    with OpenPool.open(folder, storage) as pool:
         c.contribute(pool, a, np.random.default_rng(14))
         pool.backup(tmp_path / "backup", tmp_path / "keys")
     names = {path.relative_to(folder) for path in (folder / "tiles").rglob("*") if path.is_file()}
     assert names
     assert all((tmp_path / "backup" / name).read_bytes() == (folder / name).read_bytes() for name in names)
-    restore(Source(tmp_path / "backup", tmp_path / "keys"), tmp_path / "restored", stores.HERE, {})
+    restore(BackupSource(tmp_path / "backup", tmp_path / "keys"), tmp_path / "restored", stores.HERE, {})
     assert all((tmp_path / "restored" / name).is_file() for name in names)

@@ -11,7 +11,7 @@ import pytest
 from genepool_protocol.trust import envelope, events, receipt
 from genepool_protocol.wire.errors import GenepoolError
 from genepool_server import app, config
-from genepool_server.pool.pool import Pool
+from genepool_server.pool.pool import OpenPool
 from genepool_server.pool.store import postgres
 from genepool_server.pool.store.storage import Storage
 from genepool_server.pool.upkeep.fsck import examine, fsck
@@ -26,7 +26,7 @@ def test_a_pool_is_sound_also_when_it_is_opened_again_and_goes_on(place):
     folder, storage, a, _ = place
     report = examine(folder, storage)
     assert (report.problems, report.notes, report.contributions) == ([], [], 3)
-    with Pool.open(folder, storage) as pool:
+    with OpenPool.open(folder, storage) as pool:
         assert [one.state for one in pool.contributions()] == ["ACTIVE", "WITHDRAWN", "ACTIVE"]
         assert pool.gather() == 2
         done = c.contribute(pool, a, np.random.default_rng(4))
@@ -41,7 +41,7 @@ def test_a_pool_is_sound_also_when_it_is_opened_again_and_goes_on(place):
 
 def test_what_is_withdrawn_is_gone_from_every_place(place):
     folder, storage, *_ = place
-    with Pool.open(folder, storage) as pool:
+    with OpenPool.open(folder, storage) as pool:
         gone = pool.contributions()[0]
         pool.gather()
         assert pool.withdraw_as_operator(gone.contribution_id, "").erased
@@ -55,7 +55,7 @@ def test_what_is_withdrawn_is_gone_from_every_place(place):
 
 def test_a_reason_that_a_database_cannot_keep_does_not_stop_a_withdrawal(place):
     folder, storage, a, _ = place
-    with Pool.open(folder, storage) as pool:
+    with OpenPool.open(folder, storage) as pool:
         found = pool.contributions()[0]
         event = events.Withdrawal(
             pool=pool.origin,
@@ -72,17 +72,17 @@ def test_a_reason_that_a_database_cannot_keep_does_not_stop_a_withdrawal(place):
 def test_either_part_can_be_elsewhere_alone(tmp_path, which):
     storage = Storage(stores.database()) if which == "ledger" else Storage(blobs=stores.prefix())
     folder, rng = c.make_pool(tmp_path, storage), np.random.default_rng(6)
-    with Pool.open(folder, storage) as pool:
+    with OpenPool.open(folder, storage) as pool:
         site = c.join(pool, "site-a")
         first, second = (c.contribute(pool, site, rng) for _ in range(2))
         assert pool.withdraw_as_operator(first.contribution_id, "").erased
-    with Pool.open(folder, storage) as pool:
+    with OpenPool.open(folder, storage) as pool:
         assert pool.commit(second.contribution_id, c.NOW) == second
         assert pool.gather() == 1
     report = examine(folder, storage)
     assert (report.problems, report.notes, report.contributions) == ([], [], 2)
     # settings that name another place find nothing there
-    assert reason_of(Pool.open, folder) == {"ledger": "POOL_UNKNOWN", "blobs": "CONFIG_INVALID"}[which]
+    assert reason_of(OpenPool.open, folder) == {"ledger": "POOL_UNKNOWN", "blobs": "CONFIG_INVALID"}[which]
     assert fsck(folder, storage) == []
 
 
@@ -113,7 +113,7 @@ def test_attack_56_a_flipped_bit_in_any_column_is_found(flipping, table, column)
 
 def test_a_damaged_a_missing_and_a_superfluous_file_are_found(place):
     folder, storage, *_ = place
-    with Pool.open(folder, storage) as pool:
+    with OpenPool.open(folder, storage) as pool:
         found = pool.contributions()[2]
         gone = pool.contributions()[1]
         put, take = hands(pool, storage)
@@ -151,15 +151,15 @@ def hands(pool, storage):
 def test_attack_51_a_restored_older_ledger_refuses_to_start_and_the_newest_one_starts(place, tmp_path):
     folder, storage, _, b = place
     older = set_aside(storage, folder, tmp_path / "older")
-    with Pool.open(folder, storage) as pool:
+    with OpenPool.open(folder, storage) as pool:
         newest = c.contribute(pool, b, np.random.default_rng(5))
     newer = set_aside(storage, folder, tmp_path / "newer")
     back = put_back(older, storage, folder)
-    assert reason_of(Pool.open, folder, back) == "LEDGER_INCONSISTENT"
+    assert reason_of(OpenPool.open, folder, back) == "LEDGER_INCONSISTENT"
     assert "LEDGER_INCONSISTENT" in {problem.reason for problem in fsck(folder, back)}
     again = put_back(newer, storage, folder)
     assert fsck(folder, again) == []
-    with Pool.open(folder, again) as pool:
+    with OpenPool.open(folder, again) as pool:
         assert pool.commit(newest.contribution_id, c.NOW) == newest
 
 
@@ -179,13 +179,13 @@ def put_back(saved, storage, folder):
 def test_attack_52_a_pool_is_open_once(place, tmp_path, monkeypatch):
     folder, storage, *_ = place
     monkeypatch.setattr(postgres, "_PATIENCE", 0.2)
-    with Pool.open(folder, storage) as pool:
-        assert reason_of(Pool.open, folder, storage) == "FOLDER_IN_USE"
+    with OpenPool.open(folder, storage) as pool:
+        assert reason_of(OpenPool.open, folder, storage) == "FOLDER_IN_USE"
         if storage.ledger:  # also from a copy of the folder, as on another machine
             shutil.copytree(folder, tmp_path / "other")
-            assert reason_of(Pool.open, tmp_path / "other", storage) == "FOLDER_IN_USE"
+            assert reason_of(OpenPool.open, tmp_path / "other", storage) == "FOLDER_IN_USE"
         assert len(pool.contributions()) == 3
-    Pool.open(folder, storage).close()
+    OpenPool.open(folder, storage).close()
 
 
 @pytest.fixture
@@ -193,7 +193,7 @@ def remote(tmp_path):
     """A pool on S3 and PostgreSQL with an active site."""
     storage = stores.storage(stores.KINDS[1])
     folder = c.make_pool(tmp_path, storage)
-    with Pool.open(folder, storage) as pool:
+    with OpenPool.open(folder, storage) as pool:
         yield pool, c.join(pool, "site-a"), storage, folder
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from genepool_protocol.trust.keys import SigningKey
-from genepool_server.pool.pool import Pool
+from genepool_server.pool.pool import OpenPool
 from genepool_server.pool.store.storage import Storage
 from tests.support import sites as c
 
@@ -18,7 +18,10 @@ def main(folder, key, acknowledged, seed, ledger, blobs):
     """Contribute until the end."""
     site = c.Contributor("site-a", SigningKey.from_pem(Path(key).read_bytes()))
     rng = np.random.default_rng(int(seed))
-    with Pool.open(Path(folder), Storage(ledger, blobs)) as pool, Path(acknowledged).open("ab", buffering=0) as file:
+    with (
+        OpenPool.open(Path(folder), Storage(ledger, blobs)) as pool,
+        Path(acknowledged).open("ab", buffering=0) as file,
+    ):
         print("ready", flush=True)
         while True:
             weights = c.weights_of(pool.blueprint(c.BLUEPRINT).blueprint, rng)

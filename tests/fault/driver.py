@@ -32,11 +32,11 @@ from genepool_protocol.wire.limits import LIMITS
 from genepool_server.admission.screens import Finding
 from genepool_server.pool.contributions import uploads
 from genepool_server.pool.log import tile_files
-from genepool_server.pool.pool import Pool
-from genepool_server.pool.review_queue import Policy, Reviews
+from genepool_server.pool.pool import OpenPool
+from genepool_server.pool.review_queue import ReviewPolicy, Reviews
 from genepool_server.pool.store.storage import HERE
 from genepool_server.pool.upkeep.fsck import examine
-from genepool_server.pool.upkeep.restore import Source, restore
+from genepool_server.pool.upkeep.restore import BackupSource, restore
 from tests.support import sites as c
 
 STEPS = ("mkdir", "pwrite", "fsync", "replace", "unlink")
@@ -97,7 +97,7 @@ class Story:
         self.template.mkdir()
         pool_folder = c.make_pool(self.template, storage)
         self.rng = np.random.default_rng(5)
-        with Pool.open(pool_folder, storage) as pool:
+        with OpenPool.open(pool_folder, storage) as pool:
             self.site = c.join(pool, "site-a")
             c.join(pool, "site-b")
             self.first = c.contribute(pool, self.site, self.rng)
@@ -197,12 +197,12 @@ class Reviewed(Story):
 
     def __init__(self, folder):
         super().__init__(folder)
-        with Pool.open(self.template / "pool", automatic=False) as pool:
+        with OpenPool.open(self.template / "pool", automatic=False) as pool:
             self.second = super().play(pool)
             self.before = size_of(pool)
 
     def play(self, pool):
-        reviews = Reviews(pool, Policy(), lambda *_: [Finding("NEAR_COPY", "a copy")])
+        reviews = Reviews(pool, ReviewPolicy(), lambda *_: [Finding("NEAR_COPY", "a copy")])
         reviews.review_all()
         return pool.contribution(self.second.contribution_id)
 
@@ -257,14 +257,14 @@ def kill_contribute(story, n):
     ack.unlink(missing_ok=True)
 
     def run():
-        with Pool.open(folder) as pool, counted(killing_at(n, note)):
+        with OpenPool.open(folder) as pool, counted(killing_at(n, note)):
             ack.write_bytes(story.play(pool).receipt)
 
     status = child(run)
     if status == 0:
         return None
     problems = examine(folder).problems
-    with Pool.open(folder) as pool:
+    with OpenPool.open(folder) as pool:
         verdict = story.verdict(pool, folder, ack.read_bytes() if ack.exists() else None)
     return {"step": note.read_text(), "status": status, "verdict": verdict or "".join(map(str, problems))}
 
@@ -274,11 +274,11 @@ def kill_open(story, n):
     folder, note = story.fresh(), story.folder / "note"
 
     def before():
-        with Pool.open(folder) as pool, counted(lambda _, name: os._exit(0) if name == "COMMIT" else None):
+        with OpenPool.open(folder) as pool, counted(lambda _, name: os._exit(0) if name == "COMMIT" else None):
             story.play(pool)
 
     def run():
-        with counted(killing_at(n, note)), Pool.open(folder):
+        with counted(killing_at(n, note)), OpenPool.open(folder):
             pass
 
     child(before)
@@ -286,7 +286,7 @@ def kill_open(story, n):
     status = child(run)
     if status == 0:
         return None
-    with Pool.open(folder) as pool:
+    with OpenPool.open(folder) as pool:
         return {"step": note.read_text(), "status": status, "verdict": story.verdict(pool, folder, None)}
 
 
@@ -297,13 +297,13 @@ def kill_create(story, n):
 
     def run():
         with counted(killing_at(n, note)):
-            Pool.create(folder, c.ORIGIN, [story.template / "blueprint"])
+            OpenPool.create(folder, c.ORIGIN, [story.template / "blueprint"])
 
     status = child(run)
     if status == 0:
         return None
     try:
-        with Pool.open(folder):
+        with OpenPool.open(folder):
             verdict = "".join(map(str, examine(folder).problems))
     except GenepoolError as exc:
         verdict = "" if exc.reason in ("POOL_UNKNOWN", "LEDGER_VERSION") else exc.reason
@@ -324,7 +324,7 @@ def fail_contribute(story, n, code):
     """Let a step fail, then try again: in the same process, and for EIO in a new one too."""
     for reopen in (False, True)[: 1 + (code == errno.EIO)]:
         folder, seen, reason, verdict = story.fresh(), [], "", ""
-        with Pool.open(folder) as pool:
+        with OpenPool.open(folder) as pool:
             try:
                 with counted(failing_at(n, code, seen)):
                     story.play(pool)
@@ -336,7 +336,7 @@ def fail_contribute(story, n, code):
             if not reopen:
                 verdict = judged(story, pool, folder)
         if reopen:
-            with Pool.open(folder) as pool:
+            with OpenPool.open(folder) as pool:
                 verdict = judged(story, pool, folder)
         if verdict or problems:
             break
@@ -356,7 +356,7 @@ def fail_create(story, n, code):
     folder.mkdir()
     try:
         with counted(failing_at(n, code, seen)):
-            Pool.create(folder, c.ORIGIN, [story.template / "blueprint"])
+            OpenPool.create(folder, c.ORIGIN, [story.template / "blueprint"])
     except GenepoolError as exc:
         reason = exc.reason
         left = [path.name for path in folder.rglob("*") if path.is_file()]
@@ -371,7 +371,7 @@ def backing_up(story, act):
         shutil.rmtree(path, ignore_errors=True)
 
     def run():
-        with Pool.open(folder) as pool, counted(act):
+        with OpenPool.open(folder) as pool, counted(act):
             pool.backup(out, story.folder / "out-keys")
 
     return run, folder
@@ -379,9 +379,9 @@ def backing_up(story, act):
 
 def restoring(story, act):
     """How to restore while something happens to the steps, and the restored folder."""
-    source, target = Source(story.folder / "saved", story.folder / "saved-keys"), story.folder / "restored"
+    source, target = BackupSource(story.folder / "saved", story.folder / "saved-keys"), story.folder / "restored"
     if not source.backup.exists():
-        with Pool.open(story.fresh()) as pool:
+        with OpenPool.open(story.fresh()) as pool:
             pool.backup(source.backup, source.keys)
     shutil.rmtree(target, ignore_errors=True)
 
@@ -399,7 +399,7 @@ def whole(story, what, folder):
         made = story.folder / "of-out"
         shutil.rmtree(made, ignore_errors=True)
         run()
-        restore(Source(story.folder / "out", story.folder / "out-keys"), made, HERE, {})
+        restore(BackupSource(story.folder / "out", story.folder / "out-keys"), made, HERE, {})
     if what is restoring and not folder.exists():
         restoring(story, lambda *_: None)[0]()
     return "".join(map(str, examine(folder).problems))

@@ -15,7 +15,7 @@ from pathlib import Path
 import sqlalchemy.dialects.postgresql.psycopg  # noqa: F401 - once for all children
 
 from genepool_protocol.trust.keys import SigningKey
-from genepool_server.pool.pool import Pool
+from genepool_server.pool.pool import OpenPool
 from genepool_server.pool.store import postgres, s3  # noqa: F401 - the same
 from genepool_server.pool.store.storage import Storage
 from genepool_server.pool.upkeep.fsck import examine
@@ -57,7 +57,7 @@ def copy(kind, folder, n):
 def play(kind, folder, n):
     """Die at the n-th step, or tell what was acknowledged."""
     story, storage = load(kind, folder), Storage(**told(folder / "storage"))
-    with Pool.open(folder / "pool", storage) as pool, driver.counted(driver.killing_at(n, folder / "note")):
+    with OpenPool.open(folder / "pool", storage) as pool, driver.counted(driver.killing_at(n, folder / "note")):
         (folder / "ack").write_bytes(story.play(pool).receipt)
 
 
@@ -66,7 +66,7 @@ def judge(kind, folder):
     story, storage = load(kind, folder), Storage(**told(folder / "storage"))
     story.storage, ack = storage, folder / "ack"
     problems = examine(folder / "pool", storage).problems
-    with Pool.open(folder / "pool", storage) as pool:
+    with OpenPool.open(folder / "pool", storage) as pool:
         verdict = story.verdict(pool, folder / "pool", ack.read_bytes() if ack.exists() else None)
     tell(folder / "verdict", verdict or "".join(map(str, problems)))
 

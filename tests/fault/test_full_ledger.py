@@ -3,7 +3,7 @@
 import numpy as np
 
 from genepool_protocol.wire.errors import StorageError
-from genepool_server.pool.pool import Pool
+from genepool_server.pool.pool import OpenPool
 from genepool_server.pool.upkeep.fsck import fsck
 from tests.support import sites as c
 
@@ -25,7 +25,7 @@ def reason_of(call, *args):
 
 def test_a_full_ledger_refuses_cleanly_and_takes_the_same_commit_later(tmp_path):
     folder, rng = c.make_pool(tmp_path), np.random.default_rng(0)
-    with Pool.open(folder) as pool:
+    with OpenPool.open(folder) as pool:
         site = c.join(pool, "site-a")
         limit_pages(pool, 1)
         reason, head = "", ""
@@ -44,7 +44,7 @@ def test_a_full_ledger_refuses_cleanly_and_takes_the_same_commit_later(tmp_path)
 
 
 def test_a_full_ledger_does_not_invite(tmp_path):
-    with Pool.open(c.make_pool(tmp_path)) as pool:
+    with OpenPool.open(c.make_pool(tmp_path)) as pool:
         limit_pages(pool, 1)
         reasons = [reason_of(pool.invite, f"site-{n}", c.NOW) for n in range(200)]
         assert set(reasons) == {"", "DISK_FULL"}

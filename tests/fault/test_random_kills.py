@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from genepool_protocol.trust import digest, envelope, receipt
-from genepool_server.pool.pool import Pool
+from genepool_server.pool.pool import OpenPool
 from genepool_server.pool.upkeep.fsck import fsck
 from tests.support import sites as c
 from tests.support import stores
@@ -22,7 +22,7 @@ ROUNDS = 4
 def test_nothing_acknowledged_is_lost_when_the_process_is_killed_again_and_again(fast_folder, kind):
     storage = stores.storage(kind)
     folder, acknowledged, key = c.make_pool(fast_folder, storage), fast_folder / "acknowledged", fast_folder / "key.pem"
-    with Pool.open(folder, storage) as pool:
+    with OpenPool.open(folder, storage) as pool:
         site = c.join(pool, "site-a")
     key.write_bytes(site.key.pem())
     moments = random.Random(11)
@@ -43,7 +43,7 @@ def test_nothing_acknowledged_is_lost_when_the_process_is_killed_again_and_again
 
 def check(folder, storage, site, receipts):
     """Everything acknowledged is there, proved, and the same when it is asked for again."""
-    with Pool.open(folder, storage) as pool:
+    with OpenPool.open(folder, storage) as pool:
         for raw in receipts:
             bundle = envelope.parse(raw)
             receipt.verify(bundle, envelope.verify(bundle, site.key.public), pool.log_key)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from genepool_protocol.learngene import manifest as manifests
 from genepool_protocol.learngene.size import Budget, Size
 from genepool_protocol.trust import envelope, events
-from genepool_server.pool.pool import Pool
+from genepool_server.pool.pool import OpenPool
 from genepool_server.pool.upkeep.fsck import examine
 from genepool_server.serving.config import ServingConfig
 from genepool_server.serving.service import Serving
@@ -33,12 +33,12 @@ EACH = 2
 def origin(tmp_path_factory):
     """A pool's folder with three sites, and two signed contributions of each, which no history has used yet."""
     folder, rng = tmp_path_factory.mktemp("origin"), np.random.default_rng(4)
-    with Pool.open(c.make_pool(folder)) as pool:
+    with OpenPool.open(c.make_pool(folder)) as pool:
         joined = [c.join(pool, f"site-{n}") for n in range(SITES)]
         blueprint = pool.blueprint(c.BLUEPRINT).blueprint
         shutil.copytree(folder / "pool", folder / "scratch")
         packed = {}
-        with Pool.open(folder / "scratch") as scratch:  # to sign the second one, the first must have been accepted
+        with OpenPool.open(folder / "scratch") as scratch:  # to sign the second one, the first must have been accepted
             for n, site in enumerate(joined):
                 for seq in range(EACH):
                     nothing_seen = manifests.Observed(size=0, root="")
@@ -56,7 +56,7 @@ class World:
         self.root = Path(tempfile.mkdtemp(prefix="genepool-test-"))
         self.folder = self.root / "pool"
         shutil.copytree(folder, self.folder)
-        self.pool = Pool.open(self.folder)
+        self.pool = OpenPool.open(self.folder)
         self.serving, self.loop = None, asyncio.new_event_loop()
 
     def contribute(self, n, seq):
@@ -80,7 +80,7 @@ class World:
     def restart(self):
         self.stop_serving()
         self.pool.close()
-        self.pool = Pool.open(self.folder)
+        self.pool = OpenPool.open(self.folder)
 
     def seen(self):
         """Everything that a consumer can get from the pool, whose serving runs on and remembers what it mapped."""

@@ -27,7 +27,7 @@ from genepool_protocol.trust.trusted import Trusted
 from genepool_protocol.v1 import consume_pb2_grpc, contribute_pb2_grpc, pool_pb2, pool_pb2_grpc
 from genepool_protocol.wire.versions import API_VERSION
 from genepool_server import app, config
-from genepool_server.pool.pool import Pool
+from genepool_server.pool.pool import OpenPool
 from genepool_server.root.repository import Repository
 from tests.support.genes import write_seed
 
@@ -52,7 +52,7 @@ class Server:
 
     folder: Path
     address: str
-    pool: Pool
+    pool: OpenPool
     serving: Any
     stop: Callable[[], Any] = lambda: None
     """Asks the server to go down; the end of the block waits for it."""

@@ -29,7 +29,7 @@ def seed(view, name="tiny-16") -> dict:
     return {key: array.astype(np.float32) for key, array in TensorFile(loaded.seed_path).all().items()}
 
 
-def at_home(world, support, *, labelled: bool = True) -> tals.Selection:
+def at_home(world, support, *, labelled: bool = True) -> tals.TalsSelection:
     """What a private consumer computes from keys and thin slices alone."""
     blueprint = world.view.blueprint("tiny-16").blueprint
     pixels, labels = support

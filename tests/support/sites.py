@@ -17,7 +17,7 @@ from genepool_protocol.trust.enrolment import Application, mac, make_csr
 from genepool_protocol.trust.keys import SigningKey
 from genepool_protocol.trust.receipt import observed_root
 from genepool_protocol.trust.statement import model_statement
-from genepool_server.pool.pool import Committed, Pool
+from genepool_server.pool.pool import Committed, OpenPool
 from genepool_server.pool.sites.membership import Invitation
 from genepool_server.pool.store.storage import HERE, Storage
 from tests.support import genes
@@ -70,7 +70,7 @@ class Contributor:
         """The signed artefact over these very bytes."""
         return packed(key or self.key, manifest, weights)
 
-    def pack(self, pool: Pool, weights: bytes, /, family: str = BLUEPRINT, **changes) -> Packed:
+    def pack(self, pool: OpenPool, weights: bytes, /, family: str = BLUEPRINT, **changes) -> Packed:
         """The signed artefact of the site's next contribution; members of the manifest can be changed."""
         nonce = pool.begin_nonce(self.name, NOW)
         head = checkpoint.verify(nonce.checkpoint, pool.log_key) if nonce.checkpoint else None
@@ -129,7 +129,7 @@ def manifest_for(blueprint: Blueprint, raw: bytes | None = None, **changes) -> m
         "observed": manifests.Observed(size=0, root=""),
         "blueprint": f"sha256:{blueprint.sha256}",
         "basis": blueprint.basis,
-        "file": manifests.FileRef(size=1, sha256=digest.sha256_hex(b"x"), tensor_digest="0" * 64)
+        "file": manifests.WeightsFile(size=1, sha256=digest.sha256_hex(b"x"), tensor_digest="0" * 64)
         if raw is None
         else file_ref(raw),
         "tensors": [
@@ -143,13 +143,13 @@ def manifest_for(blueprint: Blueprint, raw: bytes | None = None, **changes) -> m
     return manifests.Manifest(**(values | changes))
 
 
-def file_ref(weights: bytes) -> manifests.FileRef:
+def file_ref(weights: bytes) -> manifests.WeightsFile:
     """What a manifest says of a weights file."""
     with tempfile.NamedTemporaryFile() as file:
         file.write(weights)
         file.flush()
         tensors_sha256 = tensors.TensorFile(Path(file.name)).tensor_digest()
-    return manifests.FileRef(size=len(weights), sha256=digest.sha256_hex(weights), tensor_digest=tensors_sha256)
+    return manifests.WeightsFile(size=len(weights), sha256=digest.sha256_hex(weights), tensor_digest=tensors_sha256)
 
 
 def tensor_refs(weights: bytes) -> list[manifests.TensorRef]:
@@ -177,11 +177,11 @@ def make_pool(folder: Path, storage: Storage = HERE, **changes) -> Path:
     """A fresh pool's folder with the tiny blueprint."""
     genes.write_seed(folder / "blueprint", np.random.default_rng(0), **changes)
     (folder / "pool").mkdir()
-    Pool.create(folder / "pool", ORIGIN, [folder / "blueprint"], storage=storage)
+    OpenPool.create(folder / "pool", ORIGIN, [folder / "blueprint"], storage=storage)
     return folder / "pool"
 
 
-def enrol(pool: Pool, contributor: Contributor, **terms) -> Invitation:
+def enrol(pool: OpenPool, contributor: Contributor, **terms) -> Invitation:
     """Invite and enrol; the site is pending then."""
     invitation = pool.invite(contributor.name, NOW, **terms)
     application = contributor.application(invitation.invite_id)
@@ -190,7 +190,7 @@ def enrol(pool: Pool, contributor: Contributor, **terms) -> Invitation:
     return invitation
 
 
-def join(pool: Pool, name: str) -> Contributor:
+def join(pool: OpenPool, name: str) -> Contributor:
     """A site that may contribute."""
     contributor = Contributor(name)
     enrol(pool, contributor)
@@ -198,7 +198,7 @@ def join(pool: Pool, name: str) -> Contributor:
     return contributor
 
 
-def upload(pool: Pool, packed: Packed, *, chunk: int = 1 << 20, weights: bytes | None = None) -> str:
+def upload(pool: OpenPool, packed: Packed, *, chunk: int = 1 << 20, weights: bytes | None = None) -> str:
     """Begin, send what is missing, finish; answers the upload id."""
     begun = pool.begin(packed.bundle, packed.manifest, NOW)
     if begun.already_logged:
@@ -211,7 +211,7 @@ def upload(pool: Pool, packed: Packed, *, chunk: int = 1 << 20, weights: bytes |
     return begun.upload_id
 
 
-def contribute(pool: Pool, contributor: Contributor, rng: np.random.Generator) -> Committed:
+def contribute(pool: OpenPool, contributor: Contributor, rng: np.random.Generator) -> Committed:
     """A whole contribution."""
     packed = contributor.pack(pool, weights_of(pool.blueprint(BLUEPRINT).blueprint, rng))
     return pool.commit(upload(pool, packed), NOW)

@@ -8,7 +8,7 @@ from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.trust import digest
 from genepool_protocol.trust.keys import SigningKey
 from genepool_protocol.wire.errors import NotFound, Refused
-from genepool_server.records import Contribution, ContributionState, Descended, LoadedBlueprint, Standing
+from genepool_server.records import Contribution, ContributionStanding, ContributionState, Descended, LoadedBlueprint
 from tests.support.genes import write_seed
 from tests.support.log import Log
 from tests.support.sites import signed
@@ -67,8 +67,8 @@ class MemoryView:
             and (not licenses or found.license in licenses)
         ]
 
-    def standing(self, contribution_id: str) -> Standing:
-        return Standing(contribution_id, self.contribution(contribution_id).state, b"")
+    def standing(self, contribution_id: str) -> ContributionStanding:
+        return ContributionStanding(contribution_id, self.contribution(contribution_id).state, b"")
 
     def release(self, made: Descended) -> None:
         for name in made.members:

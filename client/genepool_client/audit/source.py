@@ -13,7 +13,7 @@ _NOTE_BYTES = 16 << 10
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class LogSource:
     """A log to be audited.
 
     Attributes:
@@ -29,7 +29,7 @@ class Source:
     live: bool
 
 
-def folder(path: Path) -> Source:
+def folder(path: Path) -> LogSource:
     """A static copy, as `genepool-server log --export` writes it.
 
     Raises:
@@ -50,10 +50,12 @@ def folder(path: Path) -> Source:
         return _bounded(raw, most, name)
 
     witnessed = read(tiles.WITNESSED) if (path / tiles.WITNESSED).is_file() else b""
-    return Source(read(tiles.CHECKPOINT).decode(errors="replace"), witnessed.decode(errors="replace"), read, live=False)
+    return LogSource(
+        read(tiles.CHECKPOINT).decode(errors="replace"), witnessed.decode(errors="replace"), read, live=False
+    )
 
 
-def pool(connection: Connection) -> Source:
+def pool(connection: Connection) -> LogSource:
     """The pool's own log.
 
     Raises:
@@ -67,8 +69,8 @@ def pool(connection: Connection) -> Source:
             _bounded(raw, most, name)
         return bytes(raw)
 
-    answer = connection.call(connection.log.GetCheckpoint, pool_pb2.GetCheckpointRequest())
-    return Source(answer.checkpoint, answer.witnessed, read, live=True)
+    response = connection.call(connection.log.GetCheckpoint, pool_pb2.GetCheckpointRequest())
+    return LogSource(response.checkpoint, response.witnessed, read, live=True)
 
 
 def _most(name: str) -> int:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from genepool_client.audit.source import Source
+from genepool_client.audit.source import LogSource
 from genepool_protocol.learngene.history import History, Violation
 from genepool_protocol.trust import checkpoint as heads
 from genepool_protocol.trust import merkle, tiles
@@ -25,7 +25,7 @@ from genepool_protocol.wire.errors import GenepoolError
 
 
 @dataclass(slots=True)
-class Report:
+class AuditReport:
     """What an audit found.
 
     Attributes:
@@ -57,7 +57,7 @@ class Report:
 class Audit:
     """An audit's report with what it was computed from: the verified head and its tree."""
 
-    report: Report
+    report: AuditReport
     head: Checkpoint | None
     tree: merkle.Tree
 
@@ -66,7 +66,7 @@ WHOLE = -1
 """Index of a violation that is not one leaf's."""
 
 
-def audit(source: Source, trusted: Trusted, seen: Sequence[Checkpoint], now: datetime) -> Audit:
+def audit(source: LogSource, trusted: Trusted, seen: Sequence[Checkpoint], now: datetime) -> Audit:
     """Audit a log.
 
     Args:
@@ -79,7 +79,7 @@ def audit(source: Source, trusted: Trusted, seen: Sequence[Checkpoint], now: dat
         GenepoolError: the source cannot be read.
         VerificationError: CHECKPOINT_INVALID, the head is not the trusted log's: there is nothing to audit.
     """
-    report, tree = Report(trusted.origin), merkle.Tree()
+    report, tree = AuditReport(trusted.origin), merkle.Tree()
     head = heads.verify(source.checkpoint, trusted.log) if source.checkpoint else None
     if head is not None:
         report.size, report.root = head.size, b64(head.root)
@@ -88,19 +88,21 @@ def audit(source: Source, trusted: Trusted, seen: Sequence[Checkpoint], now: dat
             _whole(report, "LOG_INVALID", "the leaves do not give the root that the log signed")
         _tiles(report, source, head.size, tree)
         _witnesses(report, source, trusted, tree, now if source.live else None)  # (1)
-    for one in seen:  # (5)
-        _continues(report, one, tree)
+    for checkpoint in seen:  # (5)
+        _continues(report, checkpoint, tree)
     return Audit(report, head, tree)
 
 
-def _whole(report: Report, reason: str, message: str) -> None:
+def _whole(report: AuditReport, reason: str, message: str) -> None:
     report.violations.append(Violation(WHOLE, reason, message))
 
 
-def _witnesses(report: Report, source: Source, trusted: Trusted, tree: merkle.Tree, now: datetime | None) -> None:
+def _witnesses(
+    report: AuditReport, source: LogSource, trusted: Trusted, tree: merkle.Tree, now: datetime | None
+) -> None:
     try:
         head = heads.verify(source.witnessed or source.checkpoint, trusted.log)
-        report.witnesses = [one.name for one in trusted.policy.demand(head, now)]
+        report.witnesses = [cosignature.name for cosignature in trusted.policy.demand(head, now)]
     except GenepoolError as exc:
         _whole(report, exc.reason, exc.message)
         return
@@ -109,24 +111,24 @@ def _witnesses(report: Report, source: Source, trusted: Trusted, tree: merkle.Tr
     report.witnessed = head.size
 
 
-def _replay(report: Report, source: Source, trusted: Trusted, size: int, tree: merkle.Tree) -> None:
+def _replay(report: AuditReport, source: LogSource, trusted: Trusted, size: int, tree: merkle.Tree) -> None:
     history = History(trusted.origin, trusted.release, trusted.operator)
     for body, payload in tiles.entries(source.read, size):
         tree.append(merkle.leaf_hash(body))
         report.violations += history.take(body, payload)
     report.kinds = dict(sorted(history.kinds.items()))
-    report.sites = {name: one.state for name, one in sorted(history.sites.items())}
-    states = [one.state for one in history.contributions.values()]
+    report.sites = {name: record.state for name, record in sorted(history.sites.items())}
+    states = [record.state for record in history.contributions.values()]
     report.contributions = {state: states.count(state) for state in sorted(set(states))}
 
 
-def _tiles(report: Report, source: Source, size: int, tree: merkle.Tree) -> None:
+def _tiles(report: AuditReport, source: LogSource, size: int, tree: merkle.Tree) -> None:
     for tile in tiles.tiles(size):
         if tile.level is not None and source.read(tile.path) != tiles.hashes(tree, tile):
             _whole(report, "LOG_INVALID", f"{tile.path} does not hold the hashes of the leaves")
 
 
-def _continues(report: Report, seen: Checkpoint, tree: merkle.Tree) -> None:
+def _continues(report: AuditReport, seen: Checkpoint, tree: merkle.Tree) -> None:
     if seen.size > len(tree):
         why = f"the log ends before the {seen.size} entries that were seen: an old copy, or it was rolled back"
         _whole(report, "LOG_FORK", why)

@@ -126,11 +126,11 @@ class Witness:
             GenepoolError: as `Connection.call`.
         """
         log = connection.trusted.log
-        answer = connection.call(connection.log.GetCheckpoint, pool_pb2.GetCheckpointRequest())
+        response = connection.call(connection.log.GetCheckpoint, pool_pb2.GetCheckpointRequest())
         view = LogView(self._place(log) / "checkpoint", log, fetch_from(connection))
-        seen, shown = view.seen(), heads.verify(answer.checkpoint, log) if answer.checkpoint else None
+        seen, shown = view.seen(), heads.verify(response.checkpoint, log) if response.checkpoint else None
         if shown is None or (seen is not None and shown.size < seen.size):
-            view.observe(answer.checkpoint)  # a fork, or an older head of the same log
+            view.observe(response.checkpoint)  # a fork, or an older head of the same log
             return None
         size = 0 if seen is None else seen.size
         try:

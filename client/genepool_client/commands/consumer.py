@@ -66,10 +66,10 @@ def select(
     from genepool_client.consumer import output
 
     with _pool(pool, blueprint, identity, "selecting") as opened:
-        answer = opened.select(support, _mode(remote), tuple(licenses or ()))
-    terminal.answer(answer.as_json(), as_json=as_json, text=output.candidates(answer))
+        selection = opened.select(support, _mode(remote), tuple(licenses or ()))
+    terminal.answer(selection.as_json(), as_json=as_json, text=output.candidates(selection))
     if not as_json:
-        terminal.answer({}, as_json=False, text=output.reasons(answer))
+        terminal.answer({}, as_json=False, text=output.reasons(selection))
 
 
 def descend(
@@ -96,12 +96,12 @@ def descend(
     with _pool(pool, blueprint, identity, "descending") as opened:
         budget = opened.budget(size, max_params, max_bytes)
         check_free(out)
-        found = None if support is None else opened.support(support)
-        answer = None if found is None else opened.select(found, _mode(remote), tuple(licenses or ()))
-        made = opened.write(out, budget, answer or (), found)
+        support_set = None if support is None else opened.support(support)
+        selection = None if support_set is None else opened.select(support_set, _mode(remote), tuple(licenses or ()))
+        descendant = opened.write(out, budget, selection or (), support_set)
         note = known_pools.remember(opened.anchors)
-    value = output.facts(made) | {"selection": answer.as_json() if answer else None, "note": note}
-    terminal.answer(value, as_json=as_json, text=output.made(made, answer, note))
+    value = output.facts(descendant) | {"selection": selection.as_json() if selection else None, "note": note}
+    terminal.answer(value, as_json=as_json, text=output.made(descendant, selection, note))
 
 
 def verify(

@@ -49,7 +49,7 @@ _MIB: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckResult:
     """One line: what was looked at, whether it is well, what was found, and how to mend it."""
 
     check: str
@@ -81,9 +81,9 @@ def doctor(
         raise typer.Exit(1)
 
 
-def examine(roles: Sequence[Role], pool: str | None = None) -> list[Finding]:
+def examine(roles: Sequence[Role], pool: str | None = None) -> list[CheckResult]:
     """Every finding for these roles, and for a pool when one is named."""
-    findings = [_python(), Finding("genepool", True, __version__), *_packages(roles), _quiet(), _temporary(roles)]
+    findings = [_python(), CheckResult("genepool", True, __version__), *_packages(roles), _quiet(), _temporary(roles)]
     findings += [_disk(roles), *_shared_memory(roles)]
     return [*findings, *(_pool(pool) if pool is not None else [_clock(None)])]
 
@@ -97,22 +97,22 @@ def _roles(role: str | None) -> tuple[Role, ...]:
     raise InvalidInput("OPTION_INVALID", f"there is no role {role!r}", f"choose one of: {', '.join(_ROLES)}")
 
 
-def _python() -> Finding:
-    found = f"{platform.python_version()} on {platform.system()} {platform.machine()}, {os.cpu_count()} cores"
-    return Finding("python", sys.version_info >= (3, 11), found, "install Python 3.11 or newer")
+def _python() -> CheckResult:
+    text = f"{platform.python_version()} on {platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    return CheckResult("python", sys.version_info >= (3, 11), text, "install Python 3.11 or newer")
 
 
-def _packages(roles: Sequence[Role]) -> Iterator[Finding]:
-    wanted = dict.fromkeys(_COMMON) | {name: None for role in roles for name in _PACKAGES[role]}
+def _packages(roles: Sequence[Role]) -> Iterator[CheckResult]:
+    packages = dict.fromkeys(_COMMON) | {name: None for role in roles for name in _PACKAGES[role]}
     extra = roles[0] if len(roles) == 1 else "all"
-    for name in wanted:
+    for name in packages:
         try:
             version = metadata.version(name)
         except metadata.PackageNotFoundError:
-            yield Finding(name, False, "not installed", f"pip install 'genepool[{extra}]'")
+            yield CheckResult(name, False, "not installed", f"pip install 'genepool[{extra}]'")
             continue
         why = _version_problem(name, version)
-        yield Finding(name, not why, version + (f", {why}" if why else ""), f"pip install 'genepool[{extra}]'")
+        yield CheckResult(name, not why, version + (f", {why}" if why else ""), f"pip install 'genepool[{extra}]'")
 
 
 def _version_problem(name: str, version: str) -> str:
@@ -128,9 +128,9 @@ def _version_problem(name: str, version: str) -> str:
     return ""
 
 
-def _quiet() -> Finding:
+def _quiet() -> CheckResult:
     loud = [name for name, value in QUIET.items() if os.environ.get(name) != value]
-    return Finding(
+    return CheckResult(
         "quiet switches",
         not loud,
         "telemetry, update checks and downloads are off" if not loud else f"not set: {', '.join(loud)}",
@@ -138,50 +138,50 @@ def _quiet() -> Finding:
     )
 
 
-def _temporary(roles: Sequence[Role]) -> Finding:
+def _temporary(roles: Sequence[Role]) -> CheckResult:
     folder = tempfile.gettempdir()
     sockets = {"site", "server"} & set(roles)
     short = len(folder) <= _TEMPORARY or not sockets
-    found = f"{folder} ({len(folder)} characters)"
-    return Finding("temporary folder", short, found, f"set TMPDIR to a path of at most {_TEMPORARY} characters")
+    text = f"{folder} ({len(folder)} characters)"
+    return CheckResult("temporary folder", short, text, f"set TMPDIR to a path of at most {_TEMPORARY} characters")
 
 
-def _disk(roles: Sequence[Role]) -> Finding:
+def _disk(roles: Sequence[Role]) -> CheckResult:
     need = max(_FREE_BYTES[role] for role in roles)
     free = {where: shutil.disk_usage(where).free for where in (tempfile.gettempdir(), str(Path.cwd()))}
-    found = ", ".join(f"{amount // _MIB:,} MiB in {where}" for where, amount in free.items())
-    return Finding("free disk", min(free.values()) >= need, found, f"free {need // _MIB:,} MiB")
+    text = ", ".join(f"{amount // _MIB:,} MiB in {where}" for where, amount in free.items())
+    return CheckResult("free disk", min(free.values()) >= need, text, f"free {need // _MIB:,} MiB")
 
 
-def _shared_memory(roles: Sequence[Role]) -> Iterator[Finding]:
+def _shared_memory(roles: Sequence[Role]) -> Iterator[CheckResult]:
     shared = Path("/dev/shm")  # noqa: S108 - Linux's memory file system is looked at, not written to
     if not {"site", "server"} & set(roles):
         return
     if not shared.is_dir():
-        yield Finding("shared memory", True, "no /dev/shm: the temporary folder takes its place")
+        yield CheckResult("shared memory", True, "no /dev/shm: the temporary folder takes its place")
         return
     free = shutil.disk_usage(shared).free
     fix = "give the machine or container more, for instance docker run --shm-size 1g"
-    yield Finding("shared memory", free >= _SHARED_BYTES, f"{free // _MIB:,} MiB in {shared}", fix)
+    yield CheckResult("shared memory", free >= _SHARED_BYTES, f"{free // _MIB:,} MiB in {shared}", fix)
 
 
-def _clock(anchors: "Anchors | None") -> Finding:
+def _clock(anchors: "Anchors | None") -> CheckResult:
     now, check = datetime.now(UTC), "clock"
     fix = "set the clock: certificates and invitations depend on it"
     if anchors is None:
-        return Finding(check, now.year >= 2025, f"{now:%Y-%m-%d %H:%M:%S} UTC", fix)
+        return CheckResult(check, now.year >= 2025, f"{now:%Y-%m-%d %H:%M:%S} UTC", fix)
     from cryptography import x509
 
     try:
         ca = x509.load_pem_x509_certificate(anchors.ca_pem.encode())
     except ValueError:
-        return Finding("anchors", False, "the pool's CA is no certificate", "ask the operator for pool.json")
+        return CheckResult("anchors", False, "the pool's CA is no certificate", "ask the operator for pool.json")
     first, last = ca.not_valid_before_utc, ca.not_valid_after_utc
-    found = f"{now:%Y-%m-%d %H:%M:%S} UTC; the pool's CA is valid from {first:%Y-%m-%d} to {last:%Y-%m-%d}"
-    return Finding(check, first <= now <= last, found, fix)
+    text = f"{now:%Y-%m-%d %H:%M:%S} UTC; the pool's CA is valid from {first:%Y-%m-%d} to {last:%Y-%m-%d}"
+    return CheckResult(check, first <= now <= last, text, fix)
 
 
-def _pool(pool: str) -> Iterator[Finding]:
+def _pool(pool: str) -> Iterator[CheckResult]:
     from genepool_client.transport import known_pools
     from genepool_client.transport.channel import Connection
 
@@ -191,16 +191,18 @@ def _pool(pool: str) -> Iterator[Finding]:
         nonlocal anchors
         anchors = known_pools.find(pool)
         with Connection(anchors, timeout=10.0) as connection:
-            answer = connection.capabilities()
-        names = ", ".join(sorted(info.name for info in answer.blueprints))
-        return f"{answer.active_contributions} active learngenes; {names}; version {answer.software_version}"
+            capabilities = connection.capabilities()
+        names = ", ".join(sorted(info.name for info in capabilities.blueprints))
+        return (
+            f"{capabilities.active_contributions} active learngenes; {names}; version {capabilities.software_version}"
+        )
 
     yield _tried(f"pool {pool}", ask)
     yield _clock(anchors)
 
 
-def _tried(check: str, ask: Callable[[], str]) -> Finding:
+def _tried(check: str, ask: Callable[[], str]) -> CheckResult:
     try:
-        return Finding(check, True, ask())
+        return CheckResult(check, True, ask())
     except GenepoolError as exc:
-        return Finding(check, False, f"{exc.message} ({exc.reason})", exc.fix)
+        return CheckResult(check, False, f"{exc.message} ({exc.reason})", exc.fix)

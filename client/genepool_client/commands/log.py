@@ -10,7 +10,7 @@ from genepool_console import terminal
 from genepool_console.terminal import JsonOption
 
 if TYPE_CHECKING:
-    from genepool_client.audit.verify import Audit, Report
+    from genepool_client.audit.verify import Audit, AuditReport
     from genepool_protocol.trust.anchors import Anchors
     from genepool_protocol.trust.trusted import Trusted
 
@@ -52,10 +52,10 @@ def verify(
         else:
             trusted, read = known_pools.trusted(anchors), source.folder(folder)
         seen = [*log_memory.given(since or [], trusted.log), *log_memory.remembered(trusted, anchors)]
-        done = audit(read, trusted, seen, datetime.now(UTC))
-    kept = _settle(done, trusted, anchors)
-    terminal.answer(asdict(done.report) | kept, as_json=as_json, text=_text(done.report, kept))
-    if done.report.violations:
+        audited = audit(read, trusted, seen, datetime.now(UTC))
+    evidence = _settle(audited, trusted, anchors)
+    terminal.answer(asdict(audited.report) | evidence, as_json=as_json, text=_text(audited.report, evidence))
+    if audited.report.violations:
         raise typer.Exit(VerificationError.exit_code)
 
 
@@ -89,11 +89,11 @@ def _settle(done: "Audit", trusted: "Trusted", anchors: "Anchors") -> dict[str, 
     if not done.report.violations:
         log_memory.remember(done.head, trusted, anchors, done.tree.consistency)
         return {}
-    kept = log_memory.contradiction(done.head, trusted, anchors, done.tree)
-    return {} if kept is None else {"evidence": str(kept)}
+    evidence = log_memory.contradiction(done.head, trusted, anchors, done.tree)
+    return {} if evidence is None else {"evidence": str(evidence)}
 
 
-def _text(report: "Report", kept: dict[str, Any]) -> list[str]:
+def _text(report: "AuditReport", kept: dict[str, Any]) -> list[str]:
     lines = [f"{report.origin}: {report.size} entries, root {report.root or '(none)'}"]
     lines += [f"  {name}: {count}" for name, count in report.kinds.items()]
     lines.append(f"sites: {', '.join(f'{name} {state.lower()}' for name, state in report.sites.items()) or 'none'}")
@@ -104,9 +104,9 @@ def _text(report: "Report", kept: dict[str, Any]) -> list[str]:
     )
     lines.append(f"cosigned: {cosigned}")
     lines += [f"continues the checkpoint of {size} entries that was seen before" for size in report.continues]
-    for one in report.violations:
-        where = "the log" if one.index < 0 else f"entry {one.index}"
-        lines.append(f"VIOLATION: {where}: {one.reason}: {one.message}")
+    for violation in report.violations:
+        where = "the log" if violation.index < 0 else f"entry {violation.index}"
+        lines.append(f"VIOLATION: {where}: {violation.reason}: {violation.message}")
     lines += [f"evidence kept in {kept['evidence']}"] if kept else []
     lines.append(f"{len(report.violations)} violations" if report.violations else "the log is sound")
     return lines

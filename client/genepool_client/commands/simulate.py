@@ -74,11 +74,11 @@ def simulate(
         steps=steps,
         **({"sizes": tuple(sorted({Size.parse(text) for text in size}))} if size else {}),
     )
-    made = play(chosen, Watch(terminal.progress))
+    played = play(chosen, Watch(terminal.progress))
     if as_json:
         terminal.answer({"report": str(report / "report.html")}, as_json=True)
         return
-    summary.show(made, report)
+    summary.show(played, report)
 
 
 def _benchmark(
@@ -97,8 +97,8 @@ def _benchmark(
             "clone the repository and run make bench-method there",
         ) from exc
 
-    made = run.run(folder, data, blueprint, processes, Watch(terminal.progress), small=quick, steps=steps)
+    tables = run.run(folder, data, blueprint, processes, Watch(terminal.progress), small=quick, steps=steps)
     if as_json:
         terminal.answer({"report": str(folder / "bench.json")}, as_json=True)
         return
-    run.show(made, folder)
+    run.show(tables, folder)

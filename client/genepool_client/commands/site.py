@@ -12,7 +12,7 @@ from genepool_console.terminal import JsonOption
 
 if TYPE_CHECKING:
     from genepool_client.pictures.images import ImageSet
-    from genepool_client.site.contribution import Contribution
+    from genepool_client.site.contribution import Contributed
     from genepool_client.site.steps import Settings
     from genepool_client.site.submission import Submitted
 
@@ -100,11 +100,16 @@ def enrol(
         connection.capabilities()
         if invite is not None:
             enrolment.replace_invite(site, invite, new_passphrase(wanted=passphrase))
-        found = enrolment.enrol(site, connection)
-    value = {"site": found.site, "state": found.state, "keyid": found.keyid, "fingerprint": grouped(found.fingerprint)}
-    text = [f"site {found.site} is {found.state}", f"fingerprint of its keys: {value['fingerprint']}"]
-    if found.state == "PENDING":
-        text.append(f"read the fingerprint to the operator, who then runs: genepool-server approve {found.site}")
+        enrolled = enrolment.enrol(site, connection)
+    value = {
+        "site": enrolled.site,
+        "state": enrolled.state,
+        "keyid": enrolled.keyid,
+        "fingerprint": grouped(enrolled.fingerprint),
+    }
+    text = [f"site {enrolled.site} is {enrolled.state}", f"fingerprint of its keys: {value['fingerprint']}"]
+    if enrolled.state == "PENDING":
+        text.append(f"read the fingerprint to the operator, who then runs: genepool-server approve {enrolled.site}")
     terminal.answer(value, as_json=as_json, text=text)
 
 
@@ -155,13 +160,13 @@ def train(
             stages.forget(site)
         pictures = _pictures(site, settings)
         with terminal.progress("training") as report:
-            done = stages.train(site, pictures, settings, report)
+            trained = stages.train(site, pictures, settings, report)
     text = [
-        f"ancestry model: {done.steps} steps on {done.images} images of {done.classes} classes",
-        f"{_share(done.accuracy)} of the held-out images right",
+        f"ancestry model: {trained.steps} steps on {trained.images} images of {trained.classes} classes",
+        f"{_share(trained.accuracy)} of the held-out images right",
         f"next: genepool site condense {folder}",
     ]
-    terminal.answer(done.model_dump(by_alias=True), as_json=as_json, text=text)
+    terminal.answer(trained.model_dump(by_alias=True), as_json=as_json, text=text)
 
 
 @app.command()
@@ -183,14 +188,15 @@ def condense(
             stages.forget(site, "condense")
         pictures = _pictures(site, settings)
         with terminal.progress("condensing") as report:
-            done = stages.condense_learngene(site, pictures, settings, report)
-        told = stages.told(site, done)
+            condensed = stages.condense_learngene(site, pictures, settings, report)
+        told = stages.told(site, condensed)
     text = [
-        f"learngene: {done.steps} steps, answers as the ancestry model on {_share(done.agreement)} of the images",
+        f"learngene: {condensed.steps} steps, "
+        f"answers as the ancestry model on {_share(condensed.agreement)} of the images",
         *(told.lines() if told else []),
         f"next: genepool site submit {folder}",
     ]
-    value = {**done.model_dump(by_alias=True), "key": asdict(told) if told else None}
+    value = {**condensed.model_dump(by_alias=True), "key": asdict(told) if told else None}
     terminal.answer(value, as_json=as_json, text=text)
 
 
@@ -202,8 +208,8 @@ def submit(folder: Folder, *, as_json: JsonOption = False) -> None:
 
     site.signing_key()  # asks for its passphrase, if it has one, before anything is drawn
     with site.locked(), credentials.connect(site) as connection, terminal.progress("submitting") as report:
-        done = submission.submit(site, connection, report)
-    terminal.answer(_submitted(done), as_json=as_json, text=_receipt_text(done))
+        submitted = submission.submit(site, connection, report)
+    terminal.answer(_submitted(submitted), as_json=as_json, text=_receipt_text(submitted))
 
 
 @app.command()
@@ -224,29 +230,29 @@ def withdraw(
 
     require(reason, "the reason")
     with site.locked(), credentials.connect_anyhow(site) as connection:
-        done = withdrawing.withdraw(site, connection, identifier, reason)
+        withdrawn = withdrawing.withdraw(site, connection, identifier, reason)
     value = {
-        "contribution_id": done.contribution_id,
-        "log_index": done.log_index,
-        "erased": done.erased,
-        "descendants": list(done.descendants),
-        "unlisted_descendants": done.unlisted,
+        "contribution_id": withdrawn.contribution_id,
+        "log_index": withdrawn.log_index,
+        "erased": withdrawn.erased,
+        "descendants": list(withdrawn.descendants),
+        "unlisted_descendants": withdrawn.unlisted,
     }
-    erased = "the pool has erased the weights" if done.erased else "the pool has not erased the weights yet"
+    erased = "the pool has erased the weights" if withdrawn.erased else "the pool has not erased the weights yet"
     text = [
-        f"contribution {done.contribution_id} is withdrawn",
-        f"receipt verified: entry {done.log_index} of the pool's log; {erased}",
+        f"contribution {withdrawn.contribution_id} is withdrawn",
+        f"receipt verified: entry {withdrawn.log_index} of the pool's log; {erased}",
         "the pool keeps a sketch of them, 2,048 numbers under a secret of its own, to know a copy that comes back",
     ]
-    if done.descendants:
+    if withdrawn.descendants:
         text += [
-            f"{len(done.descendants)} descendants were handed over before; nobody can recall them",
+            f"{len(withdrawn.descendants)} descendants were handed over before; nobody can recall them",
             "the pool answers for each that it is withdrawn:",
-            *(f"  {sha256}" for sha256 in done.descendants[:_SHOWN]),
+            *(f"  {sha256}" for sha256 in withdrawn.descendants[:_SHOWN]),
         ]
-        text += ["  and more, see --json"] if len(done.descendants) > _SHOWN else []
-    if done.unlisted:
-        text += [f"{done.unlisted} times more, others were handed over, which the pool did not list"]
+        text += ["  and more, see --json"] if len(withdrawn.descendants) > _SHOWN else []
+    if withdrawn.unlisted:
+        text += [f"{withdrawn.unlisted} times more, others were handed over, which the pool did not list"]
     terminal.answer(value, as_json=as_json, text=text)
 
 
@@ -269,10 +275,10 @@ def contribute(
         settings = _settings(site, data, steps, device)
         if fresh:
             stages.forget(site)
-        done = contribution.contribute(site, settings, terminal.progress)
-        told = stages.told(site, done.condensed)
-    value = {**_contributed(done), "key": asdict(told) if told else None}
-    text = [*_summary(done), *(told.lines() if told else [])]
+        contributed = contribution.contribute(site, settings, terminal.progress)
+        told = stages.told(site, contributed.condensed)
+    value = {**_contributed(contributed), "key": asdict(told) if told else None}
+    text = [*_summary(contributed), *(told.lines() if told else [])]
     terminal.answer(value, as_json=as_json, text=text)
 
 
@@ -351,7 +357,7 @@ def _submitted(done: "Submitted") -> dict[str, Any]:
     }
 
 
-def _contributed(done: "Contribution") -> dict[str, Any]:
+def _contributed(done: "Contributed") -> dict[str, Any]:
     return {
         **_submitted(done.submitted),
         "images": done.trained.images,
@@ -370,7 +376,7 @@ def _receipt_text(done: "Submitted") -> list[str]:
     ]
 
 
-def _summary(done: "Contribution") -> list[str]:
+def _summary(done: "Contributed") -> list[str]:
     ratio = done.trained.size_bytes / done.submitted.size_bytes
     first = (
         f"{done.trained.images} images of {done.trained.classes} classes; "

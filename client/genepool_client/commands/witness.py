@@ -24,8 +24,10 @@ def init(
     """Make a witness with a fresh key, and print the key that pools and clients name."""
     from genepool_client.audit.witness import Witness
 
-    made = Witness.create(folder, name)
-    terminal.answer({"name": name, "vkey": made.signer.public.vkey}, as_json=as_json, text=made.signer.public.vkey)
+    witness = Witness.create(folder, name)
+    terminal.answer(
+        {"name": name, "vkey": witness.signer.public.vkey}, as_json=as_json, text=witness.signer.public.vkey
+    )
 
 
 @app.command()

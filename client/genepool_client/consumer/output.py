@@ -13,18 +13,18 @@ def candidates(answer: Selection) -> terminal.Rows:
     """Every contribution that TALS looked at, best first."""
     rows = [
         {
-            "weight": weight_text(one.milli) if one.milli else "",
-            "site": one.site,
-            "contribution": one.contribution_id[:12],
-            "licence": one.license,
-            "images": one.images,
-            "key_distance": f"{one.key_distance:.3f}",
-            "knn": _score(one.knn),
-            "lda": _score(one.lda),
-            "logme": _score(one.logme),
-            "place": str(one.place),
+            "weight": weight_text(candidate.milli) if candidate.milli else "",
+            "site": candidate.site,
+            "contribution": candidate.contribution_id[:12],
+            "licence": candidate.license,
+            "images": candidate.images,
+            "key_distance": f"{candidate.key_distance:.3f}",
+            "knn": _score(candidate.knn),
+            "lda": _score(candidate.lda),
+            "logme": _score(candidate.logme),
+            "place": str(candidate.place),
         }
-        for one in answer.candidates
+        for candidate in answer.candidates
     ]
     return terminal.table(rows, list(rows[0]))
 
@@ -35,7 +35,7 @@ def _score(value: float | None) -> str:
 
 def reasons(answer: Selection) -> list[str]:
     """What was chosen, why, and whom to credit."""
-    thanks = ", ".join(f"{one.site} ({one.license})" for one in answer.credits)
+    thanks = ", ".join(f"{credit.site} ({credit.license})" for credit in answer.credits)
     return [f"chosen: {answer.choice}, because {answer.reason}", f"credits: {thanks or 'none: the seed alone'}"]
 
 
@@ -64,7 +64,7 @@ def made(descended: Descendant, answer: Selection | None, note: str) -> list[str
     lines = [
         f"folder: {descended.folder}",
         f"size: {lineage.size} (depth, heads), {size}",
-        *(f"weight: {weight_text(one.milli)} of {one.site}, {one.license}" for one in lineage.dependencies),
+        *(f"weight: {weight_text(member.milli)} of {member.site}, {member.license}" for member in lineage.dependencies),
         *(reasons(answer) if answer else ["made from the seed alone"]),
     ]
     if descended.classes:

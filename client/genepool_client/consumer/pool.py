@@ -198,12 +198,12 @@ class Pool:
         from genepool_client.consumer.descendant.load import load
 
         budget = self.budget(size, max_params, max_bytes)
-        found = None if support is None else self.support(support)
+        support_set = None if support is None else self.support(support)
         if weights is None:
-            weights = () if found is None else self._select(found, mode, licenses)
+            weights = () if support_set is None else self._select(support_set, mode, licenses)
         with tempfile.TemporaryDirectory(prefix="genepool-") as scratch:
             folder = Path(scratch) / "descendant" if out is None else Path(out)
-            return load(self.write(folder, budget, weights, found))
+            return load(self.write(folder, budget, weights, support_set))
 
     def write(self, out: Path, budget: Budget, weights: WeightsLike, support: Support | None = None) -> Descendant:
         """A verified descendant as a folder; it appears under its name when it is whole and verified.
@@ -218,9 +218,9 @@ class Pool:
             GenepoolError: as `descend`.
         """
         check_free(out)
-        wanted = Wanted(self.blueprint, _mixture(weights), budget)
-        with Staging(out, {"origin": self.trusted.origin, **wanted.as_json()}) as staging:
-            verified = self._obtain(wanted, staging)
+        request = Wanted(self.blueprint, _mixture(weights), budget)
+        with Staging(out, {"origin": self.trusted.origin, **request.as_json()}) as staging:
+            verified = self._obtain(request, staging)
             self._follow(verified)
             if support is not None and support.labels is not None:
                 _write_head(verified, support)
@@ -295,8 +295,8 @@ class Pool:
     def _check(self, wanted: Wanted, folder: Path) -> Descendant:
         verified = verify(folder, self.trusted)
         lineage = verified.lineage
-        made = tuple((item.contribution_id, item.milli) for item in lineage.dependencies)
-        if made != wanted.weights or lineage.blueprint != wanted.blueprint.sha256:
+        members = tuple((item.contribution_id, item.milli) for item in lineage.dependencies)
+        if members != wanted.weights or lineage.blueprint != wanted.blueprint.sha256:
             raise VerificationError(
                 "LINEAGE_INVALID", "the pool made the descendant from something else than it was asked for"
             )

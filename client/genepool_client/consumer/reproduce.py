@@ -34,10 +34,10 @@ def rebuild(verified: Descendant, learngenes: Path, cache: Path) -> str:
         VerificationError: REBUILD_DIFFERS.
     """
     lineage, blueprint = verified.lineage, verified.blueprint
-    wanted = {lineage.seed: "the seed"} | {
+    digests = {lineage.seed: "the seed"} | {
         item.sha256: f"the learngene {item.contribution_id[:16]} of {item.site}" for item in lineage.dependencies
     }
-    files = _find(wanted, _candidates(learngenes, cache, blueprint.name, wanted))
+    files = _find(digests, _candidates(learngenes, cache, blueprint.name, digests))
     whole = expansion.gene_layout(blueprint, blueprint.seed.components)
     layout = expansion.gene_layout(blueprint, blueprint.components)
     seed = TensorFile(files[lineage.seed]).flat(whole).astype(np.float32)
@@ -67,15 +67,15 @@ def reselect(verified: Descendant, pool: Pool, support: SupportLike, licenses: t
         VerificationError: SELECTION_DIFFERS; a pool that grew or shrank since may rightly answer other weights.
         GenepoolError: as `Pool.select`.
     """
-    answer = pool.select(support, "private", licenses)
-    made = tuple((item.contribution_id, item.milli) for item in verified.lineage.dependencies)
-    if answer.weights != made:
+    selection = pool.select(support, "private", licenses)
+    stated = tuple((item.contribution_id, item.milli) for item in verified.lineage.dependencies)
+    if selection.weights != stated:
         raise VerificationError(
             "SELECTION_DIFFERS",
-            f"selecting again over the {len(answer.candidates)} nearest learngenes of today gives: {answer}",
+            f"selecting again over the {len(selection.candidates)} nearest learngenes of today gives: {selection}",
             "it may be another support set, or the pool changed since; otherwise do not use the descendant",
         )
-    return f"selected again: the same weights ({answer})"
+    return f"selected again: the same weights ({selection})"
 
 
 def _candidates(learngenes: Path, cache: Path, name: str, wanted: Mapping[str, str]) -> Iterator[Path]:
@@ -94,15 +94,15 @@ def _candidates(learngenes: Path, cache: Path, name: str, wanted: Mapping[str, s
 
 
 def _find(wanted: Mapping[str, str], candidates: Iterable[Path]) -> dict[str, Path]:
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for path in candidates:
-        if len(found) == len(wanted):
+        if len(files) == len(wanted):
             break
         sha256 = digest.sha256_file(path)
         if sha256 in wanted:
-            found.setdefault(sha256, path)
+            files.setdefault(sha256, path)
     for sha256, what in wanted.items():
-        if sha256 not in found:
+        if sha256 not in files:
             why = f"no file has the digest {sha256[:16]} of {what}"
             raise NotFound("FILE_MISSING", why, "give a folder that holds it (--learngenes)")
-    return found
+    return files

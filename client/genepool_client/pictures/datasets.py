@@ -38,8 +38,8 @@ def load(name: str, size: int, root: Path, progress: Callable[[int, int, str], N
 
     try:
         with only_these():
-            found = create_dataset(name, root=str(root), split="train", download=False)
-            squares, labels = _read(found, name, size, progress)
+            dataset = create_dataset(name, root=str(root), split="train", download=False)
+            squares, labels = _read(dataset, name, size, progress)
     except InvalidInput:
         raise
     # unknown names, missing files, missing optional packages: each library has its own way to say so
@@ -51,7 +51,7 @@ def load(name: str, size: int, root: Path, progress: Callable[[int, int, str], N
         ) from exc
     if not squares:
         raise InvalidInput("FOLDER_EMPTY", f"the data set {name!r} holds no image", "choose another one")
-    return np.stack(squares), np.array(labels, dtype=np.int64), _names(found)
+    return np.stack(squares), np.array(labels, dtype=np.int64), _names(dataset)
 
 
 def _read(
@@ -75,6 +75,6 @@ def _items(found: Any, total: int) -> Iterator[tuple[Any, Any]]:
 def _names(found: Any) -> list[str]:
     """Class names in the order of the labels, where the data set has them."""
     if getattr(found, "classes", None):
-        return [str(one) for one in found.classes]
+        return [str(name) for name in found.classes]
     index = getattr(getattr(found, "reader", None), "class_to_idx", None) or {}
-    return [str(one) for one, _ in sorted(index.items(), key=lambda item: item[1])]
+    return [str(name) for name, _ in sorted(index.items(), key=lambda item: item[1])]

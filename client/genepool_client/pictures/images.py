@@ -113,14 +113,14 @@ def class_folders(folder: Path) -> list[Path]:
         if (folder / name).is_dir() and _folders(folder / name):
             folder = folder / name
             break
-    found = _folders(folder)
-    if not found and next(_images_in(folder), None) is not None:
+    folders = _folders(folder)
+    if not folders and next(_images_in(folder), None) is not None:
         raise InvalidInput(
             "FOLDER_EMPTY", f"the images of {folder} do not lie in class folders", "make one folder for each class"
         )
-    if not found:
+    if not folders:
         raise InvalidInput("FOLDER_EMPTY", f"the folder {folder} is empty", "put one folder of images in it per class")
-    return found
+    return folders
 
 
 def check_source(source: Path | str) -> None:

@@ -91,7 +91,7 @@ class Consumer:
 
     def descend(self, clock: Clock, answers: Sequence[EpisodeAnswer], sizes: Sequence[Size]) -> DescendantFolders:
         """A folder for every combination and size that was asked for; each is verified before it appears."""
-        pairs = sorted({(answer.weights, size) for answer in answers for size in sizes})
+        pairs = sorted({(selected.weights, size) for selected in answers for size in sizes})
         folders: dict[tuple[Mixture, Size], Path] = {}
         with clock.phase("descendants") as progress:
             for weights, size in pairs:
@@ -118,13 +118,13 @@ class Consumer:
         }
         bench = Bench(blueprint_folder(options.blueprint), dict(learngenes), saved)
         jobs: list[Job] = []
-        for answer in answers:
-            task, draw = answer.episode.task, answer.episode.draw
+        for selected in answers:
+            task, draw = selected.episode.task, selected.episode.draw
             for size in options.sizes:
-                folder = str(descendants[answer.weights, size])
+                folder = str(descendants[selected.weights, size])
                 jobs += [Job(start, size, task, draw, options.finetune) for start in (SCRATCH, SEED)]
-                jobs.append(Job(DESCENDANT, size, task, draw, options.finetune, answer.weights, folder))
-            jobs += experiment.control_jobs(task, draw, options.sizes, sorted(learngenes), answer.weights)
+                jobs.append(Job(DESCENDANT, size, task, draw, options.finetune, selected.weights, folder))
+            jobs += experiment.control_jobs(task, draw, options.sizes, sorted(learngenes), selected.weights)
         with clock.phase("measurements") as progress:
             return experiment.run(jobs, bench, options.parallel, progress)
 

@@ -101,14 +101,14 @@ class Fleet:
             time.sleep(_POLL)
 
     def _state(self, run_id: str) -> str:
-        answer = json.loads(
+        listing = json.loads(
             run_json(
                 [script("flwr"), "ls", "sim", "--run-id", run_id, "--format", "json"],
                 env=self._cli_env,
                 cwd=self._empty,
             )
         )
-        return str(answer["runs"][0]["status"])
+        return str(listing["runs"][0]["status"])
 
     def _account(self, run_id: str) -> str:
         # SuperLink's own log holds its requests; what the engine and the ServerApp wrote is asked for

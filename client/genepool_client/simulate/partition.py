@@ -47,8 +47,8 @@ def samples(folder: Path, sites: int) -> Scenario:
             opened.extractall(folder)
         with resources.as_file(pack / "ORIGIN.md") as origin:
             shutil.copy(origin, folder / "ORIGIN.md")
-    found = by_folder([folder / "sites"], sites, folder / "shares")
-    return Scenario(found, tuple(sorted((folder / "tasks").iterdir())))
+    parts = by_folder([folder / "sites"], sites, folder / "shares")
+    return Scenario(parts, tuple(sorted((folder / "tasks").iterdir())))
 
 
 def data_folders(paths: list[Path]) -> list[Path]:
@@ -57,13 +57,13 @@ def data_folders(paths: list[Path]) -> list[Path]:
     Raises:
         InvalidInput: PATH_MISSING.
     """
-    found: list[Path] = []
+    folders: list[Path] = []
     for path in paths:
         if not path.is_dir():
             raise InvalidInput("PATH_MISSING", f"there is no folder {path}", "give a folder of class folders")
         inner = sorted(p for p in path.iterdir() if p.is_dir() and any(q.is_dir() for q in p.iterdir()))
-        found += inner or [path]
-    return found
+        folders += inner or [path]
+    return folders
 
 
 def by_folder(paths: list[Path], sites: int, into: Path) -> tuple[SiteData, ...]:
@@ -77,16 +77,16 @@ def by_folder(paths: list[Path], sites: int, into: Path) -> tuple[SiteData, ...]
     Raises:
         InvalidInput: PATH_MISSING, or OPTION_INVALID when a share would have fewer than two images of a class.
     """
-    found = data_folders(paths)
-    if sites <= len(found):
-        return tuple(SiteData(site_name(path.name), path) for path in found[:sites])
-    made = []
-    for place, path in enumerate(found):
-        count = sites // len(found) + (place < sites % len(found))
+    folders = data_folders(paths)
+    if sites <= len(folders):
+        return tuple(SiteData(site_name(path.name), path) for path in folders[:sites])
+    parts = []
+    for place, path in enumerate(folders):
+        count = sites // len(folders) + (place < sites % len(folders))
         for share in range(count):
             name = f"{site_name(path.name)[:55]}-{share:03d}"
-            made.append(SiteData(name, _share(path, share, count, into / name)))
-    return tuple(made)
+            parts.append(SiteData(name, _share(path, share, count, into / name)))
+    return tuple(parts)
 
 
 def _share(path: Path, share: int, count: int, into: Path) -> Path:
@@ -122,16 +122,16 @@ def hold_out(paths: list[Path], into: Path) -> tuple[list[Path], tuple[Path, ...
     Returns:
         The folders for sites, in the order of `paths`, and the tasks.
     """
-    kept, tasks = [], []
+    remaining, tasks = [], []
     for path in paths:
         classes = sorted(p for p in path.iterdir() if p.is_dir())
         count = len(classes) // 3 if len(classes) >= 6 else 2 * (len(classes) >= 4)
         if not count:
-            kept.append(path)
+            remaining.append(path)
             continue
-        kept.append(_linked(into / "kept" / path.name, classes[:-count]))
+        remaining.append(_linked(into / "kept" / path.name, classes[:-count]))
         tasks.append(_linked(into / "tasks" / f"{site_name(path.name)}-unseen", classes[-count:]))
-    return kept, tuple(tasks)
+    return remaining, tuple(tasks)
 
 
 def _linked(folder: Path, classes: list[Path]) -> Path:
@@ -167,13 +167,13 @@ def dealt(path: Path, sites: int, rule: str, into: Path, rng: int = 0) -> tuple[
         for site, (start, end) in enumerate(zip(np.r_[0, ends[:-1]], ends, strict=True)):
             for number in order[start:end]:
                 _link(into / f"site-{site:03d}" / folder.name / files[number].name, files[number])
-    made = sorted(into.iterdir())
-    poor = [folder.name for folder in made if len(list(folder.iterdir())) < 2]
-    if len(made) < sites or poor:
+    folders = sorted(into.iterdir())
+    poor = [folder.name for folder in folders if len(list(folder.iterdir())) < 2]
+    if len(folders) < sites or poor:
         raise InvalidInput(
             "OPTION_INVALID", f"--partition {rule} leaves a site with fewer than two classes", "choose a more even rule"
         )
-    return tuple(SiteData(folder.name, folder) for folder in made)
+    return tuple(SiteData(folder.name, folder) for folder in folders)
 
 
 def _shares(rule: str, classes: int, sites: int, generator: np.random.Generator) -> np.ndarray:
@@ -186,13 +186,13 @@ def _shares(rule: str, classes: int, sites: int, generator: np.random.Generator)
     if kind == "dirichlet" and value > 0:
         return generator.dirichlet([value] * sites, size=classes)
     if kind == "classes" and value == int(value) and 2 <= value <= classes:
-        wanted = np.zeros((classes, sites))
+        shares = np.zeros((classes, sites))
         for site in range(sites):
             first = site * int(value)
-            wanted[[(first + k) % classes for k in range(int(value))], site] = 1.0
-        unseen = wanted.sum(axis=1) == 0
-        wanted[unseen, generator.integers(sites, size=int(unseen.sum()))] = 1.0
-        return np.asarray(wanted / wanted.sum(axis=1, keepdims=True))
+            shares[[(first + k) % classes for k in range(int(value))], site] = 1.0
+        unseen = shares.sum(axis=1) == 0
+        shares[unseen, generator.integers(sites, size=int(unseen.sum()))] = 1.0
+        return np.asarray(shares / shares.sum(axis=1, keepdims=True))
     raise InvalidInput(
         "OPTION_INVALID",
         f"--partition {rule!r} is not known",

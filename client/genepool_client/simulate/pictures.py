@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from genepool_client.simulate.experiment import DESCENDANT, SCRATCH, SEED
-from genepool_client.simulate.results import Cell
+from genepool_client.simulate.results import TableCell
 from genepool_protocol.learngene.size import Size
 
 _COLOURS = {SCRATCH: "#b8b8b8", SEED: "#6baed6", DESCENDANT: "#d95f02"}
@@ -59,7 +59,7 @@ def weights(rows: Sequence[str], columns: Sequence[str], values: np.ndarray, pat
     return _save(figure, path)
 
 
-def bars(table: Mapping[str, Mapping[Size, Mapping[str, Cell]]], size: Size, path: Path) -> Path:
+def bars(table: Mapping[str, Mapping[Size, Mapping[str, TableCell]]], size: Size, path: Path) -> Path:
     """Accuracy of the three starting points by task at one size: solid before, outlined after fine-tuning."""
     tasks = list(table)
     figure, axis = plt.subplots(figsize=(1.4 * len(tasks) + 1.5, 3.0))

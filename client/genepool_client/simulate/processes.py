@@ -113,7 +113,7 @@ class Child:
             time.sleep(0.1)
         self._signal_group(signal.SIGKILL)
         self._process.wait()
-        for process in [*family, *(inner for one in family for inner in _descendants(one.pid))]:
+        for process in [*family, *(inner for member in family for inner in _descendants(member.pid))]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()  # psutil compares start times: a reused number is not hit
 
@@ -153,7 +153,7 @@ def run_json(command: Sequence[str], *, env: Mapping[str, str], cwd: Path, secon
     Raises:
         Unavailable: SIMULATION_FAILED, with what it wrote on stderr.
     """
-    done = subprocess.run(
+    completed = subprocess.run(
         command,
         capture_output=True,
         text=True,
@@ -163,10 +163,10 @@ def run_json(command: Sequence[str], *, env: Mapping[str, str], cwd: Path, secon
         timeout=seconds,
         check=False,
     )
-    if done.returncode:
+    if completed.returncode:
         raise Unavailable(
             "SIMULATION_FAILED",
-            f"{Path(command[0]).name} {command[1]} ended with {done.returncode}",
-            done.stderr.strip()[-2000:],
+            f"{Path(command[0]).name} {command[1]} ended with {completed.returncode}",
+            completed.stderr.strip()[-2000:],
         )
-    return done.stdout
+    return completed.stdout

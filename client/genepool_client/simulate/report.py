@@ -62,7 +62,7 @@ class VerificationReport:
 
 
 @dataclass
-class Report:
+class SimulationReport:
     """Everything that a simulation found out; `rows` are the single measurements."""
 
     software: str
@@ -80,7 +80,7 @@ class Report:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
-def write(report: Report, folder: Path, sites: Sequence[ImageSet], tasks: Sequence[ImageSet]) -> Path:
+def write(report: SimulationReport, folder: Path, sites: Sequence[ImageSet], tasks: Sequence[ImageSet]) -> Path:
     """Write report.json, the PNGs and report.html; returns the page's path.
 
     Args:
@@ -109,7 +109,7 @@ def _inline(path: Path) -> str:
 
 
 def _draw(
-    report: Report, folder: Path, sites: Sequence[ImageSet], tasks: Sequence[ImageSet], table: dict[str, Any]
+    report: SimulationReport, folder: Path, sites: Sequence[ImageSet], tasks: Sequence[ImageSet], table: dict[str, Any]
 ) -> dict[str, Any]:
     names = [site.name for site in report.sites]
     grids: dict[str, list[Path]] = {"site": [], "task": []}
@@ -128,7 +128,7 @@ def _draw(
     }
 
 
-def weight_matrix(report: Report) -> np.ndarray:
+def weight_matrix(report: SimulationReport) -> np.ndarray:
     """Mean weight of each site by task over the draws, shape (tasks, sites + 1); the last column is the seed alone."""
     names = [site.name for site in report.sites]
     out = np.zeros((len(report.tasks), len(names) + 1))
@@ -153,7 +153,7 @@ def _lines(table: dict[str, Any]) -> Any:
             yield {"task": task, "size": str(size), "cells": shown}
 
 
-def cell_text(cell: results.Cell) -> str:
+def cell_text(cell: results.TableCell) -> str:
     """`.61 → .70`, or `.61` where nothing was fine-tuned."""
     before = f"{cell.before:.2f}"
     return before if cell.after is None else f"{before} → {cell.after:.2f}"

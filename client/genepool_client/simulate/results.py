@@ -10,7 +10,7 @@ from genepool_protocol.learngene.size import Size
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class TableCell:
     """Mean accuracy over the draws, before and after fine-tuning."""
 
     before: float
@@ -18,7 +18,7 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class Gain:
+class GainOverControl:
     """A paired difference in points of accuracy over all tasks and draws, with a 95 % bootstrap interval."""
 
     name: str
@@ -29,17 +29,17 @@ class Gain:
     high: float
 
 
-def table(rows: Sequence[StartAccuracy]) -> dict[str, dict[Size, dict[str, Cell]]]:
+def table(rows: Sequence[StartAccuracy]) -> dict[str, dict[Size, dict[str, TableCell]]]:
     """Task -> size -> starting point -> cell."""
-    out: dict[str, dict[Size, dict[str, Cell]]] = {}
+    out: dict[str, dict[Size, dict[str, TableCell]]] = {}
     for task in dict.fromkeys(row.task for row in rows):
         for size in sorted({row.size for row in rows}):
             cells = out.setdefault(task, {}).setdefault(size, {})
             for start in (*STARTS, *CONTROLS):
-                found = [r for r in rows if (r.task, r.size, r.start) == (task, size, start)]
-                if found:
-                    after = [r.after for r in found if r.after is not None]
-                    cells[start] = Cell(_mean([r.before for r in found]), _mean(after) if after else None)
+                matching = [r for r in rows if (r.task, r.size, r.start) == (task, size, start)]
+                if matching:
+                    after = [r.after for r in matching if r.after is not None]
+                    cells[start] = TableCell(_mean([r.before for r in matching]), _mean(after) if after else None)
     return out
 
 
@@ -47,7 +47,7 @@ def _mean(values: Sequence[float]) -> float:
     return float(np.mean(values))
 
 
-def gains(rows: Sequence[StartAccuracy], rng: int = 0) -> list[Gain]:
+def gains(rows: Sequence[StartAccuracy], rng: int = 0) -> list[GainOverControl]:
     """How much the descendant gains over each alternative, per size."""
     out = []
     for size in sorted({row.size for row in rows}):
@@ -61,14 +61,14 @@ def gains(rows: Sequence[StartAccuracy], rng: int = 0) -> list[Gain]:
 
 def _pairs(rows: Sequence[StartAccuracy], size: Size, other: str, phase: str) -> np.ndarray:
     def of(start: str) -> dict[tuple[str, int], float]:
-        found = {(r.task, r.draw): getattr(r, phase) for r in rows if r.size == size and r.start == start}
-        return {key: value for key, value in found.items() if value is not None}
+        values = {(r.task, r.draw): getattr(r, phase) for r in rows if r.size == size and r.start == start}
+        return {key: value for key, value in values.items() if value is not None}
 
     ours, theirs = of(DESCENDANT), of(other)
     return np.array([ours[key] - theirs[key] for key in sorted(ours.keys() & theirs.keys())])
 
 
-def _gain(name: str, size: Size, phase: str, pairs: np.ndarray, rng: np.random.Generator) -> Gain:
+def _gain(name: str, size: Size, phase: str, pairs: np.ndarray, rng: np.random.Generator) -> GainOverControl:
     means = rng.choice(pairs, (2000, len(pairs))).mean(axis=1)
     low, high = np.percentile(means, [2.5, 97.5])
-    return Gain(name, size, phase, float(pairs.mean()), float(low), float(high))
+    return GainOverControl(name, size, phase, float(pairs.mean()), float(low), float(high))

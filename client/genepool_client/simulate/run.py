@@ -20,7 +20,7 @@ PICTURED: Final = 12
 """Sites whose images the report shows."""
 
 
-def play(options: Options, watch: Watch) -> report.Report:
+def play(options: Options, watch: Watch) -> report.SimulationReport:
     """Play it, write the report into `options.folder` and return it; everything that was started is ended in any case.
 
     Raises:
@@ -55,10 +55,10 @@ def play(options: Options, watch: Watch) -> report.Report:
                 verified = consumer.prove(descendants)
         with clock.phase("report"):
             sites = [site_run.site_report(folder, kept_out) for folder in folders]
-            made = _report(options, blueprint.name, clock, sites, tasks, answers, rows, verified)
+            outcome = _report(options, blueprint.name, clock, sites, tasks, answers, rows, verified)
             pictured = [load_images(site.folder, blueprint.image) for site in scenario.sites[:PICTURED]]
-            report.write(made, options.folder, pictured, list(tasks.values()))
-    return made
+            report.write(outcome, options.folder, pictured, list(tasks.values()))
+    return outcome
 
 
 def _report(
@@ -70,8 +70,8 @@ def _report(
     answers: Sequence[EpisodeAnswer],
     rows: list[StartAccuracy],
     verified: report.VerificationReport,
-) -> report.Report:
-    return report.Report(
+) -> report.SimulationReport:
+    return report.SimulationReport(
         software=genepool_protocol.__version__,
         blueprint=blueprint,
         finished=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -80,8 +80,8 @@ def _report(
         finetune_steps=options.finetune,
         sites=sites,
         tasks=list(tasks),
-        selections=[answer.report for answer in answers],
-        modes_agree=all(answer.agrees for answer in answers),
+        selections=[selected.report for selected in answers],
+        modes_agree=all(selected.agrees for selected in answers),
         rows=rows,
         verification=verified,
         seconds=clock.seconds,

@@ -40,12 +40,12 @@ def _join(pool: PoolProcess, name: str, folder: Path, *roles: str, data: str = "
     """The whole way from an invitation to a certificate, as a site's people and the operator walk it."""
     invite = pool.folder.with_name(f"invite-{folder.name}.json")
     pool.operate("invite", name, "--out", str(invite), *(word for role in roles for word in ("--role", role)))
-    made = enrolment.init(folder, enrolment.Setup(invite=invite, data=data, steps=steps))
-    with Connection(made.config.anchors, trust=made.trust) as connection:
-        found = enrolment.enrol(made, connection)
-    pool.operate("approve", name, "--fingerprint", found.fingerprint)
-    credentials.ready(made)
-    return made
+    site = enrolment.init(folder, enrolment.Setup(invite=invite, data=data, steps=steps))
+    with Connection(site.config.anchors, trust=site.trust) as connection:
+        enrolled = enrolment.enrol(site, connection)
+    pool.operate("approve", name, "--fingerprint", enrolled.fingerprint)
+    credentials.ready(site)
+    return site
 
 
 def contribute(clock: Clock, pool: PoolProcess, folders: Sequence[Path], work: Path, parallel: int) -> None:
@@ -66,9 +66,9 @@ def contribute(clock: Clock, pool: PoolProcess, folders: Sequence[Path], work: P
     with clock.phase("sites") as progress:
 
         def look() -> None:
-            done = [steps_done(folder) for folder in folders]
-            finished = done.count(len(_TRACES))
-            progress(sum(done), len(_TRACES) * len(folders), f"{finished} of {len(folders)} sites contributed")
+            steps_taken = [steps_done(folder) for folder in folders]
+            finished = steps_taken.count(len(_TRACES))
+            progress(sum(steps_taken), len(_TRACES) * len(folders), f"{finished} of {len(folders)} sites contributed")
 
         try:
             fleet.run(app_folder(), len(folders), parallel, {"min-nodes": len(folders)}, look)
@@ -94,9 +94,13 @@ def settled(clock: Clock, pool: PoolProcess, contributions: int) -> dict[str, st
     deadline = time.monotonic() + _REVIEW * contributions
     with clock.phase("screening") as progress:
         while True:
-            found = [pool.operate("show", row["contribution_id"]) for row in pool.operate("contributions")]
-            open_ = [one for one in found if one["state"] == "QUARANTINED" and not one["note"]]
-            progress(len(found) - len(open_), contributions, "")
+            rows = [pool.operate("show", row["contribution_id"]) for row in pool.operate("contributions")]
+            open_ = [
+                contribution
+                for contribution in rows
+                if contribution["state"] == "QUARANTINED" and not contribution["note"]
+            ]
+            progress(len(rows) - len(open_), contributions, "")
             if not open_:
                 break
             if time.monotonic() > deadline:
@@ -104,8 +108,12 @@ def settled(clock: Clock, pool: PoolProcess, contributions: int) -> dict[str, st
                     "SIMULATION_FAILED", f"{len(open_)} contributions are still under review", "see pool.log"
                 )
             time.sleep(1)
-    kept_out = {one["contribution_id"]: one["note"] for one in found if one["state"] != "ACTIVE"}
-    if len(kept_out) == len(found):
+    kept_out = {
+        contribution["contribution_id"]: contribution["note"]
+        for contribution in rows
+        if contribution["state"] != "ACTIVE"
+    }
+    if len(kept_out) == len(rows):
         raise Unavailable("SIMULATION_FAILED", "no contribution became active", "; ".join(sorted(kept_out.values())))
     return kept_out
 
@@ -129,7 +137,7 @@ def steps_done(folder: Path) -> int:
 
 def learngenes(folders: Sequence[Path]) -> Mapping[str, Path]:
     """The learngene file that each contribution consists of, by contribution id, as the sites keep them."""
-    return {kept.contribution_id: kept.weights for kept in map(_last, folders)}
+    return {artefact.contribution_id: artefact.weights for artefact in map(_last, folders)}
 
 
 def _last(folder: Path) -> Artefact:
@@ -139,15 +147,15 @@ def _last(folder: Path) -> Artefact:
 def site_report(folder: Path, kept_out: Mapping[str, str]) -> SiteReport:
     """One site's line of the report."""
     site = SiteFolder(folder)
-    kept, (condensed, _) = _last(folder), steps.condensed(site)
+    artefact, (condensed, _) = _last(folder), steps.condensed(site)
     return SiteReport(
         name=site.config.name,
         images=condensed.ancestry.images,
         classes=condensed.ancestry.classes,
         accuracy=condensed.ancestry.accuracy,
         agreement=condensed.agreement,
-        learngene_bytes=kept.weights.stat().st_size,
+        learngene_bytes=artefact.weights.stat().st_size,
         ancestry_bytes=condensed.ancestry.size_bytes,
-        contribution_id=kept.contribution_id,
-        kept_out=kept_out.get(kept.contribution_id, ""),
+        contribution_id=artefact.contribution_id,
+        kept_out=kept_out.get(artefact.contribution_id, ""),
     )

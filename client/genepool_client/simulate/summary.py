@@ -4,11 +4,11 @@ from pathlib import Path
 
 from genepool_client.simulate import results
 from genepool_client.simulate.experiment import CONTROLS, STARTS
-from genepool_client.simulate.report import Report, cell_text
+from genepool_client.simulate.report import SimulationReport, cell_text
 from genepool_console import terminal
 
 
-def show(report: Report, folder: Path) -> None:
+def show(report: SimulationReport, folder: Path) -> None:
     """Print which learngenes were chosen, the accuracies, the gains, and how verification went."""
     proof = report.verification
     refused = f"refused ({proof.tampering_reason})" if proof.tampering_refused else "ACCEPTED"
@@ -22,7 +22,7 @@ def show(report: Report, folder: Path) -> None:
         terminal.answer({}, as_json=False, text=part)
 
 
-def _chosen(report: Report) -> terminal.Rows:
+def _chosen(report: SimulationReport) -> terminal.Rows:
     cells = []
     for selection in report.selections:
         weights = ", ".join(f"{item.site} {item.weight:.3f}" for item in selection.weights) or "the seed alone"
@@ -30,7 +30,7 @@ def _chosen(report: Report) -> terminal.Rows:
     return terminal.Rows(("task", "draw", "choice", "weights"), cells, "What TALS chose")
 
 
-def _accuracies(report: Report) -> terminal.Rows:
+def _accuracies(report: SimulationReport) -> terminal.Rows:
     title = f"Accuracy with {report.shots} images a class, before → after {report.finetune_steps} steps of fine-tuning"
     lines = [
         (task, size, *(cell_text(cells[start]) for start in (*STARTS, *CONTROLS)))
@@ -40,7 +40,7 @@ def _accuracies(report: Report) -> terminal.Rows:
     return terminal.Rows(("task", "size", *STARTS, *CONTROLS), lines, title)
 
 
-def _gains(report: Report) -> terminal.Rows:
+def _gains(report: SimulationReport) -> terminal.Rows:
     title = "Gain of the descendant in points of accuracy, with 95 % intervals over tasks and draws"
     cells = [
         (gain.name, gain.size, gain.phase, f"{gain.mean:+.1f} ({gain.low:+.1f} to {gain.high:+.1f})")

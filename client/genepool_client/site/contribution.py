@@ -15,7 +15,7 @@ Stage = Callable[[str], AbstractContextManager[Progress]]
 
 
 @dataclass(frozen=True, slots=True)
-class Contribution:
+class Contributed:
     """What each step did."""
 
     trained: Trained
@@ -23,7 +23,7 @@ class Contribution:
     submitted: Submitted
 
 
-def contribute(site: SiteFolder, settings: Settings, stage: Stage) -> Contribution:
+def contribute(site: SiteFolder, settings: Settings, stage: Stage) -> Contributed:
     """Train, condense, sign and submit; killed at any moment, the next call goes on from there.
 
     Raises:
@@ -38,4 +38,4 @@ def contribute(site: SiteFolder, settings: Settings, stage: Stage) -> Contributi
         condensed = steps.condense_learngene(site, pictures, settings, progress)
     with stage("submitting") as progress, credentials.connect(site) as connection:
         connection.capabilities()
-        return Contribution(trained, condensed, submission.submit(site, connection, progress))
+        return Contributed(trained, condensed, submission.submit(site, connection, progress))

@@ -65,10 +65,10 @@ def fetch(site: SiteFolder) -> TlsIdentity:
     """
     identity = site.keys.tls()
     with Connection(site.config.anchors, trust=site.trust) as connection:
-        answer = ask(site, connection, identity)
-    if not answer.certificate_pem:
-        raise _none(site, answer.state)
-    return site.keys.keep_certificate(identity.key, answer.certificate_pem)
+        response = ask(site, connection, identity)
+    if not response.certificate_pem:
+        raise _none(site, response.state)
+    return site.keys.keep_certificate(identity.key, response.certificate_pem)
 
 
 def ask(site: SiteFolder, connection: Connection, identity: TlsIdentity) -> pb.GetEnrolmentResponse:
@@ -107,9 +107,9 @@ def rotate_signing(site: SiteFolder, passphrase: bytes | None) -> str:
     with connect(site) as connection:
         by_old, by_new = rotation.sign(old, new, connection.trusted.origin, site.config.name)
         request = pb.RotateSigningKeyRequest(by_old=by_old, by_new=by_new)
-        answer = connection.call(connection.account.RotateSigningKey, request)
+        response = connection.call(connection.account.RotateSigningKey, request)
     site.keys.adopt_signing()
-    return answer.old_ends
+    return response.old_ends
 
 
 def _renewed_if_possible(site: SiteFolder, identity: TlsIdentity) -> TlsIdentity:

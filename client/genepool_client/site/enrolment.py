@@ -105,10 +105,10 @@ def enrol(site: SiteFolder, connection: Connection) -> Enrolment:
         signing_csr=signing,
         mac=mac(invite.secret, connection.trusted.origin, channel, application),
     )
-    answer = connection.call(connection.enrolment.Enrol, request)
-    found = _checked(site, answer.state, answer.fingerprint)
+    response = connection.call(connection.enrolment.Enrol, request)
+    enrolled = _checked(site, response.state, response.fingerprint)
     remove(site.path / folders.INVITE_FILE)
-    return found
+    return enrolled
 
 
 def state(site: SiteFolder, connection: Connection) -> Enrolment:
@@ -120,10 +120,10 @@ def state(site: SiteFolder, connection: Connection) -> Enrolment:
         GenepoolError: as `Connection.call`.
     """
     identity = site.keys.tls()
-    answer = credentials.ask(site, connection, identity)
-    if answer.certificate_pem and not identity.chain:
-        site.keys.keep_certificate(identity.key, answer.certificate_pem)
-    return _checked(site, answer.state, answer.fingerprint)
+    response = credentials.ask(site, connection, identity)
+    if response.certificate_pem and not identity.chain:
+        site.keys.keep_certificate(identity.key, response.certificate_pem)
+    return _checked(site, response.state, response.fingerprint)
 
 
 def replace_invite(site: SiteFolder, path: Path, passphrase: bytes | None = None) -> None:

@@ -132,11 +132,11 @@ class Keyring:
         Raises:
             InvalidInput: KEY_MALFORMED, the certificate is not for this key; nothing was changed.
         """
-        made = TlsIdentity(self._tls, key, certificate.encode())
-        made.check()
-        write_atomic(self._tls, made.pem(), 0o600)
+        identity = TlsIdentity(self._tls, key, certificate.encode())
+        identity.check()
+        write_atomic(self._tls, identity.pem(), 0o600)
         remove(self._next_tls)
-        return made
+        return identity
 
 
 def new_passphrase(*, wanted: bool) -> bytes | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from genepool_client.site.folder import SiteFolder
-from genepool_client.site.packing import Signed
+from genepool_client.site.packing import SignedArtefact
 from genepool_client.transport.durable import remove, write_atomic
 from genepool_protocol.learngene.manifest import (
     BUNDLE_FILE,
@@ -113,15 +113,15 @@ class Artefact:
 
 def artefacts(site: SiteFolder) -> list[Artefact]:
     """Everything in the outbox, oldest first."""
-    found = [Artefact(path) for path in site.outbox.iterdir() if path.name.isdigit() and path.is_dir()]
-    return sorted(found, key=lambda artefact: artefact.seq)
+    listed = [Artefact(path) for path in site.outbox.iterdir() if path.name.isdigit() and path.is_dir()]
+    return sorted(listed, key=lambda artefact: artefact.seq)
 
 
 def find(site: SiteFolder, weights: bytes) -> Artefact | None:
     """The newest artefact with exactly these weights."""
-    wanted = digest.sha256_hex(weights)
+    sha256 = digest.sha256_hex(weights)
     for artefact in reversed(artefacts(site)):
-        if artefact.weights.exists() and digest.sha256_file(artefact.weights) == wanted:
+        if artefact.weights.exists() and digest.sha256_file(artefact.weights) == sha256:
             return artefact
     return None
 
@@ -150,7 +150,7 @@ def place(site: SiteFolder, seq: int, weights: bytes, before: Artefact | None) -
     return target
 
 
-def seal(artefact: Artefact, signed: Signed) -> None:
+def seal(artefact: Artefact, signed: SignedArtefact) -> None:
     """Write manifest and signature, the signature last: from then on the artefact is whole."""
     remove(artefact.path / BUNDLE_FILE)
     write_atomic(artefact.path / MANIFEST_FILE, signed.manifest)

@@ -22,14 +22,14 @@ def overview(site: SiteFolder) -> dict[str, Any]:
         GenepoolError: a file of the site is damaged. A pool that is away is part of the answer, not an error.
     """
     trained, condensed = steps.finished(site)
-    found = outbox.artefacts(site)
+    artefacts = outbox.artefacts(site)
     states: dict[str, tuple[str, str]] = {}
     try:
         with Connection(site.config.anchors, timeout=_PATIENCE, trust=site.trust) as connection:
             enrolled = enrolment.state(site, connection).state
         if enrolled == "ACTIVE":
             with credentials.connect(site, _PATIENCE) as connection:
-                states = {one.path.name: _state(connection, one) for one in found if one.signed}
+                states = {artefact.path.name: _state(connection, artefact) for artefact in artefacts if artefact.signed}
         pool = "answers"
     except GenepoolError as exc:
         enrolled, pool = "unknown", exc.message
@@ -44,7 +44,7 @@ def overview(site: SiteFolder) -> dict[str, Any]:
         "data": site.config.data,
         "trained": trained is not None,
         "condensed": condensed is not None,
-        "contributions": [_row(one, *states.get(one.path.name, ("unknown", ""))) for one in found],
+        "contributions": [_row(artefact, *states.get(artefact.path.name, ("unknown", ""))) for artefact in artefacts],
     }
 
 
@@ -57,12 +57,12 @@ def _state(connection: Connection, artefact: Artefact) -> tuple[str, str]:
     """State of a contribution and, in words, why."""
     request = pb.GetContributionRequest(contribution_id=artefact.contribution_id)
     try:
-        answer = connection.call(connection.contribute.GetContribution, request)
+        response = connection.call(connection.contribute.GetContribution, request)
     except GenepoolError as exc:
         if exc.reason != "CONTRIBUTION_UNKNOWN":
             raise
         return "NOT SUBMITTED", ""
-    return state_name(answer.state), text.require(answer.note, "the note of the pool")
+    return state_name(response.state), text.require(response.note, "the note of the pool")
 
 
 def _row(artefact: Artefact, state: str, note: str) -> dict[str, Any]:

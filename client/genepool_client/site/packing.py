@@ -15,7 +15,7 @@ from genepool_protocol.learngene import manifest as documents
 from genepool_protocol.learngene import tensors
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.learngene.expansion import Layout
-from genepool_protocol.learngene.manifest import FileRef, Manifest, Observed, Privacy, TensorRef, Training
+from genepool_protocol.learngene.manifest import Manifest, Observed, Privacy, TensorRef, Training, WeightsFile
 from genepool_protocol.trust import digest, envelope, receipt, statement
 from genepool_protocol.trust.checkpoint import Checkpoint
 from genepool_protocol.trust.keys import SigningKey
@@ -61,7 +61,7 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
-class Signed:
+class SignedArtefact:
     """manifest.json and model.sig; the contribution's id is the hash of the signed statement."""
 
     manifest: bytes
@@ -97,9 +97,9 @@ def encode(blueprint: Blueprint, gene: Mapping[str, npt.NDArray[np.float32]]) ->
 def _check(layout: Layout, gene: Mapping[str, npt.NDArray[np.float32]]) -> None:
     for name, shape in layout.items():
         if name not in gene or gene[name].shape != shape:
-            found = gene[name].shape if name in gene else "no tensor"
+            present = gene[name].shape if name in gene else "no tensor"
             raise InvalidInput(
-                "ARCH_MISMATCH", f"the learngene has {found} where {name} {shape} must be", "condense again"
+                "ARCH_MISMATCH", f"the learngene has {present} where {name} {shape} must be", "condense again"
             )
     if len(gene) != len(layout):
         raise InvalidInput(
@@ -107,19 +107,19 @@ def _check(layout: Layout, gene: Mapping[str, npt.NDArray[np.float32]]) -> None:
         )
 
 
-def describe(weights: Path) -> FileRef:
+def describe(weights: Path) -> WeightsFile:
     """What the manifest says of a learngene file.
 
     Raises:
         InvalidInput: FILE_MALFORMED or SAFETENSORS_MALFORMED.
     """
     opened = tensors.TensorFile(weights, LIMITS.learngene_bytes)
-    return FileRef(
+    return WeightsFile(
         size=weights.stat().st_size, sha256=digest.sha256_file(weights), tensor_digest=opened.tensor_digest()
     )
 
 
-def sign(blueprint: Blueprint, file: FileRef, chain: Chain, facts: Facts, key: SigningKey) -> Signed:
+def sign(blueprint: Blueprint, file: WeightsFile, chain: Chain, facts: Facts, key: SigningKey) -> SignedArtefact:
     """The manifest and the signature over a learngene file; the same arguments give the same bytes.
 
     Args:
@@ -159,4 +159,4 @@ def sign(blueprint: Blueprint, file: FileRef, chain: Chain, facts: Facts, key: S
         {documents.LEARNGENE_FILE: file.sha256, documents.MANIFEST_FILE: digest.sha256_hex(text)},
         ignore=[documents.BUNDLE_FILE],
     )
-    return Signed(text, envelope.sign_statement(key, payload), digest.sha256_hex(payload))
+    return SignedArtefact(text, envelope.sign_statement(key, payload), digest.sha256_hex(payload))

@@ -87,9 +87,9 @@ def family(site: SiteFolder) -> tuple[Blueprint, Path]:
     """
     pinned = site.config.blueprint_sha256.removeprefix("sha256:")
     folder = default_cache() / "blueprints" / pinned
-    found = blueprints.read(folder)
-    if found is not None and found.sha256 == pinned:
-        return found, folder / blueprints.SEED_FILE
+    cached = blueprints.read(folder)
+    if cached is not None and cached.sha256 == pinned:
+        return cached, folder / blueprints.SEED_FILE
     with Connection(site.config.anchors, trust=site.trust) as connection:
         blueprint, seed = connection.blueprint(site.config.blueprint)
     if blueprint.sha256 != pinned:
@@ -152,12 +152,12 @@ def train(site: SiteFolder, pictures: ImageSet, settings: Settings, progress: Pr
     privacy.check_budget(len(pictures.labels), site.config.key_epsilon, site.config.key_delta)
     blueprint, seed = family(site)
     recipe, _ = recipes(site, pictures, settings)
-    done = _finished(site.work / "ancestry", Trained)
+    finished = _finished(site.work / "ancestry", Trained)
     # an update of genepool may bring another recipe; what was finished under the old one stays finished
     asked = settings.steps or site.config.steps
-    same = done is not None and (done.blueprint, done.data) == (blueprint.sha256, pictures.digest)
-    if done is not None and same and asked in {0, done.steps}:
-        return done
+    same = finished is not None and (finished.blueprint, finished.data) == (blueprint.sha256, pictures.digest)
+    if finished is not None and same and asked in {0, finished.steps}:
+        return finished
     gene = TensorFile(seed).all()
     result = ancestry.train_ancestry(blueprint, gene, pictures, site.work, recipe=recipe, progress=progress)
     raw = encode({name: tensor.numpy() for name, tensor in result.weights.items()}, "F32")
@@ -196,9 +196,9 @@ def condense_learngene(site: SiteFolder, pictures: ImageSet, settings: Settings,
         )
     blueprint, seed = family(site)
     _, recipe = recipes(site, pictures, settings)
-    done = _finished(site.work / "condensed", Condensed)
-    if done is not None and done.ancestry == trained:
-        return done
+    finished = _finished(site.work / "condensed", Condensed)
+    if finished is not None and finished.ancestry == trained:
+        return finished
     gene, weights = TensorFile(seed).all(), net.as_tensors(TensorFile(site.work / "ancestry.safetensors").all())
     result = condense.condense(blueprint, gene, pictures, weights, site.work, recipe=recipe, progress=progress)
     draw = _key(site, blueprint, gene, pictures)

@@ -83,14 +83,14 @@ def drawn(site: SiteFolder, record: Condensed) -> privacy.Draw:
     Raises:
         InvalidInput: STEP_MISSING, it is not among those that were drawn.
     """
-    found = steps.drawn(site, record)
-    if found is None:
+    draw = steps.drawn(site, record)
+    if draw is None:
         raise InvalidInput(
             "STEP_MISSING",
             f"{site.drawn} does not hold the key that was drawn from these images",
             f"restore it; if it is lost, set key_spent in site.json, then: genepool site condense {site.path} --fresh",
         )
-    return found
+    return draw
 
 
 class _Submission:
@@ -101,11 +101,11 @@ class _Submission:
         self._view = LogView(site.checkpoint, self._trusted.log, fetch_from(connection))
 
     def run(self, weights: bytes, progress: Progress) -> Submitted:
-        found = outbox.find(self._site, weights)
-        if found is not None and found.received:
-            return self._done(found, found.receipt(), self._known(found))
-        self._settle(found)
-        artefact = found if found is not None and found.signed else self._sign(weights, found)
+        earlier = outbox.find(self._site, weights)
+        if earlier is not None and earlier.received:
+            return self._done(earlier, earlier.receipt(), self._known(earlier))
+        self._settle(earlier)
+        artefact = earlier if earlier is not None and earlier.signed else self._sign(weights, earlier)
         attempt = 0
         while True:
             attempt += 1
@@ -126,29 +126,29 @@ class _Submission:
 
     def _known(self, artefact: Artefact) -> str:
         """State of a contribution that we hold a receipt for."""
-        answer = self._ask(artefact.contribution_id)
-        if not answer.receipt:
+        accepted = self._ask(artefact.contribution_id)
+        if not accepted.receipt:
             raise _lost(artefact, "no longer knows this contribution")
-        return answer.state
+        return accepted.state
 
     def _settle(self, ours: Artefact | None) -> None:
         """Clear up artefacts of other weights whose fate is open: fetch the receipt that was lost, or drop them."""
         for artefact in outbox.artefacts(self._site):
             if artefact.received or (ours is not None and artefact.path == ours.path):
                 continue
-            answer = self._ask(artefact.contribution_id) if artefact.signed else None
-            if answer is not None and answer.receipt:
-                self._done(artefact, answer.receipt, answer.state)
+            accepted = self._ask(artefact.contribution_id) if artefact.signed else None
+            if accepted is not None and accepted.receipt:
+                self._done(artefact, accepted.receipt, accepted.state)
             else:
                 outbox.drop(artefact)
 
     def _ask(self, contribution_id: str) -> upload.Accepted:
         request = pb.GetContributionRequest(contribution_id=contribution_id)
         try:
-            answer = self._connection.call(self._connection.contribute.GetContribution, request)
+            response = self._connection.call(self._connection.contribute.GetContribution, request)
         except NotFound:
             return upload.Accepted(contribution_id, b"", "UNKNOWN")
-        return upload.Accepted(contribution_id, answer.receipt, upload.state_name(answer.state))
+        return upload.Accepted(contribution_id, response.receipt, upload.state_name(response.state))
 
     def _sign(self, weights: bytes, before: Artefact | None) -> Artefact:
         request = pb.BeginNonceRequest(site=self._site.config.name)
@@ -167,8 +167,8 @@ class _Submission:
         self._check_chain(chain)
         artefact = outbox.place(self._site, chain.seq, weights, before)
         file = packing.describe(artefact.weights)
-        made = packing.sign(self._blueprint, file, chain, facts(self._site, self._record), self._key)
-        outbox.seal(artefact, made)
+        signed = packing.sign(self._blueprint, file, chain, facts(self._site, self._record), self._key)
+        outbox.seal(artefact, signed)
         return artefact
 
     def _check_chain(self, chain: Chain) -> None:

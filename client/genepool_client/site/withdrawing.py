@@ -60,14 +60,14 @@ def withdraw(site: SiteFolder, connection: Connection, identifier: str, reason: 
     """
     name = _resolve(site, identifier)
     raw = _signed(site, connection, name, reason)
-    answer = connection.call(connection.contribute.Withdraw, pb.WithdrawRequest(bundle=raw))
-    logged = proved(answer.receipt, name, [site.signing_key().public], connection.trusted)
+    response = connection.call(connection.contribute.Withdraw, pb.WithdrawRequest(bundle=raw))
+    logged = proved(response.receipt, name, [site.signing_key().public], connection.trusted)
     LogView(site.checkpoint, connection.trusted.log, fetch_from(connection)).advance(logged.checkpoint)
-    write_atomic(_folder(site) / f"{name}.receipt.sig", answer.receipt)
-    made = list(_descendants(connection, raw, answer))
-    listed = tuple(one.sha256 for one in made if one.sha256)
-    unlisted = sum(one.count for one in made if not one.sha256)
-    return Withdrawn(name, logged.index, answer.erased, listed, unlisted)
+    write_atomic(_folder(site) / f"{name}.receipt.sig", response.receipt)
+    descendants = list(_descendants(connection, raw, response))
+    listed = tuple(descendant.sha256 for descendant in descendants if descendant.sha256)
+    unlisted = sum(descendant.count for descendant in descendants if not descendant.sha256)
+    return Withdrawn(name, logged.index, response.erased, listed, unlisted)
 
 
 def _descendants(connection: Connection, raw: bytes, answer: pb.WithdrawResponse) -> Iterator[pb.Descendant]:
@@ -82,12 +82,12 @@ def _descendants(connection: Connection, raw: bytes, answer: pb.WithdrawResponse
     while answer.descendant_count:
         request = pb.GetDescendantsRequest(bundle=raw, page_token=token)
         page = connection.call(connection.contribute.GetDescendants, request)
-        for one in page.descendants:
-            if one.sha256:
-                if one.sha256 <= last:
+        for descendant in page.descendants:
+            if descendant.sha256:
+                if descendant.sha256 <= last:
                     raise InvalidInput("FIELD_MALFORMED", "the pool's list of descendants goes in circles", "try again")
-                last = one.sha256
-            yield one
+                last = descendant.sha256
+            yield descendant
         if page.page_token in ("", token):
             return
         token = page.page_token
@@ -98,13 +98,15 @@ def _folder(site: SiteFolder) -> Path:
 
 
 def _resolve(site: SiteFolder, identifier: str) -> str:
-    wanted = identifier.lower()
-    ours = {one.contribution_id for one in outbox.artefacts(site) if one.signed}
-    found = sorted(one for one in ours if wanted and one.startswith(wanted))
-    if len(found) > 1:
-        raise InvalidInput("OPTION_INVALID", f"{len(found)} contributions start with {wanted!r}", "give more of the id")
-    if found or digest.is_sha256_hex(wanted):
-        return found[0] if found else wanted
+    prefix = identifier.lower()
+    ours = {contribution.contribution_id for contribution in outbox.artefacts(site) if contribution.signed}
+    matches = sorted(contribution for contribution in ours if prefix and contribution.startswith(prefix))
+    if len(matches) > 1:
+        raise InvalidInput(
+            "OPTION_INVALID", f"{len(matches)} contributions start with {prefix!r}", "give more of the id"
+        )
+    if matches or digest.is_sha256_hex(prefix):
+        return matches[0] if matches else prefix
     raise NotFound(
         "CONTRIBUTION_UNKNOWN",
         f"no contribution in the outbox starts with {identifier[:64]!r}",

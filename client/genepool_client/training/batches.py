@@ -58,9 +58,9 @@ class TrainingImages:
         chosen = chosen.to(self.labels.device)
         images = pixels.augment(self.images[chosen], rng)
         share = recipe.patches if step < recipe.whole * recipe.steps else 1.0
-        kept = net.draw_patches(recipe.batch, self.blueprint.tokens, share, rng)
+        patch_index = net.draw_patches(recipe.batch, self.blueprint.tokens, share, rng)
         return Batch(
             pixels.to_patches(self.blueprint, images),
-            None if kept is None else kept.to(self.labels.device),
+            None if patch_index is None else patch_index.to(self.labels.device),
             self.labels[chosen],
         )

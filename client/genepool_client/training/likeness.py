@@ -51,7 +51,7 @@ def share(ours: Pixels, theirs: Pixels) -> float:
     if not len(ours) or not len(theirs):
         return 0.0
     asked, others = ours[:: -(-len(ours) // _ASKED)].astype(np.int16), theirs.astype(np.int16)
-    near = [bool((np.abs(others - one).max(axis=1) <= _NEAR).any()) for one in asked]
+    near = [bool((np.abs(others - image).max(axis=1) <= _NEAR).any()) for image in asked]
     return sum(near) / len(near)
 
 

@@ -69,7 +69,7 @@ class Draw(Document):
 
     def like(self, other: "Draw") -> float | None:
         """Which part of its images, or images like them, went into another draw; None when nobody knows any more."""
-        ours, theirs = (one.seen() for one in (self, other))
+        ours, theirs = (draw.seen() for draw in (self, other))
         return likeness.share(ours, theirs) if len(ours) and len(theirs) else None
 
     def ratio(self) -> float:
@@ -103,7 +103,7 @@ class Draws(Document):
             spent: an epsilon, at the draw's delta, that keys of these images cost before this folder was made.
         """
         delta = float(draw.delta)
-        ratios = [one.ratio() for one in self.draws]
+        ratios = [release.ratio() for release in self.draws]
         if float(spent) > 0:
             ratios.append(privacy.ratio_of(float(spent), delta))
         total = privacy.epsilon_of(privacy.composed(ratios), delta)
@@ -176,11 +176,11 @@ def release(path: Path, blueprint: Blueprint, exact: Mean, images: ImageSet, eps
     """
     draws, data = read(path), likeness.digest_of(images.pixels)
     prints = b64(likeness.prints_of(images.pixels).tobytes())
-    found = draws.of(blueprint.sha256, data, images.digest)
-    if found is not None:
-        known = found.model_copy(update={"data": data, "prints": prints})
-        if known != found:  # an earlier version drew it
-            _write(path, [known if draw == found else draw for draw in draws.draws])
+    earlier = draws.of(blueprint.sha256, data, images.digest)
+    if earlier is not None:
+        known = earlier.model_copy(update={"data": data, "prints": prints})
+        if known != earlier:  # an earlier version drew it
+            _write(path, [known if draw == earlier else draw for draw in draws.draws])
         return known
     clip, count = blueprint.key_frame.clip, len(images.labels)
     sigma = sigma_of(float(clip), count, epsilon, delta)
@@ -211,7 +211,7 @@ def told(draws: Draws, draw: Draw, spent: str) -> Told:
     claim = draws.claim(draw, spent)
     earlier = draws.draws[: draws.draws.index(draw)]
     shares = [share for share in map(draw.like, earlier) if share is not None]
-    unknown = sum(draw.like(one) is None for one in earlier)
+    unknown = sum(draw.like(before) is None for before in earlier)
     return Told(draw.images, draw.epsilon, draw.delta, claim.cumulative_epsilon, max(shares, default=0.0), unknown)
 
 

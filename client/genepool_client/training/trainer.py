@@ -8,7 +8,7 @@ from typing import Final
 import torch
 
 from genepool_client.training.recipe import TrainRecipe
-from genepool_protocol.training.checkpoint import Checkpoint
+from genepool_protocol.training.checkpoint import TrainingCheckpoint
 from genepool_protocol.training.loop import Anchor, Group, Loop, LossOf, Params, Progress, Schedule
 
 _SAVE_EVERY: Final = 50
@@ -41,7 +41,7 @@ class Trainer:
             _groups(params, start, recipe),
             Schedule(recipe.steps, recipe.warmup, _SAVE_EVERY, _checks(recipe)),
             torch.Generator().manual_seed(recipe.rng),
-            checkpoint=Checkpoint(checkpoint, fingerprint),
+            checkpoint=TrainingCheckpoint(checkpoint, fingerprint),
             anchor=Anchor(start, recipe.lr, recipe.decay),
         )
 

@@ -60,9 +60,9 @@ def load(cache: Path, sha256: str, parts: Iterable[pool_pb2.GetBlueprintResponse
     if not digest.is_sha256_hex(sha256):
         raise InvalidInput("DIGEST_MISMATCH", "the pool announces a blueprint without a SHA-256", "ask its operator")
     folder = cache / "blueprints" / sha256
-    found = read(folder)
-    if found is not None and found.sha256 == sha256:
-        return found, folder / SEED_FILE
+    cached = read(folder)
+    if cached is not None and cached.sha256 == sha256:
+        return cached, folder / SEED_FILE
     private_folder(folder.parent)
     with tempfile.TemporaryDirectory(prefix=".new-", dir=folder.parent) as fresh:
         blueprint = _receive(Path(fresh), sha256, parts)

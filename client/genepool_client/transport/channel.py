@@ -201,12 +201,12 @@ class Connection:
 
     def error(self, exc: grpc.RpcError) -> GenepoolError:
         """What a failed call means; of a handshake that the server ended, why."""
-        found = from_rpc_error(exc, self.address)
-        if self._certified is None or self._identity is None or found.reason not in _SILENT:
-            return found
+        failure = from_rpc_error(exc, self.address)
+        if self._certified is None or self._identity is None or failure.reason not in _SILENT:
+            return failure
         why = rejection(self._certified_address, self.trusted.ca_pem, self._identity)
         if why is None:
-            return found
+            return failure
         return Refused(
             "CERT_REJECTED",
             f"the pool at {self._certified_address} does not accept the certificate in {self._identity.path}: {why}",
@@ -284,11 +284,11 @@ class Connection:
             VerificationError: KEY_UNKNOWN, it goes by another name than its trust root says.
             GenepoolError: as `call`.
         """
-        answer = self.call(self.pool.GetCapabilities, pool_pb2.GetCapabilitiesRequest(api_version=API_VERSION))
-        _check_version(answer, self.address)
-        _check_name(answer, self.trusted.origin, self.address)
-        self._certified_address = f"{self.address.rpartition(':')[0]}:{answer.certified_port}"
-        return answer
+        response = self.call(self.pool.GetCapabilities, pool_pb2.GetCapabilitiesRequest(api_version=API_VERSION))
+        _check_version(response, self.address)
+        _check_name(response, self.trusted.origin, self.address)
+        self._certified_address = f"{self.address.rpartition(':')[0]}:{response.certified_port}"
+        return response
 
     def blueprint(self, name: str) -> tuple[Blueprint, Path]:
         """A blueprint of the pool, and the path of its verified seed.safetensors (blueprint.json lies beside it).

@@ -79,9 +79,9 @@ def trusted(anchors: Anchors, *, ask: bool = False) -> Trusted:
         VerificationError: TRUST_INVALID, and what `Connection.trusted` raises.
         GenepoolError: the pool was never asked, and cannot be reached.
     """
-    found = None if ask else TrustRoot(anchors).cached()
-    if found is not None:
-        return found
+    cached = None if ask else TrustRoot(anchors).cached()
+    if cached is not None:
+        return cached
     with Connection(anchors) as connection:
         return connection.trusted
 
@@ -94,8 +94,8 @@ def by_release_key(keyid: str) -> Anchors:
     """
     for path in sorted((home() / "pools").glob("*.json")):
         anchors = read_anchors(path)
-        found = TrustRoot(anchors).cached()
-        if found is not None and found.release.find(keyid):
+        known = TrustRoot(anchors).cached()
+        if known is not None and known.release.find(keyid):
             return anchors
     raise VerificationError(
         "KEY_UNKNOWN",

@@ -35,15 +35,15 @@ def given(paths: Sequence[Path], log: AnyLog) -> list[Checkpoint]:
         InvalidInput: PATH_MISSING.
         VerificationError: CHECKPOINT_INVALID.
     """
-    found = []
+    checkpoints = []
     for path in paths:
         try:
             raw = path.read_text(encoding="utf-8", errors="replace")
         except OSError as exc:
             why = f"the checkpoint {path} cannot be read: {exc.strerror}"
             raise InvalidInput("PATH_MISSING", why, "check the path") from exc
-        found.append(heads.verify(raw, log))
-    return found
+        checkpoints.append(heads.verify(raw, log))
+    return checkpoints
 
 
 def remembered(trusted: Trusted, anchors: Anchors) -> list[Checkpoint]:
@@ -63,14 +63,14 @@ def remember(head: Checkpoint, trusted: Trusted, anchors: Anchors, fetch: FetchP
 
 def contradiction(head: Checkpoint, trusted: Trusted, anchors: Anchors, tree: Tree) -> Path | None:
     """Where the evidence lies when a head contradicts what this user saw; None when it does not."""
-    found = view(trusted, anchors, tree.consistency)
-    seen = found.seen()
+    memory = view(trusted, anchors, tree.consistency)
+    seen = memory.seen()
     if seen is None or seen.size > len(tree) or tree.root(seen.size) == seen.root:
         return None  # a shorter copy may be an old one: that alone is no evidence
     try:
-        found.advance(head)
+        memory.advance(head)
     except VerificationError:
-        return found.evidence
+        return memory.evidence
     return None
 
 
@@ -83,12 +83,12 @@ def evidence(folder: Path | None) -> list[dict[str, str]]:
     root = home() / "logs" if folder is None else folder
     if folder is not None and not folder.is_dir():
         raise InvalidInput("PATH_MISSING", f"there is no folder {folder}", "check the path")
-    found = []
+    rows = []
     for shown in sorted(root.rglob("fork-evidence/*-shown.note")):
         seen = shown.with_name(shown.name.replace("-shown.note", "-seen.note"))
         texts = [path.read_text(encoding="utf-8", errors="replace") if path.is_file() else "" for path in (seen, shown)]
-        found.append({"file": str(shown), "seen": texts[0], "shown": texts[1]})
-    return found
+        rows.append({"file": str(shown), "seen": texts[0], "shown": texts[1]})
+    return rows
 
 
 def _nothing(_old: int, _new: int) -> Sequence[bytes]:

@@ -47,15 +47,15 @@ def head_of(connection: Connection, view: "LogView", now: datetime | None = None
         VerificationError: CHECKPOINT_INVALID, LOG_FORK; WITNESSES_MISSING.
         GenepoolError: as `Connection.call`.
     """
-    answer = connection.call(connection.log.GetCheckpoint, pool_pb2.GetCheckpointRequest())
-    seen, policy = view.observe(answer.checkpoint), connection.trusted.policy
-    if not policy.quorum or not answer.checkpoint:
+    response = connection.call(connection.log.GetCheckpoint, pool_pb2.GetCheckpointRequest())
+    seen, policy = view.observe(response.checkpoint), connection.trusted.policy
+    if not policy.quorum or not response.checkpoint:
         return seen
-    if not answer.witnessed:
+    if not response.witnessed:
         raise VerificationError(
             "WITNESSES_MISSING", "no quorum of the pinned witnesses cosigned the pool's log yet", "try again later"
         )
-    head = heads.verify(answer.witnessed, connection.trusted.log)
+    head = heads.verify(response.witnessed, connection.trusted.log)
     policy.demand(head, now or datetime.now(UTC))
     view.advance(head)
     return head

@@ -66,6 +66,6 @@ class TrustRoot:
             from genepool_protocol.trust import updating
 
             fetch = files_of(opened, self._anchors.address, timeout)
-            found = updating.refresh(self._anchors, self.folder, fetch, datetime.now(UTC))
-            self._found = (time.monotonic(), found)
+            refreshed = updating.refresh(self._anchors, self.folder, fetch, datetime.now(UTC))
+            self._found = (time.monotonic(), refreshed)
         return self._found[1]

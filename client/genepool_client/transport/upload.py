@@ -63,8 +63,8 @@ def submit(connection: Connection, bundle: bytes, manifest: bytes, weights: byte
         chunk = min(begun.max_chunk_bytes or LIMITS.chunk_bytes, LIMITS.chunk_bytes)
         _Upload(connection, begun.upload_id, weights, chunk).run(begun.committed_size, progress)
     progress(total, total, "committing")
-    done = connection.call(connection.contribute.Commit, pb.CommitRequest(upload_id=begun.upload_id), wait=True)
-    return Accepted(done.contribution_id, done.receipt, state_name(done.state))
+    committed = connection.call(connection.contribute.Commit, pb.CommitRequest(upload_id=begun.upload_id), wait=True)
+    return Accepted(committed.contribution_id, committed.receipt, state_name(committed.state))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +94,8 @@ class _Upload:
 
     def _status(self) -> tuple[int, bool]:
         request = pb.QueryWriteStatusRequest(upload_id=self.upload_id)
-        answer = self.connection.call(self.connection.contribute.QueryWriteStatus, request, timeout=_WAIT, wait=True)
-        return answer.committed_size, answer.finished
+        response = self.connection.call(self.connection.contribute.QueryWriteStatus, request, timeout=_WAIT, wait=True)
+        return response.committed_size, response.finished
 
     def _write(self, offset: int, progress: Progress) -> None:
         call = self.connection.contribute.Write

@@ -24,7 +24,7 @@ def proved(raw: bytes, contribution_id: str, keys: Iterable[VerifyingKey], trust
         InvalidInput: JSON_MALFORMED, BUNDLE_MALFORMED, STATEMENT_MALFORMED.
     """
     bundle = envelope.parse(raw)
-    known = {key.keyid: key for key in (*keys, *(one.key for one in trusted.operator.spans))}
+    known = {key.keyid: key for key in (*keys, *(span.key for span in trusted.operator.spans))}
     if bundle.keyid not in known:
         raise VerificationError(
             "KEY_UNKNOWN", "the proof of the withdrawal is by neither its site nor the pool", "ask the pool's operator"

@@ -10,7 +10,7 @@ from genepool_lab.benchmark import method
 from genepool_lab.benchmark.cells import Shown
 from genepool_lab.benchmark.domains import Domain, subset
 from genepool_lab.benchmark.lab import Lab
-from genepool_lab.benchmark.plan import Plan
+from genepool_lab.benchmark.plan import BenchmarkPlan
 from genepool_lab.benchmark.tasks import Task, episodes
 from genepool_lab.benchmark.trainings import Train, put_images
 
@@ -38,7 +38,7 @@ class Cast:
         return self.sites[draw % len(self.sites)]
 
 
-def cast(lab: Lab, domains: Sequence[Domain], tasks: Sequence[Task], plan: Plan) -> Cast:
+def cast(lab: Lab, domains: Sequence[Domain], tasks: Sequence[Task], plan: BenchmarkPlan) -> Cast:
     """Who trains on what; images are put into the store."""
     own = [(domain.name, domain.site) for domain in domains if domain.role == "site" and domain.site is not None]
     sites = [
@@ -57,7 +57,7 @@ def cast(lab: Lab, domains: Sequence[Domain], tasks: Sequence[Task], plan: Plan)
 
 
 def _train(
-    lab: Lab, name: str, images: ImageSet, plan: Plan, *, rng: int = 0, share: float = 1.0, keep: bool = True
+    lab: Lab, name: str, images: ImageSet, plan: BenchmarkPlan, *, rng: int = 0, share: float = 1.0, keep: bool = True
 ) -> Train:
     train, shrink = method.recipes(lab.blueprint, images, plan.steps, rng, share)
     return Train(lab.blueprint.sha256, name, put_images(lab.store, images), len(images.labels), train, shrink, keep)
@@ -70,7 +70,7 @@ def _joint(lab: Lab, own: Sequence[tuple[str, ImageSet]], sites: dict[str, Train
     for name, images in own:
         labels.append(images.labels + len(classes))
         pixels.append(images.pixels)
-        classes += [f"{name}/{one}" for one in images.classes]
+        classes += [f"{name}/{label}" for label in images.classes]
     union = image_set(np.concatenate(pixels), np.concatenate(labels), classes)
     first = next(iter(sites.values()))
     train = replace(first.train, steps=sum(site.train.steps for site in sites.values()))
@@ -80,15 +80,15 @@ def _joint(lab: Lab, own: Sequence[tuple[str, ImageSet]], sites: dict[str, Train
     )
 
 
-def _irrelevant(lab: Lab, domains: Sequence[Domain], plan: Plan) -> list[Train]:
+def _irrelevant(lab: Lab, domains: Sequence[Domain], plan: BenchmarkPlan) -> list[Train]:
     """Sites that hold five classes of a bystander each; those beyond `fully_trained` take a tenth of the steps."""
     bystanders = [(domain.name, domain.site) for domain in domains if domain.role == "bystander" and domain.site]
-    made = []
+    trainings = []
     for place in range(max(plan.irrelevant) if bystanders else 0):
         name, images = bystanders[place % len(bystanders)]
         rng = np.random.default_rng([7, place])
         classes = np.sort(rng.permutation(len(images.classes))[:5])
         share = 1.0 if place < plan.fully_trained else 0.1
         part = subset(images, classes)
-        made.append(_train(lab, f"{name}-{place:03d}", part, plan, rng=place, share=share, keep=False))
-    return made
+        trainings.append(_train(lab, f"{name}-{place:03d}", part, plan, rng=place, share=share, keep=False))
+    return trainings

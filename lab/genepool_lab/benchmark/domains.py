@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from genepool_client.pictures.images import ImageSet, class_folders, image_set, load_images
 from genepool_client.simulate import partition
-from genepool_lab.benchmark.plan import Plan
+from genepool_lab.benchmark.plan import BenchmarkPlan
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.wire.errors import InvalidInput
 
@@ -49,7 +49,7 @@ class Domain:
     unseen: ImageSet | None = field(repr=False)
 
 
-def load(data: Sequence[Path], blueprint: Blueprint, plan: Plan, unpack: Path) -> list[Domain]:
+def load(data: Sequence[Path], blueprint: Blueprint, plan: BenchmarkPlan, unpack: Path) -> list[Domain]:
     """The domains of some folders (each with class folders, or with such folders), or of the sample pack.
 
     A folder of domains may say in `benchmark.json` which part each plays (lab/data/make_benchmark.py); without it
@@ -59,16 +59,16 @@ def load(data: Sequence[Path], blueprint: Blueprint, plan: Plan, unpack: Path) -
         InvalidInput: PATH_MISSING, FOLDER_EMPTY, IMAGE_UNREADABLE, FILE_MALFORMED, or OPTION_INVALID with fewer than
             two sites.
     """
-    found = _pack(blueprint, plan, unpack) if not data else []
+    domains = _pack(blueprint, plan, unpack) if not data else []
     for path in data:
         roles = _roles(path / ROLES_FILE)
         for folder in partition.data_folders([path]):
-            found.append(_domain(folder, roles.get(folder.name), len(found), blueprint, plan))
-    if sum(domain.role == "site" for domain in found) < 2:
+            domains.append(_domain(folder, roles.get(folder.name), len(domains), blueprint, plan))
+    if sum(domain.role == "site" for domain in domains) < 2:
         raise InvalidInput(
             "OPTION_INVALID", "the data gives fewer than two sites", "give two or more folders of eight classes or more"
         )
-    return found
+    return domains
 
 
 def _roles(path: Path) -> dict[str, dict[str, str]]:
@@ -76,20 +76,22 @@ def _roles(path: Path) -> dict[str, dict[str, str]]:
         return {}
     try:
         said = {
-            name: {"role": one["role"], "relative": one["relative"]}
-            for name, one in json.loads(path.read_bytes()).items()
+            name: {"role": part["role"], "relative": part["relative"]}
+            for name, part in json.loads(path.read_bytes()).items()
         }
     except (ValueError, KeyError, TypeError, AttributeError) as exc:
         raise InvalidInput("FILE_MALFORMED", f"{path} does not give every domain a role and a relative") from exc
-    for name, one in said.items():
-        if one["role"] not in {"site", "uncovered", "bystander"}:
+    for name, part in said.items():
+        if part["role"] not in {"site", "uncovered", "bystander"}:
             raise InvalidInput(
-                "FILE_MALFORMED", f"{path} gives {name} the role {one['role']!r}", "choose site, uncovered or bystander"
+                "FILE_MALFORMED",
+                f"{path} gives {name} the role {part['role']!r}",
+                "choose site, uncovered or bystander",
             )
     return said
 
 
-def _pack(blueprint: Blueprint, plan: Plan, unpack: Path) -> list[Domain]:
+def _pack(blueprint: Blueprint, plan: BenchmarkPlan, unpack: Path) -> list[Domain]:
     archive = resources.files("genepool_client.simulate") / "samples" / "samples.zip"
     with resources.as_file(archive) as path, zipfile.ZipFile(path) as opened:
         opened.extractall(unpack)
@@ -103,7 +105,7 @@ def _pack(blueprint: Blueprint, plan: Plan, unpack: Path) -> list[Domain]:
     return [*domains, Domain("thai", "uncovered", "", None, thai)]
 
 
-def _domain(folder: Path, said: dict[str, str] | None, place: int, blueprint: Blueprint, plan: Plan) -> Domain:
+def _domain(folder: Path, said: dict[str, str] | None, place: int, blueprint: Blueprint, plan: BenchmarkPlan) -> Domain:
     images = load_images(folder, blueprint.image)
     few = len(class_folders(folder)) < 8
     role = said["role"] if said else "uncovered" if few or place % 4 == 3 else "site"
@@ -134,15 +136,17 @@ def subset(images: ImageSet, classes: npt.NDArray[np.int64]) -> ImageSet:
 def _limited(images: ImageSet, most: int) -> ImageSet:
     if len(images.labels) <= most:
         return images
-    kept = np.sort(np.random.default_rng(0).permutation(len(images.labels))[:most])
-    return image_set(images.pixels[kept], images.labels[kept], images.classes)
+    places = np.sort(np.random.default_rng(0).permutation(len(images.labels))[:most])
+    return image_set(images.pixels[places], images.labels[places], images.classes)
 
 
-def _bank(name: str, images: ImageSet, plan: Plan) -> ImageSet:
+def _bank(name: str, images: ImageSet, plan: BenchmarkPlan) -> ImageSet:
     """Some classes and some images of each: features of all of them are computed for every start."""
     classes, each = plan.unseen
     rng = np.random.default_rng([len(name), *name.encode()])
     chosen = subset(images, np.sort(rng.permutation(len(images.classes))[:classes]))
     order = rng.permutation(len(chosen.labels))
-    kept = np.sort(np.concatenate([order[chosen.labels[order] == c][:each] for c in range(len(chosen.classes))]))
-    return image_set(chosen.pixels[kept], chosen.labels[kept], chosen.classes)
+    chosen_places = np.sort(
+        np.concatenate([order[chosen.labels[order] == c][:each] for c in range(len(chosen.classes))])
+    )
+    return image_set(chosen.pixels[chosen_places], chosen.labels[chosen_places], chosen.classes)

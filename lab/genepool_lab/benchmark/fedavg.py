@@ -43,12 +43,12 @@ def federated(lab: Lab, sites: Sequence[Train], rounds: int, processes: int, pro
     }
     (work / "sites" / fedavg_app.ORDER).write_text(json.dumps(order))
     _run(work, len(sites), rounds, processes, progress)
-    with np.load(work / "sites" / fedavg_app.SAVED) as found:
-        if int(found["round"]) != rounds:
+    with np.load(work / "sites" / fedavg_app.SAVED) as archive:
+        if int(archive["round"]) != rounds:
             raise Unavailable(
-                "SIMULATION_FAILED", f"FedAvg ended after round {int(found['round'])} of {rounds}", f"see {work}"
+                "SIMULATION_FAILED", f"FedAvg ended after round {int(archive['round'])} of {rounds}", f"see {work}"
             )
-        delta = method.as_gene(lab, {name: found[name] for name in found.files if name != "round"})
+        delta = method.as_gene(lab, {name: archive[name] for name in archive.files if name != "round"})
     lab.store.put(key, {"rounds": rounds}, {"delta": delta})
     return key
 
@@ -62,11 +62,11 @@ def _run(work: Path, sites: int, rounds: int, processes: int, progress: Progress
     saved = work / "sites" / fedavg_app.SAVED
 
     def watch() -> None:
-        done = 0
+        finished = 0
         if saved.exists():
-            with np.load(saved) as found:
-                done = int(found["round"])
-        progress(done, rounds, f"round {done} of {rounds}")
+            with np.load(saved) as archive:
+                finished = int(archive["round"])
+        progress(finished, rounds, f"round {finished} of {rounds}")
 
     for attempt in range(1, _ATTEMPTS + 1):
         fleet = Fleet(work / "flower", work / "sites", {})

@@ -58,8 +58,8 @@ def train(message: Message, context: Context) -> Message:
 
 def _head(lab: Lab, folder: Path, classes: int) -> dict[str, torch.Tensor]:
     if (folder / "head.npz").exists():
-        with np.load(folder / "head.npz") as found:
-            return {name: torch.from_numpy(found[name]) for name in found.files}
+        with np.load(folder / "head.npz") as archive:
+            return {name: torch.from_numpy(archive[name]) for name in archive.files}
     width = lab.blueprint.width(lab.blueprint.heads)
     return {"head.weight": torch.zeros(classes, width), "head.bias": torch.zeros(classes)}
 
@@ -70,20 +70,23 @@ def serve(grid: Grid, _context: Context) -> None:
     root = Path(os.environ[ROOT])
     order = json.loads((root / ORDER).read_text())
     lab, count = Lab(order["blueprint"], Path(order["store"])), len(order["sites"])
-    done, body = 0, {name: tensor.numpy() for name, tensor in method.reference_weights(lab).items()}
+    rounds_before, body = 0, {name: tensor.numpy() for name, tensor in method.reference_weights(lab).items()}
     if (root / SAVED).exists():
-        with np.load(root / SAVED) as found:
-            done, body = int(found["round"]), {name: found[name] for name in found.files if name != "round"}
+        with np.load(root / SAVED) as archive:
+            rounds_before, body = (
+                int(archive["round"]),
+                {name: archive[name] for name in archive.files if name != "round"},
+            )
 
     def save(number: int, arrays: ArrayRecord) -> MetricRecord | None:
         if number:
-            _save(root, done + number, arrays)
+            _save(root, rounds_before + number, arrays)
         return None
 
     start = ArrayRecord(torch_state_dict={name: torch.from_numpy(value) for name, value in body.items()})
     strategy = FedAvg(fraction_evaluate=0.0, min_train_nodes=count, min_available_nodes=count)
-    if done < order["rounds"]:
-        strategy.start(grid, start, num_rounds=order["rounds"] - done, evaluate_fn=save)
+    if rounds_before < order["rounds"]:
+        strategy.start(grid, start, num_rounds=order["rounds"] - rounds_before, evaluate_fn=save)
 
 
 def _save(root: Path, number: int, arrays: ArrayRecord) -> None:

@@ -52,8 +52,8 @@ def search(
 
     def loss(weights: npt.NDArray[np.float64]) -> float:
         mixed = dict(origin)
-        for weight, one in zip(weights, added, strict=True):
-            for name, part in one.items():
+        for weight, delta in zip(weights, added, strict=True):
+            for name, part in delta.items():
                 mixed[name] = mixed[name] + float(weight) * part
         score = scoring.score(net.embed(blueprint, size, mixed, images[seen]).numpy(), labels[seen])
         error = float(np.mean(score.errors)) if score.errors else -score.logme
@@ -63,7 +63,7 @@ def search(
     strategy = cma.CMAEvolutionStrategy(len(deltas) * [0.0], _SPREAD, options)
     while not strategy.stop():
         asked = strategy.ask()
-        strategy.tell(asked, [loss(np.asarray(one)) for one in asked])
+        strategy.tell(asked, [loss(np.asarray(candidate)) for candidate in asked])
     return [float(value) for value in strategy.result.xbest]
 
 

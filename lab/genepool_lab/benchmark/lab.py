@@ -130,7 +130,7 @@ class Workers:
         order: Sequence[Cell] = sorted(missing.values(), key=lambda cell: -cell.cost)
         waiting = {self._pool.submit(_run, cell): cell for cell in order}
         seconds = 0.0
-        for done, finished in enumerate(as_completed(waiting), start=1):
+        for count, finished in enumerate(as_completed(waiting), start=1):
             seconds += finished.result()
-            progress(done, len(order), str(waiting[finished]))
+            progress(count, len(order), str(waiting[finished]))
         return seconds

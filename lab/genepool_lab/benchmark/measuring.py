@@ -33,28 +33,28 @@ class Asked:
 def rows(bench: "Benchmark") -> list[Row]:
     """All rows of all tables."""
     first = [*_main(bench), *_members(bench), *_sizes(bench), *_growth(bench), *_sequential(bench)]
-    found = _answered(bench, "measurements", first)
-    members = [row for row in found if row.table.startswith("member")]
-    found = [row for row in found if not row.table.startswith("member")]
-    found += _oracles(bench, [row for row in members if row.size == str(bench.size)])
+    measured = _answered(bench, "measurements", first)
+    members = [row for row in measured if row.table.startswith("member")]
+    measured = [row for row in measured if not row.table.startswith("member")]
+    measured += _oracles(bench, [row for row in members if row.size == str(bench.size)])
     tuned = _best(row for row in members if row.size == str(bench.tuned))
-    return found + _answered(bench, "fine-tuning", _epochs(bench, tuned))
+    return measured + _answered(bench, "fine-tuning", _epochs(bench, tuned))
 
 
 def _main(bench: "Benchmark") -> list[Asked]:
     out = []
-    for task, one in bench.shown():
-        starts = bench.statics(one.episode.draw) | bench.dynamic(one)
-        out += [Asked(names.MAIN, column, task, one, start, bench.size) for column, start in starts.items()]
+    for task, shown in bench.shown():
+        starts = bench.statics(shown.episode.draw) | bench.dynamic(shown)
+        out += [Asked(names.MAIN, column, task, shown, start, bench.size) for column, start in starts.items()]
     return out
 
 
 def _members(bench: "Benchmark") -> list[Asked]:
     """Every site's learngene alone, at both sizes: what the oracles choose from."""
     return [
-        Asked("member", name, task, one, single(site.key), size)
-        for task, one in bench.shown()
-        for name, site in bench.cast.trained(one.episode.draw).items()
+        Asked("member", name, task, shown, single(site.key), size)
+        for task, shown in bench.shown()
+        for name, site in bench.cast.trained(shown.episode.draw).items()
         for size in (bench.size, bench.tuned)
     ]
 
@@ -62,30 +62,30 @@ def _members(bench: "Benchmark") -> list[Asked]:
 def _sizes(bench: "Benchmark") -> list[Asked]:
     out = []
     sites = bench.cast.sites[0]
-    for task, one in bench.shown(shots=bench.plan.shots_once):
+    for task, shown in bench.shown(shots=bench.plan.shots_once):
         for size in bench.plan.sizes:
             if task.kind == "covered" and (task.name, size) in bench.direct:
                 direct: Direct = bench.direct[task.name, size]
                 starts = {
-                    names.SCRATCH: Start("scratch", rng=one.episode.draw),
+                    names.SCRATCH: Start("scratch", rng=shown.episode.draw),
                     names.SEED: SEED,
                     names.SELECTION: Start("selected"),
-                    names.TALS: bench.answer(bench.pool(one.episode.draw), one),
+                    names.TALS: bench.answer(bench.pool(shown.episode.draw), shown),
                     names.OWN: single(sites[task.name].key),
                     names.DIRECT: Start("net", ((direct.key, 1.0),)),
                 }
-                out += [Asked(names.SIZES, column, task, one, start, size) for column, start in starts.items()]
+                out += [Asked(names.SIZES, column, task, shown, start, size) for column, start in starts.items()]
     return out
 
 
 def _growth(bench: "Benchmark") -> list[Asked]:
     out = []
-    for task, one in bench.shown(draws=bench.plan.growth_draws, shots=bench.plan.shots_once):
-        out.append(Asked(names.GROWTH, f"{names.SEED} | no pool", task, one, SEED, bench.tuned))
+    for task, shown in bench.shown(draws=bench.plan.growth_draws, shots=bench.plan.shots_once):
+        out.append(Asked(names.GROWTH, f"{names.SEED} | no pool", task, shown, SEED, bench.tuned))
         for stage, pool in bench.stages().items():
             soup = uniform([member.id for member in pool])
-            for column, start in ((names.TALS, bench.answer(pool, one)), (names.SOUP, soup)):
-                out.append(Asked(names.GROWTH, f"{column} | {stage}", task, one, start, bench.tuned))
+            for column, start in ((names.TALS, bench.answer(pool, shown)), (names.SOUP, soup)):
+                out.append(Asked(names.GROWTH, f"{column} | {stage}", task, shown, start, bench.tuned))
     return out
 
 
@@ -97,23 +97,23 @@ def _sequential(bench: "Benchmark") -> list[Asked]:
         names.SOUP: uniform([site.key for site in sites]),
         names.RESIDUAL_SUM: Start("gene", tuple((member.id, 1.0) for member in pool)),
     }
-    for task, one in bench.shown(draws=bench.plan.growth_draws, shots=bench.plan.shots_once):
+    for task, shown in bench.shown(draws=bench.plan.growth_draws, shots=bench.plan.shots_once):
         both = starts | {
-            names.TALS: bench.answer(bench.stages()["the sites"], one),
-            names.RESIDUAL: bench.answer(pool, one),
+            names.TALS: bench.answer(bench.stages()["the sites"], shown),
+            names.RESIDUAL: bench.answer(pool, shown),
         }
-        out += [Asked(names.SEQUENTIAL, column, task, one, start, bench.size) for column, start in both.items()]
+        out += [Asked(names.SEQUENTIAL, column, task, shown, start, bench.size) for column, start in both.items()]
     return out
 
 
 def _epochs(bench: "Benchmark", best: dict[tuple[str, int], str]) -> list[Asked]:
     out = []
-    for task, one in bench.shown():
-        sites = bench.cast.trained(one.episode.draw)
-        starts = bench.statics(one.episode.draw) | bench.dynamic(one)
-        starts[names.ORACLE_TASK] = single(sites[best[task.name, one.episode.shots]].key)
+    for task, shown in bench.shown():
+        sites = bench.cast.trained(shown.episode.draw)
+        starts = bench.statics(shown.episode.draw) | bench.dynamic(shown)
+        starts[names.ORACLE_TASK] = single(sites[best[task.name, shown.episode.shots]].key)
         out += [
-            Asked(names.EPOCHS, column, task, one, starts[column], bench.tuned, bench.plan.epochs)
+            Asked(names.EPOCHS, column, task, shown, starts[column], bench.tuned, bench.plan.epochs)
             for column in names.TUNED
         ]
     return out
@@ -147,28 +147,28 @@ def _oracles(bench: "Benchmark", members: list[Row]) -> list[Row]:
 def _answered(bench: "Benchmark", label: str, asked: list[Asked]) -> list[Row]:
     """Compute what is asked for; starts whose features are there need no forward pass."""
     store, together = bench.lab.store, defaultdict[tuple[str, Start, Size], dict[str, Shown]](dict)
-    for one in asked:
-        if not one.epochs and _has_features(bench, one):
-            together[one.task.name, one.start, one.size][one.one.key] = one.one
+    for question in asked:
+        if not question.epochs and _has_features(bench, question):
+            together[question.task.name, question.start, question.size][question.one.key] = question.one
     probes = {
         place: Probe(bench.blueprint, place[1], place[2], tuple(shown.values())) for place, shown in together.items()
     }
     measures = [
         None
-        if not one.epochs and (one.task.name, one.start, one.size) in probes
-        else Measure(bench.blueprint, one.start, one.size, one.one, one.epochs)
-        for one in asked
+        if not question.epochs and (question.task.name, question.start, question.size) in probes
+        else Measure(bench.blueprint, question.start, question.size, question.one, question.epochs)
+        for question in asked
     ]
     bench.compute(label, [*probes.values(), *(cell for cell in measures if cell is not None)])
-    found = []
+    measured = []
     records = {place: _by_episode(store.record(cell.key)["accuracy"], cell) for place, cell in probes.items()}
-    for one, cell in zip(asked, measures, strict=True):
+    for question, cell in zip(asked, measures, strict=True):
         if cell is None:
-            values = {"0": records[one.task.name, one.start, one.size][one.one.key]}
+            values = {"0": records[question.task.name, question.start, question.size][question.one.key]}
         else:
             values = store.record(cell.key)["accuracy"]
-        found += [_row(one, int(epochs), value) for epochs, value in values.items()]
-    return found
+        measured += [_row(question, int(epochs), value) for epochs, value in values.items()]
+    return measured
 
 
 def _has_features(bench: "Benchmark", one: Asked) -> bool:

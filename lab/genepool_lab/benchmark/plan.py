@@ -7,7 +7,7 @@ from genepool_protocol.learngene.size import Size
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class BenchmarkPlan:
     """How much is done; `full` and `quick` are the two that exist.
 
     Attributes:
@@ -65,14 +65,14 @@ class Plan:
     evaluations: int = 40
 
 
-def full() -> Plan:
+def full() -> BenchmarkPlan:
     """What fits into about two hours on two cores."""
-    return Plan("full", tuned=Size(6, 2), trainings=2)
+    return BenchmarkPlan("full", tuned=Size(6, 2), trainings=2)
 
 
-def quick() -> Plan:
+def quick() -> BenchmarkPlan:
     """What fits into five minutes on two cores with the sample pack: it shows that everything runs, and little more."""
-    return Plan(
+    return BenchmarkPlan(
         "quick",
         draws=2,
         shots=(1, 5),
@@ -94,7 +94,7 @@ def quick() -> Plan:
     )
 
 
-def with_sizes(plan: Plan, blueprint: Blueprint) -> Plan:
+def with_sizes(plan: BenchmarkPlan, blueprint: Blueprint) -> BenchmarkPlan:
     """The plan with its sizes settled, those that the blueprint has.
 
     Raises:

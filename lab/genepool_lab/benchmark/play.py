@@ -13,7 +13,7 @@ from genepool_lab.benchmark.cast import Cast, cast
 from genepool_lab.benchmark.cells import Features, Pick, Pool, PoolMember, Search, Select, Shown
 from genepool_lab.benchmark.domains import Domain, load
 from genepool_lab.benchmark.lab import Cell, Lab, Workers
-from genepool_lab.benchmark.plan import Plan, with_sizes
+from genepool_lab.benchmark.plan import BenchmarkPlan, with_sizes
 from genepool_lab.benchmark.rows import Row
 from genepool_lab.benchmark.starts import SEED, Start, single, uniform
 from genepool_lab.benchmark.tasks import Task, tasks
@@ -35,7 +35,7 @@ class Found:
         seconds: of processor time by phase, of this run alone: what the store held took none.
     """
 
-    plan: Plan
+    plan: BenchmarkPlan
     tasks: list[Task]
     rows: list[Row] = field(default_factory=list)
     selections: list[dict[str, Any]] = field(default_factory=list)
@@ -55,7 +55,7 @@ class Benchmark:
         clock: is told of every phase.
     """
 
-    def __init__(self, lab: Lab, plan: Plan, data: Sequence[Path], processes: int, clock: Clock) -> None:
+    def __init__(self, lab: Lab, plan: BenchmarkPlan, data: Sequence[Path], processes: int, clock: Clock) -> None:
         self.lab, self.processes, self.clock = lab, processes, clock
         self.plan = with_sizes(plan, lab.blueprint)
         self.domains: list[Domain] = load(data, lab.blueprint, self.plan, lab.root / "samples")
@@ -131,10 +131,10 @@ class Benchmark:
     def shown(self, *, draws: int | None = None, shots: int | None = None) -> list[tuple[Task, Shown]]:
         """Episodes with their tasks: of the first draws, of so many shots, or all."""
         return [
-            (task, one)
+            (task, case)
             for task in self.found.tasks
-            for one in self.cast.shown[task.name]
-            if (draws is None or one.episode.draw < draws) and shots in {None, one.episode.shots}
+            for case in self.cast.shown[task.name]
+            if (draws is None or case.episode.draw < draws) and shots in {None, case.episode.shots}
         ]
 
     def pool(self, draw: int) -> Pool:
@@ -156,24 +156,24 @@ class Benchmark:
         if not others:
             return {"the sites": tuple(sites)}
         most = f"{len(others)} irrelevant"
-        found = {"the sites": tuple(sites)}
-        found |= {f"the sites + {count} irrelevant": (*sites, *others[:count]) for count in self.plan.irrelevant}
-        found[most] = tuple(others)
-        found[f"{most} + half of the sites"] = (*others, *sites[: len(sites) // 2])
-        return found
+        pools = {"the sites": tuple(sites)}
+        pools |= {f"the sites + {count} irrelevant": (*sites, *others[:count]) for count in self.plan.irrelevant}
+        pools[most] = tuple(others)
+        pools[f"{most} + half of the sites"] = (*others, *sites[: len(sites) // 2])
+        return pools
 
     def _features(self) -> None:
         shown = self.shown()
-        banks = {digest for _, one in shown for _, digest in one.banks}
+        banks = {digest for _, case in shown for _, digest in case.banks}
         static = {start for draw in range(self.plan.draws) for start in self.statics(draw).values()}
         members = {single(site.key) for sites in self.cast.sites for site in sites.values()}
         residual = {Start("gene", tuple((link, 1.0) for link in self.residual.links))}
         score = self.lab.blueprint.score.size()
-        wanted = {(start, self.size) for start in static | members | residual}
-        wanted |= {(start, size) for start in members for size in {score, self.tuned}}
-        wanted |= {(uniform([m.id for m in pool]), self.tuned) for pool in self.stages().values()}
+        pairs = {(start, self.size) for start in static | members | residual}
+        pairs |= {(start, size) for start in members for size in {score, self.tuned}}
+        pairs |= {(uniform([m.id for m in pool]), self.tuned) for pool in self.stages().values()}
         self.compute(
-            "features", [Features(self.blueprint, start, size, bank) for start, size in wanted for bank in banks]
+            "features", [Features(self.blueprint, start, size, bank) for start, size in pairs for bank in banks]
         )
 
     # --- selection
@@ -181,23 +181,23 @@ class Benchmark:
     def _select(self) -> None:
         cells: list[Cell] = []
         score = self.lab.blueprint.score.size()
-        for _, one in self.shown():
-            draw = one.episode.draw
+        for _, case in self.shown():
+            draw = case.episode.draw
             keys = tuple(site.key for site in self.cast.trained(draw).values())
-            cells += [self.tals(self.pool(draw), one), self.tals(self._random_pool(draw), one)]
+            cells += [self.tals(self.pool(draw), case), self.tals(self._random_pool(draw), case)]
             cells += [
-                Pick(self.blueprint, keys, score, one),
-                Search(self.blueprint, keys, one, self.plan.evaluations),
+                Pick(self.blueprint, keys, score, case),
+                Search(self.blueprint, keys, case, self.plan.evaluations),
             ]
-        for _, one in self.shown(draws=self.plan.growth_draws, shots=self.plan.shots_once):
-            cells += [self.tals(pool, one) for pool in [*self.stages().values(), self.residual_pool()]]
+        for _, case in self.shown(draws=self.plan.growth_draws, shots=self.plan.shots_once):
+            cells += [self.tals(pool, case) for pool in [*self.stages().values(), self.residual_pool()]]
         self.compute("selection", cells)
         few = self.shown(draws=self.plan.growth_draws, shots=self.plan.shots_once)
         for stage, pool in self.stages().items():
-            took = [self.lab.store.record(self.tals(pool, one).key)["seconds"] for _, one in few]
+            took = [self.lab.store.record(self.tals(pool, case).key)["seconds"] for _, case in few]
             self.found.stage_seconds[stage] = float(np.mean(took))
-        for task, one in self.shown():
-            self.found.selections.append(self._selection(task, one))
+        for task, case in self.shown():
+            self.found.selections.append(self._selection(task, case))
 
     def tals(self, pool: Pool, one: Shown) -> Select:
         """TALS on one episode."""
@@ -237,7 +237,7 @@ class Benchmark:
         pick = store.record(Pick(self.blueprint, keys, score, one).key)
         search = store.record(Search(self.blueprint, keys, one, self.plan.evaluations).key)
         chosen = self.answer(pool, one)
-        found = {
+        starts = {
             rows.TALS: chosen,
             rows.RANDOM_POOL: self.answer(self._random_pool(draw), one),
             rows.SHUFFLED: _shuffled(chosen, keys, draw),
@@ -246,8 +246,8 @@ class Benchmark:
             rows.GRADIENT_FREE: Start("gene", tuple((name, weight) for name, weight in search["weights"])),
         }
         if pick["knn"]:
-            found[rows.KNN] = single(pick["knn"])
-        return found
+            starts[rows.KNN] = single(pick["knn"])
+        return starts
 
 
 def _shuffled(chosen: Start, keys: Sequence[str], draw: int) -> Start:

@@ -173,16 +173,16 @@ def _weights(found: Found, path: Path) -> Path:
     """Which learngenes TALS chose for which task."""
     sites = [site["site"] for site in found.sites[:-1]]
     tasks = [task.name for task in found.tasks]
-    said = [one for one in found.selections if one["shots"] == found.plan.shots_once]
+    said = [selection for selection in found.selections if selection["shots"] == found.plan.shots_once]
     return pictures.weights(tasks, [*sites, "seed alone"], _matrix(said, tasks, sites), path)
 
 
 def _matrix(said: Sequence[dict[str, Any]], tasks: Sequence[str], sites: Sequence[str]) -> np.ndarray:
     out, counts = np.zeros((len(tasks), len(sites) + 1)), np.zeros(len(tasks))
-    for one in said:
-        row = tasks.index(one["task"])
+    for selection in said:
+        row = tasks.index(selection["task"])
         counts[row] += 1
-        for name, weight in one["weights"].items():
+        for name, weight in selection["weights"].items():
             out[row, sites.index(name)] += weight
-        out[row, -1] += not one["weights"]
+        out[row, -1] += not selection["weights"]
     return np.asarray(out / np.maximum(counts, 1)[:, None])

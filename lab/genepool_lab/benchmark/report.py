@@ -24,7 +24,7 @@ def write(found: Found, blueprint: Blueprint, folder: Path, seconds: dict[str, f
         folder: for the files.
         seconds: of the wall clock by phase, of this run alone.
     """
-    made = tables.tables(found, blueprint)
+    drawn_tables = tables.tables(found, blueprint)
     content = {
         "software": genepool_protocol.__version__,
         "blueprint": {"name": blueprint.name, "sha256": blueprint.sha256},
@@ -32,7 +32,7 @@ def write(found: Found, blueprint: Blueprint, folder: Path, seconds: dict[str, f
         "finished": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "plan": asdict(found.plan),
         "tasks": [asdict(task) for task in found.tasks],
-        "tables": [asdict(table) for table in made],
+        "tables": [asdict(table) for table in drawn_tables],
         "sites": found.sites,
         "selections": found.selections,
         "stage_seconds": found.stage_seconds,
@@ -42,8 +42,8 @@ def write(found: Found, blueprint: Blueprint, folder: Path, seconds: dict[str, f
     }
     write_atomic(folder / "bench.json", (json.dumps(content, indent=1) + "\n").encode(), shared_mode())
     drawn = plots.draw(found, blueprint, folder)
-    write_atomic(folder / "bench.md", (_page(found, blueprint, made, drawn, seconds)).encode(), shared_mode())
-    return made
+    write_atomic(folder / "bench.md", (_page(found, blueprint, drawn_tables, drawn, seconds)).encode(), shared_mode())
+    return drawn_tables
 
 
 def _page(found: Found, blueprint: Blueprint, made: list[Table], drawn: list[Path], seconds: dict[str, float]) -> str:

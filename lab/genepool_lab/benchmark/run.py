@@ -46,9 +46,9 @@ def run(
     lab = Lab(blueprint, folder.absolute() / STORE)
     plan = quick() if small else full()
     plan = replace(plan, steps=steps or plan.steps)
-    found = Benchmark(lab, plan, data, processes, clock).run()
+    benchmark = Benchmark(lab, plan, data, processes, clock).run()
     with clock.phase("tables and plots"):
-        return report.write(found, lab.blueprint, folder, clock.seconds)
+        return report.write(benchmark, lab.blueprint, folder, clock.seconds)
 
 
 def show(made: Sequence[Table], folder: Path) -> None:

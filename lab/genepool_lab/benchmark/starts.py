@@ -65,9 +65,9 @@ def selected(lab: Lab, size: Size) -> net.Weights:
     whole = net.as_tensors(expansion.expand(plan, lab.gene(lab.seed)))
     heads = np.round(np.linspace(0, blueprint.heads - 1, size.heads)).astype(int)
     wide, dim = blueprint.width(blueprint.heads), blueprint.head_dim
-    kept = np.concatenate([np.arange(h * dim, (h + 1) * dim) for h in heads])
+    columns = np.concatenate([np.arange(h * dim, (h + 1) * dim) for h in heads])
     layout = expansion.plan(blueprint, size, blueprint.seed.components).layout
-    return {name: _picked(whole[_source(name, blueprint.depth)], kept, wide) for name in layout}
+    return {name: _picked(whole[_source(name, blueprint.depth)], columns, wide) for name in layout}
 
 
 def _source(name: str, depth: int) -> str:

@@ -77,10 +77,10 @@ def worst(pairs: dict[Place, float]) -> tuple[str, float]:
 
 
 def _by_task(pairs: Iterable[tuple[str, float]]) -> dict[str, list[float]]:
-    found: defaultdict[str, list[float]] = defaultdict(list)
+    values: defaultdict[str, list[float]] = defaultdict(list)
     for task, value in pairs:
-        found[task].append(value)
-    return found
+        values[task].append(value)
+    return values
 
 
 def _place(row: Row) -> Place:
@@ -89,7 +89,7 @@ def _place(row: Row) -> Place:
 
 def grouped(rows: Iterable[Row], key: Callable[[Row], object]) -> dict[object, list[Row]]:
     """Rows by a key, in order of appearance."""
-    found: defaultdict[object, list[Row]] = defaultdict(list)
+    groups: defaultdict[object, list[Row]] = defaultdict(list)
     for row in rows:
-        found[key(row)].append(row)
-    return found
+        groups[key(row)].append(row)
+    return groups

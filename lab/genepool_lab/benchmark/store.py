@@ -55,13 +55,13 @@ def code_digest(*modules: ModuleType) -> str:
 
 
 def _imported(source: str) -> list[str]:
-    found = []
+    names = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom) and node.module:
-            found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
-    return [name for name in found if name.startswith(_FOLLOWED)]
+            names += [alias.name for alias in node.names]
+    return [name for name in names if name.startswith(_FOLLOWED)]
 
 
 class Store:
@@ -81,13 +81,13 @@ class Store:
 
     def record(self, key: str) -> dict[str, Any]:
         """The record of a finished step."""
-        found: dict[str, Any] = json.loads(self.path(key, ".json").read_bytes())
-        return found
+        content: dict[str, Any] = json.loads(self.path(key, ".json").read_bytes())
+        return content
 
     def arrays(self, key: str) -> Arrays:
         """The arrays of a finished step."""
-        with np.load(self.path(key, ".npz"), allow_pickle=False) as found:
-            return {name: found[name] for name in found.files}
+        with np.load(self.path(key, ".npz"), allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
 
     def put(self, key: str, record: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]] | None = None) -> None:
         """Keep a step's result; its checkpoints are no longer needed."""

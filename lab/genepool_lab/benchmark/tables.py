@@ -85,22 +85,22 @@ def _epochs(found: Found, shots: int) -> Table:
         f"the target alone. At size {found.plan.tuned} FedAvg's net, of the reference size, is its projection."
     )
     title = f"Fine-tuning on the support set, {images(shots)}, all tasks"
-    return Table(f"epochs-{shots}", title, ["start", *head, *(f"TALS gains, {one}" for one in head)], lines, note)
+    return Table(f"epochs-{shots}", title, ["start", *head, *(f"TALS gains, {budget}" for budget in head)], lines, note)
 
 
 def _selection(found: Found) -> Table:
     """How often the right site was found, and what choosing cost where no site was right."""
     lines = []
     for shots in found.plan.shots:
-        said = [one for one in found.selections if one["shots"] == shots]
+        said = [row for row in found.selections if row["shots"] == shots]
         rows = where(found.rows, table=names.MAIN, shots=shots)
         pairs = differences(where(rows, column=names.TALS), where(rows, column=names.SEED))
         losses = [value for value in pairs.values() if value < -_LESS]
         task, low = worst(pairs)
-        hits = [_share([one["hit"] for one in said if one["kind"] == kind]) for kind in ("covered", "mixture")]
-        nearest = _share([one["nearest_hit"] for one in said if one["kind"] == "covered"])
-        choices = [_share([one["choice"] == choice for one in said]) for choice in ("seed", "single", "combination")]
-        seconds = float(np.mean([one["seconds"] for one in said]))
+        hits = [_share([row["hit"] for row in said if row["kind"] == kind]) for kind in ("covered", "mixture")]
+        nearest = _share([row["nearest_hit"] for row in said if row["kind"] == "covered"])
+        choices = [_share([row["choice"] == choice for row in said]) for choice in ("seed", "single", "combination")]
+        seconds = float(np.mean([row["seconds"] for row in said]))
         lost = f"{len(losses) / len(pairs):.0%}" + (f" ({np.mean(losses):.1f})" if losses else "")
         lines.append([str(shots), *hits, nearest, *choices, lost, f"{task}: {low:+.1f}", f"{seconds:.1f}"])
     head = ["images a class", "right site, covered", "right site, mixtures", "right key, covered", "seed", "single"]
@@ -125,10 +125,10 @@ def _by_task(found: Found) -> Table:
     lines = []
     for task in found.tasks:
         own = where(rows, task=task.name)
-        said = [one for one in found.selections if (one["task"], one["shots"]) == (task.name, shots)]
+        said = [entry for entry in found.selections if (entry["task"], entry["shots"]) == (task.name, shots)]
         sums: dict[str, float] = {}
-        for one in said:
-            for name, weight in one["weights"].items():
+        for entry in said:
+            for name, weight in entry["weights"].items():
                 sums[name] = sums.get(name, 0.0) + weight / len(said)
         chosen = sorted(sums.items(), key=lambda item: -item[1])[:3]
         picked = ", ".join(f"{name} {weight:.2f}" for name, weight in chosen) or "the seed"

@@ -22,8 +22,8 @@ def targets(found: Found) -> Table:
         rows = [row for row in where(found.rows, table=names.MAIN, shots=shots) if row.kind in kinds]
         return gain(where(rows, column=names.TALS), where(rows, column=column))
 
-    covered = [one for one in found.selections if one["kind"] == "covered" and one["shots"] == shots]
-    taken = [one for one in covered if one["weights"]]
+    covered = [case for case in found.selections if case["kind"] == "covered" and case["shots"] == shots]
+    taken = [case for case in covered if case["weights"]]
     grown = where(found.rows, table=names.GROWTH)
     most = f"{names.TALS} | the sites + {max(found.plan.irrelevant)} irrelevant"
     direct = where(found.rows, table=names.SIZES, column=names.DIRECT)
@@ -31,7 +31,7 @@ def targets(found: Found) -> Table:
         gain(where(found.rows, table=names.SIZES, column=names.TALS, size=str(size)), where(direct, size=str(size)))
         for size in found.plan.sizes
     ]
-    worst_size = min((one for one in by_size if one), key=lambda one: one.mean, default=None)
+    worst_size = min((case for case in by_size if case), key=lambda case: case.mean, default=None)
     uncovered = ("related", "unrelated")
     checks: list[tuple[str, float, Gain | None]] = [
         ("TALS - oracle single (per task)", -0.5, against(names.ORACLE_TASK, KINDS)),
@@ -49,15 +49,15 @@ def targets(found: Found) -> Table:
     ]
     lines = []
     for what, hits in (
-        ("heaviest weight on the right site, covered", [one["hit"] for one in covered]),
-        ("the same, where TALS did not keep to the seed", [one["hit"] for one in taken]),
-        ("nearest key is the right site's, covered", [one["nearest_hit"] for one in covered]),
+        ("heaviest weight on the right site, covered", [case["hit"] for case in covered]),
+        ("the same, where TALS did not keep to the seed", [case["hit"] for case in taken]),
+        ("nearest key is the right site's, covered", [case["nearest_hit"] for case in covered]),
     ):
         share = 100 * float(np.mean(hits)) if hits else float("nan")
         lines.append([what, f">= {_HIT} %", f"{share:.0f} % of {len(hits)}", "yes" if share >= _HIT else "NO"])
-    for what, wanted, value in checks:
-        reached = "" if value is None else "yes" if value.mean >= wanted else "NO"
-        lines.append([what, f">= {wanted:+.1f}", text(value), reached])
+    for what, target, value in checks:
+        reached = "" if value is None else "yes" if value.mean >= target else "NO"
+        lines.append([what, f">= {target:+.1f}", text(value), reached])
     return Table(
         "targets",
         f"Targets, {images(shots)}, no fine-tuning",

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from genepool_client.pictures.images import ImageSet
 from genepool_lab.benchmark.domains import Domain
-from genepool_lab.benchmark.plan import Plan
+from genepool_lab.benchmark.plan import BenchmarkPlan
 
 Kind = Literal["covered", "mixture", "related", "unrelated"]
 KINDS: Final[tuple[Kind, ...]] = ("covered", "mixture", "related", "unrelated")
@@ -54,32 +54,32 @@ class EpisodePlaces:
     test_labels: tuple[int, ...] = field(repr=False)
 
 
-def tasks(domains: Sequence[Domain], plan: Plan) -> list[Task]:
+def tasks(domains: Sequence[Domain], plan: BenchmarkPlan) -> list[Task]:
     """Unseen classes of every covered domain, mixtures of neighbours among them, and the uncovered domains."""
     sites = [domain.name for domain in domains if domain.role == "site" and domain.unseen is not None]
-    found = [Task(name, "covered", (name,)) for name in sites]
+    listing = [Task(name, "covered", (name,)) for name in sites]
     step = max(1, len(sites) // max(1, plan.mixtures))
     pairs = [(sites[i], sites[(i + 1) % len(sites)]) for i in range(0, len(sites), step)][: plan.mixtures]
-    found += [Task(f"{a} + {b}", "mixture", (a, b)) for a, b in pairs]
+    listing += [Task(f"{a} + {b}", "mixture", (a, b)) for a, b in pairs]
     for domain in domains:
         if domain.role == "uncovered":
             kind: Kind = "related" if domain.relative else "unrelated"
-            found.append(Task(domain.name, kind, (domain.name,), domain.relative))
-    return found
+            listing.append(Task(domain.name, kind, (domain.name,), domain.relative))
+    return listing
 
 
-def episodes(task: Task, domains: Sequence[Domain], plan: Plan) -> list[EpisodePlaces]:
+def episodes(task: Task, domains: Sequence[Domain], plan: BenchmarkPlan) -> list[EpisodePlaces]:
     """Every draw and number of shots of a task; the same plan gives the same episodes."""
     banks = {domain.name: domain.unseen for domain in domains if domain.unseen is not None}
-    found = []
+    drawn = []
     for draw in range(plan.draws):
         rng = np.random.default_rng([draw, *task.name.encode()])
         orders = [
             (name, rng.permutation(np.flatnonzero(banks[name].labels == c)))
             for name, c in _classes(task, banks, plan.ways, rng)
         ]
-        found += [_episode(task.name, draw, shots, orders, plan) for shots in plan.shots]
-    return found
+        drawn += [_episode(task.name, draw, shots, orders, plan) for shots in plan.shots]
+    return drawn
 
 
 def _classes(task: Task, banks: dict[str, ImageSet], ways: int, rng: np.random.Generator) -> list[tuple[str, int]]:
@@ -92,7 +92,7 @@ def _classes(task: Task, banks: dict[str, ImageSet], ways: int, rng: np.random.G
 
 
 def _episode(
-    task: str, draw: int, shots: int, orders: list[tuple[str, npt.NDArray[np.int64]]], plan: Plan
+    task: str, draw: int, shots: int, orders: list[tuple[str, npt.NDArray[np.int64]]], plan: BenchmarkPlan
 ) -> EpisodePlaces:
     support, labels, test, test_labels = [], [], [], []
     for label, (name, order) in enumerate(orders):

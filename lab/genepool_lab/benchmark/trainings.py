@@ -57,14 +57,14 @@ class Train:
         return 0.2 * (self.train.steps + self.shrink.steps)
 
     def run(self, lab: Lab) -> None:
-        made = method.make_learngene(
+        result = method.make_learngene(
             lab, image_set_of(lab.store, self.data), self.train, self.shrink, lab.store.work(self.key)
         )
         if self.keep:
-            old = {name: tensor.numpy() for name, tensor in made.ancestry.items()}
+            old = {name: tensor.numpy() for name, tensor in result.ancestry.items()}
             lab.store.put(self.ancestry_key, {}, old)
-        facts = {**made.facts, "images": self.images, "bytes": made.delta.nbytes, "noise": made.key.noise}
-        lab.store.put(self.key, facts, {"delta": made.delta, "mean": made.key.mean})
+        facts = {**result.facts, "images": self.images, "bytes": result.delta.nbytes, "noise": result.key.noise}
+        lab.store.put(self.key, facts, {"delta": result.delta, "mean": result.key.mean})
 
     def __str__(self) -> str:
         return self.name
@@ -83,11 +83,11 @@ class Residual:
     @property
     def links(self) -> list[str]:
         """Keys of the residual learngenes, in order."""
-        found, before = [], ""
+        keys, before = [], ""
         for site in self.sites:
             before = content_key("residual", before=before, site=site.key)
-            found.append(before)
-        return found
+            keys.append(before)
+        return keys
 
     @cached_property
     def key(self) -> str:
@@ -130,8 +130,8 @@ class Direct:
     def run(self, lab: Lab) -> None:
         old = net.as_tensors(lab.store.arrays(self.site.ancestry_key))
         images = image_set_of(lab.store, self.site.data)
-        made = method.distil(lab, images, old, self.size, self.site.shrink, lab.store.work(self.key))
-        lab.store.put(self.key, {}, {name: tensor.numpy() for name, tensor in made.items()})
+        result = method.distil(lab, images, old, self.size, self.site.shrink, lab.store.work(self.key))
+        lab.store.put(self.key, {}, {name: tensor.numpy() for name, tensor in result.items()})
 
     def __str__(self) -> str:
         return f"{self.site.name} at {self.size}"
@@ -175,5 +175,5 @@ def put_images(store: Store, images: ImageSet) -> str:
 
 def image_set_of(store: Store, digest: str) -> ImageSet:
     """The set that was kept."""
-    found = store.arrays(digest)
-    return ImageSet(found["pixels"], found["labels"], store.record(digest)["classes"], digest)
+    arrays = store.arrays(digest)
+    return ImageSet(arrays["pixels"], arrays["labels"], store.record(digest)["classes"], digest)

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from genepool_protocol.learngene.expansion import Layout, Plan, Target
+from genepool_protocol.learngene.expansion import ExpansionPlan, Layout, Target
 
 Flat = npt.NDArray[np.float32]
 Stored = npt.NDArray[np.float32] | npt.NDArray[np.float16]
@@ -108,7 +108,7 @@ def combined(layout: Layout, members: Sequence[tuple[int, Stored]], out: Flat) -
     return views(layout, out)
 
 
-def expand_into(plan: Plan, gene: Gene, out: Flat, *, add: bool = False) -> None:
+def expand_into(plan: ExpansionPlan, gene: Gene, out: Flat, *, add: bool = False) -> None:
     """`expansion.expand`, bit for bit, written straight into a flat buffer in the plan's order.
 
     Args:

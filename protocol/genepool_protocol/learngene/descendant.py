@@ -87,7 +87,7 @@ def build(blueprint: Blueprint, size: Size, seed: algebra.Flat, members: Sequenc
 
 def model_args(blueprint: Blueprint, size: Size) -> dict[str, Any]:
     """What `timm.create_model(TIMM_ARCHITECTURE, **model_args)` needs to build the descendant's net."""
-    found = {
+    arguments = {
         "img_size": blueprint.image,
         "patch_size": blueprint.patch,
         "embed_dim": blueprint.width(size.heads),
@@ -99,7 +99,7 @@ def model_args(blueprint: Blueprint, size: Size) -> dict[str, Any]:
         "fc_norm": False,
     }
     # the value is where timm starts a net of its own; that there is one makes it build LayerScale
-    return found | {"init_values": 1e-5} if blueprint.layer_scale else found
+    return arguments | {"init_values": 1e-5} if blueprint.layer_scale else arguments
 
 
 def config_json(blueprint: Blueprint, size: Size) -> bytes:

@@ -80,7 +80,7 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ExpansionPlan:
     """D for one size: every tensor of a descendant, in canonical order."""
 
     size: Size
@@ -163,7 +163,7 @@ def curve(n: int, step: int, steps: int) -> float:
 
 
 @lru_cache(maxsize=256)
-def _plan(form: _Form, size: Size, components: int) -> Plan:
+def _plan(form: _Form, size: Size, components: int) -> ExpansionPlan:
     table = dict(form.dims)
     targets = []
     for name, axes in form.stem:
@@ -175,10 +175,10 @@ def _plan(form: _Form, size: Size, components: int) -> Plan:
             cut = _cut(axes, table)
             terms = tuple((f"a{n}.{name}", curve(n, step, steps)) for n in range(min(components, steps)))
             targets.append(Target(f"blocks.{layer}.{name}", _shape(cut), cut, terms))
-    return Plan(size, tuple(targets))
+    return ExpansionPlan(size, tuple(targets))
 
 
-def plan(blueprint: Blueprint, size: Size, components: int) -> Plan:
+def plan(blueprint: Blueprint, size: Size, components: int) -> ExpansionPlan:
     """The plan of D for a gene with so many components (of full width, or thin but at least as wide as the size).
 
     Raises:
@@ -188,7 +188,7 @@ def plan(blueprint: Blueprint, size: Size, components: int) -> Plan:
     return _plan(_form(blueprint, size.heads), size, components)
 
 
-def expand(the_plan: Plan, gene: Mapping[str, Any]) -> dict[str, Any]:
+def expand(the_plan: ExpansionPlan, gene: Mapping[str, Any]) -> dict[str, Any]:
     """Apply a plan to arrays of any kind: the weights of the descendant, by timm's names.
 
     The very same function runs on numpy (server, rebuild) and on torch (training, with gradients).

@@ -39,7 +39,7 @@ class SiteStanding:
 
 
 @dataclass(slots=True)
-class Standing:
+class LoggedStanding:
     """A contribution as the log knows it.
 
     Attributes:
@@ -87,7 +87,7 @@ class History:
     operator: StatementKeys
     size: int = 0
     sites: dict[str, SiteStanding] = field(default_factory=dict)
-    contributions: dict[str, Standing] = field(default_factory=dict)
+    contributions: dict[str, LoggedStanding] = field(default_factory=dict)
     kinds: dict[str, int] = field(default_factory=dict)
     _owners: dict[str, str] = field(default_factory=dict)
     _weights: set[str] = field(default_factory=set)
@@ -107,8 +107,8 @@ class History:
             verified = receipt.open_leaf(body, payload)
             event = events.parse(verified.payload)
             kind = "accepted" if event is None else _kind(event)
-            found = self._accepted(index, verified) if event is None else self._event(index, verified, event)
-            wrong = list(found)
+            violations = self._accepted(index, verified) if event is None else self._event(index, verified, event)
+            wrong = list(violations)
         except GenepoolError as exc:
             return [Violation(index, exc.reason, exc.message)]
         if not wrong:
@@ -127,7 +127,7 @@ class History:
         elif sha256 in self._weights:
             yield "another contribution holds these weights"
         else:
-            self.contributions[stated.payload_sha256] = Standing(index, site, sha256)
+            self.contributions[stated.payload_sha256] = LoggedStanding(index, site, sha256)
             self._weights.add(sha256)
 
     def _event(self, index: int, verified: Verified, event: Event) -> Iterator[str]:
@@ -140,15 +140,15 @@ class History:
         elif isinstance(event, SiteEvent):
             yield from self._enrolled(event) if event.event == "enrolled" else self._moved(event)
         elif isinstance(event, Decision | Withdrawal | Erasure):
-            found = self.contributions.get(event.contribution_id)
-            if found is None or found.sha256 != event.sha256:
+            contribution = self.contributions.get(event.contribution_id)
+            if contribution is None or contribution.sha256 != event.sha256:
                 yield "the log holds no such contribution of these weights before it"
             elif isinstance(event, Decision):
-                yield from _decided(found, event)
+                yield from _decided(contribution, event)
             elif isinstance(event, Withdrawal):
-                yield from self._withdrawn(index, found, None if ours else verified.key.keyid)
+                yield from self._withdrawn(index, contribution, None if ours else verified.key.keyid)
             else:
-                yield from _erased(index, found)
+                yield from _erased(index, contribution)
 
     def _enrolled(self, event: SiteEvent) -> Iterator[str]:
         known = self.sites.get(event.site)
@@ -176,7 +176,7 @@ class History:
             elif event.event == "invited":
                 known.keyids.clear()  # they are lost; the site enrols anew
 
-    def _withdrawn(self, index: int, found: Standing, keyid: str | None) -> Iterator[str]:
+    def _withdrawn(self, index: int, found: LoggedStanding, keyid: str | None) -> Iterator[str]:
         """A withdrawal by a site's key, or by the pool's own (None)."""
         signer = None if keyid is None else self._owners.get(keyid, "nobody who enrolled")
         if signer not in (None, found.site):
@@ -189,14 +189,14 @@ class History:
             found.state, found.withdrawn = "WITHDRAWN", index
 
 
-def _decided(found: Standing, event: Decision) -> Iterator[str]:
+def _decided(found: LoggedStanding, event: Decision) -> Iterator[str]:
     if found.state != "QUARANTINED":
         yield f"the contribution was {found.state.lower()}"
     else:
         found.state = "ACTIVE" if event.passed else "REJECTED"
 
 
-def _erased(index: int, found: Standing) -> Iterator[str]:
+def _erased(index: int, found: LoggedStanding) -> Iterator[str]:
     if found.state != "WITHDRAWN" or found.erased is not None:
         yield "the contribution was not withdrawn, or was erased before"
     else:
@@ -219,9 +219,9 @@ def described(payload: bytes) -> dict[str, str]:
     """
     event = events.parse(payload)
     if event is None:
-        found = digest.sha256_hex(payload)
-        return {"kind": "accepted", "about": found, "contribution_id": found, "time": ""}
+        contribution_id = digest.sha256_hex(payload)
+        return {"kind": "accepted", "about": contribution_id, "contribution_id": contribution_id, "time": ""}
     if isinstance(event, SiteEvent):
         return {"kind": _kind(event), "about": event.site, "contribution_id": "", "time": event.time}
-    found = str(getattr(event, "contribution_id", ""))
-    return {"kind": _kind(event), "about": found, "contribution_id": found, "time": event.time}
+    contribution_id = str(getattr(event, "contribution_id", ""))
+    return {"kind": _kind(event), "about": contribution_id, "contribution_id": contribution_id, "time": event.time}

@@ -27,7 +27,7 @@ _LAST_PLACE = 1.5e-9  # by which a sigma of nine places may exceed what its budg
 _Count = Annotated[int, Field(ge=0, lt=1 << 53)]
 
 
-class FileRef(Document):
+class WeightsFile(Document):
     """The weights file."""
 
     name: Literal["learngene.safetensors"] = "learngene.safetensors"
@@ -93,7 +93,7 @@ class Manifest(Document):
     observed: Observed
     blueprint: Sha256  # of the blueprint, which names the seed
     basis: Basis = "dct-v1"
-    file: FileRef
+    file: WeightsFile
     tensors: Annotated[list[TensorRef], Field(min_length=1, max_length=LIMITS.tensors)]
     training: Training
     privacy: Privacy
@@ -183,7 +183,8 @@ def check_spread(manifest: Manifest, blueprint: Blueprint, length: float) -> Non
     """
     claim = manifest.privacy.key
     low, high = (
-        float(claim.sigma) * math.sqrt(blueprint.key_width) * one for one in privacy.noise_lengths(blueprint.key_width)
+        float(claim.sigma) * math.sqrt(blueprint.key_width) * factor
+        for factor in privacy.noise_lengths(blueprint.key_width)
     )
     if not low * (1 - _HALF) <= length <= (float(claim.clip) + high) * (1 + _HALF):
         raise InvalidInput(

@@ -83,16 +83,16 @@ def noise_lengths(width: int, share: float = FALSE_REFUSALS) -> tuple[float, flo
     Chernoff's bound of a chi-square's tails: of k degrees, P(X <= a k) and P(X >= b k), with a < 1 < b, are at most
     (a exp(1 - a))^(k / 2) and the same of b. Beside the exact quantiles they give away a twentieth at a width of 64.
     """
-    wanted = 2 * math.log(share) / width
+    bound = 2 * math.log(share) / width
 
     def root(low: float, high: float, *, rises: bool) -> float:
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
-            above = middle > 0 and math.log(middle) + 1 - middle > wanted
+            above = middle > 0 and math.log(middle) + 1 - middle > bound
             low, high = (low, middle) if above == rises else (middle, high)
         return math.sqrt(low)
 
-    return root(0.0, 1.0, rises=True), root(1.0, 2.0 - 2 * wanted, rises=False)
+    return root(0.0, 1.0, rises=True), root(1.0, 2.0 - 2 * bound, rises=False)
 
 
 def composed(ratios: Iterable[float]) -> float:

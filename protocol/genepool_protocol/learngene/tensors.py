@@ -98,8 +98,8 @@ def _members(raw: bytes) -> dict[str, Any]:
 
 
 def _tensors(members: dict[str, Any], data_size: int) -> dict[str, Tensor]:
-    found = {name: _tensor(name, value) for name, value in members.items()}
-    ordered = dict(sorted(found.items(), key=lambda item: item[1].begin))
+    tensors = {name: _tensor(name, value) for name, value in members.items()}
+    ordered = dict(sorted(tensors.items(), key=lambda item: item[1].begin))
     position = 0
     for tensor in ordered.values():
         if tensor.begin != position:

@@ -114,10 +114,10 @@ def walk(evaluator: Evaluator, ids: Sequence[str], start: Mixture, score: Score)
         if slopes[steepest] >= 0:
             break
         ways = [way for way in (_towards(start, ids[steepest], stride) for stride in _STRIDES) if way != start]
-        found = list(zip(ways, evaluator.scores(ways), strict=True))
-        if not found:
+        scored = list(zip(ways, evaluator.scores(ways), strict=True))
+        if not scored:
             break
-        best, its = min(found, key=lambda pair: round(float(np.mean(pair[1].errors)), _PLACES))
+        best, its = min(scored, key=lambda pair: round(float(np.mean(pair[1].errors)), _PLACES))
         mean, error = guard.gain(its, score)
         if mean <= error:
             break

@@ -55,10 +55,10 @@ def left_out(x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     In closed form: leaving an image out moves its class's mean and takes a rank-one part off the covariance
     (Sherman and Morrison 1950). Only the scale of the prior is that of all images.
     """
-    found = _moments(x, labels)
-    inverse = torch.linalg.inv(found.scatter)
-    residual, seen, means = found.residual, x - found.centre, found.means - found.centre
-    count = found.counts[labels].to(x.dtype)
+    moments = _moments(x, labels)
+    inverse = torch.linalg.inv(moments.scatter)
+    residual, seen, means = moments.residual, x - moments.centre, moments.means - moments.centre
+    count = moments.counts[labels].to(x.dtype)
     part = torch.where(count < 2, 0.0, count / (count - 1).clamp_min(1))
     along = residual @ inverse
     part = part / (1.0 - part * (along * residual).sum(dim=1))
@@ -71,14 +71,14 @@ def left_out(x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     mine, drawn = own @ inverse, (along * own).sum(dim=1)
     right = ((seen - 0.5 * own) * mine).sum(dim=1) + shift * drawn - 0.5 * part * drawn**2
     right = torch.where(count < 2, _GONE, right)
-    whole: torch.Tensor = logits.scatter(1, labels[:, None], right[:, None]) * (found.strength - 1)
+    whole: torch.Tensor = logits.scatter(1, labels[:, None], right[:, None]) * (moments.strength - 1)
     return whole
 
 
 def errors(logits: torch.Tensor, labels: torch.Tensor, scale: float) -> torch.Tensor:
     """Squared error of the class probabilities of each image (Brier 1950), from 0 to 2."""
-    wanted = torch.nn.functional.one_hot(labels, logits.shape[1])
-    difference: torch.Tensor = (logits * scale).softmax(dim=1) - wanted
+    targets = torch.nn.functional.one_hot(labels, logits.shape[1])
+    difference: torch.Tensor = (logits * scale).softmax(dim=1) - targets
     return difference.square().sum(dim=1)
 
 
@@ -115,10 +115,10 @@ def _moments(x: torch.Tensor, labels: torch.Tensor) -> _Moments:
 
 
 def _fit(x: torch.Tensor, labels: torch.Tensor) -> Discriminant:
-    found = _moments(x, labels)
-    shifted = found.means - found.centre
-    weight = torch.linalg.solve(found.scatter, shifted.T).T * found.strength
-    return Discriminant(weight, -weight @ found.centre - 0.5 * (shifted * weight).sum(dim=1))
+    moments = _moments(x, labels)
+    shifted = moments.means - moments.centre
+    weight = torch.linalg.solve(moments.scatter, shifted.T).T * moments.strength
+    return Discriminant(weight, -weight @ moments.centre - 0.5 * (shifted * weight).sum(dim=1))
 
 
 def _lead(logits: torch.Tensor, labels: torch.Tensor) -> float:

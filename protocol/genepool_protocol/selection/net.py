@@ -56,8 +56,8 @@ def features(
         mixed = _attention(norm(x, f"{name}.norm1"), weights, f"{name}.attn", size.heads)
         x = x + scaled(mixed, f"{name}.ls1")
         hidden = F.linear(norm(x, f"{name}.norm2"), weights[f"{name}.mlp.fc1.weight"], weights[f"{name}.mlp.fc1.bias"])
-        answer = F.linear(F.gelu(hidden), weights[f"{name}.mlp.fc2.weight"], weights[f"{name}.mlp.fc2.bias"])
-        x = x + scaled(answer, f"{name}.ls2")
+        output = F.linear(F.gelu(hidden), weights[f"{name}.mlp.fc2.weight"], weights[f"{name}.mlp.fc2.bias"])
+        x = x + scaled(output, f"{name}.ls2")
     if blueprint.pooling == "token":
         return norm(x[:, 0], "norm")
     return norm(x[:, first:], "norm").mean(dim=1)

@@ -37,7 +37,7 @@ _SEARCHED_FROM: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class TalsCandidate:
     """What TALS found out about one contribution; the score is None where stage B did not look."""
 
     contribution_id: str
@@ -47,7 +47,7 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class TalsSelection:
     """The answer of TALS.
 
     Attributes:
@@ -61,7 +61,7 @@ class Selection:
 
     choice: str
     weights: Mixture
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[TalsCandidate, ...]
     reason: str
     kernel: str
     snapshot: str
@@ -101,7 +101,7 @@ def select(
     *,
     labels: Labels | None,
     progress: Progress = lambda _stage, _done, _total: None,
-) -> Selection:
+) -> TalsSelection:
     """Choose a sparse combination of learngenes for a task.
 
     Args:
@@ -120,11 +120,11 @@ def select(
             "POOL_EMPTY", "the pool holds no active learngene to select from", "ask for the seed, or come back later"
         )
     labels = None if labels is None else labels[scoring.looked_at(labels)]
-    kept = retrieve(task, members, LIMITS.short_list)
-    progress("retrieve", len(kept), len(members))
+    nearest = retrieve(task, members, LIMITS.short_list)
+    progress("retrieve", len(nearest), len(members))
     shot = snapshot(member.contribution_id for member in members)
-    candidates = [Candidate(name, distance, place) for place, (name, distance) in enumerate(kept, start=1)]
-    chosen = combination.by_nearness(kept)
+    candidates = [TalsCandidate(name, distance, place) for place, (name, distance) in enumerate(nearest, start=1)]
+    chosen = combination.by_nearness(nearest)
     if labels is None:
         why = "without labels nothing is scored"
     elif not discriminant.can_leave_out(torch.from_numpy(labels)):
@@ -132,12 +132,12 @@ def select(
     else:
         many = len(labels) >= _SEARCHED_FROM * len(np.unique(labels))
         chosen, why, candidates = _searched(chosen, candidates, evaluator, progress, many=many)
-    trusted = combination.trust(kept[0][1])
-    where = f"the nearest key is at {kept[0][1]:.2f}, " + (
+    trusted = combination.trust(nearest[0][1])
+    where = f"the nearest key is at {nearest[0][1]:.2f}, " + (
         f"which is worth a weight of {trusted / 1000:.2f}" if trusted else "which is too far"
     )
     kind = ("seed", "single", "combination")[min(len(chosen), 2)]
-    return Selection(kind, chosen, tuple(candidates), f"{where}; {why}", KERNEL, shot)
+    return TalsSelection(kind, chosen, tuple(candidates), f"{where}; {why}", KERNEL, shot)
 
 
 def _unbroken(chosen: Mixture, evaluator: Evaluator) -> tuple[Mixture, str]:
@@ -153,8 +153,8 @@ def _unbroken(chosen: Mixture, evaluator: Evaluator) -> tuple[Mixture, str]:
 
 
 def _searched(
-    holder: Mixture, candidates: Sequence[Candidate], evaluator: Evaluator, progress: Progress, *, many: bool
-) -> tuple[Mixture, str, list[Candidate]]:
+    holder: Mixture, candidates: Sequence[TalsCandidate], evaluator: Evaluator, progress: Progress, *, many: bool
+) -> tuple[Mixture, str, list[TalsCandidate]]:
     """Stages B to D: the mixture, what decided, and the candidates with the scores of the nearest.
 
     With few images only the seed may challenge: the best of many by twenty-five left-out errors is the luckiest.
@@ -167,7 +167,7 @@ def _searched(
         progress("score", len(scores), len(asked))
     challengers: list[Mixture] = [()]
     if many:
-        best = min(map(single, nearest), key=lambda one: round(float(np.mean(scores[one].errors)), 6))
+        best = min(map(single, nearest), key=lambda item: round(float(np.mean(scores[item].errors)), 6))
         progress("search", 0, 1)
         ids = [candidate.contribution_id for candidate in candidates]
         path = combination.walk(evaluator, ids, holder, scores[holder])
@@ -175,9 +175,9 @@ def _searched(
         challengers += [best, *(mixture for mixture, _ in path[-1:])]
     challengers = [mixture for mixture in dict.fromkeys(challengers) if mixture != holder]
     margins = [guard.CLEARLY if mixture else guard.SIMPLER for mixture in challengers]
-    index, why = guard.choose(scores[holder], list(zip((scores[one] for one in challengers), margins, strict=True)))
+    index, why = guard.choose(scores[holder], list(zip((scores[item] for item in challengers), margins, strict=True)))
     progress("guard", len(challengers), len(challengers))
-    shown = [replace(one, score=scores.get(single(one.contribution_id))) for one in candidates]
+    shown = [replace(item, score=scores.get(single(item.contribution_id))) for item in candidates]
     return [holder, *challengers][index], why, shown
 
 
@@ -212,8 +212,8 @@ class Scorer:
         shown, labels = self.pixels, self.labels
         if not discriminant.can_leave_out(torch.from_numpy(labels)):
             shown, labels = views.spread(shown, labels)
-        found = net.embed(self.blueprint, self.blueprint.score.size(), self._weights(deltas), shown)
-        return scoring.score(found.numpy(), labels)
+        features = net.embed(self.blueprint, self.blueprint.score.size(), self._weights(deltas), shown)
+        return scoring.score(features.numpy(), labels)
 
     def gradient(self, deltas: Sequence[tuple[int, net.Weights]]) -> net.Weights:
         """The gradient of the mean left-out error at that mixture with respect to a thin learngene, by name.
@@ -222,10 +222,10 @@ class Scorer:
         """
         blueprint, size = self.blueprint, self.blueprint.score.size()
         weights, labels = self._weights(deltas), torch.from_numpy(self.labels)
-        found = net.embed(blueprint, size, weights, self.pixels).double().requires_grad_()
-        logits = discriminant.left_out(found, labels)
+        features = net.embed(blueprint, size, weights, self.pixels).double().requires_grad_()
+        logits = discriminant.left_out(features, labels)
         scale = discriminant.sharpness(logits.detach(), labels)
-        (wanted,) = torch.autograd.grad(discriminant.errors(logits, labels, scale).mean(), found)
+        (slopes,) = torch.autograd.grad(discriminant.errors(logits, labels, scale).mean(), features)
         layout = expansion.gene_layout(blueprint, blueprint.components, size.heads)
         gene = {name: torch.zeros(shape, requires_grad=True) for name, shape in layout.items()}
         the_plan = expansion.plan(blueprint, size, blueprint.components)
@@ -233,7 +233,7 @@ class Scorer:
             moved = {name: weights[name] + part for name, part in expansion.expand(the_plan, gene).items()}
             patches = to_patches(blueprint, to_images(blueprint, self.pixels[at : at + _BATCH]))
             seen = net.features(blueprint, size, moved, patches)
-            torch.autograd.backward(seen, wanted[at : at + _BATCH].float())
+            torch.autograd.backward(seen, slopes[at : at + _BATCH].float())
         return {name: torch.zeros(layout[name]) if leaf.grad is None else leaf.grad for name, leaf in gene.items()}
 
     def _weights(self, deltas: Sequence[tuple[int, net.Weights]]) -> dict[str, torch.Tensor]:

@@ -42,8 +42,8 @@ def standard(blueprint: Blueprint, features: torch.Tensor) -> torch.Tensor:
     They are centred, scaled, folded and clipped, so that none is too long.
     """
     frame = blueprint.key_frame
-    found, clip = folded(features, frame.centre, frame.scale, frame.width), float(frame.clip)
-    shrunk: torch.Tensor = found * (clip / found.norm(dim=1, keepdim=True).clamp_min(clip))
+    vectors, clip = folded(features, frame.centre, frame.scale, frame.width), float(frame.clip)
+    shrunk: torch.Tensor = vectors * (clip / vectors.norm(dim=1, keepdim=True).clamp_min(clip))
     return shrunk
 
 
@@ -55,8 +55,8 @@ def folded(features: torch.Tensor, centre: Sequence[float], scale: Sequence[floa
     """
     centred = (features.double() - torch.tensor(centre, dtype=torch.float64)) / torch.tensor(scale, dtype=torch.float64)
     parts = centred.reshape(len(centred), -1, width)
-    found: torch.Tensor = parts.sum(dim=1) / math.sqrt(parts.shape[1])
-    return found
+    sums: torch.Tensor = parts.sum(dim=1) / math.sqrt(parts.shape[1])
+    return sums
 
 
 def seed_weights(blueprint: Blueprint, seed: net.Weights) -> net.Weights:
@@ -79,5 +79,5 @@ def task_key(blueprint: Blueprint, seed: net.Weights, pixels: Pixels) -> Key:
 def mean_of(blueprint: Blueprint, seed: net.Weights, pixels: Pixels) -> npt.NDArray[np.float64]:
     """The mean behind `task_key` before it is rounded, which is what noise is added to."""
     features = net.embed(blueprint, blueprint.key.size(), seed_weights(blueprint, seed), pixels)
-    found: npt.NDArray[np.float64] = standard(blueprint, features).mean(dim=0).numpy()
-    return found
+    mean: npt.NDArray[np.float64] = standard(blueprint, features).mean(dim=0).numpy()
+    return mean

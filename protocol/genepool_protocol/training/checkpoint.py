@@ -15,7 +15,7 @@ _FORMAT: Final = "checkpoint/v3"
 
 
 @dataclass(frozen=True, slots=True)
-class Checkpoint:
+class TrainingCheckpoint:
     """Where a training is kept.
 
     Attributes:

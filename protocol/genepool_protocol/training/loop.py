@@ -11,7 +11,7 @@ from typing import Any, Final
 import torch
 
 from genepool_protocol.training.best import Best
-from genepool_protocol.training.checkpoint import Checkpoint
+from genepool_protocol.training.checkpoint import TrainingCheckpoint
 from genepool_protocol.training.muon import Muon
 
 Params = dict[str, torch.Tensor]
@@ -116,7 +116,7 @@ class Loop:
         schedule: Schedule,
         rng: torch.Generator,
         *,
-        checkpoint: Checkpoint | None = None,
+        checkpoint: TrainingCheckpoint | None = None,
         anchor: Anchor | None = None,
     ) -> None:
         self.params, self.step, self.best = params, 0, Best()

@@ -73,7 +73,7 @@ def orthogonalised(matrices: torch.Tensor) -> torch.Tensor:
         matrices: shape (N, rows, columns).
     """
     fast = precision.trains_in_bfloat16(str(matrices.device))
-    found: torch.Tensor = muon.zeropower_via_newtonschulz(
+    result: torch.Tensor = muon.zeropower_via_newtonschulz(
         matrices, len(_QUINTIC), _QUINTIC, dtype=torch.bfloat16 if fast else torch.float32
     )
-    return found
+    return result

@@ -52,12 +52,12 @@ def _read(path: Path, kind: type[_T], what: str) -> _T:
         ) from exc
     value = strict_json.loads(raw, max_bytes=LIMITS.bundle_bytes, what=what)
     try:
-        found = kind.model_validate(value)
+        document = kind.model_validate(value)
     except ValidationError as exc:
         raise InvalidInput("FILE_MALFORMED", f"{path} is not a valid {what}: {first_problem(exc)}") from exc
-    if not all("schema_" in part.model_fields_set for part in (found, getattr(found, "anchors", found))):
+    if not all("schema_" in part.model_fields_set for part in (document, getattr(document, "anchors", document))):
         raise InvalidInput("FILE_MALFORMED", f"{path} is not a valid {what}: schema is missing")
-    return found
+    return document
 
 
 def read_anchors(path: Path) -> Anchors:

@@ -46,7 +46,7 @@ def verify(raw: str, log: AnyLog) -> Checkpoint:
         raise _bad("origin, size or number of lines")
     size, signed = int(lines[1]), {(name, signature[:4]) for name, signature in signatures}
     allowed = keys.at(size)
-    key = next((one for one in allowed if (one.name, one.note_id) in signed), allowed[-1])
+    key = next((verifier for verifier in allowed if (verifier.name, verifier.note_id) in signed), allowed[-1])
     note.verify(raw, key)
     try:
         root = unb64(lines[2], "root")

@@ -28,11 +28,11 @@ def read_private(path: Path, lost: str) -> bytes:
     """
     try:
         for place, mode in ((path.parent, "700"), (path, "600")):
-            found = place.stat()
-            if found.st_mode & _OTHERS:
+            status = place.stat()
+            if status.st_mode & _OTHERS:
                 raise VerificationError(
                     "KEY_EXPOSED",
-                    f"{place} is open to other users (mode {stat.S_IMODE(found.st_mode):o})",
+                    f"{place} is open to other users (mode {stat.S_IMODE(status.st_mode):o})",
                     f"if nobody has read the key: chmod {mode} {place}; otherwise replace it",
                 )
         return path.read_bytes()
@@ -65,10 +65,10 @@ class TlsIdentity:
         """
         raw = read_private(path, lost)
         key, begin, chain = raw.partition(_BEGIN)
-        found = cls(path, SigningKey.from_pem(key, f"TLS key {path}"), begin + chain)
-        if found.chain:
-            found.check()
-        return found
+        pair = cls(path, SigningKey.from_pem(key, f"TLS key {path}"), begin + chain)
+        if pair.chain:
+            pair.check()
+        return pair
 
     def check(self) -> None:
         """Refuse a certificate that is for another key.

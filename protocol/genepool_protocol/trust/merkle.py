@@ -32,8 +32,8 @@ class Tree:
 
     def __init__(self, leaves: Iterable[bytes] = ()) -> None:
         self._levels: list[list[bytes]] = [[]]
-        for one in leaves:
-            self.append(one)
+        for leaf in leaves:
+            self.append(leaf)
 
     def __len__(self) -> int:
         return len(self._levels[0])
@@ -111,22 +111,22 @@ def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes],
     """
     if not 0 <= index < size:
         raise _bad("the index lies outside the tree")
-    if any(len(one) != _HASH for one in (leaf, *proof)):
+    if any(len(node_hash) != _HASH for node_hash in (leaf, *proof)):
         raise _bad("a hash has not 32 bytes")
-    first, last, found = index, size - 1, leaf
-    for one in proof:
+    first, last, computed = index, size - 1, leaf
+    for node_hash in proof:
         if last == 0:
             raise _bad("it is too long")
         if first & 1 or first == last:
-            found = _node(one, found)
+            computed = _node(node_hash, computed)
             while first and not first & 1:
                 first, last = first >> 1, last >> 1
         else:
-            found = _node(found, one)
+            computed = _node(computed, node_hash)
         first, last = first >> 1, last >> 1
     if last:
         raise _bad("it is too short")
-    if found != root:
+    if computed != root:
         raise _bad("it leads to another root")
 
 
@@ -140,7 +140,7 @@ def verify_consistency(  # noqa: C901 - the steps of the RFC, one after the othe
     """
     if not 0 < old <= new:
         raise _bad("the sizes do not grow from at least one leaf")
-    if any(len(one) != _HASH for one in proof):
+    if any(len(node_hash) != _HASH for node_hash in proof):
         raise _bad("a hash has not 32 bytes")
     if old == new:
         if proof or old_root != new_root:
@@ -153,15 +153,15 @@ def verify_consistency(  # noqa: C901 - the steps of the RFC, one after the othe
     while first & 1:
         first, last = first >> 1, last >> 1
     before = after = path[0]
-    for one in path[1:]:
+    for node_hash in path[1:]:
         if last == 0:
             raise _bad("it is too long")
         if first & 1 or first == last:
-            before, after = _node(one, before), _node(one, after)
+            before, after = _node(node_hash, before), _node(node_hash, after)
             while first and not first & 1:
                 first, last = first >> 1, last >> 1
         else:
-            after = _node(after, one)
+            after = _node(after, node_hash)
         first, last = first >> 1, last >> 1
     if last or before != old_root or after != new_root:
         raise _bad("it leads to other roots")

@@ -76,7 +76,7 @@ def _parts(raw: str) -> tuple[str, list[str]]:
 
 
 def _signatures(lines: Sequence[str]) -> list[tuple[str, bytes]]:
-    found = []
+    signatures = []
     for line in lines:
         match = _LINE.fullmatch(line)
         try:
@@ -85,5 +85,5 @@ def _signatures(lines: Sequence[str]) -> list[tuple[str, bytes]]:
             raw = b""
         if match is None or len(raw) < 5 or b64(raw) != match[2]:
             raise _bad("a signature line is malformed")
-        found.append((match[1], raw))
-    return found
+        signatures.append((match[1], raw))
+    return signatures

@@ -107,7 +107,7 @@ def _entry(body: bytes, index: int, proof: Sequence[bytes], head: Checkpoint) ->
             "logIndex": str(index),
             "rootHash": b64(head.root),
             "treeSize": str(head.size),
-            "hashes": [b64(one) for one in proof],
+            "hashes": [b64(sibling) for sibling in proof],
             "checkpoint": {"envelope": head.note},
         },
         "canonicalizedBody": b64(body),

@@ -77,13 +77,13 @@ def check_model_statement(
 def _digests(value: Any) -> dict[str, str]:
     try:
         pairs = [(entry["name"], entry["digest"]) for entry in value["predicate"]["resources"]]
-        found = dict(pairs)
+        digests = dict(pairs)
     except (KeyError, TypeError, IndexError) as exc:
         raise _bad("it has no list of resources") from exc
     texts = all(isinstance(text, str) for pair in pairs for text in pair)
-    if len(found) != len(pairs) or not texts or not all(digest.is_sha256_hex(one) for one in found.values()):
+    if len(digests) != len(pairs) or not texts or not all(digest.is_sha256_hex(sha256) for sha256 in digests.values()):
         raise _bad("a resource appears twice, or has no name or no hex SHA-256")
-    return found
+    return digests
 
 
 def _bad(why: str) -> InvalidInput:

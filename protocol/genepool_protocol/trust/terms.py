@@ -47,7 +47,7 @@ class LogKeys:
 
     def at(self, size: int) -> list[LogVerifier]:
         """Who may sign a head of that size, the newest last."""
-        return [one.key for one in self.spans if one.first <= size and (one.last is None or size <= one.last)]
+        return [span.key for span in self.spans if span.first <= size and (span.last is None or size <= span.last)]
 
 
 AnyLog = LogVerifier | LogKeys
@@ -89,9 +89,9 @@ class StatementKeys:
 
     def speaks(self, keyid: str, index: int) -> bool:
         """Whether the key may sign the leaf at that index."""
-        found = self.find(keyid)
-        return found is not None and found.first <= index and (found.end is None or index < found.end)
+        span = self.find(keyid)
+        return span is not None and span.first <= index and (span.end is None or index < span.end)
 
     def find(self, keyid: str) -> KeySpan | None:
         """The key with that id, whenever it signed."""
-        return next((one for one in self.spans if one.key.keyid == keyid), None)
+        return next((span for span in self.spans if span.key.keyid == keyid), None)

@@ -119,16 +119,16 @@ def unbundle(raw: bytes, count: int) -> list[bytes]:
     Raises:
         VerificationError: LOG_INVALID, it does not hold exactly so many.
     """
-    found, place = [], 0
+    entries, place = [], 0
     for _ in range(count):
         end = place + 2 + int.from_bytes(raw[place : place + 2], "big")
         if end > len(raw) or place + 2 > len(raw):
             raise VerificationError("LOG_INVALID", "a bundle of the log's entries ends too early", "fetch it again")
-        found.append(raw[place + 2 : end])
+        entries.append(raw[place + 2 : end])
         place = end
     if place != len(raw):
         raise VerificationError("LOG_INVALID", "a bundle of the log's entries is too long", "fetch it again")
-    return found
+    return entries
 
 
 def entries(read: Read, size: int, start: int = 0) -> Iterator[tuple[bytes, bytes]]:

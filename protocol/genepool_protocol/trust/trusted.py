@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 from genepool_protocol.trust import strict_json
 from genepool_protocol.trust.keys import LogVerifier, VerifyingKey, WitnessVerifier
 from genepool_protocol.trust.terms import KeySpan, LogKeys, LogSpan, StatementKeys
-from genepool_protocol.trust.witness import MAX_WITNESSES, Policy
+from genepool_protocol.trust.witness import MAX_WITNESSES, WitnessPolicy
 from genepool_protocol.wire.documents import Document, first_problem
 from genepool_protocol.wire.errors import GenepoolError, InvalidInput
 from genepool_protocol.wire.limits import LIMITS
@@ -64,12 +64,12 @@ class Written(Document):
         """
         value = strict_json.loads_canonical(raw, max_bytes=LIMITS.trust_bytes, what=what)
         try:
-            found = cls.model_validate(value)
+            trusted = cls.model_validate(value)
         except ValidationError as exc:
             raise InvalidInput("FILE_MALFORMED", f"{what} is not valid: {first_problem(exc)}") from exc
-        if found.encode() != raw:
+        if trusted.encode() != raw:
             raise InvalidInput("FILE_MALFORMED", f"{what} leaves out a member")
-        return found
+        return trusted
 
     def encode(self) -> bytes:
         """RFC 8785 bytes."""
@@ -90,13 +90,15 @@ class Signers(Written):
             logs, roles = self.log, (self.release, self.operator)
         except GenepoolError as exc:
             raise ValueError(exc.message) from exc
-        ends = [(one.first, one.last) for one in logs.spans]
-        rows = [ends, *([(one.first, one.end) for one in role.spans] for role in roles)]
+        ends = [(key_span.first, key_span.last) for key_span in logs.spans]
+        rows = [ends, *([(key_span.first, key_span.end) for key_span in role.spans] for role in roles)]
         for row in rows:
             if row[0][0] != 0 or row[-1][1] is not None or any(end != first for (_, end), (first, _) in pairwise(row)):
                 raise ValueError("its keys do not follow one another")
-        ids = [one.key.vkey for one in logs.spans] + [one.key.keyid for role in roles for one in role.spans]
-        if len({one.key.name for one in logs.spans}) != 1 or len(set(ids)) != len(ids):
+        ids = [key_span.key.vkey for key_span in logs.spans] + [
+            key_span.key.keyid for role in roles for key_span in role.spans
+        ]
+        if len({key_span.key.name for key_span in logs.spans}) != 1 or len(set(ids)) != len(ids):
             raise ValueError("a key stands there twice, or under another name")
         return self
 
@@ -116,17 +118,17 @@ class Signers(Written):
         Raises:
             InvalidInput: KEY_MALFORMED.
         """
-        return LogKeys(tuple(one.span() for one in self.logs))
+        return LogKeys(tuple(key.span() for key in self.logs))
 
     @property
     def release(self) -> StatementKeys:
         """Who signs descendants and what the pool does by itself."""
-        return StatementKeys(tuple(one.span() for one in self.releases))
+        return StatementKeys(tuple(key.span() for key in self.releases))
 
     @property
     def operator(self) -> StatementKeys:
         """Who signs what the operator decides."""
-        return StatementKeys(tuple(one.span() for one in self.operators))
+        return StatementKeys(tuple(key.span() for key in self.operators))
 
     def with_log(self, key: LogVerifier, size: int) -> Self:
         """The same with another log key from a size on."""
@@ -185,10 +187,10 @@ class Trusted(Written):
         return self.signers.operator
 
     @property
-    def policy(self) -> Policy:
+    def policy(self) -> WitnessPolicy:
         """Whose cosignatures a checkpoint needs.
 
         Raises:
             InvalidInput: KEY_MALFORMED.
         """
-        return Policy(tuple(WitnessVerifier.parse(one) for one in self.witnesses), self.quorum)
+        return WitnessPolicy(tuple(WitnessVerifier.parse(witness) for witness in self.witnesses), self.quorum)

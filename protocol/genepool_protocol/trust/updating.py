@@ -144,12 +144,12 @@ def chained(roots: Iterable[bytes]) -> Metadata[Root]:
     """
     last: Metadata[Root] | None = None
     for raw in roots:
-        made = Metadata[Root].from_bytes(raw)
-        for judge in (made, last or made):
-            judge.signed.verify_delegate(Root.type, made.signed_bytes, made.signatures)
-        if last is not None and made.signed.version != last.signed.version + 1:
+        root = Metadata[Root].from_bytes(raw)
+        for judge in (root, last or root):
+            judge.signed.verify_delegate(Root.type, root.signed_bytes, root.signatures)
+        if last is not None and root.signed.version != last.signed.version + 1:
             raise exceptions.BadVersionNumberError("the versions of two roots do not follow one another")
-        last = made
+        last = root
     if last is None:
         raise exceptions.RepositoryError("there is no root")
     return last
@@ -182,8 +182,8 @@ def _check_clock(path: Path, now: datetime) -> None:
 
 
 def _refuse(exc: Exception, anchors: Anchors, folder: Path, fetcher: _Fetcher) -> Never:
-    kept = _keep(folder / "evidence", fetcher)
-    who, told = f"the trust root of the pool at {anchors.address}", {"evidence": str(kept)} if kept else {}
+    evidence = _keep(folder / "evidence", fetcher)
+    who, told = f"the trust root of the pool at {anchors.address}", {"evidence": str(evidence)} if evidence else {}
     if isinstance(exc, exceptions.ExpiredMetadataError):
         raise VerificationError(
             "TRUST_EXPIRED",

@@ -57,8 +57,8 @@ def cosignatures(raw: str, witnesses: Iterable[WitnessVerifier]) -> list[Cosigna
         VerificationError: CHECKPOINT_INVALID, the note is malformed, or a line of a known witness does not hold.
     """
     text, lines = note.signatures(raw)
-    known = {(one.name, one.note_id): one for one in witnesses}
-    found: dict[tuple[str, bytes], Cosignature] = {}
+    known = {(witness.name, witness.note_id): witness for witness in witnesses}
+    latest: dict[tuple[str, bytes], Cosignature] = {}
     for name, signature in lines:
         key = known.get((name, signature[:4]))
         if key is None:
@@ -66,9 +66,11 @@ def cosignatures(raw: str, witnesses: Iterable[WitnessVerifier]) -> list[Cosigna
         time = int.from_bytes(signature[4:12], "big")
         if len(signature) != _SIGNATURE or not key.holds(signature[12:], _message(text, time)):
             raise VerificationError("CHECKPOINT_INVALID", f"the cosignature of {name} does not hold")
-        made = Cosignature(name, key.vkey, time, note.line(name, signature))
-        found[name, key.note_id] = max(made, found.get((name, key.note_id), made), key=lambda one: one.time)
-    return sorted(found.values(), key=lambda one: one.name)
+        cosignature = Cosignature(name, key.vkey, time, note.line(name, signature))
+        latest[name, key.note_id] = max(
+            cosignature, latest.get((name, key.note_id), cosignature), key=lambda witness: witness.time
+        )
+    return sorted(latest.values(), key=lambda witness: witness.name)
 
 
 def bare(head: Checkpoint) -> Checkpoint:
@@ -85,7 +87,7 @@ def joined(raw: str, lines: Sequence[str]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class WitnessPolicy:
     """Whose cosignatures are asked for: any `quorum` of `witnesses`."""
 
     witnesses: tuple[WitnessVerifier, ...] = ()
@@ -101,9 +103,9 @@ class Policy:
         Raises:
             VerificationError: WITNESSES_MISSING, too few, or too old; CHECKPOINT_INVALID.
         """
-        found = cosignatures(head.note, self.witnesses)
+        accepted = cosignatures(head.note, self.witnesses)
         oldest = 0 if now is None else int((now.astimezone(UTC) - MAX_AGE).timestamp())
-        enough = [one for one in found if one.time >= oldest]
+        enough = [cosignature for cosignature in accepted if cosignature.time >= oldest]
         if len(enough) < self.quorum:
             raise VerificationError(
                 "WITNESSES_MISSING",
@@ -111,4 +113,4 @@ class Policy:
                 f"{'' if now is None else ' within a day'}, {self.quorum} are needed",
                 "wait until the witnesses have seen it; if that takes long, ask the operator and the witnesses why",
             )
-        return found
+        return accepted

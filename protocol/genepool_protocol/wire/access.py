@@ -65,12 +65,12 @@ def authorise(method: str, roles: frozenset[str], *, certified: bool) -> None:
     Raises:
         Refused: CERT_REQUIRED or ROLE_MISSING.
     """
-    wanted = ACCESS.get(method)
+    allowed = ACCESS.get(method)
     # without a certificate one is a consumer, or this machine's operator: no method for sites of any role is for them
-    if wanted is not None and (wanted == ANYBODY or (wanted & roles if certified else wanted <= roles)):
+    if allowed is not None and (allowed == ANYBODY or (allowed & roles if certified else allowed <= roles)):
         return
     name = method.rpartition(".")[2]
-    if wanted is None:
+    if allowed is None:
         raise Refused("ROLE_MISSING", f"nobody may call {name[:100]!r}", "update genepool")
     if not certified:
         raise Refused(
@@ -80,6 +80,6 @@ def authorise(method: str, roles: frozenset[str], *, certified: bool) -> None:
         )
     raise Refused(
         "ROLE_MISSING",
-        f"{name} is for the role {' or '.join(sorted(wanted))}",
+        f"{name} is for the role {' or '.join(sorted(allowed))}",
         "ask the pool's operator for an invitation with that role",
     )

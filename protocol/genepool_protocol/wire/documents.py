@@ -41,8 +41,8 @@ Timestamp = Annotated[
 
 
 def _printable(value: str) -> str:
-    if found := text.hidden(value):
-        raise ValueError(f"{found} is not printable")
+    if character := text.hidden(value):
+        raise ValueError(f"{character} is not printable")
     return value
 
 

@@ -61,9 +61,9 @@ def from_rpc_error(exc: grpc.RpcError, address: str) -> GenepoolError:  # noqa: 
     for detail in details:
         info = error_details_pb2.ErrorInfo()
         if detail.Unpack(info) and info.domain == ERROR_DOMAIN:
-            found = error(info.reason, _details(exc), info.metadata.pop("fix", ""))
-            found.metadata = {**info.metadata, **_retry_hint(details)}
-            return found
+            failure = error(info.reason, _details(exc), info.metadata.pop("fix", ""))
+            failure.metadata = {**info.metadata, **_retry_hint(details)}
+            return failure
     code, text = _code(exc), _details(exc)
     if code is grpc.StatusCode.UNAVAILABLE and ("certificate" in text.lower() or "handshake" in text.lower()):
         return Unavailable(

@@ -22,7 +22,11 @@ def shown(text: object) -> str:
     A backslash stays as it is: this is for eyes, and not to be undone.
     """
     line = str(text)
-    return line if is_printable(line) else "".join(one if is_printable(one) else _escaped(one) for one in line)
+    return (
+        line
+        if is_printable(line)
+        else "".join(character if is_printable(character) else _escaped(character) for character in line)
+    )
 
 
 def _escaped(character: str) -> str:
@@ -45,5 +49,5 @@ def require(text: str, what: str) -> str:
 
 def hidden(text: str) -> str:
     """The first character that is not printable, as U+XXXX and its name; empty when all are."""
-    first = next((one for one in text if not is_printable(one)), "")
+    first = next((character for character in text if not is_printable(character)), "")
     return f"U+{ord(first):04X} {unicodedata.name(first, 'control')}" if first else ""

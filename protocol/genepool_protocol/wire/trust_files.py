@@ -22,8 +22,8 @@ def files_of(opened: grpc.Channel, address: str, timeout: float) -> Callable[[st
     def fetch(name: str) -> Iterator[bytes]:
         answers = stub.GetFile(pool_pb2.GetFileRequest(name=name), timeout=timeout)
         try:
-            for answer in answers:
-                yield answer.chunk
+            for response in answers:
+                yield response.chunk
         except grpc.RpcError as exc:
             raise from_rpc_error(exc, address) from exc
         finally:

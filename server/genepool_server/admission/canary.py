@@ -53,9 +53,9 @@ class Canary:
 
     @cached_property
     def _public(self) -> tuple[Pixels, torch.Tensor, torch.Tensor]:
-        with np.load(_FILE, allow_pickle=False) as found:
-            pixels = torch.from_numpy(found["pixels"]).permute(0, 3, 1, 2)
-            labels, tasks = (torch.from_numpy(found[name].astype(np.int64)) for name in ("labels", "tasks"))
+        with np.load(_FILE, allow_pickle=False) as archive:
+            pixels = torch.from_numpy(archive["pixels"]).permute(0, 3, 1, 2)
+            labels, tasks = (torch.from_numpy(archive[name].astype(np.int64)) for name in ("labels", "tasks"))
         if pixels.shape[-1] != self.blueprint.image:
             sides = (self.blueprint.image, self.blueprint.image)
             pixels = F.interpolate(pixels.float(), sides, mode="bilinear", antialias=True).round().to(torch.uint8)
@@ -68,9 +68,9 @@ class Canary:
         gene = net.as_tensors(algebra.views(layout, algebra.combine(self.seed, members)))
         weights = expansion.expand(expansion.plan(blueprint, size, blueprint.seed.components), gene)
         pixels, labels, tasks = self._public
-        found = net.embed(blueprint, size, weights, pixels).double()
+        features = net.embed(blueprint, size, weights, pixels).double()
         return float(
-            np.mean([_error(found[tasks == task], labels[tasks == task]) for task in range(int(tasks.max()) + 1)])
+            np.mean([_error(features[tasks == task], labels[tasks == task]) for task in range(int(tasks.max()) + 1)])
         )
 
     @cached_property
@@ -94,9 +94,9 @@ class Canary:
 
     def _joining(self, delta: Stored, others: Sequence[Stored]) -> float:
         """Growth of the error of a uniform merge that a contribution joins."""
-        without = self.error([(1 / len(others), one) for one in others])
+        without = self.error([(1 / len(others), member) for member in others])
         share = 1 / (len(others) + 1)
-        return self.error([(share, one) for one in [*others, delta]]) - without
+        return self.error([(share, member) for member in [*others, delta]]) - without
 
     def _agreed(self, delta: Stored, others: Sequence[Stored]) -> bool:
         """Whether it harms the merge whichever single one of the others is left out."""

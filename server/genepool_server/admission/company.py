@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from genepool_server.admission.copies import Withdrawn
+from genepool_server.admission.copies import WithdrawnSketch
 from genepool_server.records import Contribution
 
 
@@ -17,5 +17,5 @@ class Company:
     """
 
     active: list[Contribution]
-    withdrawn: list[Withdrawn]
+    withdrawn: list[WithdrawnSketch]
     salt: bytes

@@ -90,8 +90,8 @@ def check_header(manifest: Manifest, path: Path) -> TensorFile:
         InvalidInput: SAFETENSORS_MALFORMED or ARCH_MISMATCH.
     """
     file = TensorFile(path, LIMITS.learngene_bytes)
-    found = [(name, tensor.dtype, tensor.shape) for name, tensor in file.header.tensors.items()]
-    if found != [(tensor.name, tensor.dtype, tuple(tensor.shape)) for tensor in manifest.tensors]:
+    tensors = [(name, tensor.dtype, tensor.shape) for name, tensor in file.header.tensors.items()]
+    if tensors != [(tensor.name, tensor.dtype, tuple(tensor.shape)) for tensor in manifest.tensors]:
         raise InvalidInput("ARCH_MISMATCH", "the file holds other tensors than the manifest says", "pack it again")
     return file
 

@@ -27,7 +27,7 @@ class Sketch:
 
 
 @dataclass(frozen=True, slots=True)
-class Withdrawn:
+class WithdrawnSketch:
     """A contribution that was withdrawn.
 
     Attributes:
@@ -81,24 +81,24 @@ class Near:
         )
 
 
-def near_withdrawn(mine: Sketch, withdrawn: Sequence[Withdrawn]) -> list[Near]:
+def near_withdrawn(mine: Sketch, withdrawn: Sequence[WithdrawnSketch]) -> list[Near]:
     """Withdrawn contributions that may resemble a learngene: by so much less as sketches may understate it."""
     if not withdrawn:
         return []
-    plain = cosines(mine.direction, np.stack([one.sketch.direction for one in withdrawn]))
-    disguised = cosines(mine.products, np.stack([one.sketch.products for one in withdrawn]))
+    plain = cosines(mine.direction, np.stack([gone.sketch.direction for gone in withdrawn]))
+    disguised = cosines(mine.products, np.stack([gone.sketch.products for gone in withdrawn]))
     near = (plain > NEAR - SLACK) | (disguised > NEAR_PRODUCTS - SLACK)
     return [
         Near(
-            one.contribution_id,
-            one.own,
-            one.index,
+            gone.contribution_id,
+            gone.own,
+            gone.index,
             float(plain[place]),
             float(disguised[place]),
             withdrawn=True,
-            by_operator=one.by_operator,
+            by_operator=gone.by_operator,
         )
-        for place, one in enumerate(withdrawn)
+        for place, gone in enumerate(withdrawn)
         if near[place]
     ]
 
@@ -109,22 +109,22 @@ def findings(near: Sequence[Near]) -> Iterable[Finding]:
     Args:
         near: active ones that are copies, withdrawn ones that may be.
     """
-    first = min(near, key=lambda one: one.index, default=None)
-    for one in sorted(near, key=lambda one: one.index):
-        if one.own and one.withdrawn:
-            if one.by_operator:
-                yield Finding("RETURNED", f"the operator withdrew what it is too much like: {one}")
-        elif one.own:
-            yield Finding("NEAR_COPY", f"it is too much like {one}")
+    first = min(near, key=lambda other: other.index, default=None)
+    for other in sorted(near, key=lambda other: other.index):
+        if other.own and other.withdrawn:
+            if other.by_operator:
+                yield Finding("RETURNED", f"the operator withdrew what it is too much like: {other}")
+        elif other.own:
+            yield Finding("NEAR_COPY", f"it is too much like {other}")
         elif first is not None and first.own:
-            if not one.withdrawn:
+            if not other.withdrawn:
                 yield Finding(
-                    "FOREIGN_COPY", f"this site came first, another site has a later {one}", one.contribution_id
+                    "FOREIGN_COPY", f"this site came first, another site has a later {other}", other.contribution_id
                 )
-        elif one.copy:
-            yield Finding("NEAR_COPY", f"it is too much like {one}")
+        elif other.copy:
+            yield Finding("NEAR_COPY", f"it is too much like {other}")
         else:
-            yield Finding("RETURNED", f"it may be a copy of {one}")
+            yield Finding("RETURNED", f"it may be a copy of {other}")
 
 
 def cosines(one: npt.NDArray[np.float64], many: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

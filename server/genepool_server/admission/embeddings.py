@@ -49,13 +49,13 @@ def copies(mine: Embedding, others: Sequence[Embedding]) -> Iterable[Finding]:
         mine: of the contribution under review.
         others: of what is active, of whatever site.
     """
-    foreign = [one for one in others if one.site != mine.site]
+    foreign = [other for other in others if other.site != mine.site]
     if not foreign:
         return
     least, _ = privacy.noise_lengths(len(mine.mean))
-    means = np.stack([one.mean for one in foreign]).astype(np.float64)
+    means = np.stack([other.mean for other in foreign]).astype(np.float64)
     apart = np.sqrt(np.mean((means - mine.mean) ** 2, axis=1))
-    noise = np.array([math.hypot(mine.sigma, one.sigma) for one in foreign])
+    noise = np.array([math.hypot(mine.sigma, other.sigma) for other in foreign])
     worst = int((apart / noise).argmin())
     if apart[worst] < least * noise[worst]:
         yield Finding(

@@ -45,16 +45,16 @@ def layout_of(blueprint: Blueprint) -> Layout:
 
 def blocks(layout: Layout) -> dict[str, list[slice]]:
     """Where each block lies in a flat learngene: the stem, and norms, attention and MLP of each component."""
-    found: dict[str, list[slice]] = {}
+    blocks: dict[str, list[slice]] = {}
     start = 0
     for name, shape in layout.items():
         end = start + int(np.prod(shape))
         component, _, rest = name.partition(".")
         inside = component[0] == "a" and component[1:].isdigit()
         block = f"{component}.{rest.partition('.')[0].rstrip('12')}" if inside else "stem"
-        found.setdefault(block, []).append(slice(start, end))
+        blocks.setdefault(block, []).append(slice(start, end))
         start = end
-    return found
+    return blocks
 
 
 def norms(parts: Mapping[str, list[slice]], flat: Flat) -> npt.NDArray[np.float64]:
@@ -68,14 +68,14 @@ def products(blueprint: Blueprint, gene: Gene) -> Flat:
     They stay the same when heads or hidden units change places, and when one half is scaled up and the other down: a
     copy that was disguised so is found by them. Each product has norm one, or is zero.
     """
-    found = []
+    pairs = []
     for component in range(blueprint.components):
         prefix = f"a{component}."
         query, key, value = np.split(gene[prefix + "attn.qkv.weight"], 3)
-        found.append(query.T @ key)
-        found.append(gene[prefix + "attn.proj.weight"] @ value)
-        found.append(gene[prefix + "mlp.fc2.weight"] @ gene[prefix + "mlp.fc1.weight"])
-    return np.concatenate([_unit(product.reshape(-1)) for product in found])
+        pairs.append(query.T @ key)
+        pairs.append(gene[prefix + "attn.proj.weight"] @ value)
+        pairs.append(gene[prefix + "mlp.fc2.weight"] @ gene[prefix + "mlp.fc1.weight"])
+    return np.concatenate([_unit(product.reshape(-1)) for product in pairs])
 
 
 def sketch(flat: Flat, salt: bytes) -> npt.NDArray[np.float64]:

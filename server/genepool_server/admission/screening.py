@@ -12,7 +12,7 @@ from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.learngene.expansion import gene_layout
 from genepool_protocol.learngene.tensors import TensorFile
 from genepool_server.admission import copies, profile, screens
-from genepool_server.admission.copies import Near, Sketch, Withdrawn
+from genepool_server.admission.copies import Near, Sketch, WithdrawnSketch
 from genepool_server.admission.profile import Profile
 from genepool_server.admission.screens import Finding, Subject
 
@@ -21,7 +21,7 @@ COMPARED: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class ActiveMember:
     """An active member of the pool.
 
     Attributes:
@@ -73,12 +73,17 @@ class Reviewer:
         self._profiles: MutableMapping[str, Profile] = {}
 
     def review(
-        self, path: Path, members: Sequence[Member], withdrawn: Sequence[Withdrawn] = (), *, canary: bool = True
+        self,
+        path: Path,
+        members: Sequence[ActiveMember],
+        withdrawn: Sequence[WithdrawnSketch] = (),
+        *,
+        canary: bool = True,
     ) -> list[Finding]:
         """What is wrong with a learngene; see `look` for the arguments. Nothing when the list is empty."""
         return judged(self.look(path, members, canary=canary), withdrawn)
 
-    def look(self, path: Path, members: Sequence[Member], *, canary: bool = True) -> Looked:
+    def look(self, path: Path, members: Sequence[ActiveMember], *, canary: bool = True) -> Looked:
         """Compare a learngene with the seed and the active members.
 
         Args:
@@ -93,15 +98,15 @@ class Reviewer:
         self._forget(members)
         judges = judges_of(members)
         peers = [self._stored(member.path) for member in judges]
-        found = [*screens.block_norms(subject), *screens.symmetries(subject)]
-        found += screens.norm_ratios(subject, [self._profile(member) for member in judges])
-        found += screens.directions(subject, peers)
+        findings = [*screens.block_norms(subject), *screens.symmetries(subject)]
+        findings += screens.norm_ratios(subject, [self._profile(member) for member in judges])
+        findings += screens.directions(subject, peers)
         if canary:
-            found += self._canary(subject.delta, peers)
+            findings += self._canary(subject.delta, peers)
         mine = profile.profile(self._blueprint, subject.delta, self._salt)
-        return Looked(found, self._near(subject, mine, members), Sketch(mine.direction, mine.products))
+        return Looked(findings, self._near(subject, mine, members), Sketch(mine.direction, mine.products))
 
-    def _near(self, subject: Subject, mine: Profile, members: Sequence[Member]) -> list[Near]:
+    def _near(self, subject: Subject, mine: Profile, members: Sequence[ActiveMember]) -> list[Near]:
         places = screens.candidates(mine, [self._profile(member) for member in members])
         close = screens.near(subject, ((place, self._flat(members[place].path)) for place in places))
         return [
@@ -114,12 +119,12 @@ class Reviewer:
 
         return Canary(self._blueprint, self._seed).findings(delta, peers)
 
-    def _profile(self, member: Member) -> Profile:
+    def _profile(self, member: ActiveMember) -> Profile:
         if member.sha256 not in self._profiles:
             self._profiles[member.sha256] = profile.profile(self._blueprint, self._flat(member.path), self._salt)
         return self._profiles[member.sha256]
 
-    def _forget(self, members: Sequence[Member]) -> None:
+    def _forget(self, members: Sequence[ActiveMember]) -> None:
         """Keep nothing of a member that left."""
         for sha256 in self._profiles.keys() - {member.sha256 for member in members}:
             del self._profiles[sha256]
@@ -135,16 +140,16 @@ class Reviewer:
         return sum(int(np.prod(shape)) for shape in profile.layout_of(self._blueprint).values())
 
 
-def judges_of(members: Sequence[Member]) -> list[Member]:
+def judges_of(members: Sequence[ActiveMember]) -> list[ActiveMember]:
     """The first `COMPARED` members of other sites, one of each."""
-    first: dict[str, Member] = {}
+    first: dict[str, ActiveMember] = {}
     for member in members:
         if not member.own:
             first.setdefault(member.site, member)
     return list(first.values())[:COMPARED]
 
 
-def judged(looked: Looked, withdrawn: Sequence[Withdrawn]) -> list[Finding]:
+def judged(looked: Looked, withdrawn: Sequence[WithdrawnSketch]) -> list[Finding]:
     """All findings of a look, with those of copies of what is active and of what was withdrawn."""
     near = [*looked.near, *copies.near_withdrawn(looked.sketch, withdrawn)]
     return [*copies.findings(near), *looked.findings]

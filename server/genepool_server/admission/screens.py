@@ -156,14 +156,14 @@ def block_norms(subject: Subject) -> Iterable[Finding]:
     """Each block against the seed's: a combination must not be drowned by one member."""
     parts = subject.blocks
     seed = profile.norms(parts, subject.seed)
-    found = profile.norms(parts, subject.delta) / np.maximum(
+    ratios = profile.norms(parts, subject.delta) / np.maximum(
         seed, np.linalg.norm(seed) / 100
     )  # a block may be all zero
-    worst = int(found.argmax())
-    if found[worst] > BLOCK_NORM:
+    worst = int(ratios.argmax())
+    if ratios[worst] > BLOCK_NORM:
         where = list(parts)[worst]
         yield Finding(
-            "BLOCK_NORM", f"block {where} has {found[worst]:.3g} times the seed's norm, at most {BLOCK_NORM:g} is fine"
+            "BLOCK_NORM", f"block {where} has {ratios[worst]:.3g} times the seed's norm, at most {BLOCK_NORM:g} is fine"
         )
 
 
@@ -201,7 +201,7 @@ def symmetries(subject: Subject) -> Iterable[Finding]:
         moved = _moved(seed[name], seed[name] + gene[name])
         if moved > MOVED:
             yield Finding("SYMMETRY", f"{moved:.0%} of the hidden units of {prefix}mlp are not in their places")
-        old, new = (_heads(subject.blueprint, one, prefix) for one in (seed, _sum(seed, gene, prefix)))
+        old, new = (_heads(subject.blueprint, weights, prefix) for weights in (seed, _sum(seed, gene, prefix)))
         if _moved(old.reshape(len(old), -1), new.reshape(len(new), -1)) > 0:
             yield Finding("SYMMETRY", f"heads of {prefix}attn are not in their places")
         grown = np.log(np.maximum(np.linalg.norm(new, axis=2), _TINY) / np.maximum(np.linalg.norm(old, axis=2), _TINY))
@@ -236,8 +236,8 @@ def candidates(mine: Profile, members: Sequence[Profile]) -> list[int]:
     """Places of members that may be near copies, by their sketches alone."""
     if not members:
         return []
-    near = _cosines(mine.direction, np.stack([one.direction for one in members])) > NEAR - SLACK
-    near |= _cosines(mine.products, np.stack([one.products for one in members])) > NEAR_PRODUCTS - SLACK
+    near = _cosines(mine.direction, np.stack([member.direction for member in members])) > NEAR - SLACK
+    near |= _cosines(mine.products, np.stack([member.products for member in members])) > NEAR_PRODUCTS - SLACK
     return [int(place) for place in np.flatnonzero(near)]
 
 
@@ -276,10 +276,10 @@ def directions(subject: Subject, peers: Sequence[Stored]) -> Iterable[Finding]:
     if not peers:
         return
     mean = np.zeros_like(subject.delta)
-    algebra.accumulate(mean, [(1.0 / max(_norm(one), _TINY), one) for one in peers])
+    algebra.accumulate(mean, [(1.0 / max(_norm(peer), _TINY), peer) for peer in peers])
     whole = profile.cosine(subject.delta, mean)
     if whole < -ALONG:
-        against = sum(profile.cosine(subject.delta, one.astype(np.float32)) < -ALONG for one in peers)
+        against = sum(profile.cosine(subject.delta, peer.astype(np.float32)) < -ALONG for peer in peers)
         agreed = against >= AGREE and 2 * against >= len(peers)
         yield Finding(
             "OPPOSED" if agreed else "OPPOSED_DOUBT",
@@ -299,17 +299,17 @@ def _block_directions(subject: Subject, mean: Flat) -> Iterable[Finding]:
     for block, where in subject.blocks.items():
         least = BLOCK_ALONG.get(block.rpartition(".")[2])
         if least is not None:
-            found = profile.cosine(_part(subject.delta, where), _part(mean, where))
-            if found < least:
+            alignment = profile.cosine(_part(subject.delta, where), _part(mean, where))
+            if alignment < least:
                 yield Finding(
                     "DIRECTION",
-                    f"block {block} has nothing in common with the other members': cosine {found:.4f}, "
+                    f"block {block} has nothing in common with the other members': cosine {alignment:.4f}, "
                     f"at least {least:g} is usual",
                 )
 
 
 def _part(flat: Flat, where: Sequence[slice]) -> Flat:
-    return np.concatenate([flat[one] for one in where])
+    return np.concatenate([flat[piece] for piece in where])
 
 
 def _norm(stored: Stored) -> float:

@@ -20,7 +20,7 @@ ZEROS: Final = "0" * 64
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ClaimStanding:
     """What the pool knows, at one moment, that a claim is held against.
 
     Attributes:
@@ -48,12 +48,12 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Current:
-    """A claim that the pool's state admitted at the moment of its `Standing`."""
+    """A claim that the pool's state admitted at the moment of its `ClaimStanding`."""
 
     claim: Claim
 
 
-def check(claim: Claim, standing: Standing, now: datetime) -> Current:
+def check(claim: Claim, standing: ClaimStanding, now: datetime) -> Current:
     """Checks 9 to 11.
 
     Raises:
@@ -95,7 +95,7 @@ def check_audience(claim: Claim, origin: str, now: datetime) -> None:
         raise Refused("MANIFEST_EXPIRED", f"the manifest could be used until {manifest.not_after}", "sign again")
 
 
-def check_chain(claim: Claim, standing: Standing, now: datetime) -> None:
+def check_chain(claim: Claim, standing: ClaimStanding, now: datetime) -> None:
     """Check 10: nonce issued to the site and unused, sequence number next, previous payload right.
 
     Raises:
@@ -121,7 +121,7 @@ def check_chain(claim: Claim, standing: Standing, now: datetime) -> None:
         )
 
 
-def check_spent(manifest: Manifest, standing: Standing) -> None:
+def check_spent(manifest: Manifest, standing: ClaimStanding) -> None:
     """Check 10: what all keys of a site cost together never becomes less, whatever became of its contributions.
 
     Raises:
@@ -137,7 +137,7 @@ def check_spent(manifest: Manifest, standing: Standing) -> None:
     check_drawn(manifest, standing)
 
 
-def check_drawn(manifest: Manifest, standing: Standing) -> None:
+def check_drawn(manifest: Manifest, standing: ClaimStanding) -> None:
     """Check 10: other images or other noise than the site ever stated are another draw, whose cost was added.
 
     Raises:
@@ -159,7 +159,7 @@ def check_drawn(manifest: Manifest, standing: Standing) -> None:
         )
 
 
-def check_observed(manifest: Manifest, standing: Standing) -> None:
+def check_observed(manifest: Manifest, standing: ClaimStanding) -> None:
     """Check 11: the checkpoint that the site saw is a prefix of this log.
 
     Raises:

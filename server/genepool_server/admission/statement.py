@@ -39,7 +39,7 @@ FindSigner = Callable[[str, str], Signer | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Signed:
+class SignedClaim:
     """A statement after an active site's key was proved to have signed its bytes."""
 
     bundle: Bundle
@@ -126,16 +126,16 @@ def require_active(site: str, state: SiteState) -> None:
         )
 
 
-def check_signature(bundle: Bundle, signer: Signer) -> Signed:
+def check_signature(bundle: Bundle, signer: Signer) -> SignedClaim:
     """Check 5: the key signed the payload.
 
     Raises:
         VerificationError: SIGNATURE_INVALID.
     """
-    return Signed(bundle, envelope.verify(bundle, signer.key), signer.site)
+    return SignedClaim(bundle, envelope.verify(bundle, signer.key), signer.site)
 
 
-def check_manifest(signed: Signed, raw: bytes) -> Claim:
+def check_manifest(signed: SignedClaim, raw: bytes) -> Claim:
     """Checks 6 and 7: the statement says exactly what one over the two files says, and this is the manifest it names.
 
     Raises:

@@ -120,8 +120,10 @@ def make_folder(name: str, weights: Path, out: Path) -> Blueprint:
         Refused: SEED_MISMATCH, these are other weights than those that the blueprint stands for.
     """
     blueprint = bundled(name)
-    made = write_blueprint(blueprint, published.gene_of(blueprint, published.read_weights(weights)), out, "F32")
-    if made != blueprint:
+    written_blueprint = write_blueprint(
+        blueprint, published.gene_of(blueprint, published.read_weights(weights)), out, "F32"
+    )
+    if written_blueprint != blueprint:
         for written in ("seed.safetensors", "blueprint.json"):
             (out / written).unlink()
         raise Refused(
@@ -129,7 +131,7 @@ def make_folder(name: str, weights: Path, out: Path) -> Blueprint:
             f"{weights} does not give the seed that blueprint {blueprint.name} names",
             "take the weights out of the package again (lab/data/README.md)",
         )
-    return made
+    return written_blueprint
 
 
 def measure_folder(

@@ -45,9 +45,9 @@ def _positions(blueprint: Blueprint) -> torch.Tensor:
 
 def gene(blueprint: Blueprint, net: Mapping[str, torch.Tensor]) -> Net:
     """The net's gene with the seed's components, detached, in the order of its layout."""
-    found = expansion.project(blueprint, net, blueprint.seed.components)
+    projected = expansion.project(blueprint, net, blueprint.seed.components)
     layout = expansion.gene_layout(blueprint, blueprint.seed.components)
-    return {name: found[name].detach().clone() for name in layout}
+    return {name: projected[name].detach().clone() for name in layout}
 
 
 def at_size(blueprint: Blueprint, size: Size, net: Mapping[str, torch.Tensor]) -> Net:

@@ -66,14 +66,14 @@ def measured(
         what = f"no domain has two classes of {_LEAST} images"
         raise InvalidInput("FOLDER_EMPTY", what, "give domains as SET/CLASS/*.png with more images")
     family = blueprint.sizes()
-    found = []
+    rows = []
     for size in family:
         weights = expansion.expand(expansion.plan(blueprint, size, blueprint.seed.components), seed)
         features = net.embed(blueprint, size, weights, public.images).double()
         score = float(np.mean([_accuracy(features, public.labels, task) for task in chosen]))
-        found.append(_row(blueprint, size, score))
-        progress(len(found), len(family), f"{size}: {score:.3f}")
-    return found
+        rows.append(_row(blueprint, size, score))
+        progress(len(rows), len(family), f"{size}: {score:.3f}")
+    return rows
 
 
 def key_space(blueprint: Blueprint, seed: net.Weights, public: Corpus) -> KeySpace:
@@ -113,12 +113,12 @@ def _tasks(public: Corpus, draws: int) -> Iterator[Task]:
 
 
 def _domains(public: Corpus) -> Mapping[str, list[npt.NDArray[np.int64]]]:
-    found: dict[str, list[npt.NDArray[np.int64]]] = {}
+    domains: dict[str, list[npt.NDArray[np.int64]]] = {}
     for label, name in enumerate(public.names):
         own = np.flatnonzero(public.labels == label)
         if len(own) >= _LEAST:
-            found.setdefault(name.partition("/")[0], []).append(own)
-    return found
+            domains.setdefault(name.partition("/")[0], []).append(own)
+    return domains
 
 
 def _accuracy(features: torch.Tensor, labels: npt.NDArray[np.int64], task: Task) -> float:

@@ -20,7 +20,7 @@ from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.learngene.size import Size
 from genepool_protocol.selection import net, pixels
 from genepool_protocol.training import precision
-from genepool_protocol.training.checkpoint import Checkpoint
+from genepool_protocol.training.checkpoint import TrainingCheckpoint
 from genepool_protocol.training.loop import Group, Loop, Params, Progress, Schedule
 from genepool_protocol.trust import digest
 from genepool_server.bake import layers
@@ -78,7 +78,7 @@ class Oven:
             _groups(params, recipe),
             Schedule(recipe.steps, recipe.warmup, _LOG_EVERY),
             rng,
-            checkpoint=None if checkpoint is None else Checkpoint(checkpoint, self._fingerprint()),
+            checkpoint=None if checkpoint is None else TrainingCheckpoint(checkpoint, self._fingerprint()),
         )
         self._sums, self._accuracy = np.zeros(len(_FIGURES)), float("nan")
 
@@ -152,13 +152,13 @@ class Oven:
         batch = pixels.augment(pixels.to_images(blueprint, images), rng)
         patches, labels = pixels.to_patches(blueprint, batch), torch.from_numpy(corpus.labels[chosen])
         share = recipe.patches if step < recipe.whole * recipe.steps else 1.0
-        kept = net.draw_patches(len(chosen), blueprint.tokens, share, rng)
+        patch_index = net.draw_patches(len(chosen), blueprint.tokens, share, rng)
         targets = self._targets(turned.long().numpy(), chosen, patches)
         total, figures = torch.zeros(()), np.zeros(len(_FIGURES))
         for index, size in enumerate(_sandwich(blueprint, rng)):
             weights = layers.at_size(blueprint, size, self.net)
             with precision.training("cpu"):
-                features = net.features(blueprint, size, weights, patches, kept).float()
+                features = net.features(blueprint, size, weights, patches, patch_index).float()
             class_loss, feature_loss, accuracy = self._losses(features, labels, targets)
             total = total + (class_loss if feature_loss is None else feature_loss + recipe.class_weight * class_loss)
             figures[index], figures[2 + index] = 0.0 if feature_loss is None else feature_loss.item(), accuracy

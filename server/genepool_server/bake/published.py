@@ -52,9 +52,9 @@ def gene_of(blueprint: Blueprint, weights: Arrays) -> dict[str, npt.NDArray[np.f
         if have != want:
             raise InvalidInput("ARCH_MISMATCH", f"{name} is {have}, in blueprint {blueprint.name} it is {want}")
     wide = {name: _Rounded(array) for name, array in fitted.items()}
-    found = expansion.project(blueprint, wide, blueprint.seed.components)
+    projected = expansion.project(blueprint, wide, blueprint.seed.components)
     names = expansion.gene_layout(blueprint, blueprint.seed.components)
-    return {name: found[name].values.astype(np.float32) for name in names}
+    return {name: projected[name].values.astype(np.float32) for name in names}
 
 
 class _Rounded:
@@ -83,8 +83,8 @@ def _positions(blueprint: Blueprint, table: npt.NDArray[np.float32]) -> npt.NDAr
 
 def _resample(grid: npt.NDArray[np.float64], old: int, new: int) -> npt.NDArray[np.float64]:
     """The first axis, from `old` to `new` rows, as timm does it: bicubic, antialiased."""
-    one = torch.eye(old, dtype=torch.float64)[None, None]
-    matrix = F.interpolate(one, size=(new, old), mode="bicubic", antialias=True, align_corners=False)[0, 0].float()
+    identity = torch.eye(old, dtype=torch.float64)[None, None]
+    matrix = F.interpolate(identity, size=(new, old), mode="bicubic", antialias=True, align_corners=False)[0, 0].float()
     total = np.zeros((new, *grid.shape[1:]))
     for row in range(old):
         total += matrix[:, row].double().numpy()[:, None, None] * grid[row]

@@ -12,7 +12,7 @@ Result = Literal["accepted", "refused", "failed", "silent"]
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class ReceiptClaim:
     """A site's receipt as it came through Flower: nothing of it is true before the pool confirmed it."""
 
     contribution_id: str
@@ -30,10 +30,10 @@ class Outcome:
     name: str
     result: Result
     reason: str = ""
-    claim: Claim | None = None
+    claim: ReceiptClaim | None = None
 
 
-def claim_of(record: Mapping[str, Any]) -> Claim:
+def claim_of(record: Mapping[str, Any]) -> ReceiptClaim:
     """The claim in the members of a reply's `receipt` record.
 
     Raises:
@@ -46,7 +46,7 @@ def claim_of(record: Mapping[str, Any]) -> Claim:
     short = {name: value for name, value in texts.items() if isinstance(value, str) and len(value) <= 128}
     if len(short) != len(texts) or not all(digest.is_sha256_hex(short[name]) for name in ("contribution-id", "sha256")):
         raise _bad("a member is not of a receipt's form")
-    return Claim(short["contribution-id"], short["sha256"], size, short["status"], short["code"])
+    return ReceiptClaim(short["contribution-id"], short["sha256"], size, short["status"], short["code"])
 
 
 def _bad(why: str) -> InvalidInput:

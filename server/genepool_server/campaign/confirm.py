@@ -26,7 +26,7 @@ from genepool_protocol.wire.limits import LIMITS
 from genepool_protocol.wire.status import from_rpc_error
 from genepool_protocol.wire.trust_files import files_of
 from genepool_protocol.wire.versions import API_VERSION
-from genepool_server.campaign.claims import Claim
+from genepool_server.campaign.claims import ReceiptClaim
 
 _TIMEOUT: Final = 60.0  # seconds; a pool that restarts is waited for
 
@@ -64,7 +64,7 @@ class PoolWitness:
         except grpc.RpcError as exc:
             raise from_rpc_error(exc, self._anchors.address) from exc
 
-    def confirm(self, claim: Claim) -> int:
+    def confirm(self, claim: ReceiptClaim) -> int:
         """The log index of the claimed contribution.
 
         Raises:
@@ -74,12 +74,12 @@ class PoolWitness:
         """
         request = GetContributionRequest(contribution_id=claim.contribution_id)
         try:
-            answer = self._contribute.GetContribution(request, timeout=_TIMEOUT, wait_for_ready=True)
+            response = self._contribute.GetContribution(request, timeout=_TIMEOUT, wait_for_ready=True)
         except grpc.RpcError as exc:
             raise from_rpc_error(exc, self._anchors.address) from exc
-        return self._check(answer.receipt, claim)
+        return self._check(response.receipt, claim)
 
-    def _check(self, raw: bytes, claim: Claim) -> int:
+    def _check(self, raw: bytes, claim: ReceiptClaim) -> int:
         bundle = envelope.parse(raw)
         verified = envelope.verify(bundle, _logged_key(bundle))
         logged = receipt.verify(bundle, verified, self._trusted.log)

@@ -9,7 +9,7 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
 from genepool_protocol.wire.errors import GenepoolError, InvalidInput
-from genepool_server.campaign.claims import Claim, Outcome, claim_of
+from genepool_server.campaign.claims import Outcome, ReceiptClaim, claim_of
 
 _POLL: Final = 1.0  # seconds
 _MARGIN: Final = 10.0  # seconds that a reply may be under way when its time is over
@@ -17,7 +17,7 @@ _MESSAGE: Final = "query.contribute"
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class CampaignPlan:
     """The campaign's run configuration.
 
     Attributes:
@@ -61,7 +61,7 @@ class Node:
     name: str
 
 
-def wait_for_sites(grid: Grid, plan: Plan) -> list[Node]:
+def wait_for_sites(grid: Grid, plan: CampaignPlan) -> list[Node]:
     """The sites that are there when enough are, or when the time is over; none are there at the start of a run."""
     deadline = time.monotonic() + plan.wait_seconds
     while True:
@@ -72,7 +72,7 @@ def wait_for_sites(grid: Grid, plan: Plan) -> list[Node]:
 
 
 def invite(
-    grid: Grid, nodes: Sequence[Node], content: RecordDict, plan: Plan, confirm: Callable[[Claim], int]
+    grid: Grid, nodes: Sequence[Node], content: RecordDict, plan: CampaignPlan, confirm: Callable[[ReceiptClaim], int]
 ) -> Iterator[Outcome]:
     """Invite every site, and yield what became of each as its answer comes in.
 
@@ -83,7 +83,7 @@ def invite(
         plan: of the campaign.
         confirm: raises a GenepoolError when the pool does not hold a claim.
     """
-    messages = [Message(content, one.node, _MESSAGE, ttl=plan.site_timeout) for one in nodes]
+    messages = [Message(content, invited.node, _MESSAGE, ttl=plan.site_timeout) for invited in nodes]
     waiting = dict(zip(grid.push_messages(messages), nodes, strict=True))
     deadline = time.monotonic() + plan.site_timeout + _MARGIN
     while waiting and time.monotonic() < deadline:
@@ -98,7 +98,7 @@ def invite(
         yield Outcome(node.node, node.name, "silent", "no answer in time")
 
 
-def judge(node: Node, reply: Message, confirm: Callable[[Claim], int]) -> Outcome:
+def judge(node: Node, reply: Message, confirm: Callable[[ReceiptClaim], int]) -> Outcome:
     """What a reply is worth."""
     if reply.has_error():
         return Outcome(node.node, node.name, "failed", f"[{reply.error.code}] {(reply.error.reason or '')[:200]}")

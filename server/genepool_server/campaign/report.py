@@ -9,7 +9,7 @@ from typing import Any
 
 from genepool_server import durable
 from genepool_server.campaign.claims import Outcome
-from genepool_server.campaign.invitations import Node, Plan
+from genepool_server.campaign.invitations import CampaignPlan, Node
 
 
 class RunReport:
@@ -31,7 +31,7 @@ class RunReport:
         """Contributions that the pool confirmed."""
         return sum(outcome.result == "accepted" for outcome in self._outcomes)
 
-    def begin(self, nodes: Sequence[Node], plan: Plan) -> None:
+    def begin(self, nodes: Sequence[Node], plan: CampaignPlan) -> None:
         """The sites that are there."""
         self._invited = len(nodes)
         self.quorum = plan.quorum or max(plan.min_nodes, len(nodes))

@@ -17,7 +17,7 @@ from genepool_protocol.trust.anchors import Anchors, read_anchors
 from genepool_protocol.trust.key_files import TlsIdentity
 from genepool_protocol.wire.errors import InvalidInput, Unavailable
 from genepool_server.campaign.confirm import PoolWitness
-from genepool_server.campaign.invitations import Plan, invite, wait_for_sites
+from genepool_server.campaign.invitations import CampaignPlan, invite, wait_for_sites
 from genepool_server.campaign.report import RunReport
 
 _log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ def main(grid: Grid, context: Context) -> None:
         InvalidInput: CONFIG_INVALID or PATH_MISSING, before anybody is invited.
         Unavailable: QUORUM_MISSED, at the end, after the report was written.
     """
-    anchors, identity, plan = _anchors(), _identity(), Plan.of(context.run_config)
+    anchors, identity, plan = _anchors(), _identity(), CampaignPlan.of(context.run_config)
     path = os.environ.get(REPORT)
     report = RunReport(context.run_id, Path(path) if path else None)
     nodes = wait_for_sites(grid, plan)

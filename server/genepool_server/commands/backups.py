@@ -29,12 +29,12 @@ def backup(
     from genepool_server.commands.operating import operate
 
     with operate(folder) as operator:
-        done = operator.backup(out.absolute(), keys.absolute() if keys else None)
-    text = f"{done.contributions} learngenes and {done.log_size} log entries in {out}; " + (
+        summary = operator.backup(out.absolute(), keys.absolute() if keys else None)
+    text = f"{summary.contributions} learngenes and {summary.log_size} log entries in {out}; " + (
         f"the keys are in {keys}: keep the two apart" if keys else "it cannot be restored without the keys of that day"
     )
-    answer = {"folder": str(out), "keys": str(keys or ""), "contributions": done.contributions}
-    terminal.answer(answer | {"log_size": done.log_size}, as_json=as_json, text=text)
+    value = {"folder": str(out), "keys": str(keys or ""), "contributions": summary.contributions}
+    terminal.answer(value | {"log_size": summary.log_size}, as_json=as_json, text=text)
 
 
 def restore(
@@ -60,17 +60,17 @@ def restore(
     """Make a pool of a backup, checked as fsck does; refuses one that is older than what was published."""
     from genepool_server import app
     from genepool_server.pool.store.storage import Storage
-    from genepool_server.pool.upkeep.restore import Source
+    from genepool_server.pool.upkeep.restore import BackupSource
 
-    found = app.restore(Source(source, keys, tuple(published or ())), folder, Storage(ledger, blobs))
+    report = app.restore(BackupSource(source, keys, tuple(published or ())), folder, Storage(ledger, blobs))
     seen = ", ".join(map(str, published or ()))
-    text = f"{found.contributions} contributions and {found.log_size} log entries are in {folder}; " + (
+    text = f"{report.contributions} contributions and {report.log_size} log entries are in {folder}; " + (
         f"it continues what {seen} says was published"
         if seen
-        else f"ask your witnesses whether the log has gone on after {found.log_size} entries before you serve it"
+        else f"ask your witnesses whether the log has gone on after {report.log_size} entries before you serve it"
     )
-    answer = {"folder": str(folder), "contributions": found.contributions, "log_size": found.log_size}
-    terminal.answer(answer | {"compared_with": seen, "notes": found.notes}, as_json=as_json, text=text)
+    value = {"folder": str(folder), "contributions": report.contributions, "log_size": report.log_size}
+    terminal.answer(value | {"compared_with": seen, "notes": report.notes}, as_json=as_json, text=text)
 
 
 def seal(

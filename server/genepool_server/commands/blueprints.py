@@ -37,11 +37,11 @@ def show(name: NameArgument, *, directory: OptionalDir = None, as_json: terminal
     """Show everything that a blueprint fixes; a pool's own one goes before a bundled one of the same name."""
     from genepool_protocol.learngene.blueprint import bundled_folder
 
-    found = [(where, path) for where, path in _folders(directory) if path.name == name]
-    where, path = found[-1] if found else ("bundled", bundled_folder(name))
+    places = [(where, path) for where, path in _folders(directory) if path.name == name]
+    where, path = places[-1] if places else ("bundled", bundled_folder(name))
     blueprint = _read(path)
-    answer = _row(where, path) | blueprint.model_dump(by_alias=True)
-    terminal.answer(answer, as_json=as_json)
+    value = _row(where, path) | blueprint.model_dump(by_alias=True)
+    terminal.answer(value, as_json=as_json)
 
 
 @app.command()
@@ -56,8 +56,8 @@ def make(
     from genepool_server import bake as oven
 
     blueprint = oven.make_folder(name, weights, out)
-    answer = {"name": blueprint.name, "folder": str(out), "sha256": blueprint.sha256, "seed": blueprint.seed.sha256}
-    terminal.answer(answer, as_json=as_json)
+    value = {"name": blueprint.name, "folder": str(out), "sha256": blueprint.sha256, "seed": blueprint.seed.sha256}
+    terminal.answer(value, as_json=as_json)
 
 
 @app.command()
@@ -87,8 +87,8 @@ def bake(
         recipe = dataclasses.replace(recipe, steps=steps)
     with terminal.progress("baking") as report:
         blueprint = oven.bake_folder(name, corpus, out, teacher=teacher, start=seed, recipe=recipe, progress=report)
-    answer = {"name": blueprint.name, "folder": str(out), "sha256": blueprint.sha256, "seed": blueprint.seed.sha256}
-    terminal.answer(answer, as_json=as_json)
+    value = {"name": blueprint.name, "folder": str(out), "sha256": blueprint.sha256, "seed": blueprint.seed.sha256}
+    terminal.answer(value, as_json=as_json)
 
 
 @app.command()
@@ -108,8 +108,8 @@ def measure(
     with terminal.progress("measuring") as report:
         blueprint = oven.measure_folder(folder, tasks, corpus, draws=draws, progress=report)
     rows = [row.model_dump() for row in blueprint.measured]
-    answer = {"name": blueprint.name, "sha256": blueprint.sha256, "sizes": rows}
-    terminal.answer(answer, as_json=as_json, text=terminal.table(rows, ("depth", "heads", "params", "bytes", "score")))
+    value = {"name": blueprint.name, "sha256": blueprint.sha256, "sizes": rows}
+    terminal.answer(value, as_json=as_json, text=terminal.table(rows, ("depth", "heads", "params", "bytes", "score")))
 
 
 def _folders(directory: Path | None) -> list[tuple[str, Path]]:

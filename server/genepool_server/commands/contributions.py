@@ -29,7 +29,7 @@ def contributions(*, directory: DirOption = HERE, as_json: terminal.JsonOption =
     from genepool_server.commands.operating import operate
 
     with operate(directory) as operator:
-        rows = [_row(found) for found in operator.each_contribution(brief=True)]
+        rows = [_row(contribution) for contribution in operator.each_contribution(brief=True)]
     terminal.answer(rows, as_json=as_json, text=terminal.table(rows, _COLUMNS))
 
 
@@ -38,17 +38,17 @@ def show(identifier: IdArgument, *, directory: DirOption = HERE, as_json: termin
     from genepool_server.commands.operating import operate, resolve
 
     with operate(directory) as operator:
-        found = resolve(operator, identifier)
-        made = list(operator.descendants(found.contribution_id))
-    answer = _row(found) | {
-        "note": found.note,
-        "blueprint_sha256": found.blueprint_sha256,
-        "sha256": found.sha256,
-        "file": str(found.path),
-        "descendants": [asdict(one) for one in made],
-        "manifest": json.loads(found.manifest),
+        contribution = resolve(operator, identifier)
+        descendants = list(operator.descendants(contribution.contribution_id))
+    value = _row(contribution) | {
+        "note": contribution.note,
+        "blueprint_sha256": contribution.blueprint_sha256,
+        "sha256": contribution.sha256,
+        "file": str(contribution.path),
+        "descendants": [asdict(descendant) for descendant in descendants],
+        "manifest": json.loads(contribution.manifest),
     }
-    terminal.answer(answer, as_json=as_json, text=_text(answer))
+    terminal.answer(value, as_json=as_json, text=_text(value))
 
 
 def admit(
@@ -81,13 +81,13 @@ def withdraw(
 
     text.require(reason, "the reason")
     with operate(directory) as operator:
-        done = operator.withdraw_as_operator(resolve(operator, identifier).contribution_id, reason)
-        made = [asdict(one) for one in operator.descendants(done.contribution_id)]
-    value = {"contribution_id": done.contribution_id, "erased": done.erased, "descendants": made}
-    lines = [f"{done.contribution_id} is withdrawn{' and erased' if done.erased else ''}"]
+        withdrawn = operator.withdraw_as_operator(resolve(operator, identifier).contribution_id, reason)
+        descendants = [asdict(descendant) for descendant in operator.descendants(withdrawn.contribution_id)]
+    value = {"contribution_id": withdrawn.contribution_id, "erased": withdrawn.erased, "descendants": descendants}
+    lines = [f"{withdrawn.contribution_id} is withdrawn{' and erased' if withdrawn.erased else ''}"]
     lines += ["a sealed sketch of its weights is kept, to know a copy that comes back"]
-    lines += [f"{len(made)} descendants were made from it and cannot be recalled"] if made else []
-    lines += [f"  {one['sha256']}  {one['blueprint']} {one['size']}" for one in made]
+    lines += [f"{len(descendants)} descendants were made from it and cannot be recalled"] if descendants else []
+    lines += [f"  {descendant['sha256']}  {descendant['blueprint']} {descendant['size']}" for descendant in descendants]
     terminal.answer(value, as_json=as_json, text=lines)
 
 
@@ -99,8 +99,8 @@ def _decide(
 
     text.require(note, "the note")
     with operate(directory) as operator:
-        found = operator.decide(resolve(operator, identifier).contribution_id, state, note)
-    terminal.answer(_row(found) | {"note": found.note}, as_json=as_json)
+        contribution = operator.decide(resolve(operator, identifier).contribution_id, state, note)
+    terminal.answer(_row(contribution) | {"note": contribution.note}, as_json=as_json)
 
 
 def _row(found: "Contribution") -> dict[str, Any]:
@@ -110,6 +110,9 @@ def _row(found: "Contribution") -> dict[str, Any]:
 def _text(answer: dict[str, Any]) -> list[str]:
     manifest = {name: value for name, value in answer["manifest"].items() if name != "tensors"}
     plain = [f"{name}: {value}" for name, value in answer.items() if name not in ("manifest", "descendants")]
-    plain += [f"descendant: {one['sha256']} ({one['blueprint']} {one['size']})" for one in answer["descendants"]]
+    plain += [
+        f"descendant: {descendant['sha256']} ({descendant['blueprint']} {descendant['size']})"
+        for descendant in answer["descendants"]
+    ]
     signed = [f"  {name}: {value}" for name, value in manifest.items()]
     return [*plain, f"manifest ({len(answer['manifest']['tensors'])} tensors, see --json):", *signed]

@@ -47,7 +47,7 @@ def log(
         "size": size,
         "root": root,
         "checkpoint": note,
-        "witnesses": [one.name for one in cosignatures(note, policy.witnesses)] if note else [],
+        "witnesses": [cosignature.name for cosignature in cosignatures(note, policy.witnesses)] if note else [],
         "quorum": policy.quorum,
         "witnessed": int(witnessed.split("\n")[1]) if witnessed else 0,
         "entries": entries,
@@ -65,7 +65,10 @@ def _text(value: dict[str, Any]) -> list[str]:
     lines.append(
         f"witnessed by a quorum up to entry {value['witnessed']}" if value["quorum"] else "no quorum is asked for"
     )
-    lines += [f"{one['index']:>8}  {one['kind']:<10}{one['about']}  {one['time']}".rstrip() for one in value["entries"]]
+    lines += [
+        f"{entry['index']:>8}  {entry['kind']:<10}{entry['about']}  {entry['time']}".rstrip()
+        for entry in value["entries"]
+    ]
     if "folder" in value:
         lines.append(f"{value['files']} files in {value['folder']}: serve that folder as it is")
     return lines
@@ -75,5 +78,5 @@ def _entries(operator: "Operator", size: int, start: int) -> list[dict[str, Any]
     from genepool_protocol.learngene.history import described
     from genepool_protocol.trust import tiles
 
-    found = tiles.entries(operator.tile, size, start)
-    return [{"index": start + place, **described(payload)} for place, (_, payload) in enumerate(found)]
+    entries = tiles.entries(operator.tile, size, start)
+    return [{"index": start + place, **described(payload)} for place, (_, payload) in enumerate(entries)]

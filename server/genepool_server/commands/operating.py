@@ -24,8 +24,8 @@ from genepool_protocol.wire.status import from_rpc_error
 from genepool_server import config
 from genepool_server.front import operator_socket
 from genepool_server.front.services import messages
-from genepool_server.pool.contributions.replies import Withdrawn
-from genepool_server.pool.pool import Pool
+from genepool_server.pool.contributions.replies import WithdrawalReply
+from genepool_server.pool.pool import OpenPool
 from genepool_server.pool.sites.membership import INVITE_LIFE, Invitation
 from genepool_server.pool.store.folder import PoolFolder
 from genepool_server.pool.upkeep.backup import BackedUp
@@ -77,7 +77,7 @@ class Operator(Protocol):
         """Admit or reject."""
         ...
 
-    def withdraw_as_operator(self, contribution_id: str, reason: str) -> Withdrawn:
+    def withdraw_as_operator(self, contribution_id: str, reason: str) -> WithdrawalReply:
         """End a contribution."""
         ...
 
@@ -136,7 +136,7 @@ def operate(folder: Path) -> Iterator[Operator]:
         return
 
 
-def opened(folder: Path) -> Pool:
+def opened(folder: Path) -> OpenPool:
     """The pool in a folder, by its settings, with the keys and witnesses that its trust root names.
 
     Raises:
@@ -147,7 +147,7 @@ def opened(folder: Path) -> Pool:
 
     settings = config.load(folder)
     witnesses = settling.settle(PoolFolder(folder)).policy
-    return Pool.open(folder, settings.storage, automatic=settings.reviews.at_once, witnesses=witnesses)
+    return OpenPool.open(folder, settings.storage, automatic=settings.reviews.at_once, witnesses=witnesses)
 
 
 class RemoteOperator:
@@ -181,8 +181,8 @@ class RemoteOperator:
     ) -> Invitation:
         """See `Operator`."""
         request = op.InviteRequest(site=site, life_seconds=int(life.total_seconds()), roles=roles, again=again)
-        answer = self._call(self._operator.Invite, request)
-        return Invitation(answer.invite_id, answer.secret, answer.expires)
+        response = self._call(self._operator.Invite, request)
+        return Invitation(response.invite_id, response.secret, response.expires)
 
     def sites(self) -> list[Site]:
         """All at once."""
@@ -190,7 +190,10 @@ class RemoteOperator:
 
     def each_site(self) -> Iterator[Site]:
         """See `Operator`."""
-        return (messages.site_of(one.site) for one in self._stream(self._operator.ListSites, op.ListSitesRequest()))
+        return (
+            messages.site_of(response.site)
+            for response in self._stream(self._operator.ListSites, op.ListSitesRequest())
+        )
 
     def approve(self, site: str, fingerprint: str = "") -> Site:
         """See `Operator`."""
@@ -211,8 +214,8 @@ class RemoteOperator:
     def each_contribution(self, prefix: str = "", *, brief: bool = False) -> Iterator[Contribution]:
         """See `Operator`."""
         request = op.ListContributionsRequest(prefix=prefix, brief=brief)
-        found = self._stream(self._operator.ListContributions, request)
-        return (messages.contribution_of(one.contribution) for one in found)
+        responses = self._stream(self._operator.ListContributions, request)
+        return (messages.contribution_of(response.contribution) for response in responses)
 
     def decide(self, contribution_id: str, state: Literal["ACTIVE", "REJECTED"], note: str) -> Contribution:
         """See `Operator`."""
@@ -221,37 +224,40 @@ class RemoteOperator:
         )
         return messages.contribution_of(self._call(self._operator.DecideContribution, request).contribution)
 
-    def withdraw_as_operator(self, contribution_id: str, reason: str) -> Withdrawn:
+    def withdraw_as_operator(self, contribution_id: str, reason: str) -> WithdrawalReply:
         """See `Operator`."""
         request = op.WithdrawContributionRequest(contribution_id=contribution_id, reason=reason)
-        done = self._call(self._operator.WithdrawContribution, request)
-        return Withdrawn(contribution_id, done.receipt, done.erased, done.descendant_count)
+        response = self._call(self._operator.WithdrawContribution, request)
+        return WithdrawalReply(contribution_id, response.receipt, response.erased, response.descendant_count)
 
     def seal(self, folder: Path) -> tuple[int, int]:
         """See `Operator`."""
-        done = self._call(self._operator.Seal, op.SealRequest(folder=str(folder.absolute())), timeout=_LONG)
-        return done.sealed, done.total
+        response = self._call(self._operator.Seal, op.SealRequest(folder=str(folder.absolute())), timeout=_LONG)
+        return response.sealed, response.total
 
     def backup(self, folder: Path, keys: Path | None = None) -> BackedUp:
         """See `Operator`."""
         request = op.BackupRequest(folder=str(folder.absolute()), keys=str(keys.absolute()) if keys else "")
-        done = self._call(self._operator.Backup, request, timeout=_LONG)
-        return BackedUp(done.contributions, done.log_size)
+        response = self._call(self._operator.Backup, request, timeout=_LONG)
+        return BackedUp(response.contributions, response.log_size)
 
     def descendants(self, contribution_id: str) -> Iterator[Descended]:
         """See `Operator`."""
         request = op.ListDescendantsRequest(contribution_id=contribution_id)
-        return (messages.descendant_of(one.descendant) for one in self._stream(self._operator.ListDescendants, request))
+        return (
+            messages.descendant_of(response.descendant)
+            for response in self._stream(self._operator.ListDescendants, request)
+        )
 
     def checkpoint(self) -> str:
         """See `Operator`."""
-        answer: pool_pb2.GetCheckpointResponse = self._call(self._log.GetCheckpoint, pool_pb2.GetCheckpointRequest())
-        return answer.checkpoint
+        response: pool_pb2.GetCheckpointResponse = self._call(self._log.GetCheckpoint, pool_pb2.GetCheckpointRequest())
+        return response.checkpoint
 
     def witnessed(self) -> str:
         """See `Operator`."""
-        answer: pool_pb2.GetCheckpointResponse = self._call(self._log.GetCheckpoint, pool_pb2.GetCheckpointRequest())
-        return answer.witnessed
+        response: pool_pb2.GetCheckpointResponse = self._call(self._log.GetCheckpoint, pool_pb2.GetCheckpointRequest())
+        return response.witnessed
 
     def entries(self, start: int, count: int) -> list[bytes]:
         """See `Operator`."""
@@ -259,7 +265,9 @@ class RemoteOperator:
 
     def tile(self, path: str) -> bytes:
         """See `Operator`."""
-        return b"".join(one.chunk for one in self._stream(self._log.GetTile, pool_pb2.GetTileRequest(path=path)))
+        return b"".join(
+            response.chunk for response in self._stream(self._log.GetTile, pool_pb2.GetTileRequest(path=path))
+        )
 
     def _change(self, site: str, state: pb.SiteState.ValueType, fingerprint: str = "") -> Site:
         request = op.ChangeSiteRequest(site=site, state=state, fingerprint=fingerprint)
@@ -286,15 +294,15 @@ def resolve(operator: Operator, prefix: str) -> Contribution:
         InvalidInput: OPTION_INVALID, several do.
     """
     whole = _ID.fullmatch(prefix.lower())
-    found = list(operator.each_contribution(prefix.lower())) if whole else []
-    if not found:
+    matches = list(operator.each_contribution(prefix.lower())) if whole else []
+    if not matches:
         raise NotFound(
             "CONTRIBUTION_UNKNOWN",
             f"the pool holds no contribution {prefix[:64]!r}",
             "list them with genepool-server contributions",
         )
-    if len(found) > 1:
+    if len(matches) > 1:
         raise InvalidInput(
-            "OPTION_INVALID", f"{len(found)} contributions start with {prefix!r}", "give more characters of the id"
+            "OPTION_INVALID", f"{len(matches)} contributions start with {prefix!r}", "give more characters of the id"
         )
-    return found[0]
+    return matches[0]

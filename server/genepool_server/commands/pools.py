@@ -53,7 +53,7 @@ def init(
         values["serving"] = {"workers": workers}
     settings = config.parse(values, "the options")
     app.init(folder, settings, blueprint or ["nano-32"], seed or [])
-    answer = {
+    summary = {
         "folder": str(folder),
         "anchors": str(folder / app.ANCHORS_FILE),
         "settings": str(folder / config.CONFIG_FILE),
@@ -61,9 +61,9 @@ def init(
         "offline_keys": str(PoolFolder(folder).offline),
         "blueprints": ", ".join(sorted(path.name for path in PoolFolder(folder).blueprints.iterdir())),
     }
-    terminal.answer(answer, as_json=as_json)
+    terminal.answer(summary, as_json=as_json)
     terminal.say(
-        f"take {answer['offline_keys']} to a medium that you keep apart: whoever has it can replace every key of the "
+        f"take {summary['offline_keys']} to a medium that you keep apart: whoever has it can replace every key of the "
         "pool; genepool-server root wants it back"
     )
 
@@ -96,13 +96,13 @@ def serve(
 
     def ready(running: app.Running) -> None:
         names = ", ".join(loaded.blueprint.name for loaded in running.pool.blueprints())
-        answer = {
+        value = {
             "address": running.address,
             "certified_port": running.certified,
             "name": running.pool.origin,
             "blueprints": names,
         }
-        terminal.announce(answer, as_json=as_json, text=f"serving {running.address} {running.pool.origin} ({names})")
+        terminal.announce(value, as_json=as_json, text=f"serving {running.address} {running.pool.origin} ({names})")
 
     app.serve(folder, settings, ready)
 
@@ -127,11 +127,13 @@ def fsck(
     if repair:
         with opened(folder) as pool:
             pool.repair()
-    found = examine(folder, storage)
-    found.problems.extend(problems(PoolFolder(folder)))
-    lines = [f"{problem.where}: {problem.reason}: {problem.message}" for problem in found.problems]
-    lines += [f"note: {note}" for note in found.notes]
-    lines.append(f"{len(found.problems)} problems, {found.contributions} contributions, {found.log_size} log entries")
-    terminal.answer(asdict(found), as_json=as_json, text=lines)
-    if found.problems:
+    report = examine(folder, storage)
+    report.problems.extend(problems(PoolFolder(folder)))
+    lines = [f"{problem.where}: {problem.reason}: {problem.message}" for problem in report.problems]
+    lines += [f"note: {note}" for note in report.notes]
+    lines.append(
+        f"{len(report.problems)} problems, {report.contributions} contributions, {report.log_size} log entries"
+    )
+    terminal.answer(asdict(report), as_json=as_json, text=lines)
+    if report.problems:
         raise typer.Exit(StorageError.exit_code)

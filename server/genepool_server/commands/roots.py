@@ -40,14 +40,14 @@ def show(*, directory: DirOption = HERE, as_json: terminal.JsonOption = False) -
     parts = {"root": root, "targets": repository.targets(), "snapshot": repository.snapshot()}
     parts["timestamp"] = repository.timestamp()
     rows = [
-        *(_row(f"keys of {name}", f"{one.threshold} of {_short(one.keyids)}") for name, one in root.roles.items()),
+        *(_row(f"keys of {name}", f"{item.threshold} of {_short(item.keyids)}") for name, item in root.roles.items()),
         *(
-            _row(name, f"version {one.version}", f"until {one.expires:%Y-%m-%d %H:%M} UTC")
-            for name, one in parts.items()
+            _row(name, f"version {item.version}", f"until {item.expires:%Y-%m-%d %H:%M} UTC")
+            for name, item in parts.items()
         ),
-        *(_row("log key", one.vkey, _span(one.first, one.last)) for one in trusted.signers.logs),
-        *(_row("release key", one.key.keyid, _span(one.first, one.end)) for one in trusted.release.spans),
-        *(_row("operator's key", one.key.keyid, _span(one.first, one.end)) for one in trusted.operator.spans),
+        *(_row("log key", item.vkey, _span(item.first, item.last)) for item in trusted.signers.logs),
+        *(_row("release key", item.key.keyid, _span(item.first, item.end)) for item in trusted.release.spans),
+        *(_row("operator's key", item.key.keyid, _span(item.first, item.end)) for item in trusted.operator.spans),
         _row("witnesses", f"{trusted.quorum} of {len(trusted.witnesses)} must have cosigned"),
     ]
     value = {"rows": rows, "trusted": trusted.model_dump(by_alias=True)}
@@ -61,9 +61,9 @@ def publish(*, directory: DirOption = HERE, keys: KeysOption = None, as_json: te
 
     settings = config.load(directory)
     with _ceremony(directory, keys) as held:
-        done = held.publish(settings.witnesses, settings.quorum)
-    value = {"witnesses": done.witnesses, "quorum": done.quorum}
-    text = f"published: {done.quorum} of {len(done.witnesses)} witnesses must have cosigned"
+        trusted = held.publish(settings.witnesses, settings.quorum)
+    value = {"witnesses": trusted.witnesses, "quorum": trusted.quorum}
+    text = f"published: {trusted.quorum} of {len(trusted.witnesses)} witnesses must have cosigned"
     terminal.answer(value, as_json=as_json, text=text)
 
 
@@ -86,20 +86,20 @@ def rotate_key(
     from genepool_server.root.ceremony import POOL_KEYS, ROOT_KEYS
 
     with _ceremony(directory, keys) as held:
-        made: list[Path] = []
+        new_files: list[Path] = []
         if name in POOL_KEYS:
             held.replace_pool_key(name, compromised=compromised)
         elif name == "ca":
             (held.finish_ca if finish else held.begin_ca)()
         elif name in ROOT_KEYS:
-            made = held.replace_root_key(name)
+            new_files = held.replace_root_key(name)
         else:
             names = ", ".join((*POOL_KEYS, "ca", *ROOT_KEYS))
             raise InvalidInput("OPTION_INVALID", f"there is no key {name[:40]!r}", f"choose one of {names}")
-    value = {"rotated": name, "new_files": [str(path) for path in made]}
+    value = {"rotated": name, "new_files": [str(path) for path in new_files]}
     told = name == "ca" and not finish
-    done = "clients are told of another CA: in a week, with --finish" if told else f"the {name} key was replaced"
-    text = [done, *(f"take away: {path}" for path in made)]
+    outcome = "clients are told of another CA: in a week, with --finish" if told else f"the {name} key was replaced"
+    text = [outcome, *(f"take away: {path}" for path in new_files)]
     terminal.answer(value, as_json=as_json, text=text)
 
 
@@ -147,7 +147,7 @@ def _row(what: str, which: str, holds: str = "") -> dict[str, str]:
 
 
 def _short(keyids: Sequence[str]) -> str:
-    return ", ".join(one[:16] for one in keyids)
+    return ", ".join(keyid[:16] for keyid in keyids)
 
 
 def _span(first: int, end: int | None) -> str:

@@ -50,8 +50,10 @@ def invite(
             site, datetime.now(UTC), life=timedelta(hours=hours), roles=role or DEFAULT_ROLES, again=again
         )
     path = out or Path(f"invite-{site}.json")
-    made = Invite(site=site, invite_id=given.invite_id, secret=given.secret, expires=given.expires, anchors=anchors)
-    durable.write(path, made.model_dump_json(by_alias=True, indent=2).encode() + b"\n")
+    invite_file = Invite(
+        site=site, invite_id=given.invite_id, secret=given.secret, expires=given.expires, anchors=anchors
+    )
+    durable.write(path, invite_file.model_dump_json(by_alias=True, indent=2).encode() + b"\n")
     terminal.answer({"site": site, "file": str(path), "expires": given.expires}, as_json=as_json, text=str(path))
 
 
@@ -78,8 +80,8 @@ def approve(
     from genepool_server.commands.operating import operate
 
     with operate(directory) as operator:
-        done = operator.approve(site, fingerprint)
-    terminal.answer(_shown(done), as_json=as_json)
+        approved = operator.approve(site, fingerprint)
+    terminal.answer(_shown(approved), as_json=as_json)
 
 
 def suspend(site: SiteArgument, *, directory: DirOption = HERE, as_json: terminal.JsonOption = False) -> None:

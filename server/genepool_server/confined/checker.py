@@ -8,7 +8,7 @@ from genepool_protocol.learngene.manifest import parse_manifest
 from genepool_server.admission import content
 from genepool_server.admission.architecture import Fitting
 from genepool_server.admission.content import Sound
-from genepool_server.confined.worker import Bounds, Worker
+from genepool_server.confined.worker import Bounds, ChildWorker
 from genepool_server.records import LoadedBlueprint
 
 BOUNDS: Final = Bounds(memory_bytes=1 << 30, cpu_seconds=20, wall_seconds=30.0)
@@ -29,7 +29,7 @@ class Checker:
     """The server's part, in the place of `content.check`."""
 
     def __init__(self, bounds: Bounds = BOUNDS) -> None:
-        self.worker = Worker("check", bounds)
+        self.worker = ChildWorker("check", bounds)
 
     def __call__(self, fitting: Fitting, path: Path) -> Sound:
         """As `content.check`, in a child.

@@ -11,9 +11,9 @@ from genepool_server.admission import embeddings
 from genepool_server.admission.company import Company
 from genepool_server.admission.copies import Near, Sketch
 from genepool_server.admission.embeddings import Embedding
-from genepool_server.admission.screening import Looked, Member, Reviewer, judged
+from genepool_server.admission.screening import ActiveMember, Looked, Reviewer, judged
 from genepool_server.admission.screens import Finding
-from genepool_server.confined.worker import Bounds, Worker
+from genepool_server.confined.worker import Bounds, ChildWorker
 from genepool_server.records import Contribution, LoadedBlueprint
 
 BOUNDS: Final = Bounds(memory_bytes=8 << 30, cpu_seconds=900, wall_seconds=1800.0)
@@ -32,14 +32,14 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
         blueprint = parse_blueprint(request["blueprint"].encode())
         _reviewers[request["blueprint"]] = Reviewer(blueprint, Path(request["seed"]), bytes.fromhex(request["salt"]))
     members = [
-        Member(name, sha256, Path(path), own, site, index)
+        ActiveMember(name, sha256, Path(path), own, site, index)
         for name, sha256, path, own, site, index in request["members"]
     ]
     looked = _reviewers[request["blueprint"]].look(Path(request["path"]), members)
     copies = embeddings.copies(_embedding(request["mine"]), [_embedding(row) for row in request["embeddings"]])
     return {
         "findings": [[finding.screen, finding.message] for finding in (*looked.findings, *copies)],
-        "near": [[one.contribution_id, one.own, one.index, one.plain, one.disguised] for one in looked.near],
+        "near": [[near.contribution_id, near.own, near.index, near.plain, near.disguised] for near in looked.near],
         "sketch": [looked.sketch.direction.tolist(), looked.sketch.products.tolist()],
     }
 
@@ -57,7 +57,7 @@ class Screener:
     """The server's part."""
 
     def __init__(self, bounds: Bounds = BOUNDS) -> None:
-        self.worker = Worker("review", bounds)
+        self.worker = ChildWorker("review", bounds)
 
     def __call__(self, loaded: LoadedBlueprint, found: Contribution, company: Company) -> list[Finding]:
         """What screens and canary find in a contribution.
@@ -71,7 +71,7 @@ class Screener:
             InvalidInput: FILE_MALFORMED or SAFETENSORS_MALFORMED, weights were withdrawn meanwhile; CHECK_LIMIT.
             Unavailable: SERVING_UNAVAILABLE.
         """
-        answer = self.worker.call(
+        response = self.worker.call(
             {
                 "blueprint": loaded.blueprint.canonical().decode(),
                 "seed": str(loaded.seed_path.absolute()),
@@ -79,23 +79,23 @@ class Screener:
                 "path": str(found.path.absolute()),
                 "members": [
                     [
-                        one.contribution_id,
-                        one.sha256,
-                        str(one.path.absolute()),
-                        one.site == found.site,
-                        one.site,
-                        one.log_index,
+                        member.contribution_id,
+                        member.sha256,
+                        str(member.path.absolute()),
+                        member.site == found.site,
+                        member.site,
+                        member.log_index,
                     ]
-                    for one in company.active
+                    for member in company.active
                 ],
                 "mine": _row(found),
                 "embeddings": [_row(entry) for entry in company.active if entry.site != found.site],
             }
         )
         # sketches of what was withdrawn stay here: who reads hostile weights need not have them
-        findings = [Finding(screen, message) for screen, message in answer["findings"]]
-        sketch = Sketch(*(np.array(part, np.float64) for part in answer["sketch"]))
-        return judged(Looked(findings, [Near(*one) for one in answer["near"]], sketch), company.withdrawn)
+        findings = [Finding(screen, message) for screen, message in response["findings"]]
+        sketch = Sketch(*(np.array(part, np.float64) for part in response["sketch"]))
+        return judged(Looked(findings, [Near(*member) for member in response["near"]], sketch), company.withdrawn)
 
     def close(self) -> None:
         """End the child."""

@@ -40,7 +40,7 @@ class _DiedError(Exception):
     """The child ended in the middle of a request."""
 
 
-class Worker:
+class ChildWorker:
     """A child for one task. Thread-safe; started by `start` or by the first request.
 
     Args:
@@ -91,26 +91,26 @@ class Worker:
         end = self._started()
         try:
             wire.send(end, request)
-            answer = wire.receive(end, time.monotonic() + self._bounds.wall_seconds)
+            response = wire.receive(end, time.monotonic() + self._bounds.wall_seconds)
         except TimeoutError as exc:
             self._kill()
             raise _limit(f"took more than {self._bounds.wall_seconds:g} seconds") from exc
         except OSError:
-            answer = None
-        if answer is None:
+            response = None
+        if response is None:
             child = self._child
             self._kill()
             _log.warning("the process for %s ended with %s", self._task, child and child.returncode)
             raise _DiedError
-        return answer
+        return response
 
     def _outcome(self, answer: dict[str, Any]) -> dict[str, Any]:
         if "limit" in answer:
             self._kill()  # its memory is in pieces
             raise _limit(f"took more {answer['limit']} than is allowed")
         if "error" in answer:
-            found = answer["error"]
-            raise error(found["reason"], found["message"], found["fix"], **found["metadata"])
+            failure = answer["error"]
+            raise error(failure["reason"], failure["message"], failure["fix"], **failure["metadata"])
         if "defect" in answer:
             _log.error("the process for %s met a defect: %s", self._task, answer["defect"])
             raise GenepoolError("INTERNAL", f"the process for {self._task} met a defect; its cause is in the log")
@@ -173,9 +173,9 @@ class Worker:
 
 
 def _environment() -> dict[str, str]:
-    kept = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    return {**kept, **threads, "OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    return {**passed_on, **threads, "OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
 
 def _limit(what: str) -> InvalidInput:

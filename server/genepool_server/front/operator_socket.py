@@ -22,7 +22,7 @@ from genepool_server.front.guards.forms import FormInterceptor
 from genepool_server.front.guards.interceptor import ErrorInterceptor
 from genepool_server.front.services.log_service import LogServicer
 from genepool_server.front.services.operator_service import OperatorServicer
-from genepool_server.pool.pool import Pool
+from genepool_server.pool.pool import OpenPool
 from genepool_server.tls.identity import utc_now
 
 ADVERT: Final = "operator.json"
@@ -47,7 +47,7 @@ class OperatorSocket:
         InvalidInput: CONFIG_INVALID, the parent's path is too long.
     """
 
-    def __init__(self, folder: Path, parent: Path, pool: Pool, stall_seconds: float) -> None:
+    def __init__(self, folder: Path, parent: Path, pool: OpenPool, stall_seconds: float) -> None:
         if len(str(parent)) > _MAX_PARENT:
             raise InvalidInput(
                 "CONFIG_INVALID",

@@ -20,7 +20,7 @@ from genepool_protocol.wire.limits import LIMITS
 from genepool_server.front.guards.access import AccessInterceptor
 from genepool_server.front.guards.callers import Callers
 from genepool_server.front.guards.forms import FormInterceptor
-from genepool_server.front.guards.interceptor import ErrorInterceptor, Limits
+from genepool_server.front.guards.interceptor import CallLimits, ErrorInterceptor
 from genepool_server.front.guards.rates import Rates
 from genepool_server.front.guards.shares import Shares
 from genepool_server.front.guards.telling import constant
@@ -32,7 +32,7 @@ from genepool_server.front.services.pool_service import PoolServicer
 from genepool_server.front.services.select_service import SelectServicer
 from genepool_server.front.services.trust_service import TrustServicer
 from genepool_server.net import Address, taken
-from genepool_server.pool.pool import Pool
+from genepool_server.pool.pool import OpenPool
 from genepool_server.pool.sites.site_keys import Issue
 from genepool_server.root.repository import Repository
 from genepool_server.serving.bounded_queue import Gate
@@ -114,7 +114,7 @@ class Load:
 
     calls: int
     calls_each: int
-    limits: Limits
+    limits: CallLimits
 
 
 class Front:
@@ -154,7 +154,7 @@ class Front:
         except RuntimeError as exc:
             raise taken(address) from exc
 
-    async def start(self, pool: Pool, serving: Serving) -> None:
+    async def start(self, pool: OpenPool, serving: Serving) -> None:
         """Register every service and answer from now on."""
         server, key, guard = self._server, pool.release_key, self._guard
         add = pool_pb2_grpc.add_PoolServiceServicer_to_server

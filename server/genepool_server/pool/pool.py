@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, Self, TypeVar
 
 from genepool_protocol.trust.keys import SigningKey
-from genepool_protocol.trust.witness import Policy
+from genepool_protocol.trust.witness import WitnessPolicy
 from genepool_protocol.wire.errors import NotFound
 from genepool_server import durable
 from genepool_server.admission import content
@@ -22,13 +22,13 @@ from genepool_server.admission.company import Company
 from genepool_server.pool.contributions.decisions import Verdict, conclude, decide
 from genepool_server.pool.contributions.intake import Inspect, Intake
 from genepool_server.pool.contributions.quotas import Quotas
-from genepool_server.pool.contributions.replies import Begun, Committed, Nonce, Withdrawn
+from genepool_server.pool.contributions.replies import Begun, Committed, Nonce, WithdrawalReply
 from genepool_server.pool.contributions.sealing import Sealer
 from genepool_server.pool.contributions.sketching import Sketcher
 from genepool_server.pool.contributions.uploads import Spool
 from genepool_server.pool.contributions.withdrawal import Withdrawals
 from genepool_server.pool.log.log import Log
-from genepool_server.pool.log.published_head import Head
+from genepool_server.pool.log.published_head import HeadStore
 from genepool_server.pool.log.publisher import Publisher
 from genepool_server.pool.log.signed_events import Notary
 from genepool_server.pool.log.tile_files import TileFiles
@@ -43,9 +43,9 @@ from genepool_server.pool.store.review_secret import ReviewSecret
 from genepool_server.pool.store.storage import HERE, Storage
 from genepool_server.pool.upkeep import creation
 from genepool_server.pool.upkeep.backup import BackedUp, back_up, seal_all
-from genepool_server.records import Contribution, Descended, LoadedBlueprint, Standing
+from genepool_server.records import Contribution, ContributionStanding, Descended, LoadedBlueprint
 
-__all__ = ["Begun", "Committed", "Nonce", "Pool"]
+__all__ = ["Begun", "Committed", "Nonce", "OpenPool"]
 
 _T = TypeVar("_T")
 
@@ -53,7 +53,7 @@ _DOWNLOADS: Final = 8
 """Weights that are fetched at the same time."""
 
 
-class Pool(Registrar, Publisher):
+class OpenPool(Registrar, Publisher):
     """A pool that is open in this process; made by `open`. Implements `serving.pool_view.PoolView`.
 
     Args:
@@ -75,7 +75,7 @@ class Pool(Registrar, Publisher):
         blobs: Blobs,
         *,
         automatic: bool,
-        witnesses: Policy,
+        witnesses: WitnessPolicy,
         quotas: Quotas,
         inspect: Inspect,
     ) -> None:
@@ -88,7 +88,7 @@ class Pool(Registrar, Publisher):
         self.signers = folder.signers()
         folder.adopt(identity, self.signers)
         signer, self._keys = folder.log_signer(identity, self.signers), folder.pool_keys(self.signers)
-        log = Log(signer, self.signers.log, ledger, Head(folder.head), TileFiles(folder.tiles))
+        log = Log(signer, self.signers.log, ledger, HeadStore(folder.head), TileFiles(folder.tiles))
         Publisher.__init__(self, log, Cosigned(ledger, log, witnesses))
         Registrar.__init__(self, ledger, Notary(log, self._keys))
         self._intake = Intake(
@@ -155,7 +155,7 @@ class Pool(Registrar, Publisher):
         storage: Storage = HERE,
         *,
         automatic: bool = True,
-        witnesses: Policy | None = None,
+        witnesses: WitnessPolicy | None = None,
         quotas: Quotas = Quotas(),  # noqa: B008 - frozen
         inspect: Inspect = content.check,
     ) -> Self:
@@ -182,7 +182,7 @@ class Pool(Registrar, Publisher):
         with ExitStack() as undo:
             undo.enter_context(FolderLock(place.lock))
             ledger = undo.enter_context(Ledger.open(database))
-            blobs, policy = storage.store(place), witnesses or Policy()
+            blobs, policy = storage.store(place), witnesses or WitnessPolicy()
             pool = cls(
                 place, undo, ledger, blobs, automatic=automatic, witnesses=policy, quotas=quotas, inspect=inspect
             )
@@ -294,9 +294,9 @@ class Pool(Registrar, Publisher):
             VerificationError: as `begin`.
             StorageError: DISK_FULL or DISK_FAILED: commit again.
         """
-        done = self._intake.commit(upload_id, now)
+        committed = self._intake.commit(upload_id, now)
         self.arrived.set()
-        return done
+        return committed
 
     # -- what was contributed ------------------------------------------------------------------------------------------
 
@@ -325,10 +325,10 @@ class Pool(Registrar, Publisher):
             NotFound: CONTRIBUTION_UNKNOWN.
         """
         with self._ledger.read() as tx:
-            found = contribution_rows.contribution(tx, self._blobs.path, contribution_id)
-        if found is None or found.log_index >= self._log.size:
+            contribution = contribution_rows.contribution(tx, self._blobs.path, contribution_id)
+        if contribution is None or contribution.log_index >= self._log.size:
             raise unknown_contribution(contribution_id)
-        return found
+        return contribution
 
     def decide(self, contribution_id: str, state: Literal["ACTIVE", "REJECTED"], note: str) -> Contribution:
         """The operator's word on a quarantined contribution.
@@ -371,7 +371,7 @@ class Pool(Registrar, Publisher):
         conclude(self._notary, self.contribution(contribution_id), verdict)
         return self.contribution(contribution_id)
 
-    def withdraw(self, bundle: bytes) -> Withdrawn:
+    def withdraw(self, bundle: bytes) -> WithdrawalReply:
         """End a contribution: logged and out of every selection at once, then erased. Again: the same answer.
 
         Args:
@@ -386,7 +386,7 @@ class Pool(Registrar, Publisher):
         """
         return self._withdrawals.withdraw(bundle)
 
-    def withdraw_as_operator(self, contribution_id: str, reason: str) -> Withdrawn:
+    def withdraw_as_operator(self, contribution_id: str, reason: str) -> WithdrawalReply:
         """The same, by the operator's word.
 
         Raises:
@@ -402,7 +402,11 @@ class Pool(Registrar, Publisher):
             StorageError: BLOB_CORRUPT; DISK_FULL or DISK_FAILED.
             Unavailable: STORE_UNAVAILABLE.
         """
-        live = [found.sha256 for found in self.each_contribution(brief=True) if found.state != "WITHDRAWN"]
+        live = [
+            contribution.sha256
+            for contribution in self.each_contribution(brief=True)
+            if contribution.state != "WITHDRAWN"
+        ]
         with ThreadPoolExecutor(_DOWNLOADS, thread_name_prefix="genepool-gather") as threads:
             return len(list(threads.map(self._blobs.local, live)))
 
@@ -437,12 +441,12 @@ class Pool(Registrar, Publisher):
             NotFound: FILE_MISSING, a copy or its data key is not there.
             StorageError: BLOB_CORRUPT; DISK_FULL or DISK_FAILED.
         """
-        live = [found for found in self.each_contribution(brief=True) if found.state != "WITHDRAWN"]
-        missing = [found for found in live if not self._blobs.holds(found.sha256)]
-        for found in missing:
-            place = self._folder.root / found.sha256
-            durable.write(place, self._sealer.unseal(found.sha256, folder))
-            self._blobs.publish(place, found.sha256)
+        live = [entry for entry in self.each_contribution(brief=True) if entry.state != "WITHDRAWN"]
+        missing = [entry for entry in live if not self._blobs.holds(entry.sha256)]
+        for entry in missing:
+            place = self._folder.root / entry.sha256
+            durable.write(place, self._sealer.unseal(entry.sha256, folder))
+            self._blobs.publish(place, entry.sha256)
         return len(missing), len(live)
 
     def descendants(self, contribution_id: str) -> Iterator[Descended]:
@@ -470,16 +474,16 @@ class Pool(Registrar, Publisher):
         with self._ledger.read() as tx:
             return withdrawal_rows.descendant(tx, sha256)
 
-    def standing(self, contribution_id: str) -> Standing:
+    def standing(self, contribution_id: str) -> ContributionStanding:
         """The state of a contribution, with the proof of its end.
 
         Raises:
             NotFound: CONTRIBUTION_UNKNOWN.
         """
-        found = self.contribution(contribution_id)
+        contribution = self.contribution(contribution_id)
         with self._ledger.read() as tx:
             row = withdrawal_rows.withdrawal(tx, contribution_id)
-        return Standing(contribution_id, found.state, b"" if row is None else row.receipt)
+        return ContributionStanding(contribution_id, contribution.state, b"" if row is None else row.receipt)
 
     def release(self, made: Descended) -> None:
         """Record a descendant before it is signed, if every member is still active.

@@ -15,7 +15,7 @@ from genepool_protocol.wire.errors import GenepoolError, Refused, StorageError, 
 from genepool_server.admission.company import Company
 from genepool_server.admission.screens import Finding
 from genepool_server.pool.contributions.decisions import Verdict
-from genepool_server.pool.pool import Pool
+from genepool_server.pool.pool import OpenPool
 from genepool_server.records import Contribution, LoadedBlueprint
 
 _log: Final = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ _WAITS: Final = "waits for the operator"
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class ReviewPolicy:
     """What becomes of a contribution that passed the numbered checks.
 
     Attributes:
@@ -77,7 +77,7 @@ class Reviews:
         screen: screens and canary.
     """
 
-    def __init__(self, pool: Pool, policy: Policy, screen: Screen) -> None:
+    def __init__(self, pool: OpenPool, policy: ReviewPolicy, screen: Screen) -> None:
         self._pool = pool
         self._policy = policy
         self._screen = screen
@@ -122,16 +122,18 @@ class Reviews:
             Unavailable: SERVING_UNAVAILABLE, no process for the screens can be started.
             StorageError: DISK_FULL or DISK_FAILED.
         """
-        for found in self._pool.unreviewed():
+        for contribution in self._pool.unreviewed():
             if self._ended.is_set():
                 return
-            self.review(found)
+            self.review(contribution)
 
     def review(self, found: Contribution) -> None:
         """Review one contribution and conclude it, unless it was decided or withdrawn meanwhile."""
         findings = self._findings(found)
-        of_site = [one for one in self._pool.contributions() if one.site == found.site and one.state == "ACTIVE"]
-        told = tuple((one.about, _foreign(found)) for one in findings if one.about)
+        of_site = [
+            member for member in self._pool.contributions() if member.site == found.site and member.state == "ACTIVE"
+        ]
+        told = tuple((member.about, _foreign(found)) for member in findings if member.about)
         verdict = replace(self._policy.verdict(findings, len(of_site)), told=told)
         try:
             self._pool.conclude(found.contribution_id, verdict)
@@ -147,7 +149,7 @@ class Reviews:
     def _findings(self, found: Contribution) -> list[Finding]:
         if self._policy.screening == "off":
             return []
-        loaded = next(one for one in self._pool.blueprints() if one.blueprint.sha256 == found.blueprint_sha256)
+        loaded = next(entry for entry in self._pool.blueprints() if entry.blueprint.sha256 == found.blueprint_sha256)
         why = ""
         for _ in range(_ATTEMPTS):
             company = self._pool.company(found)
@@ -157,13 +159,13 @@ class Reviews:
                 raise
             except GenepoolError as exc:  # weights may have been withdrawn while they were read
                 why = f"{exc.reason}: {exc.message}"
-                unchanged = sorted(one.contribution_id for one in company.active) == self._ids(loaded)
+                unchanged = sorted(entry.contribution_id for entry in company.active) == self._ids(loaded)
                 if unchanged or self._pool.contribution(found.contribution_id).state != "QUARANTINED":
                     break
         return [Finding("INCOMPLETE", f"the review could not be ended ({why})")]
 
     def _ids(self, loaded: LoadedBlueprint) -> list[str]:
-        return [one.contribution_id for one in self._pool.active(loaded.blueprint.name, ())]
+        return [member.contribution_id for member in self._pool.active(loaded.blueprint.name, ())]
 
 
 def _foreign(found: Contribution) -> str:

@@ -19,7 +19,7 @@ from genepool_protocol.trust.trusted import Trusted
 from genepool_protocol.trust.updating import TARGET
 from genepool_protocol.wire.errors import InvalidInput
 from genepool_server import durable
-from genepool_server.pool.log.published_head import Head
+from genepool_server.pool.log.published_head import HeadStore
 from genepool_server.pool.store.folder import FolderLock, PoolFolder, following
 from genepool_server.root import key_files, settling
 from genepool_server.root.repository import Repository
@@ -94,7 +94,7 @@ class Ceremony:
                 f"what the {name} key signed before today cannot be told from what a thief signed",
                 "a stolen log key means a new pool; replace the operator's key, and look through the log",
             )
-        signers, size = self.repository.trusted().signers, Head(self._place.head).read().size
+        signers, size = self.repository.trusted().signers, HeadStore(self._place.head).read().size
         if name == "log":
             fresh = LogSigner.generate(signers.log.name)
             pem, changed = fresh.pem(), signers.with_log(fresh.public, size)
@@ -102,9 +102,9 @@ class Ceremony:
             key = SigningKey.generate()
             pem, changed = key.pem(), signers.with_key(name, key.public, size, compromised=compromised)
         durable.write(following(self._place.keys / f"{name}.pem"), pem)
-        done = self._publish({"signers": changed})
+        trusted = self._publish({"signers": changed})
         settle(self._place)
-        return done
+        return trusted
 
     def replace_root_key(self, name: RootKey) -> list[Path]:
         """Other keys of the trust root in place of those at hand; answers the new files to take away.
@@ -115,12 +115,12 @@ class Ceremony:
         """
         if name == "online":
             return self._replace_online()
-        old = [one for one in self._keys if one.public_key.keyid in self._role(name).keyids]
-        made = self._fresh(name, len(old) or 1)
+        old = [holder for holder in self._keys if holder.public_key.keyid in self._role(name).keyids]
+        fresh = self._fresh(name, len(old) or 1)
         if name == Targets.type:  # valid under the root of today and under the next one
-            self._publish({}, also=[signer for signer, _ in made])
-        self._change_root(name, old, made)
-        return [path for _, path in made]
+            self._publish({}, also=[signer for signer, _ in fresh])
+        self._change_root(name, old, fresh)
+        return [path for _, path in fresh]
 
     def begin_ca(self) -> None:
         """Make another CA and tell clients of it; the server shows certificates of the old one until `finish_ca`.
@@ -160,11 +160,11 @@ class Ceremony:
             StorageError: DISK_FULL or DISK_FAILED.
         """
         role = self._role(Root.type)
-        wanted = role.threshold if threshold is None else threshold
-        _check_threshold(wanted, len(role.keyids) + 1)
-        made = self._fresh(Root.type, 1)
-        self._change_root("root", [], made, wanted)
-        return made[0][1]
+        new_threshold = role.threshold if threshold is None else threshold
+        _check_threshold(new_threshold, len(role.keyids) + 1)
+        fresh = self._fresh(Root.type, 1)
+        self._change_root("root", [], fresh, new_threshold)
+        return fresh[0][1]
 
     def set_threshold(self, threshold: int) -> None:
         """How many root keys must sign the next root.
@@ -176,10 +176,10 @@ class Ceremony:
         self._change_root("root", [], [], threshold)
 
     def _publish(self, changed: dict[str, Any], also: Sequence[Signer] = ()) -> Trusted:
-        made = self.repository.trusted().model_copy(update=changed)
-        made = Trusted.parse(made.encode(), TARGET)  # nothing is signed that clients would not take
-        self.repository.publish(made, self._keys, self._online, self._now, also)
-        return made
+        trusted = self.repository.trusted().model_copy(update=changed)
+        trusted = Trusted.parse(trusted.encode(), TARGET)  # nothing is signed that clients would not take
+        self.repository.publish(trusted, self._keys, self._online, self._now, also)
+        return trusted
 
     def _replace_online(self) -> list[Path]:
         path = following(self._place.online_pem)

@@ -38,10 +38,10 @@ class Freshness:
         Raises:
             GenepoolError: as `online_key` and `Repository.refresh`.
         """
-        made = cls(Repository(place.trust), await asyncio.to_thread(online_key, place))
-        await asyncio.to_thread(made.look, datetime.now(UTC))
-        made._task = asyncio.create_task(made._work())
-        return made
+        freshness = cls(Repository(place.trust), await asyncio.to_thread(online_key, place))
+        await asyncio.to_thread(freshness.look, datetime.now(UTC))
+        freshness._task = asyncio.create_task(freshness._work())
+        return freshness
 
     def look(self, now: datetime) -> None:
         """One look.

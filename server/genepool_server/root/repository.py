@@ -124,11 +124,11 @@ class Repository:
         Raises:
             StorageError: DISK_FULL or DISK_FAILED.
         """
-        made = Root(expires=_seconds(now + ROOT_LIFE), consistent_snapshot=True)
+        first = Root(expires=_seconds(now + ROOT_LIFE), consistent_snapshot=True)
         roles = {Root.type: root, Targets.type: targets, Snapshot.type: online, Timestamp.type: online}
         for role, signer in roles.items():
-            made.add_key(signer.public_key, role)
-        self._write("1.root.json", _signed(made, [root]))
+            first.add_key(signer.public_key, role)
+        self._write("1.root.json", _signed(first, [root]))
         snapshot, stamp = Snapshot(expires=now), Timestamp(expires=now)
         self._write("1.targets.json", self._listing(Targets(), trusted, [targets], snapshot, now))
         snapshot.version = stamp.version = 0
@@ -181,12 +181,12 @@ class Repository:
             VerificationError: KEY_UNKNOWN, too few of the keys are of the role root.
             StorageError: DISK_FULL or DISK_FAILED.
         """
-        before, made = self.root().signed, self.root().signed
-        edit(made)
-        made.version, made.expires = before.version + 1, _seconds(now + ROOT_LIFE)
-        signers = [signer for judge in (before, made) for signer in _of_role(judge, Root.type, keys)]
+        before, after = self.root().signed, self.root().signed
+        edit(after)
+        after.version, after.expires = before.version + 1, _seconds(now + ROOT_LIFE)
+        signers = [signer for judge in (before, after) for signer in _of_role(judge, Root.type, keys)]
         single = {signer.public_key.keyid: signer for signer in signers}
-        self._write(f"{made.version}.root.json", _signed(made, list(single.values())))
+        self._write(f"{after.version}.root.json", _signed(after, list(single.values())))
 
     def _listing(
         self, targets: Targets, trusted: Trusted, signers: Sequence[Signer], snapshot: Snapshot, now: datetime
@@ -216,22 +216,22 @@ class Repository:
 
 
 def _signed(value: Root | Timestamp | Snapshot | Targets, signers: Sequence[Signer]) -> bytes:
-    made: Metadata[Any] = Metadata(value)
+    metadata: Metadata[Any] = Metadata(value)
     for signer in signers:
-        made.sign(signer, append=True)
-    return made.to_bytes()
+        metadata.sign(signer, append=True)
+    return metadata.to_bytes()
 
 
 def _of_role(root: Root, role: str, keys: Sequence[Signer]) -> list[Signer]:
-    wanted = root.roles[role]
-    found = {one.public_key.keyid: one for one in keys if one.public_key.keyid in wanted.keyids}
-    if len(found) < wanted.threshold:
+    role_keys = root.roles[role]
+    signers = {signer.public_key.keyid: signer for signer in keys if signer.public_key.keyid in role_keys.keyids}
+    if len(signers) < role_keys.threshold:
         raise VerificationError(
             "KEY_UNKNOWN",
-            f"{len(found)} of these keys may sign {role}, {wanted.threshold} are needed",
+            f"{len(signers)} of these keys may sign {role}, {role_keys.threshold} are needed",
             "bring the media with the operators' keys, and name the folder that holds them with --keys",
         )
-    return list(found.values())
+    return list(signers.values())
 
 
 def _next(version: int, now: datetime) -> int:

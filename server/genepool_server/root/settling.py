@@ -90,11 +90,11 @@ def online_key(place: PoolFolder) -> Signer:
 
 
 def _online(place: PoolFolder) -> tuple[Path, Signer]:
-    wanted = Repository(place.trust).root().signed.roles[Timestamp.type].keyids
+    keyids = Repository(place.trust).root().signed.roles[Timestamp.type].keyids
     for path in (place.online_pem, following(place.online_pem)):
         if path == place.online_pem or path.exists():
             signer = key_files.read(path)
-            if signer.public_key.keyid in wanted:
+            if signer.public_key.keyid in keyids:
                 return path, signer
     why = f"{place.online_pem} is not the key that the trust root names"
     raise StorageError("LEDGER_INCONSISTENT", why, "put the pool's own file back")

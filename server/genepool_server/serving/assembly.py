@@ -12,14 +12,14 @@ import numpy as np
 
 from genepool_protocol.learngene import algebra, expansion
 from genepool_protocol.learngene.blueprint import Blueprint
-from genepool_protocol.learngene.expansion import Plan, Target
+from genepool_protocol.learngene.expansion import ExpansionPlan, Target
 from genepool_protocol.learngene.size import Size
 
 PART_BYTES: Final = 4 << 20
 """A part ends with the tensor that fills it: large enough that a message per part costs nothing."""
 
 
-def parts(the_plan: Plan, part_bytes: int = PART_BYTES) -> Iterator[tuple[Plan, int]]:
+def parts(the_plan: ExpansionPlan, part_bytes: int = PART_BYTES) -> Iterator[tuple[ExpansionPlan, int]]:
     """The plan in pieces, each with the number of values that it writes."""
     targets: list[Target] = []
     count = 0
@@ -27,10 +27,10 @@ def parts(the_plan: Plan, part_bytes: int = PART_BYTES) -> Iterator[tuple[Plan, 
         targets.append(target)
         count += math.prod(target.shape)
         if 4 * count >= part_bytes:
-            yield Plan(the_plan.size, tuple(targets)), count
+            yield ExpansionPlan(the_plan.size, tuple(targets)), count
             targets, count = [], 0
     if targets:
-        yield Plan(the_plan.size, tuple(targets)), count
+        yield ExpansionPlan(the_plan.size, tuple(targets)), count
 
 
 class Base:
@@ -82,11 +82,11 @@ def build_parts(
     """
     delta = algebra.combined(expansion.gene_layout(blueprint, blueprint.components), members, scratch)
     pieces = parts(expansion.plan(blueprint, size, blueprint.components), part_bytes)
-    done = 0
+    built = 0
     for part, (piece, _) in zip(base.pieces(out, part_bytes), pieces, strict=True):
         if members:
             algebra.expand_into(piece, delta, part, add=True)
-        done += part.size
-        yield 4 * done
-    out[done:] = 0.0
+        built += part.size
+        yield 4 * built
+    out[built:] = 0.0
     yield 4 * out.size

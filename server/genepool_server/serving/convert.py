@@ -20,11 +20,11 @@ def pixels_of(blueprint: Blueprint, raw: bytes) -> Pixels:
     Raises:
         InvalidInput: SUPPORT_MALFORMED, they are not a whole number of images.
     """
-    one = 3 * blueprint.image**2
-    if not raw or len(raw) % one:
+    image_bytes = 3 * blueprint.image**2
+    if not raw or len(raw) % image_bytes:
         raise InvalidInput(
             "SUPPORT_MALFORMED",
-            f"{len(raw)} bytes of pixels are not a whole number of images of {one} bytes",
+            f"{len(raw)} bytes of pixels are not a whole number of images of {image_bytes} bytes",
             f"send uint8 RGB of {blueprint.image} x {blueprint.image} pixels, image after image",
         )
     return np.frombuffer(raw, dtype=np.uint8).reshape(-1, blueprint.image, blueprint.image, 3)
@@ -77,7 +77,7 @@ def progress_message(stage: str, done: int, total: int) -> consume_pb2.SelectRes
 
 
 def selection_message(
-    selection: tals.Selection, contributions: Mapping[str, Contribution]
+    selection: tals.TalsSelection, contributions: Mapping[str, Contribution]
 ) -> consume_pb2.SelectResponse:
     """The answer of TALS; `shortlisted` says that stage B scored the candidate.
 
@@ -89,7 +89,9 @@ def selection_message(
         selection=consume_pb2.Selection(
             choice=selection.choice,
             weights=[types_pb2.Weight(contribution_id=name, milli=milli) for name, milli in selection.weights],
-            candidates=[_candidate(found, contributions[found.contribution_id]) for found in selection.candidates],
+            candidates=[
+                _candidate(candidate, contributions[candidate.contribution_id]) for candidate in selection.candidates
+            ],
             reason=selection.reason,
             kernel=selection.kernel,
             snapshot=selection.snapshot,
@@ -97,7 +99,7 @@ def selection_message(
     )
 
 
-def _candidate(candidate: tals.Candidate, contribution: Contribution) -> consume_pb2.Candidate:
+def _candidate(candidate: tals.TalsCandidate, contribution: Contribution) -> consume_pb2.Candidate:
     message = consume_pb2.Candidate(
         entry=entry(contribution), key_distance=candidate.key_distance, place=candidate.place
     )

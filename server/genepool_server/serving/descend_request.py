@@ -9,19 +9,19 @@ from genepool_protocol.wire.errors import InvalidInput, Refused
 from genepool_protocol.wire.limits import LIMITS
 from genepool_server.records import Contribution, LoadedBlueprint
 from genepool_server.serving.descent import Order
-from genepool_server.serving.library import Family, FileRef
+from genepool_server.serving.library import Family, StoredFile
 from genepool_server.serving.pool_view import PoolView
 
 
 def family(loaded: LoadedBlueprint) -> Family:
     """The blueprint with the file of its seed."""
-    seed = FileRef(str(loaded.seed_path), loaded.blueprint.seed.sha256.removeprefix("sha256:"))
+    seed = StoredFile(str(loaded.seed_path), loaded.blueprint.seed.sha256.removeprefix("sha256:"))
     return Family(loaded.blueprint, seed)
 
 
-def file_of(contribution: Contribution) -> FileRef:
+def file_of(contribution: Contribution) -> StoredFile:
     """The learngene file of a contribution."""
-    return FileRef(str(contribution.path), contribution.sha256)
+    return StoredFile(str(contribution.path), contribution.sha256)
 
 
 def check_weights(weights: Sequence[tuple[str, int]]) -> None:
@@ -60,16 +60,16 @@ def usable(view: PoolView, loaded: LoadedBlueprint, contribution_id: str) -> Con
         Refused: CONTRIBUTION_NOT_ACTIVE.
         InvalidInput: WEIGHTS_MALFORMED, it belongs to another blueprint.
     """
-    found = view.contribution(contribution_id)
-    if found.state != "ACTIVE":
+    contribution = view.contribution(contribution_id)
+    if contribution.state != "ACTIVE":
         raise Refused(
             "CONTRIBUTION_NOT_ACTIVE",
-            f"the contribution {contribution_id[:16]} is {found.state.lower()} and takes no part",
+            f"the contribution {contribution_id[:16]} is {contribution.state.lower()} and takes no part",
             "select again",
         )
-    if found.blueprint_sha256 != loaded.blueprint.sha256:
+    if contribution.blueprint_sha256 != loaded.blueprint.sha256:
         raise _malformed(f"the contribution {contribution_id[:16]} is not of blueprint {loaded.blueprint.name}")
-    return found
+    return contribution
 
 
 def still_usable(view: PoolView, members: Iterable[Contribution]) -> None:

@@ -13,7 +13,7 @@ from genepool_protocol.wire.errors import GenepoolError, Refused
 from genepool_protocol.wire.limits import LIMITS
 from genepool_server.records import Contribution
 from genepool_server.serving.dispatcher import Dispatcher, drained
-from genepool_server.serving.library import Family, FileRef
+from genepool_server.serving.library import Family, StoredFile
 from genepool_server.serving.slots import Slot
 from genepool_server.serving.worker import Build
 
@@ -44,7 +44,7 @@ class Order:
 
     def build(self, slot: Slot) -> Build:
         """What the worker is told."""
-        members = tuple((FileRef(str(member.path), member.sha256), milli) for member, milli in self.members)
+        members = tuple((StoredFile(str(member.path), member.sha256), milli) for member, milli in self.members)
         return Build(self.family, self.size, members, str(slot.path), slot.size)
 
 

@@ -83,8 +83,8 @@ class InlineDispatcher:
     async def stream(self, verb: Verb, *args: Any) -> AsyncIterator[Any]:
         """See `Dispatcher`."""
         answers, end = iter(getattr(self._worker, verb)(*args)), object()
-        while (answer := await self._run(next, answers, end)) is not end:
-            yield answer
+        while (item := await self._run(next, answers, end)) is not end:
+            yield item
 
     def resize(self, workers: int) -> None:
         """See `Dispatcher`; the number of threads stays what it is."""

@@ -17,7 +17,7 @@ from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.learngene.tensors import TensorFile
 from genepool_protocol.selection.task_key import Key
 from genepool_protocol.wire.errors import GenepoolError, StorageError
-from genepool_server.serving.library import FileRef
+from genepool_server.serving.library import StoredFile
 
 _ROWS: Final = 1024
 """Rows that are mapped together."""
@@ -48,7 +48,7 @@ class KeyTable:
             self._rows, self._blocks = {}, []
             self._file.close()
 
-    def keys(self, refs: Iterable[FileRef]) -> list[Key]:
+    def keys(self, refs: Iterable[StoredFile]) -> list[Key]:
         """The keys of these learngenes, in order, as copies: a row may be forgotten while they are used.
 
         Raises:
@@ -65,7 +65,7 @@ class KeyTable:
                 self._blocks[row // _ROWS][row % _ROWS] = 0.0
                 self._free.append(row)
 
-    def _key(self, row: int, ref: FileRef) -> Key:
+    def _key(self, row: int, ref: StoredFile) -> Key:
         if row < 0:
             mean = self._read(ref)
             row = self._free.pop() if self._free else len(self._rows)
@@ -81,7 +81,7 @@ class KeyTable:
         self._file.truncate(offset + _ROWS * self._width * 4)
         self._blocks.append(np.memmap(self._file, dtype=np.float32, mode="r+", offset=offset, shape=shape))
 
-    def _read(self, ref: FileRef) -> npt.NDArray[np.float32]:
+    def _read(self, ref: StoredFile) -> npt.NDArray[np.float32]:
         try:
             mean = np.asarray(TensorFile(Path(ref.path)).array("key.mean"), dtype=np.float32)
         except (GenepoolError, KeyError, OSError) as exc:
@@ -91,6 +91,6 @@ class KeyTable:
         return mean
 
 
-def _corrupt(ref: FileRef) -> StorageError:
+def _corrupt(ref: StoredFile) -> StorageError:
     what = f"the stored file {Path(ref.path).name} holds no key of its blueprint"
     return StorageError("BLOB_CORRUPT", what, "run genepool-server fsck")

@@ -18,7 +18,7 @@ from genepool_protocol.wire.errors import GenepoolError, InvalidInput, StorageEr
 
 
 @dataclass(frozen=True, slots=True)
-class FileRef:
+class StoredFile:
     """A tensor file that is never modified: where it lies, and its hex SHA-256."""
 
     path: str
@@ -30,7 +30,7 @@ class Family:
     """A blueprint and the file of its seed."""
 
     blueprint: Blueprint
-    seed: FileRef
+    seed: StoredFile
 
 
 class Library:
@@ -48,7 +48,7 @@ class Library:
     def __len__(self) -> int:
         return len(self._files)
 
-    def open(self, ref: FileRef) -> TensorFile:
+    def open(self, ref: StoredFile) -> TensorFile:
         """The file, mapped; hashed when it was not mapped yet.
 
         Raises:
@@ -65,7 +65,7 @@ class Library:
                 self._files.popitem(last=False)
         return file
 
-    def flat(self, ref: FileRef, layout: Layout) -> algebra.Stored:
+    def flat(self, ref: StoredFile, layout: Layout) -> algebra.Stored:
         """The tensors of `layout`, with which the file opens, as one flat read-only view.
 
         Raises:
@@ -77,15 +77,15 @@ class Library:
             raise _corrupt(Path(ref.path), "does not hold the tensors of its blueprint") from exc
 
 
-def _checked(ref: FileRef) -> TensorFile:
+def _checked(ref: StoredFile) -> TensorFile:
     path = Path(ref.path)
     try:
         file = TensorFile(path)
-        found = digest.sha256_file(path)
+        actual = digest.sha256_file(path)
     except (GenepoolError, OSError) as exc:
         raise _corrupt(path, "cannot be read as a tensor file") from exc
-    if found != ref.sha256:
-        raise _corrupt(path, f"has SHA-256 {found[:16]}..., the ledger says {ref.sha256[:16]}...")
+    if actual != ref.sha256:
+        raise _corrupt(path, f"has SHA-256 {actual[:16]}..., the ledger says {ref.sha256[:16]}...")
     return file
 
 

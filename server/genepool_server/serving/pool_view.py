@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from genepool_server.records import Contribution, Descended, LoadedBlueprint, Standing
+from genepool_server.records import Contribution, ContributionStanding, Descended, LoadedBlueprint
 
 
 class PoolView(Protocol):
@@ -69,7 +69,7 @@ class PoolView(Protocol):
         """
         ...
 
-    def standing(self, contribution_id: str) -> Standing:
+    def standing(self, contribution_id: str) -> ContributionStanding:
         """The state of a contribution, with the proof of its end.
 
         Raises:

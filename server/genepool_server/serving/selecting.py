@@ -13,8 +13,8 @@ from genepool_protocol.selection.score import Score
 from genepool_protocol.selection.scoring import Labels
 from genepool_protocol.selection.task_key import Key
 from genepool_server.serving.dispatcher import Dispatcher, Verb, split
-from genepool_server.serving.library import FileRef
-from genepool_server.serving.worker import Job, Support
+from genepool_server.serving.library import StoredFile
+from genepool_server.serving.worker import Job, WorkerSupport
 
 Progress = Callable[[str, int, int], None]
 """Called on the event loop with (stage, done, total)."""
@@ -31,7 +31,11 @@ class Evaluation:
     """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, dispatcher: Dispatcher, support: Support, files: Mapping[str, FileRef]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        dispatcher: Dispatcher,
+        support: WorkerSupport,
+        files: Mapping[str, StoredFile],
     ) -> None:
         self._loop = loop
         self._dispatcher = dispatcher
@@ -92,13 +96,13 @@ class Evaluation:
 async def select(
     dispatcher: Dispatcher,
     threads: concurrent.futures.Executor,
-    support: Support,
+    support: WorkerSupport,
     members: Sequence[Member],
-    files: Mapping[str, FileRef],
+    files: Mapping[str, StoredFile],
     *,
     labels: Labels | None,
     progress: Progress,
-) -> tals.Selection:
+) -> tals.TalsSelection:
     """The selection for a shared support set.
 
     Args:
@@ -121,7 +125,7 @@ async def select(
     def tell(stage: str, done: int, total: int) -> None:
         loop.call_soon_threadsafe(progress, stage, done, total)
 
-    def run(task: Key) -> tals.Selection:
+    def run(task: Key) -> tals.TalsSelection:
         return tals.select(task, members, evaluation, labels=labels, progress=tell)
 
     try:

@@ -30,7 +30,7 @@ from genepool_server.serving.ray.supervised import SupervisedRay
 from genepool_server.serving.shared_images import Pictures
 from genepool_server.serving.slots import SHARED_MEMORY, Slots
 from genepool_server.serving.thin_slice import thin_file
-from genepool_server.serving.worker import Support
+from genepool_server.serving.worker import WorkerSupport
 
 __all__ = ["Descent", "Order", "Serving", "ServingConfig"]
 
@@ -120,7 +120,7 @@ class Serving:
 
     async def select(
         self, name: str, pixels: Pixels, labels: Sequence[int], licenses: Sequence[str], progress: selecting.Progress
-    ) -> tals.Selection:
+    ) -> tals.TalsSelection:
         """TALS on the workers. Cancelling it cancels the work; the pixels are overwritten when it ends.
 
         Args:
@@ -140,21 +140,21 @@ class Serving:
             loaded = await self.blocking(self._view.blueprint, name)
             checked = tals.check_support(loaded.blueprint, pixels, labels)
             entries = await self._entries(loaded, licenses)
-            by_id = {found.contribution_id: found for found, _ in entries}
+            by_id = {member.contribution_id: member for member, _ in entries}
             with self._pictures.lent(pixels) as shared:
                 async with self._steady(by_id.values()):
-                    answer = await selecting.select(
+                    selection = await selecting.select(
                         self._dispatcher,
                         self._threads,
-                        Support(descend_request.family(loaded), shared, checked),
-                        [Member(found.contribution_id, key, found.site, found.log_index) for found, key in entries],
-                        {name: descend_request.file_of(found) for name, found in by_id.items()},
+                        WorkerSupport(descend_request.family(loaded), shared, checked),
+                        [Member(member.contribution_id, key, member.site, member.log_index) for member, key in entries],
+                        {name: descend_request.file_of(member) for name, member in by_id.items()},
                         labels=checked,
                         progress=progress,
                     )
-            looked_at = [by_id[one.contribution_id] for one in answer.candidates]
+            looked_at = [by_id[candidate.contribution_id] for candidate in selection.candidates]
             await self.blocking(descend_request.still_usable, self._view, looked_at)
-            return answer
+            return selection
 
     async def keys(self, name: str, licenses: Sequence[str]) -> AsyncGenerator[tuple[Contribution, Key]]:
         """Every active contribution with its key, sorted by id.
@@ -188,11 +188,11 @@ class Serving:
             loaded = await self.blocking(self._view.blueprint, name)
             family = descend_request.family(loaded)
             for contribution_id in ids:
-                found = await self.blocking(descend_request.usable, self._view, loaded, contribution_id)
-                async with self._steady([found]):
-                    raw = await self.blocking(thin_file, self._library, family, descend_request.file_of(found))
+                contribution = await self.blocking(descend_request.usable, self._view, loaded, contribution_id)
+                async with self._steady([contribution]):
+                    raw = await self.blocking(thin_file, self._library, family, descend_request.file_of(contribution))
                 await self.blocking(
-                    descend_request.still_usable, self._view, [found]
+                    descend_request.still_usable, self._view, [contribution]
                 )  # else it may be half overwritten
                 yield contribution_id, raw
 
@@ -259,13 +259,13 @@ class Serving:
             ) from exc
 
     async def _entries(self, loaded: LoadedBlueprint, licenses: Sequence[str]) -> list[tuple[Contribution, Key]]:
-        found = await self.blocking(self._view.active, loaded.blueprint.name, tuple(licenses))
-        async with self._steady(found):
+        members = await self.blocking(self._view.active, loaded.blueprint.name, tuple(licenses))
+        async with self._steady(members):
             table = self._table(loaded)
             if not licenses:  # these are all that there are
-                await self.blocking(table.keep, {entry.sha256 for entry in found})
-            keys = await self.blocking(_keys, table, found)
-        return list(zip(found, keys, strict=True))
+                await self.blocking(table.keep, {entry.sha256 for entry in members})
+            keys = await self.blocking(_keys, table, members)
+        return list(zip(members, keys, strict=True))
 
     def _table(self, loaded: LoadedBlueprint) -> KeyTable:
         with self._lock:

@@ -6,7 +6,7 @@ import numpy as np
 
 from genepool_protocol.learngene import algebra, expansion, tensors
 from genepool_protocol.selection import tals
-from genepool_server.serving.library import Family, FileRef, Library
+from genepool_server.serving.library import Family, Library, StoredFile
 
 _NAMES: Final = {dtype: name for name, dtype in tensors.DTYPES.items()}
 
@@ -22,7 +22,7 @@ def thin(family: Family, delta: algebra.Stored) -> dict[str, np.ndarray]:
     return tals.thin(family.blueprint, algebra.views(layout, delta))  # type: ignore[arg-type]
 
 
-def thin_file(library: Library, family: Family, ref: FileRef) -> bytes:
+def thin_file(library: Library, family: Family, ref: StoredFile) -> bytes:
     """The thin slice as a safetensors file, in the dtype that the learngene is stored in: nothing is rounded.
 
     Raises:

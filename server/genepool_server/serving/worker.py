@@ -20,7 +20,7 @@ from genepool_protocol.selection.scoring import Labels
 from genepool_protocol.selection.task_key import Key, task_key
 from genepool_protocol.wire.errors import GenepoolError
 from genepool_server.serving import assembly
-from genepool_server.serving.library import Family, FileRef, Library
+from genepool_server.serving.library import Family, Library, StoredFile
 from genepool_server.serving.shared_images import SharedPixels
 from genepool_server.serving.slots import map_shared
 from genepool_server.serving.thin_slice import thin
@@ -33,7 +33,7 @@ _BASE_BYTES: Final = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Support:
+class WorkerSupport:
     """One consumer's support set, alive for one call.
 
     Attributes:
@@ -47,7 +47,7 @@ class Support:
     labels: Labels | None
 
 
-Job = tuple[tuple[FileRef, int], ...]
+Job = tuple[tuple[StoredFile, int], ...]
 """One mixture to score: (file, weight in thousandths), sorted by contribution id; empty is the seed."""
 
 
@@ -83,7 +83,7 @@ class Worker:
         self._slots: dict[str, np.ndarray] = {}
         self._lock = threading.Lock()
 
-    def task_key(self, support: Support) -> Key:
+    def task_key(self, support: WorkerSupport) -> Key:
         """The exact key of the support set under its seed.
 
         Raises:
@@ -93,7 +93,7 @@ class Worker:
             return task_key(support.family.blueprint, self._seed(support.family).tensors, pixels)
 
     def score(
-        self, support: Support, jobs: Sequence[Job], cancelled: Callable[[], bool] = lambda: False
+        self, support: WorkerSupport, jobs: Sequence[Job], cancelled: Callable[[], bool] = lambda: False
     ) -> list[Score]:
         """The scores of mixtures, in order; fewer when the caller does not want them any more.
 
@@ -114,18 +114,22 @@ class Worker:
         return scores
 
     def slopes(
-        self, support: Support, job: Job, files: Sequence[FileRef], cancelled: Callable[[], bool] = lambda: False
+        self,
+        support: WorkerSupport,
+        job: Job,
+        files: Sequence[StoredFile],
+        cancelled: Callable[[], bool] = lambda: False,
     ) -> list[float]:
         """The slope of the left-out error at a mixture along each learngene, in order; see `score` for the rest."""
         members = [(milli, self._thin(support.family, ref)) for ref, milli in job]
         with self._scorer(support) as scorer:
             gradient = scorer.gradient(members)
-        found = []
+        slopes = []
         for ref in files:
             if cancelled():
                 break
-            found.append(tals.slope(gradient, self._thin(support.family, ref)))
-        return found
+            slopes.append(tals.slope(gradient, self._thin(support.family, ref)))
+        return slopes
 
     def build(self, order: Build) -> Iterator[int]:
         """Fill a slot with the data section of model.safetensors; yields how many bytes are final so far.
@@ -143,7 +147,7 @@ class Worker:
             yield from assembly.build_parts(blueprint, base, order.size, members, out=out, scratch=scratch)
 
     @contextmanager
-    def _scorer(self, support: Support) -> Iterator[tals.Scorer]:
+    def _scorer(self, support: WorkerSupport) -> Iterator[tals.Scorer]:
         if support.labels is None:
             raise GenepoolError("INTERNAL", "an unlabelled support set cannot be scored")
         with support.pixels.mapped() as pixels:
@@ -164,14 +168,14 @@ class Worker:
         with self._lock:
             base = self._bases.pop(name, None) or assembly.Base(family.blueprint, size, seed)
             self._bases[name] = base  # the last one is the one that was used last
-            while 4 * sum(kept.values for kept in self._bases.values()) > _BASE_BYTES:
+            while 4 * sum(cached.values for cached in self._bases.values()) > _BASE_BYTES:
                 self._bases.pop(next(iter(self._bases)))
             return base
 
-    def _delta(self, family: Family, ref: FileRef) -> algebra.Stored:
+    def _delta(self, family: Family, ref: StoredFile) -> algebra.Stored:
         return self._library.flat(ref, expansion.gene_layout(family.blueprint, family.blueprint.components))
 
-    def _thin(self, family: Family, ref: FileRef) -> net.Weights:
+    def _thin(self, family: Family, ref: StoredFile) -> net.Weights:
         return net.as_tensors(thin(family, self._delta(family, ref)))
 
     def _slot(self, path: str, size: int) -> algebra.Flat:

@@ -101,13 +101,13 @@ def create_authority(keys: Path, stem: str, title: str, now: datetime, life: tim
     key = SigningKey.generate()
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{title} {key.public.keyid[:16]}")])
     usage = dict.fromkeys(_USAGES, False) | {"key_cert_sign": True, "crl_sign": True}
-    made = (
+    certificate = (
         _builder(name, name, key.private.public_key(), now, now + life)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(x509.KeyUsage(**usage), critical=True)
         .sign(key.private, SHA256())
     )
-    pem = made.public_bytes(Encoding.PEM)
+    pem = certificate.public_bytes(Encoding.PEM)
     durable.create_exclusive(keys / f"{stem}.pem", key.pem())
     durable.create_exclusive(keys / f"{stem}.crt", pem, 0o644)
     return pem.decode()

@@ -63,5 +63,5 @@ class Issuer:
         """
         names = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(site_uri(self.origin, site))])
         authority = certificates.Authority.read(self.keys, _STEM)
-        made = authority.issue(key, names, ExtendedKeyUsageOID.CLIENT_AUTH, now, now + self.life)
-        return made.public_bytes(Encoding.PEM).decode()
+        certificate = authority.issue(key, names, ExtendedKeyUsageOID.CLIENT_AUTH, now, now + self.life)
+        return certificate.public_bytes(Encoding.PEM).decode()

@@ -77,9 +77,9 @@ def current(keys: Path, hosts: Iterable[str], now: datetime) -> Identity:
         StorageError: DISK_FULL or DISK_FAILED.
     """
     names = _names(hosts)
-    found = _stored(keys)
-    if found is not None:
-        identity, certificate = found
+    stored = _stored(keys)
+    if stored is not None:
+        identity, certificate = stored
         same = set(_alternatives(certificate)) == set(names)
         issuer = certificates.Authority.certificate_of(keys, "ca").subject
         if same and certificate.issuer == issuer and now < identity.renew_at:
@@ -121,13 +121,13 @@ def server_credentials(
 
 def _issue(keys: Path, names: list[x509.GeneralName], now: datetime) -> Identity:
     authority, key = certificates.Authority.read(keys, "ca"), SigningKey.generate()
-    made = authority.issue(
+    certificate = authority.issue(
         key.public, x509.SubjectAlternativeName(names), ExtendedKeyUsageOID.SERVER_AUTH, now, now + SERVER_LIFE
     )
-    identity = Identity(key.pem(), made.public_bytes(Encoding.PEM), certificates.renewal(made))
+    identity = Identity(key.pem(), certificate.public_bytes(Encoding.PEM), certificates.renewal(certificate))
     durable.write(keys / "tls.pem", identity.key)
     durable.write(keys / "tls.crt", identity.chain, 0o644)
-    end = made.not_valid_after_utc.isoformat()
+    end = certificate.not_valid_after_utc.isoformat()
     _log.info("issued a TLS certificate for %s until %s", ", ".join(str(name.value) for name in names), end)
     return identity
 

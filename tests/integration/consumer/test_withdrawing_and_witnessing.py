@@ -15,7 +15,7 @@ from genepool_client.transport.channel import Connection, default_cache
 from genepool_protocol.learngene import descendant
 from genepool_protocol.trust import envelope, events
 from genepool_protocol.trust.anchors import Invite, read_anchors
-from genepool_server.pool.pool import Pool as ServedPool
+from genepool_server.pool.pool import OpenPool as ServedPool
 from genepool_server.root.repository import Repository
 from tests.integration.consumer.conftest import TINY, Members, make_pool
 from tests.integration.site.world import condensed, silent

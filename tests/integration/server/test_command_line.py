@@ -16,7 +16,7 @@ import typer
 from genepool_protocol.trust.anchors import read_anchors, read_invite
 from genepool_protocol.wire.errors import GenepoolError, InvalidInput, NotFound
 from genepool_server.commands import operating
-from genepool_server.pool.pool import Pool
+from genepool_server.pool.pool import OpenPool
 from tests.support import sites, stores
 from tests.support.genes import write_seed
 from tests.support.server import command, new_pool, operate, serving
@@ -35,7 +35,7 @@ def template(tmp_path_factory):
     """A pool with two active sites, three contributions and one site that waits."""
     folder = new_pool(tmp_path_factory.mktemp("template") / "pool", admission="manual")
     rng = np.random.default_rng(3)
-    with Pool.open(folder, automatic=False) as pool:
+    with OpenPool.open(folder, automatic=False) as pool:
         north, south = sites.join(pool, "north"), sites.join(pool, "south")
         for site in (north, south, north):
             sites.contribute(pool, site, rng)
@@ -408,7 +408,7 @@ def test_a_port_in_use_is_said_at_once_and_leaves_the_folder_free(folder):
         assert failure(command("serve", folder, "--listen", f"127.0.0.1:{port}")) == (5, "PORT_IN_USE")
     assert not (folder / "address").exists()
     assert not (folder / "operator.json").exists()
-    with Pool.open(folder):
+    with OpenPool.open(folder):
         pass
 
 

@@ -15,7 +15,7 @@ from genepool_protocol.trust.keys import SigningKey
 from genepool_protocol.v1 import consume_pb2, consume_pb2_grpc, types_pb2
 from genepool_protocol.wire import status
 from genepool_server.front.guards.callers import Caller
-from genepool_server.front.guards.interceptor import ErrorInterceptor, Limits
+from genepool_server.front.guards.interceptor import CallLimits, ErrorInterceptor
 from genepool_server.front.guards.shares import Shares
 from genepool_server.front.services.descend_service import DescendServicer
 from genepool_server.front.services.select_service import SelectServicer
@@ -120,7 +120,7 @@ def test_slow_readers_lose_their_place_and_never_have_all_of_them(inline):
         return f"all {count}"
 
     async def run():
-        async with front(inline, Limits(20.0, slowest=64 << 20, head_start=0.3)) as (stub, _):
+        async with front(inline, CallLimits(20.0, slowest=64 << 20, head_start=0.3)) as (stub, _):
             crawling = [asyncio.create_task(crawl(stub)) for _ in range(3)]
             await asyncio.sleep(0.2)
             free = inline.serving.free_slots

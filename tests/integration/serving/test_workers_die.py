@@ -10,8 +10,8 @@ import pytest
 from genepool_protocol.learngene.size import Budget, Size
 from genepool_protocol.wire.errors import GenepoolError
 from genepool_server.serving import descend_request
-from genepool_server.serving.library import FileRef
-from genepool_server.serving.worker import Support
+from genepool_server.serving.library import StoredFile
+from genepool_server.serving.worker import WorkerSupport
 from tests.support.ray_stranger import Stranger, gcs
 from tests.support.serving import (
     at_home,
@@ -94,7 +94,7 @@ def test_work_that_two_workers_do_not_survive_is_given_up(on_ray, support):
         endless = [()] * 1_000_000
         dispatcher = on_ray.serving._dispatcher
         with on_ray.serving._pictures.lent(pixels) as shared:
-            handle = Support(family, shared, np.asarray(labels))
+            handle = WorkerSupport(family, shared, np.asarray(labels))
             work = asyncio.create_task(dispatcher.submit("score", handle, endless))
             first = await pid(on_ray)
             await asyncio.sleep(0.3)
@@ -119,7 +119,7 @@ def test_a_cancelled_selection_stops_the_workers(on_ray, support):
     async def run():
         dispatcher = on_ray.serving._dispatcher
         with on_ray.serving._pictures.lent(pixels) as shared:
-            handle = Support(family, shared, np.asarray(labels))
+            handle = WorkerSupport(family, shared, np.asarray(labels))
             endless = [
                 asyncio.create_task(dispatcher.submit("score", handle, [()] * 1_000_000))
                 for _ in range(2)  # every thread of the worker
@@ -135,9 +135,11 @@ def test_a_cancelled_selection_stops_the_workers(on_ray, support):
 
 def test_an_error_of_ours_crosses_the_process_with_everything(on_ray, support):
     family = descend_request.family(on_ray.view.blueprint("tiny-16"))
-    job = ((FileRef("/none", "0" * 64), 1000),)
+    job = ((StoredFile("/none", "0" * 64), 1000),)
     with on_ray.serving._pictures.lent(support[0]) as shared, pytest.raises(GenepoolError) as caught:
-        on_ray.run(on_ray.serving._dispatcher.submit("score", Support(family, shared, np.asarray(support[1])), [job]))
+        on_ray.run(
+            on_ray.serving._dispatcher.submit("score", WorkerSupport(family, shared, np.asarray(support[1])), [job])
+        )
     assert (caught.value.reason, caught.value.fix) == ("BLOB_CORRUPT", "run genepool-server fsck")
 
 

@@ -10,7 +10,7 @@ from genepool_protocol.wire.errors import GenepoolError
 from genepool_server.admission import embeddings
 from genepool_server.admission.embeddings import Embedding
 from genepool_server.confined.screener import Screener
-from genepool_server.pool.review_queue import Policy
+from genepool_server.pool.review_queue import ReviewPolicy
 from tests.support import genes, spoilers
 from tests.support import sites as c
 
@@ -115,5 +115,5 @@ def test_attack_75_a_copied_embedding_waits_for_the_operator_and_its_owner_stays
         screener.close()
     assert "EMBEDDING_COPY" in {finding.screen for finding in found}
     only = [finding for finding in found if finding.screen == "EMBEDDING_COPY"]
-    assert Policy().verdict(only, 1).state == "QUARANTINED"
+    assert ReviewPolicy().verdict(only, 1).state == "QUARANTINED"
     assert world.pool.contribution(owner.contribution_id).state == "ACTIVE"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from genepool_server.admission import copies, profile, screens
-from genepool_server.admission.screening import COMPARED, Member, Reviewer, judges_of
+from genepool_server.admission.screening import COMPARED, ActiveMember, Reviewer, judges_of
 from tests.support import spoilers as s
 
 BLUEPRINT, SEED_PATH = s.nano()
@@ -34,7 +34,7 @@ class World:
         return path
 
     def member(self, name, delta, own=False, site=None, index=0):
-        return Member(name, name, self.write(name, delta), own, site or f"site-{name}", index)
+        return ActiveMember(name, name, self.write(name, delta), own, site or f"site-{name}", index)
 
     def found(self, delta, members=None, withdrawn=()):
         members = self.members if members is None else members
@@ -179,7 +179,9 @@ def test_attack_68_a_near_copy_is_found_behind_the_members_that_are_compared_wit
 def gone(delta, own=False, index=0, by_operator=False):
     """What is kept of a learngene that was withdrawn."""
     made = profile.profile(BLUEPRINT, delta, SALT)
-    return copies.Withdrawn(f"{index:064x}", own, index, by_operator, copies.Sketch(made.direction, made.products))
+    return copies.WithdrawnSketch(
+        f"{index:064x}", own, index, by_operator, copies.Sketch(made.direction, made.products)
+    )
 
 
 @pytest.mark.parametrize("disguise", disguises().values(), ids=disguises().keys())

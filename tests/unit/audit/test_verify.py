@@ -176,7 +176,7 @@ def test_a_frozen_head_is_refused_from_a_live_pool_and_fine_in_an_archive(tmp_pa
     head = checkpoint.verify(witness.joined(copy.head().note, [line]), copy.log.public)
     archived = source.folder(copy.write(tmp_path, head))
     assert audit(archived, copy.trusted, [], NOW).report.violations == []
-    live = source.Source(archived.checkpoint, "", archived.read, live=True)
+    live = source.LogSource(archived.checkpoint, "", archived.read, live=True)
     assert reasons(audit(live, copy.trusted, [], NOW).report) == [(-1, "WITNESSES_MISSING")]
 
 

@@ -13,11 +13,11 @@ from genepool_protocol.wire.errors import GenepoolError, NotFound
 from genepool_server.campaign import server_app
 from genepool_server.campaign.claims import Outcome, claim_of
 from genepool_server.campaign.fab import app_folder, expected_sha256
-from genepool_server.campaign.invitations import Node, Plan, invite, wait_for_sites
+from genepool_server.campaign.invitations import CampaignPlan, Node, invite, wait_for_sites
 from genepool_server.campaign.report import RunReport
 
 RECEIPT = {"contribution-id": "ab" * 32, "sha256": "cd" * 32, "size-bytes": 7, "status": "ACTIVE", "code": "0.1.0+0"}
-PLAN = Plan(min_nodes=1, wait_seconds=0.0, quorum=0, site_timeout=30.0)
+PLAN = CampaignPlan(min_nodes=1, wait_seconds=0.0, quorum=0, site_timeout=30.0)
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +64,7 @@ def reply(message_id: str, answer) -> Message:
     return make_message(metadata, content=RecordDict(answer))
 
 
-def run(answers: dict, confirm=lambda _claim: 0, plan: Plan = PLAN) -> dict[int, Outcome]:
+def run(answers: dict, confirm=lambda _claim: 0, plan: CampaignPlan = PLAN) -> dict[int, Outcome]:
     sites = Sites(answers)
     nodes = wait_for_sites(sites, plan)
     assert [one.node for one in nodes] == sorted(answers)
@@ -104,7 +104,7 @@ def test_each_answer_is_judged_by_itself(monkeypatch):
 def test_a_site_that_never_answers_does_not_hold_the_campaign(monkeypatch):
     monkeypatch.setattr("genepool_server.campaign.invitations._POLL", 0.0)
     monkeypatch.setattr("genepool_server.campaign.invitations._MARGIN", 0.0)
-    plan = Plan(min_nodes=1, wait_seconds=0.0, quorum=0, site_timeout=0.2)
+    plan = CampaignPlan(min_nodes=1, wait_seconds=0.0, quorum=0, site_timeout=0.2)
     found = run({1: None, 2: {"receipt": ConfigRecord(RECEIPT)}}, plan=plan)
     assert (found[1].result, found[2].result) == ("silent", "accepted")
 
@@ -143,10 +143,10 @@ def test_the_report_is_whole_at_every_moment_and_knows_the_quorum(tmp_path):
 @pytest.mark.parametrize("change", [{"min-nodes": 0}, {"quorum": -1}, {"site-timeout": 0}, {"wait-seconds": "soon"}])
 def test_a_plan_that_cannot_work_is_refused(change):
     config = {"min-nodes": 1, "wait-seconds": 1.0, "quorum": 0, "site-timeout": 5.0}
-    assert Plan.of(config).site_timeout == 5.0
+    assert CampaignPlan.of(config).site_timeout == 5.0
     for bad in (config | change, {}):
         with pytest.raises(GenepoolError) as caught:
-            Plan.of(bad)
+            CampaignPlan.of(bad)
         assert caught.value.reason == "CONFIG_INVALID"
 
 

@@ -15,8 +15,8 @@ import pytest
 from genepool_protocol.learngene import tensors
 from genepool_protocol.wire.errors import GenepoolError
 from genepool_server.confined.checker import BOUNDS, Checker
-from genepool_server.confined.worker import Bounds, Worker
-from genepool_server.pool.pool import Pool
+from genepool_server.confined.worker import Bounds, ChildWorker
+from genepool_server.pool.pool import OpenPool
 from genepool_server.pool.upkeep.fsck import fsck
 from tests.support import sites as c
 
@@ -33,7 +33,7 @@ def checking(bounds=BOUNDS):
 @pytest.fixture(scope="module")
 def template(tmp_path_factory):
     folder = tmp_path_factory.mktemp("template")
-    with Pool.open(c.make_pool(folder)) as pool:
+    with OpenPool.open(c.make_pool(folder)) as pool:
         return folder / "pool", c.join(pool, "site-a")
 
 
@@ -44,7 +44,7 @@ def opened(template, tmp_path):
     @contextmanager
     def opening(bounds=BOUNDS):
         shutil.copytree(template[0], tmp_path / "pool")
-        with checking(bounds) as checker, Pool.open(tmp_path / "pool", inspect=checker) as pool:
+        with checking(bounds) as checker, OpenPool.open(tmp_path / "pool", inspect=checker) as pool:
             yield pool, template[1], checker.worker
 
     return opening
@@ -140,7 +140,7 @@ def _killed_when_ready(started, worker):
 
 
 def test_attack_47_processor_time_is_limited_by_the_kernel():
-    worker = Worker("check", Bounds(1 << 30, 3, 30.0))
+    worker = ChildWorker("check", Bounds(1 << 30, 3, 30.0))
     try:
         with pytest.raises(GenepoolError):
             worker.call({})  # malformed: a defect, and the child lives

@@ -20,7 +20,7 @@ from genepool_protocol.trust.trusted import Trusted
 from genepool_server.records import Contribution
 from genepool_server.serving import descendant_documents
 from genepool_server.serving.descent import Order
-from genepool_server.serving.library import Family, FileRef
+from genepool_server.serving.library import Family, StoredFile
 from tests.support.genes import privacy_for, random_gene, write_seed
 from tests.support.log import Log
 from tests.support.trust import trusted
@@ -39,7 +39,7 @@ def manifest_of(family: Blueprint, raw: bytes, path: Path, **changes) -> manifes
         "not_after": "2030-01-01T00:00:00Z",
         "observed": manifest.Observed(size=0, root=""),
         "blueprint": f"sha256:{family.sha256}",
-        "file": manifest.FileRef(size=len(raw), sha256=digest.sha256_hex(raw), tensor_digest=file.tensor_digest()),
+        "file": manifest.WeightsFile(size=len(raw), sha256=digest.sha256_hex(raw), tensor_digest=file.tensor_digest()),
         "tensors": [
             manifest.TensorRef(name=name, dtype=one.dtype, shape=list(one.shape))
             for name, one in file.header.tensors.items()
@@ -64,7 +64,7 @@ class Forge:
         self.rng = np.random.default_rng(3)
         self.blueprint = write_seed(self.folder / "blueprint", self.rng)
         self.seed_path = self.folder / "blueprint" / "seed.safetensors"
-        self.family = Family(self.blueprint, FileRef(str(self.seed_path), self.blueprint.seed.sha256[7:]))
+        self.family = Family(self.blueprint, StoredFile(str(self.seed_path), self.blueprint.seed.sha256[7:]))
 
     @property
     def trusted(self) -> Trusted:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from genepool_server.pool.pool import Committed, Pool
+from genepool_server.pool.pool import Committed, OpenPool
 from tests.support import sites as c
 
 
@@ -19,11 +19,11 @@ class Place:
     a: c.Contributor
     b: c.Contributor
     rng: np.random.Generator
-    pool: Pool
+    pool: OpenPool
 
-    def reopen(self, **options) -> Pool:
+    def reopen(self, **options) -> OpenPool:
         self.pool.close()
-        self.pool = Pool.open(self.folder, **options)
+        self.pool = OpenPool.open(self.folder, **options)
         return self.pool
 
     def weights(self) -> bytes:
@@ -39,7 +39,7 @@ class Place:
 @pytest.fixture(scope="session")
 def template(tmp_path_factory):
     folder = tmp_path_factory.mktemp("template")
-    with Pool.open(c.make_pool(folder)) as pool:
+    with OpenPool.open(c.make_pool(folder)) as pool:
         return folder / "pool", c.join(pool, "site-a"), c.join(pool, "site-b")
 
 
@@ -47,6 +47,6 @@ def template(tmp_path_factory):
 def place(template, tmp_path):
     folder, a, b = template
     shutil.copytree(folder, tmp_path / "pool")
-    found = Place(tmp_path / "pool", a, b, np.random.default_rng(7), Pool.open(tmp_path / "pool"))
+    found = Place(tmp_path / "pool", a, b, np.random.default_rng(7), OpenPool.open(tmp_path / "pool"))
     yield found
     found.pool.close()

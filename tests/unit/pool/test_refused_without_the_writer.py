@@ -12,8 +12,8 @@ import pytest
 from genepool_protocol.trust import checkpoint, envelope, events, rotation, witness
 from genepool_protocol.trust.enrolment import Application, mac, make_csr
 from genepool_protocol.trust.keys import SigningKey, WitnessSigner
-from genepool_protocol.trust.witness import Policy
-from genepool_server.pool.pool import Pool
+from genepool_protocol.trust.witness import WitnessPolicy
+from genepool_server.pool.pool import OpenPool
 from tests.support import sites as c
 from tests.support.refusals import reason_of
 
@@ -129,7 +129,7 @@ def badly_committed(place):
 
 def badly_cosigned(place):
     known, stranger = WitnessSigner.generate("witness.test/one"), WitnessSigner.generate("witness.test/two")
-    place.reopen(witnesses=Policy((known.public,), 1))
+    place.reopen(witnesses=WitnessPolicy((known.public,), 1))
     note = place.pool.checkpoint()
     return {
         "KEY_UNKNOWN": lambda: place.pool.add_cosignature(cosigned(place, stranger)),
@@ -199,7 +199,7 @@ def test_attack_a_badly_signed_call_is_refused_without_the_writer(place, method)
 def test_attack_what_is_public_and_was_taken_before_is_repeated_without_the_writer(place):
     """Receipts, cosignatures and used invitations can be replayed by anybody who has seen them."""
     signer = WitnessSigner.generate("witness.test/one")
-    place.reopen(witnesses=Policy((signer.public,), 1))
+    place.reopen(witnesses=WitnessPolicy((signer.public,), 1))
     name = place.contribute().contribution_id
     bundle = withdrawal(place, place.a.key, name)
     place.pool.withdraw(bundle)
@@ -217,6 +217,6 @@ def test_attack_what_is_public_and_was_taken_before_is_repeated_without_the_writ
 
 
 def test_every_method_of_the_pool_is_in_a_table():
-    public = {name for name, _ in inspect.getmembers(Pool, inspect.isfunction) if not name.startswith("_")}
-    public |= {name for name, _ in inspect.getmembers(Pool, inspect.ismethod) if not name.startswith("_")}
+    public = {name for name, _ in inspect.getmembers(OpenPool, inspect.isfunction) if not name.startswith("_")}
+    public |= {name for name, _ in inspect.getmembers(OpenPool, inspect.ismethod) if not name.startswith("_")}
     assert public - READS - OWN - SPOOL - set(CASES) == set()

@@ -6,9 +6,9 @@ import pytest
 from genepool_protocol.learngene.history import History
 from genepool_protocol.trust import events
 from genepool_protocol.wire.errors import GenepoolError, InvalidInput
-from genepool_server.admission.screening import Member, Reviewer
+from genepool_server.admission.screening import ActiveMember, Reviewer
 from genepool_server.admission.screens import REJECTS, Finding
-from genepool_server.pool.review_queue import Policy, Reviews
+from genepool_server.pool.review_queue import ReviewPolicy, Reviews
 from genepool_server.pool.store.folder import PoolFolder
 from genepool_server.pool.upkeep.fsck import fsck
 from tests.support import sites as c
@@ -20,7 +20,7 @@ REJECTED, HELD = Finding("NEAR_COPY", "a copy"), Finding("DIRECTION", "nothing i
 def screen(loaded, found, company):
     """The screens in this process, without the canary."""
     members = [
-        Member(one.contribution_id, one.sha256, one.path, one.site == found.site, one.site, one.log_index)
+        ActiveMember(one.contribution_id, one.sha256, one.path, one.site == found.site, one.site, one.log_index)
         for one in company.active
     ]
     reviewer = Reviewer(loaded.blueprint, loaded.seed_path, company.salt)
@@ -28,7 +28,7 @@ def screen(loaded, found, company):
 
 
 def reviews(place, **policy):
-    return Reviews(place.pool, Policy(**policy), screen)
+    return Reviews(place.pool, ReviewPolicy(**policy), screen)
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def decisions(place):
     ],
 )
 def test_what_findings_lead_to(policy, findings, of_site, expected):
-    verdict = Policy(**policy).verdict(findings, of_site)
+    verdict = ReviewPolicy(**policy).verdict(findings, of_site)
     assert (verdict.state, verdict.screened) == expected
     assert verdict.note, "an empty note would have it reviewed for ever"
     assert all(str(finding) in verdict.note for finding in findings)
@@ -151,7 +151,7 @@ def test_the_first_contributions_of_a_site_can_be_left_to_the_operator(quarantin
 
 def test_what_was_not_reviewed_when_the_pool_ended_is_taken_up_by_the_next_one(quarantine):
     ids = [commit(quarantine, quarantine.a, as_it_is, number) for number in (1, 2, 3)]
-    again = Reviews(quarantine.pool, Policy(), screen)
+    again = Reviews(quarantine.pool, ReviewPolicy(), screen)
     again.review(quarantine.pool.unreviewed()[0])
     quarantine.reopen(automatic=False)
     assert [one.contribution_id for one in quarantine.pool.unreviewed()] == ids[1:]
@@ -177,7 +177,7 @@ def test_what_is_withdrawn_during_its_review_stays_withdrawn(quarantine):
         quarantine.pool.withdraw_as_operator(found, "consent ended")
         return answer
 
-    Reviews(quarantine.pool, Policy(), withdrawn).review_all()
+    Reviews(quarantine.pool, ReviewPolicy(), withdrawn).review_all()
     assert state(quarantine, found) == "WITHDRAWN"
     assert decisions(quarantine) == []
     assert fsck(quarantine.folder) == []
@@ -194,7 +194,7 @@ def test_a_member_withdrawn_during_a_review_only_makes_it_begin_again(quarantine
             quarantine.pool.withdraw_as_operator(first, "")
         return screen(loaded, subject, company)
 
-    Reviews(quarantine.pool, Policy(), interrupted).review_all()
+    Reviews(quarantine.pool, ReviewPolicy(), interrupted).review_all()
     assert (seen, state(quarantine, second)) == ([[first], []], "ACTIVE")
 
 
@@ -204,7 +204,7 @@ def test_attack_47_a_contribution_that_the_screens_cannot_get_through_is_held(qu
     def breaks(loaded, subject, company):
         raise InvalidInput("CHECK_LIMIT", "checking the learngene took more memory than is allowed")
 
-    Reviews(quarantine.pool, Policy(), breaks).review_all()
+    Reviews(quarantine.pool, ReviewPolicy(), breaks).review_all()
     kept = quarantine.pool.contribution(found)
     assert kept.state == "QUARANTINED"
     assert "INCOMPLETE: the review could not be ended (CHECK_LIMIT" in kept.note

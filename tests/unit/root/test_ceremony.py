@@ -11,11 +11,11 @@ from genepool_protocol.trust.keys import LogSigner, SigningKey
 from genepool_protocol.wire.errors import GenepoolError
 from genepool_server import app
 from genepool_server.commands.operating import opened
-from genepool_server.pool.pool import Pool
+from genepool_server.pool.pool import OpenPool
 from genepool_server.pool.store.folder import PoolFolder, following
 from genepool_server.pool.store.storage import Storage
 from genepool_server.pool.upkeep.fsck import fsck
-from genepool_server.pool.upkeep.restore import Source
+from genepool_server.pool.upkeep.restore import BackupSource
 from genepool_server.root import ceremony, settling
 from genepool_server.root.ceremony import POOL_KEYS, Ceremony
 from tests.support import sites
@@ -143,7 +143,7 @@ def test_a_replacement_that_ends_once_it_is_published_is_finished_by_the_next_st
 
 def test_a_pool_with_another_key_than_its_trust_root_names_does_not_open(world):
     world.place.release_pem.write_bytes(SigningKey.generate().pem())
-    assert reason_of(Pool.open, world.place.root) == "LEDGER_INCONSISTENT"
+    assert reason_of(OpenPool.open, world.place.root) == "LEDGER_INCONSISTENT"
     assert {one.reason for one in fsck(world.place.root)} == {"LEDGER_INCONSISTENT"}
 
 
@@ -207,7 +207,7 @@ def test_a_backup_holds_the_trust_root_and_none_of_the_operators_keys(world, tmp
     for folder in ("backup", "keys"):
         for path in (tmp_path / folder).rglob("*"):
             assert path.is_dir() or path.read_bytes() not in secrets
-    app.restore(Source(tmp_path / "backup", tmp_path / "keys"), tmp_path / "restored", Storage())
+    app.restore(BackupSource(tmp_path / "backup", tmp_path / "keys"), tmp_path / "restored", Storage())
     restored = PoolFolder(tmp_path / "restored")
     assert list(settling.problems(restored)) == []
     with held(restored, world.place.offline) as at:

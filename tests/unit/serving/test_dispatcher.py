@@ -8,8 +8,8 @@ import pytest
 from genepool_protocol.wire.errors import GenepoolError, Refused, Unavailable
 from genepool_server.serving.config import ServingConfig
 from genepool_server.serving.dispatcher import InlineDispatcher, split
-from genepool_server.serving.library import FileRef
-from genepool_server.serving.worker import Support
+from genepool_server.serving.library import StoredFile
+from genepool_server.serving.worker import WorkerSupport
 
 
 @pytest.fixture
@@ -32,15 +32,15 @@ async def collect(stream):
 def test_an_answer_comes_from_the_worker(dispatcher, family, shared):
     async def run():
         assert await dispatcher.submit("ping") == 0
-        return await dispatcher.submit("score", Support(family, *shared), [(), ()])
+        return await dispatcher.submit("score", WorkerSupport(family, *shared), [(), ()])
 
     first, second = asyncio.run(run())
     assert first == second
 
 
 def test_an_error_of_ours_arrives_as_it_was_raised(dispatcher, family, shared):
-    jobs = [((FileRef("/none", "0" * 64), 1000),)]
-    assert reason_of(dispatcher.submit("score", Support(family, *shared), jobs)) == "BLOB_CORRUPT"
+    jobs = [((StoredFile("/none", "0" * 64), 1000),)]
+    assert reason_of(dispatcher.submit("score", WorkerSupport(family, *shared), jobs)) == "BLOB_CORRUPT"
 
 
 def test_any_other_failure_is_internal_and_says_nothing(dispatcher):
@@ -53,13 +53,13 @@ def test_any_other_failure_is_internal_and_says_nothing(dispatcher):
 
 def test_giving_up_stops_the_work_between_two_candidates(dispatcher, family, shared):
     async def run():
-        work = asyncio.create_task(dispatcher.submit("score", Support(family, *shared), [()] * 100_000))
+        work = asyncio.create_task(dispatcher.submit("score", WorkerSupport(family, *shared), [()] * 100_000))
         await asyncio.sleep(0.2)
         work.cancel()
         with pytest.raises(asyncio.CancelledError):
             await work
         # the only scoring thread is free again
-        return await asyncio.wait_for(dispatcher.submit("score", Support(family, *shared), [()]), 30)
+        return await asyncio.wait_for(dispatcher.submit("score", WorkerSupport(family, *shared), [()]), 30)
 
     assert len(asyncio.run(run())) == 1
 
@@ -67,7 +67,7 @@ def test_giving_up_stops_the_work_between_two_candidates(dispatcher, family, sha
 def test_after_drain_everything_is_refused(dispatcher, family, shared):
     dispatcher.drain()
     assert reason_of(dispatcher.submit("ping")) == "SERVING_UNAVAILABLE"
-    assert reason_of(dispatcher.submit("score", Support(family, *shared), [()])) == "SERVING_UNAVAILABLE"
+    assert reason_of(dispatcher.submit("score", WorkerSupport(family, *shared), [()])) == "SERVING_UNAVAILABLE"
     assert reason_of(collect(dispatcher.stream("build", None))) == "SERVING_UNAVAILABLE"
     with pytest.raises(Unavailable):
         dispatcher.resize(0)
@@ -87,7 +87,7 @@ def test_what_waits_when_the_pool_goes_down_is_refused(family, shared):
     async def run():
         first = asyncio.create_task(collect(dispatcher.stream("build", None)))
         await asyncio.to_thread(started.wait)
-        second = asyncio.create_task(dispatcher.submit("score", Support(family, *shared), [()]))
+        second = asyncio.create_task(dispatcher.submit("score", WorkerSupport(family, *shared), [()]))
         await asyncio.sleep(0.05)
         drain = asyncio.create_task(asyncio.to_thread(dispatcher.drain))
         with pytest.raises(Unavailable) as caught:

@@ -12,7 +12,7 @@ from genepool_protocol.learngene.manifest import file_layout
 from genepool_protocol.wire.errors import StorageError
 from genepool_server.serving import descend_request
 from genepool_server.serving.keys import KeyTable
-from genepool_server.serving.library import FileRef, Library
+from genepool_server.serving.library import Library, StoredFile
 
 
 def corrupt(function, *args) -> None:
@@ -28,7 +28,7 @@ def table(view, tmp_path):
         yield table
 
 
-def refs(view) -> list[FileRef]:
+def refs(view) -> list[StoredFile]:
     return [descend_request.file_of(found) for found in view.active("tiny-16", ())]
 
 
@@ -57,15 +57,15 @@ def test_a_changed_byte_is_found_before_the_file_is_used(view):
     raw = bytearray(Path(ref.path).read_bytes())
     raw[-1] ^= 1
     (view.folder / "changed").write_bytes(raw)
-    corrupt(Library(4).open, FileRef(str(view.folder / "changed"), ref.sha256))
+    corrupt(Library(4).open, StoredFile(str(view.folder / "changed"), ref.sha256))
 
 
 def test_a_missing_or_foreign_file_is_corrupt(view):
     a, b, _ = refs(view)
-    corrupt(Library(4).open, FileRef(str(view.folder / "none"), a.sha256))
-    corrupt(Library(4).open, FileRef(b.path, a.sha256))
+    corrupt(Library(4).open, StoredFile(str(view.folder / "none"), a.sha256))
+    corrupt(Library(4).open, StoredFile(b.path, a.sha256))
     (view.folder / "text").write_text("hello, this is no tensor file")
-    corrupt(Library(4).open, FileRef(str(view.folder / "text"), a.sha256))
+    corrupt(Library(4).open, StoredFile(str(view.folder / "text"), a.sha256))
 
 
 def test_other_tensors_than_the_blueprints_are_corrupt(view):
@@ -114,8 +114,8 @@ def test_a_table_grows_block_by_block(view, table, monkeypatch):
 
 
 def test_a_file_without_its_key_is_corrupt_and_leaves_no_row(view, table):
-    corrupt(table.keys, [FileRef(str(view.folder / "none"), "0" * 64)])
-    corrupt(table.keys, [FileRef(str(view.blueprint("tiny-16").seed_path), "0" * 64)])
+    corrupt(table.keys, [StoredFile(str(view.folder / "none"), "0" * 64)])
+    corrupt(table.keys, [StoredFile(str(view.blueprint("tiny-16").seed_path), "0" * 64)])
     assert len(table.keys(refs(view))) == 3
 
 

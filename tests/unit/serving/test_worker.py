@@ -13,9 +13,9 @@ from genepool_protocol.selection import net, tals
 from genepool_protocol.selection.task_key import task_key
 from genepool_protocol.wire.errors import GenepoolError, StorageError
 from genepool_server.serving import descend_request
-from genepool_server.serving.library import FileRef
+from genepool_server.serving.library import StoredFile
 from genepool_server.serving.slots import Slots
-from genepool_server.serving.worker import Build, Support, Worker
+from genepool_server.serving.worker import Build, Worker, WorkerSupport
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def slots(tmp_path):
     slots.close()
 
 
-def refs(view) -> list[FileRef]:
+def refs(view) -> list[StoredFile]:
     return [descend_request.file_of(found) for found in view.active("tiny-16", ())]
 
 
@@ -45,7 +45,7 @@ def expected(view, size, members) -> bytes:
 
 def test_a_task_key_is_the_protocols(view, family, support, shared):
     pixels, _ = support
-    found = Worker(4).task_key(Support(family, shared[0], None))
+    found = Worker(4).task_key(WorkerSupport(family, shared[0], None))
     own = task_key(view.only, net.as_tensors(seed_gene(view)), pixels)
     assert np.array_equal(found.mean, own.mean)
 
@@ -53,7 +53,7 @@ def test_a_task_key_is_the_protocols(view, family, support, shared):
 def test_scores_are_the_protocols_for_whole_and_for_thin_learngenes(view, family, support, shared):
     a, b, _ = refs(view)
     jobs = [(), ((a, 1000),), ((a, 500), (b, -250))]
-    found = Worker(4).score(Support(family, *shared), jobs)
+    found = Worker(4).score(WorkerSupport(family, *shared), jobs)
     layout = expansion.gene_layout(view.only, view.only.components)
     scorer = tals.Scorer(view.only, net.as_tensors(seed_gene(view)), *support)
 
@@ -67,7 +67,7 @@ def test_scores_are_the_protocols_for_whole_and_for_thin_learngenes(view, family
 
 def test_slopes_are_the_protocols_along_stored_learngenes(view, family, support, shared):
     a, b, c = refs(view)
-    found = Worker(4).slopes(Support(family, *shared), ((a, 500),), [a, b, c])
+    found = Worker(4).slopes(WorkerSupport(family, *shared), ((a, 500),), [a, b, c])
     layout = expansion.gene_layout(view.only, view.only.components)
     scorer = tals.Scorer(view.only, net.as_tensors(seed_gene(view)), *support)
     thin = {
@@ -87,12 +87,12 @@ def test_scoring_stops_between_two_candidates_when_nobody_wants_it(view, family,
         asked.append(1)
         return len(asked) > 2
 
-    assert len(Worker(4).score(Support(family, *shared), [()] * 9, cancelled)) == 2
+    assert len(Worker(4).score(WorkerSupport(family, *shared), [()] * 9, cancelled)) == 2
 
 
 def test_an_unlabelled_set_cannot_be_scored(family, shared):
     with pytest.raises(GenepoolError) as caught:
-        Worker(4).score(Support(family, shared[0], None), [()])
+        Worker(4).score(WorkerSupport(family, shared[0], None), [()])
     assert caught.value.reason == "INTERNAL"
 
 
@@ -129,11 +129,11 @@ def test_one_worker_builds_on_many_threads_without_mixing_anything_up(view, fami
 
 def test_a_corrupt_file_is_found_while_building_and_while_scoring(view, family, shared, slots):
     ref = refs(view)[0]
-    bad = FileRef(ref.path, "0" * 64)
+    bad = StoredFile(ref.path, "0" * 64)
     slot = slots.lease()
     for attempt in (
         lambda worker: list(worker.build(Build(family, Size(1, 1), ((bad, 1000),), str(slot.path), slot.size))),
-        lambda worker: worker.score(Support(family, *shared), [((bad, 1000),)]),
+        lambda worker: worker.score(WorkerSupport(family, *shared), [((bad, 1000),)]),
     ):
         with pytest.raises(StorageError) as caught:
             attempt(Worker(4))

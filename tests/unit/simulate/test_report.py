@@ -49,7 +49,9 @@ def made_report():
     ]
     proof = report.VerificationReport("verified", "model.safetensors", True, "FOLDER_TAMPERED")
     tasks = ["letters", "thai"]
-    return report.Report("0", "tiny-16", "now", 5, 3, 30, sites, tasks, selections, True, rows(), proof, {"x": 1.0})
+    return report.SimulationReport(
+        "0", "tiny-16", "now", 5, 3, 30, sites, tasks, selections, True, rows(), proof, {"x": 1.0}
+    )
 
 
 def test_a_report_is_a_page_with_pictures_and_a_document_with_every_number(tmp_path):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from genepool_protocol.training.checkpoint import Checkpoint
+from genepool_protocol.training.checkpoint import TrainingCheckpoint
 from genepool_protocol.training.loop import Anchor, Group, Loop, Schedule
 from genepool_protocol.training.muon import Muon
 from genepool_protocol.wire.errors import Refused
@@ -39,7 +39,7 @@ def groups():
 
 
 def loop(params, folder=None, **anchor):
-    checkpoint = None if folder is None else Checkpoint(folder / "loop.pt", "of this test")
+    checkpoint = None if folder is None else TrainingCheckpoint(folder / "loop.pt", "of this test")
     rng = torch.Generator().manual_seed(1)
     return Loop(params, groups(), Schedule(STEPS, WARMUP, 10), rng, checkpoint=checkpoint, **anchor)
 

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from genepool_protocol.trust import checkpoint, merkle, note, witness
 from genepool_protocol.trust.keys import LogSigner, LogVerifier, SigningKey, WitnessSigner, WitnessVerifier
-from genepool_protocol.trust.witness import Policy
+from genepool_protocol.trust.witness import WitnessPolicy
 from tests.support.refusals import reason_of
 from tests.support.trust import trusted
 
@@ -46,7 +46,7 @@ def test_a_witness_key_and_a_log_key_are_never_taken_for_one_another():
 
 
 def test_each_witness_counts_once_and_strangers_do_not():
-    policy = Policy((ONE.public, TWO.public), 2)
+    policy = WitnessPolicy((ONE.public, TWO.public), 2)
     assert [one.name for one in policy.demand(cosigned(ONE, TWO), NOW)] == [ONE.name, TWO.name]
     twice = checkpoint.verify(witness.joined(cosigned(ONE).note, [witness.cosign(HEAD, ONE, TIME + 1)]), LOG.public)
     assert [one.time for one in witness.cosignatures(twice.note, policy.witnesses)] == [TIME + 1]
@@ -55,7 +55,7 @@ def test_each_witness_counts_once_and_strangers_do_not():
 
 
 def test_an_old_cosignature_does_not_count_for_a_live_head():
-    policy, old = Policy((ONE.public,), 1), cosigned(ONE)
+    policy, old = WitnessPolicy((ONE.public,), 1), cosigned(ONE)
     assert policy.demand(old, NOW + timedelta(hours=23))
     assert reason_of(policy.demand, old, NOW + timedelta(hours=25)) == "WITNESSES_MISSING"
     assert policy.demand(old)
@@ -79,7 +79,7 @@ def test_a_cosignature_of_another_head_time_or_length_is_refused():
 def test_the_trust_root_holds_a_policy_that_can_be_met():
     keys, release = [ONE.public.vkey, TWO.public.vkey], SigningKey.generate().public
     found = trusted(LOG.public, release, witnesses=keys, quorum=2)
-    assert found.policy == Policy((ONE.public, TWO.public), 2)
+    assert found.policy == WitnessPolicy((ONE.public, TWO.public), 2)
     assert trusted(LOG.public, release).policy.demand(HEAD, NOW) == []
     for wrong in ({"quorum": 1}, {"witnesses": keys, "quorum": 3}, {"witnesses": keys[:1] * 2, "quorum": 2}):
         with pytest.raises(ValueError, match="quorum"):

@@ -33,16 +33,16 @@ def check_receipts(raw: bytes, lineage: Lineage, log: AnyLog) -> tuple[Checkpoin
     named = [item.contribution_id for item in lineage.dependencies]
     if [entry.contribution_id for entry in entries] != named:
         raise _bad("receipts.json", "it is not about the learngenes of the lineage, in their order")
-    found = []
+    checkpoints = []
     for entry, item in zip(entries, lineage.dependencies, strict=True):
         who = f"the receipt of {item.site}'s {item.contribution_id[:16]}"
         try:
-            found.append(_check(entry, item, lineage, log))
+            checkpoints.append(_check(entry, item, lineage, log))
         except InvalidInput as exc:
             raise _bad(who, exc.message) from exc
         except VerificationError as exc:
             raise VerificationError(exc.reason, f"{who}: {exc.message}", "do not use the descendant") from exc
-    return tuple(found)
+    return tuple(checkpoints)
 
 
 def _check(entry: ReceiptEntry, item: Dependency, lineage: Lineage, log: AnyLog) -> Checkpoint:

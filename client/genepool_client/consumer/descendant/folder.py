@@ -38,17 +38,17 @@ def check_listing(folder: Path) -> bool:
     """
     if not folder.is_dir():
         raise InvalidInput("PATH_MISSING", f"there is no folder {folder}", "give a folder that genepool descend wrote")
-    wanted = {*descendant.SIGNED, SIGNATURE_FILE}
+    expected = {*descendant.SIGNED, SIGNATURE_FILE}
     with os.scandir(folder) as entries:
-        found = {entry.name: entry.is_file(follow_symlinks=False) for entry in entries}
-    for name in sorted(wanted - set(found)):
+        listing = {entry.name: entry.is_file(follow_symlinks=False) for entry in entries}
+    for name in sorted(expected - set(listing)):
         raise tampered(f"{folder} lacks the file {name}", "descend again, or give the folder of a descendant")
-    for name in sorted(set(found) - wanted - {descendant.HEAD_FILE}):
+    for name in sorted(set(listing) - expected - {descendant.HEAD_FILE}):
         raise tampered(f"{folder} holds {name}, which nobody signed", "take it out of the folder")
-    for name, plain in sorted(found.items()):
+    for name, plain in sorted(listing.items()):
         if not plain:
             raise tampered(f"{name} in {folder} is a link or no plain file")
-    return descendant.HEAD_FILE in found
+    return descendant.HEAD_FILE in listing
 
 
 def open_plain(path: Path) -> IO[bytes]:

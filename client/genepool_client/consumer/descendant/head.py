@@ -33,5 +33,5 @@ def fit_head(features: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -
     from genepool_protocol.selection import discriminant
 
     x = torch.from_numpy(np.asarray(features, dtype=np.float64))
-    found = discriminant.fit(x, torch.from_numpy(np.asarray(labels, dtype=np.int64)))
-    return Head(found.weight.numpy().astype(np.float32), found.bias.numpy().astype(np.float32))
+    fitted = discriminant.fit(x, torch.from_numpy(np.asarray(labels, dtype=np.int64)))
+    return Head(fitted.weight.numpy().astype(np.float32), fitted.bias.numpy().astype(np.float32))

@@ -49,11 +49,11 @@ def read(folder: Path, width: int) -> tuple[Head, tuple[str, ...]]:
         VerificationError: FOLDER_TAMPERED, it is malformed or does not fit the descendant.
     """
     path = folder / descendant.HEAD_FILE
-    found = scan(path)
+    scanned = scan(path)
     try:
-        header = _header(found, width)
-        raw = read_small(path, found.size)
-        if digest.sha256_hex(raw) != found.sha256:
+        header = _header(scanned, width)
+        raw = read_small(path, scanned.size)
+        if digest.sha256_hex(raw) != scanned.sha256:
             raise InvalidInput("FILE_MALFORMED", "it changed while it was read")
         weight, bias, names = (_array(raw, header, name) for name in ("head.weight", "head.bias", _CLASSES))
         classes = _classes(names, len(bias))

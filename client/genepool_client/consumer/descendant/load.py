@@ -59,7 +59,7 @@ def empty(blueprint: Blueprint, size: Size, classes: int, names: Sequence[str] =
     """
     config = strict_json.loads(descendant.config_json(blueprint, size), max_bytes=1 << 16, what="config", floats=True)
     stated = config["pretrained_cfg"].items()
-    pretrained: dict[str, Any] = {name: tuple(one) if isinstance(one, list) else one for name, one in stated}
+    pretrained: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in stated}
     pretrained["num_classes"] = classes
     if len(names) == classes and classes:
         pretrained["label_names"] = list(names)
@@ -82,9 +82,9 @@ def put_weights(model: VisionTransformer, body: Mapping[str, torch.Tensor], head
     state = {**{name: tensor for name, tensor in own.items() if name.startswith("head.")}, **body}
     if head is not None:
         state["head.weight"], state["head.bias"] = (torch.from_numpy(np.array(a)) for a in (head.weight, head.bias))
-    wanted, given = ({name: tuple(tensor.shape) for name, tensor in d.items()} for d in (own, state))
-    if wanted != given:
-        differing = min(set(wanted.items()) ^ set(given.items()))[0]
+    expected, given = ({name: tuple(tensor.shape) for name, tensor in d.items()} for d in (own, state))
+    if expected != given:
+        differing = min(set(expected.items()) ^ set(given.items()))[0]
         raise InvalidInput(
             "ARCH_MISMATCH",
             f"timm {timm.__version__} builds another net than the descendant is: {differing} differs",

@@ -152,8 +152,8 @@ def _statement(signed: Verified) -> ModelStatement:
 def _check_digests(folder: Path, statement: ModelStatement) -> tuple[dict[str, bytes], Scan]:
     small = {name: read_small(folder / name) for name in descendant.SIGNED if name != descendant.MODEL_FILE}
     model = scan(folder / descendant.MODEL_FILE)
-    found = {name: digest.sha256_hex(raw) for name, raw in small.items()} | {descendant.MODEL_FILE: model.sha256}
-    for name, sha256 in found.items():
+    digests = {name: digest.sha256_hex(raw) for name, raw in small.items()} | {descendant.MODEL_FILE: model.sha256}
+    for name, sha256 in digests.items():
         if sha256 != statement.digests[name]:
             raise tampered(f"{name} is not the file that the pool signed")
     return small, model

@@ -24,7 +24,7 @@ def read_weights(verified: Descendant) -> net.Weights:
     header = tensors.parse_header(raw, len(raw), max_size=len(raw))
     values = np.frombuffer(raw, dtype="<f4", offset=header.length)
     return {
-        name: torch.from_numpy(values[one.begin // 4 : one.end // 4].reshape(layout[name]).astype(np.float32))
-        for name, one in header.tensors.items()
+        name: torch.from_numpy(values[tensor.begin // 4 : tensor.end // 4].reshape(layout[name]).astype(np.float32))
+        for name, tensor in header.tensors.items()
         if not name.startswith("head.")
     }

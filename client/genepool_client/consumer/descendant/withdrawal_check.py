@@ -33,19 +33,19 @@ def check(verified: Descendant, connection: Connection) -> str:
     head_of(connection, log_memory.view(trusted, connection.anchors, fetch_from(connection)))
     names = [item.contribution_id for item in verified.lineage.dependencies]
     request = consume_pb2.CheckStatusRequest(contribution_ids=names, descendants=[verified.lineage.model])
-    answer = connection.call(connection.descend.CheckStatus, request)
-    if [one.contribution_id for one in answer.contributions] != names:
+    response = connection.call(connection.descend.CheckStatus, request)
+    if [told_of.contribution_id for told_of in response.contributions] != names:
         raise VerificationError("PROOF_INVALID", "the pool answered for other learngenes than it was asked about")
-    gone = [one for one in answer.contributions if one.state != pb.CONTRIBUTION_STATE_ACTIVE]
+    gone = [told_of for told_of in response.contributions if told_of.state != pb.CONTRIBUTION_STATE_ACTIVE]
     if gone:
         owners = {item.contribution_id: item.site for item in verified.lineage.dependencies}
-        told = ", ".join(f"{one.contribution_id[:16]} of {owners[one.contribution_id]}" for one in gone)
-        count = sum(_proved(one, verified, trusted) for one in gone)
+        told = ", ".join(f"{told_of.contribution_id[:16]} of {owners[told_of.contribution_id]}" for told_of in gone)
+        count = sum(_proved(told_of, verified, trusted) for told_of in gone)
         raise Refused(
             "LINEAGE_WITHDRAWN",
             f"{len(gone)} of its {len(names)} learngenes left the pool: {told} ({count} with the log's proof)",
             "descend anew; whether this one may still be used, its sites' terms say",
-            withdrawn=" ".join(one.contribution_id for one in gone),
+            withdrawn=" ".join(told_of.contribution_id for told_of in gone),
         )
     return f"the pool says that all {len(names)} learngenes are still there"
 
@@ -59,7 +59,9 @@ def _proved(status: consume_pb2.ContributionStatus, verified: Descendant, truste
     if status.state != pb.CONTRIBUTION_STATE_WITHDRAWN:
         return False
     receipts = descendant.parse_receipts(read_small(verified.folder / descendant.RECEIPTS_FILE)).receipts
-    keys = [VerifyingKey.from_pem(one.site_key_pem) for one in receipts]
-    owner = [key for one, key in zip(receipts, keys, strict=True) if one.contribution_id == status.contribution_id]
+    keys = [VerifyingKey.from_pem(signed.site_key_pem) for signed in receipts]
+    owner = [
+        key for signed, key in zip(receipts, keys, strict=True) if signed.contribution_id == status.contribution_id
+    ]
     proved(status.withdrawal, status.contribution_id, owner, trusted)
     return True

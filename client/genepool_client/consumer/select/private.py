@@ -73,10 +73,10 @@ def select(
             slices.tidy(entries)
         evaluator = _Home(blueprint, gene, support, slices, progress)
         try:
-            answer = tals.select(task, members, evaluator, labels=support.labels, progress=progress)
+            selection = tals.select(task, members, evaluator, labels=support.labels, progress=progress)
         except Refused as exc:
             raise explain_empty(exc, licenses) from exc
-    return Selection.of_tals(blueprint.name, answer, entries)
+    return Selection.of_tals(blueprint.name, selection, entries)
 
 
 def list_keys(
@@ -92,15 +92,15 @@ def list_keys(
     members: list[Member] = []
     request = consume_pb2.ListKeysRequest(blueprint=blueprint.name, licenses=licenses)
     with contextlib.closing(connection.stream(connection.select.ListKeys, request)) as answers:
-        for answer in answers:
-            name = answer.entry.contribution_id
+        for response in answers:
+            name = response.entry.contribution_id
             if not digest.is_sha256_hex(name) or name in entries:
                 raise InvalidInput(
                     "ARCH_MISMATCH", "the pool listed a contribution twice, or without an id", "try again"
                 )
-            check_entry(answer.entry)
-            entries[name] = answer.entry
-            members.append(Member(name, _key(blueprint, answer), answer.entry.site, answer.entry.log_index))
+            check_entry(response.entry)
+            entries[name] = response.entry
+            members.append(Member(name, _key(blueprint, response), response.entry.site, response.entry.log_index))
     return entries, members
 
 

@@ -90,19 +90,28 @@ class Selection:
         return value
 
     def __str__(self) -> str:
-        parts = [f"{weight_text(found.milli)} of {found.site} ({found.license})" for found in self.credits]
+        parts = [f"{weight_text(credit.milli)} of {credit.site} ({credit.license})" for credit in self.credits]
         return f"{self.choice}: {' + '.join(parts) or 'the seed alone'}; {self.reason}"
 
     @classmethod
-    def of_tals(cls, blueprint: str, answer: "tals.Selection", entries: Mapping[str, types_pb2.Entry]) -> Self:
+    def of_tals(cls, blueprint: str, answer: "tals.TalsSelection", entries: Mapping[str, types_pb2.Entry]) -> Self:
         """The answer that was computed at home."""
         weights = dict(answer.weights)
-        found = tuple(
-            _candidate(entries[one.contribution_id], one.key_distance, one.place, one.score, weights)
-            for one in answer.candidates
+        candidates = tuple(
+            _candidate(
+                entries[candidate.contribution_id], candidate.key_distance, candidate.place, candidate.score, weights
+            )
+            for candidate in answer.candidates
         )
         return cls(
-            blueprint, "private", answer.choice, answer.weights, found, answer.reason, answer.kernel, answer.snapshot
+            blueprint,
+            "private",
+            answer.choice,
+            answer.weights,
+            candidates,
+            answer.reason,
+            answer.kernel,
+            answer.snapshot,
         )
 
     @classmethod
@@ -122,12 +131,12 @@ class Selection:
             {candidate.entry.contribution_id for candidate in message.candidates},
         )
         weights = dict(mixture)
-        found = tuple(
-            _candidate(one.entry, one.key_distance, one.place, one if one.shortlisted else None, weights)
-            for one in message.candidates
+        candidates = tuple(
+            _candidate(shown.entry, shown.key_distance, shown.place, shown if shown.shortlisted else None, weights)
+            for shown in message.candidates
         )
         return cls(
-            blueprint, "remote", message.choice, mixture, found, message.reason, message.kernel, message.snapshot
+            blueprint, "remote", message.choice, mixture, candidates, message.reason, message.kernel, message.snapshot
         )
 
 

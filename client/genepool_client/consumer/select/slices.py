@@ -47,16 +47,16 @@ class Slices:
         Args:
             listed: ids of all active contributions.
         """
-        kept: list[tuple[int, int, Path]] = []
+        files: list[tuple[int, int, Path]] = []
         for path in self._folder.glob("*.safetensors"):
             with contextlib.suppress(FileNotFoundError):  # another process may tidy up, too
                 if path.name.partition("-")[0] in listed:
-                    found = path.stat()
-                    kept.append((found.st_mtime_ns, found.st_size, path))
+                    status = path.stat()
+                    files.append((status.st_mtime_ns, status.st_size, path))
                 else:
                     path.unlink()
         left = _ROOM
-        for _, size, path in sorted(kept, reverse=True):
+        for _, size, path in sorted(files, reverse=True):
             left -= size
             if left < 0:
                 path.unlink(missing_ok=True)
@@ -74,11 +74,11 @@ class Slices:
         """
         missing = []
         for name in sorted(set(ids) - set(self._loaded)):
-            found = self._cached(name)
-            if found is None:
+            cached = self._cached(name)
+            if cached is None:
                 missing.append(name)
             else:
-                self._loaded[name] = found
+                self._loaded[name] = cached
         for start in range(0, len(missing), LIMITS.short_list):
             for count, (name, raw) in enumerate(self._fetch(missing[start : start + LIMITS.short_list]), start + 1):
                 self._loaded[name] = self._keep(name, raw)

@@ -68,10 +68,10 @@ def load(
             "PATH_MISSING", f"there is no support folder {folder}", "check the path given as support set"
         )
     try:
-        found = images.load_images(source, blueprint.image, root, progress)
+        image_set = images.load_images(source, blueprint.image, root, progress)
     except InvalidInput as exc:
         raise _for_consumers(exc, folder) from exc
-    return of_arrays(blueprint, found.pixels, found.labels, found.classes)
+    return of_arrays(blueprint, image_set.pixels, image_set.labels, image_set.classes)
 
 
 def of_arrays(

@@ -35,13 +35,13 @@ def contribute(message: Message, context: Context) -> Message:
     torch.set_num_threads(1)
     site = SiteFolder(site_folder(context))
     with site.locked():
-        done = contribution.contribute(site, Settings(device="auto"), _silent).submitted
+        submitted = contribution.contribute(site, Settings(device="auto"), _silent).submitted
     receipt = ConfigRecord(
         {
-            "contribution-id": done.contribution_id,
-            "sha256": done.sha256,
-            "size-bytes": done.size_bytes,
-            "status": done.state,
+            "contribution-id": submitted.contribution_id,
+            "sha256": submitted.sha256,
+            "size-bytes": submitted.size_bytes,
+            "status": submitted.state,
             "code": code_identity(),
         }
     )

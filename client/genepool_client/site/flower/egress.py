@@ -42,20 +42,20 @@ class Egress:
             get: content of an object by its id; empty while it is still to come, None when it never will.
             tree: Flower's tree of the reply's objects.
         """
-        found: dict[str, bytes] = {}
+        records: dict[str, bytes] = {}
         for node in iterate_object_tree(tree):  # type: ignore[arg-type]
             content = _await(get, node.object_id)
             if content is None:
                 return "an object of it is missing"
             kind = get_object_type_from_object_content(content)
-            if kind not in _KINDS or kind in found:
+            if kind not in _KINDS or kind in records:
                 return f"it holds an object of kind {kind} ({len(content)} bytes) that no receipt has"
             if len(content) > _MAX_OBJECT:
                 return f"its {kind} has {len(content)} bytes"
-            found[kind] = content
-        if sorted(found) != _KINDS:
-            return f"it consists of {', '.join(found)}"
-        return self._record_refusal(found)
+            records[kind] = content
+        if sorted(records) != _KINDS:
+            return f"it consists of {', '.join(records)}"
+        return self._record_refusal(records)
 
     def _record_refusal(self, found: dict[str, bytes]) -> str | None:
         record = ConfigRecord.inflate(found["ConfigRecord"])

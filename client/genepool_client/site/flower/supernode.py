@@ -97,11 +97,11 @@ def check_version() -> None:
     Raises:
         VersionMismatch: API_VERSION.
     """
-    found = version("flwr")
-    if not found.startswith(VERIFIED):
+    installed = version("flwr")
+    if not installed.startswith(VERIFIED):
         raise VersionMismatch(
             "API_VERSION",
-            f"the egress guard was verified with flwr {VERIFIED}x, here is {found}",
+            f"the egress guard was verified with flwr {VERIFIED}x, here is {installed}",
             "install genepool[site]",
         )
 
@@ -150,10 +150,10 @@ def install(egress: Egress, client: ModuleType, command: ModuleType) -> None:
 
 
 def _part(module: ModuleType, name: str) -> Any:
-    found = getattr(module, name, None)
-    if not callable(found):
+    part = getattr(module, name, None)
+    if not callable(part):
         raise VersionMismatch("API_VERSION", f"{module.__name__} of flwr has no {name}", "install genepool[site]")
-    return found
+    return part
 
 
 def _guarded_fab(egress: Egress, get_fab: Callable[[str, int], Fab]) -> Callable[[str, int], Fab]:
@@ -183,8 +183,8 @@ def _guarded_send(egress: Egress, store: Any, send: Any, push_object: Any) -> Ca
         error = _constant_error(message.metadata, code)
         with no_object_id_recompute():
             own_tree, content, own_id = get_object_tree(error), error.deflate(), error.metadata.message_id
-        wanted, session = send(error, own_tree, runtime)
-        if own_id in wanted:
+        object_ids, session = send(error, own_tree, runtime)
+        if own_id in object_ids:
             push_object(message.metadata.run_id, session, own_id, content)
         return set(), session  # nothing of the app's own reply is pushed
 

@@ -50,7 +50,7 @@ def to_error(exc: Exception, method: str) -> GenepoolError:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class CallLimits:
     """How long a call may take at every step, in seconds.
 
     Attributes:
@@ -86,14 +86,14 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
 
     def __init__(
         self,
-        limits: Limits | float,
+        limits: CallLimits | float,
         *,
         deadlines: bool,
         shares: Shares | None = None,
         gate: Gate | None = None,
         told: Callable[[GenepoolError], GenepoolError] = lambda error: error,
     ) -> None:
-        self._limits = limits if isinstance(limits, Limits) else Limits(limits)
+        self._limits = limits if isinstance(limits, CallLimits) else CallLimits(limits)
         self._deadlines = deadlines
         self._shares = shares
         self._gate = gate
@@ -120,7 +120,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
 
     def _guarded(self, handler: Any, method: str) -> Any:
         _, inner = parts(handler)
-        answer = self._streaming(inner) if handler.response_streaming else self._single(inner, handler, method)
+        respond = self._streaming(inner) if handler.response_streaming else self._single(inner, handler, method)
         seconds = self._limits.ours if method.startswith(_OURS) else self._limits.others
 
         async def call(messages: AsyncIterator[Any], context: "grpc.aio.ServicerContext[Any, Any]") -> Any:
@@ -134,7 +134,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
                         if handler.request_streaming
                         else await _only(messages, self._limits, method)
                     )
-                    return await answer(request, context)
+                    return await respond(request, context)
             except grpc.aio.AbortError:
                 raise
             except Exception as exc:  # noqa: BLE001 - the edge of the program
@@ -181,7 +181,7 @@ async def _next(messages: AsyncIterator[Any], seconds: float) -> Any:
         return await anext(messages)
 
 
-async def _only(messages: AsyncIterator[Any], limits: Limits, method: str) -> Any:
+async def _only(messages: AsyncIterator[Any], limits: CallLimits, method: str) -> Any:
     """The one message of a call that has one.
 
     Raises:
@@ -196,7 +196,7 @@ async def _only(messages: AsyncIterator[Any], limits: Limits, method: str) -> An
         raise InvalidInput("OPTION_INVALID", f"the message is none of {method}", "use the published stubs") from None
 
 
-async def _opened(messages: AsyncIterator[Any], limits: Limits) -> AsyncIterator[Any]:
+async def _opened(messages: AsyncIterator[Any], limits: CallLimits) -> AsyncIterator[Any]:
     """The messages of a call that has several; the first comes soon, and no pause is endless."""
     seconds = limits.first
     while True:

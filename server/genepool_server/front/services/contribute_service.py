@@ -14,7 +14,7 @@ from genepool_server.front.guards.slow_clients import Pace, too_slow
 from genepool_server.front.services import pages
 from genepool_server.front.services.messages import contribution_state
 from genepool_server.pool.contributions.uploads import unknown_upload
-from genepool_server.pool.pool import Pool, unknown_contribution
+from genepool_server.pool.pool import OpenPool, unknown_contribution
 
 
 class ContributeServicer(contribute_pb2_grpc.ContributeServiceServicer):
@@ -27,7 +27,7 @@ class ContributeServicer(contribute_pb2_grpc.ContributeServiceServicer):
         now: the clock.
     """
 
-    def __init__(self, pool: Pool, callers: Callers, stall_seconds: float, now: Callable[[], datetime]) -> None:
+    def __init__(self, pool: OpenPool, callers: Callers, stall_seconds: float, now: Callable[[], datetime]) -> None:
         self._pool = pool
         self._callers = callers
         self._stall_seconds = stall_seconds
@@ -111,9 +111,11 @@ class ContributeServicer(contribute_pb2_grpc.ContributeServiceServicer):
     ) -> pb.CommitResponse:
         """The checks on the bytes, then the log entry."""
         upload_id = await self._own(request.upload_id, context)
-        done = await asyncio.to_thread(self._pool.commit, upload_id, self._now())
+        committed = await asyncio.to_thread(self._pool.commit, upload_id, self._now())
         return pb.CommitResponse(
-            receipt=done.receipt, contribution_id=done.contribution_id, state=contribution_state(done.state)
+            receipt=committed.receipt,
+            contribution_id=committed.contribution_id,
+            state=contribution_state(committed.state),
         )
 
     async def GetContribution(  # noqa: N802
@@ -123,10 +125,12 @@ class ContributeServicer(contribute_pb2_grpc.ContributeServiceServicer):
     ) -> pb.GetContributionResponse:
         """The state and receipt of a contribution."""
         caller = self._callers(context)
-        found = await asyncio.to_thread(self._pool.contribution, request.contribution_id)
-        if found.site != caller.site and "auditor" not in caller.roles:
+        contribution = await asyncio.to_thread(self._pool.contribution, request.contribution_id)
+        if contribution.site != caller.site and "auditor" not in caller.roles:
             raise unknown_contribution(request.contribution_id)  # whether another site has it is not said
-        return pb.GetContributionResponse(state=contribution_state(found.state), note=found.note, receipt=found.receipt)
+        return pb.GetContributionResponse(
+            state=contribution_state(contribution.state), note=contribution.note, receipt=contribution.receipt
+        )
 
     async def Withdraw(  # noqa: N802
         self,
@@ -134,8 +138,10 @@ class ContributeServicer(contribute_pb2_grpc.ContributeServiceServicer):
         context: Any,  # noqa: ARG002 - the interface
     ) -> pb.WithdrawResponse:
         """The end of a contribution, by its site's word: the signature is the proof, whoever brings it."""
-        done = await asyncio.to_thread(self._pool.withdraw, request.bundle)
-        return pb.WithdrawResponse(receipt=done.receipt, erased=done.erased, descendant_count=done.descendants)
+        withdrawn = await asyncio.to_thread(self._pool.withdraw, request.bundle)
+        return pb.WithdrawResponse(
+            receipt=withdrawn.receipt, erased=withdrawn.erased, descendant_count=withdrawn.descendants
+        )
 
     async def GetDescendants(  # noqa: N802
         self,

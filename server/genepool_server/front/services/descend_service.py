@@ -63,7 +63,7 @@ class DescendServicer(consume_pb2_grpc.DescendServiceServicer):
             except StorageError:
                 # a learngene that was erased meanwhile cannot be read any more: then this says so
                 await self._serving.blocking(
-                    descend_request.still_usable, self._view, [one for one, _ in order.members]
+                    descend_request.still_usable, self._view, [member for member, _ in order.members]
                 )
                 raise
             descent.release()
@@ -88,17 +88,17 @@ def _statuses(view: PoolView, request: consume_pb2.CheckStatusRequest) -> consum
 
 def _contribution(view: PoolView, name: str) -> consume_pb2.ContributionStatus:
     try:
-        found = view.standing(name)
+        standing = view.standing(name)
     except NotFound:
         return consume_pb2.ContributionStatus(contribution_id=name)
-    state = contribution_state(found.state)
-    return consume_pb2.ContributionStatus(contribution_id=name, state=state, withdrawal=found.withdrawal)
+    state = contribution_state(standing.state)
+    return consume_pb2.ContributionStatus(contribution_id=name, state=state, withdrawal=standing.withdrawal)
 
 
 def _descendant(view: PoolView, sha256: str) -> consume_pb2.DescendantStatus:
-    made = view.descendant(sha256)
-    if made is None:
+    descended = view.descendant(sha256)
+    if descended is None:
         return consume_pb2.DescendantStatus(sha256=sha256)
-    gone = [name for name in made.members if view.contribution(name).state == "WITHDRAWN"]
+    gone = [name for name in descended.members if view.contribution(name).state == "WITHDRAWN"]
     state = contribute_pb2.CONTRIBUTION_STATE_WITHDRAWN if gone else contribute_pb2.CONTRIBUTION_STATE_ACTIVE
     return consume_pb2.DescendantStatus(sha256=sha256, state=state, withdrawn=gone)

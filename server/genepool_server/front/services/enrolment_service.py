@@ -10,7 +10,7 @@ from genepool_protocol.v1 import contribute_pb2 as pb
 from genepool_protocol.v1 import contribute_pb2_grpc
 from genepool_server.front.guards.callers import Callers
 from genepool_server.front.services.messages import site_state
-from genepool_server.pool.pool import Pool
+from genepool_server.pool.pool import OpenPool
 from genepool_server.pool.sites.site_keys import Issue
 
 
@@ -25,7 +25,9 @@ class EnrolmentServicer(contribute_pb2_grpc.EnrolmentServiceServicer):
         now: the clock.
     """
 
-    def __init__(self, pool: Pool, callers: Callers, channel: bytes, issue: Issue, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, pool: OpenPool, callers: Callers, channel: bytes, issue: Issue, now: Callable[[], datetime]
+    ) -> None:
         self._pool = pool
         self._callers = callers
         self._channel = channel

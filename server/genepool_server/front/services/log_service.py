@@ -8,7 +8,7 @@ from genepool_protocol.v1 import pool_pb2, pool_pb2_grpc
 from genepool_protocol.wire.limits import LIMITS
 
 
-class LogView(Protocol):
+class LogReader(Protocol):
     """The log's read side. Blocking, thread-safe."""
 
     def checkpoint(self) -> str:
@@ -55,7 +55,7 @@ class LogView(Protocol):
 class LogServicer(pool_pb2_grpc.LogServiceServicer):
     """See pool.proto. Raises our errors; the front's interceptor puts them on the wire."""
 
-    def __init__(self, log: LogView) -> None:
+    def __init__(self, log: LogReader) -> None:
         self._log = log
 
     async def GetCheckpoint(  # noqa: N802

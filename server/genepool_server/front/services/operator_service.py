@@ -15,7 +15,7 @@ from genepool_protocol.wire.access import DEFAULT_ROLES
 from genepool_protocol.wire.errors import Refused
 from genepool_server.front.services import messages
 from genepool_server.pool.pages import PAGE
-from genepool_server.pool.pool import Pool
+from genepool_server.pool.pool import OpenPool
 from genepool_server.pool.sites.membership import INVITE_LIFE
 from genepool_server.records import Site
 
@@ -35,7 +35,7 @@ class OperatorServicer(operator_pb2_grpc.OperatorServiceServicer):
         now: the clock.
     """
 
-    def __init__(self, pool: Pool, now: Callable[[], datetime]) -> None:
+    def __init__(self, pool: OpenPool, now: Callable[[], datetime]) -> None:
         self._pool = pool
         self._now = now
 
@@ -47,10 +47,10 @@ class OperatorServicer(operator_pb2_grpc.OperatorServiceServicer):
         """A fresh invitation."""
         life = timedelta(seconds=request.life_seconds) if request.life_seconds else INVITE_LIFE
         roles = tuple(request.roles) or DEFAULT_ROLES
-        made = await asyncio.to_thread(
+        invitation = await asyncio.to_thread(
             self._pool.invite, request.site, self._now(), life=life, roles=roles, again=request.again
         )
-        return op.InviteResponse(invite_id=made.invite_id, secret=made.secret, expires=made.expires)
+        return op.InviteResponse(invite_id=invitation.invite_id, secret=invitation.secret, expires=invitation.expires)
 
     async def ListSites(  # noqa: N802
         self,
@@ -83,8 +83,8 @@ class OperatorServicer(operator_pb2_grpc.OperatorServiceServicer):
         context: Any,  # noqa: ARG002 - the interface
     ) -> AsyncIterator[op.ListContributionsResponse]:
         """Every contribution, in the order of the log."""
-        async for found in _threaded(self._pool.each_contribution(request.prefix, brief=request.brief)):
-            yield op.ListContributionsResponse(contribution=messages.contribution_message(found))
+        async for contribution in _threaded(self._pool.each_contribution(request.prefix, brief=request.brief)):
+            yield op.ListContributionsResponse(contribution=messages.contribution_message(contribution))
 
     async def DecideContribution(  # noqa: N802
         self,
@@ -95,8 +95,8 @@ class OperatorServicer(operator_pb2_grpc.OperatorServiceServicer):
         decision = _DECISIONS.get(request.state)
         if decision is None:
             raise _no_such_change()
-        found = await asyncio.to_thread(self._pool.decide, request.contribution_id, decision, request.note)
-        return op.DecideContributionResponse(contribution=messages.contribution_message(found))
+        contribution = await asyncio.to_thread(self._pool.decide, request.contribution_id, decision, request.note)
+        return op.DecideContributionResponse(contribution=messages.contribution_message(contribution))
 
     async def WithdrawContribution(  # noqa: N802
         self,
@@ -104,9 +104,9 @@ class OperatorServicer(operator_pb2_grpc.OperatorServiceServicer):
         context: Any,  # noqa: ARG002 - the interface
     ) -> op.WithdrawContributionResponse:
         """Withdraw by the operator's word."""
-        done = await asyncio.to_thread(self._pool.withdraw_as_operator, request.contribution_id, request.reason)
+        withdrawn = await asyncio.to_thread(self._pool.withdraw_as_operator, request.contribution_id, request.reason)
         return op.WithdrawContributionResponse(
-            receipt=done.receipt, erased=done.erased, descendant_count=done.descendants
+            receipt=withdrawn.receipt, erased=withdrawn.erased, descendant_count=withdrawn.descendants
         )
 
     async def Seal(  # noqa: N802
@@ -125,8 +125,8 @@ class OperatorServicer(operator_pb2_grpc.OperatorServiceServicer):
     ) -> op.BackupResponse:
         """Write a backup."""
         keys = Path(request.keys) if request.keys else None
-        done = await asyncio.to_thread(self._pool.backup, Path(request.folder), keys)
-        return op.BackupResponse(contributions=done.contributions, log_size=done.log_size)
+        summary = await asyncio.to_thread(self._pool.backup, Path(request.folder), keys)
+        return op.BackupResponse(contributions=summary.contributions, log_size=summary.log_size)
 
     async def ListDescendants(  # noqa: N802
         self,
@@ -134,8 +134,8 @@ class OperatorServicer(operator_pb2_grpc.OperatorServiceServicer):
         context: Any,  # noqa: ARG002 - the interface
     ) -> AsyncIterator[op.ListDescendantsResponse]:
         """Descendants of a contribution."""
-        async for made in _threaded(self._pool.descendants(request.contribution_id)):
-            yield op.ListDescendantsResponse(descendant=messages.descendant_message(made))
+        async for descended in _threaded(self._pool.descendants(request.contribution_id)):
+            yield op.ListDescendantsResponse(descendant=messages.descendant_message(descended))
 
 
 async def _threaded(rows: Iterator[_Row]) -> AsyncIterator[_Row]:

@@ -34,16 +34,16 @@ def page(rows: Sequence[Descended], most: int = LIMITS.chunk_bytes) -> pb.GetDes
         rows: a page of the ledger's, of at most LIMITS.page_rows listed ones.
         most: bytes; one row is always answered.
     """
-    answer, size = pb.GetDescendantsResponse(), 0
+    response, size = pb.GetDescendantsResponse(), 0
     for row in rows:
         message = descendant_message(row)
         size += message.ByteSize() + 4
-        if answer.descendants and row.sha256 and size > most:
+        if response.descendants and row.sha256 and size > most:
             break
-        answer.descendants.append(message)
-    cut = len(answer.descendants) < len(rows)
-    last = answer.descendants[-1].sha256 if rows else ""
+        response.descendants.append(message)
+    cut = len(response.descendants) < len(rows)
+    last = response.descendants[-1].sha256 if rows else ""
     # a row without a digest belongs to the end of the list, which is never cut: there are few of them
     if last and (cut or len(rows) >= LIMITS.page_rows):
-        answer.page_token = base64.urlsafe_b64encode(bytes.fromhex(last)).decode().rstrip("=")
-    return answer
+        response.page_token = base64.urlsafe_b64encode(bytes.fromhex(last)).decode().rstrip("=")
+    return response

@@ -79,8 +79,8 @@ class SelectServicer(consume_pb2_grpc.SelectServiceServicer):
             lambda *event: events.put_nowait(convert.progress_message(*event)),
         )
         names = [candidate.contribution_id for candidate in selection.candidates]
-        found = await self._serving.blocking(lambda: {name: self._view.contribution(name) for name in names})
-        return convert.selection_message(selection, found)
+        contributions = await self._serving.blocking(lambda: {name: self._view.contribution(name) for name in names})
+        return convert.selection_message(selection, contributions)
 
 
 def _cancel(work: "weakref.ref[asyncio.Task[consume_pb2.SelectResponse]]", _: object) -> None:

@@ -90,8 +90,8 @@ class Intake:
     def begin_nonce(self, site: str, now: datetime) -> Nonce:
         """See `Pool.begin_nonce`."""
         with self.ledger.read() as tx:
-            found = membership.known(tx, site)
-            statement.require_active(found.name, found.state)
+            record = membership.known(tx, site)
+            statement.require_active(record.name, record.state)
             seq, payload, _, _ = contribution_rows.chain(tx, site)
         expires = now.astimezone(UTC) + timedelta(seconds=LIMITS.nonce_seconds)
         nonce = nonces.issue(self.nonce_key, site, expires)
@@ -116,25 +116,25 @@ class Intake:
         try:
             return self.spool.status(upload_id)
         except NotFound:
-            found = self._logged(upload_id)
-            if found is None:
+            contribution = self._logged(upload_id)
+            if contribution is None:
                 raise
-            return found.size_bytes, True
+            return contribution.size_bytes, True
 
     def owner(self, upload_id: str) -> str:
         """See `Pool.owner`."""
         try:
             return self.spool.ticket(upload_id).site
         except NotFound:
-            found = self._logged(upload_id)
-            if found is None:
+            contribution = self._logged(upload_id)
+            if contribution is None:
                 raise
-            return found.site
+            return contribution.site
 
     def commit(self, upload_id: str, now: datetime) -> Committed:
         """See `Pool.commit`."""
-        found = self._logged(upload_id)  # 8
-        if found is None:
+        contribution = self._logged(upload_id)  # 8
+        if contribution is None:
             try:
                 with self.spool.complete(upload_id) as path:
                     if self._logged(upload_id) is None:  # else another call was faster
@@ -142,12 +142,12 @@ class Intake:
             except NotFound:
                 if self._logged(upload_id) is None:  # else it was so much faster that the upload is gone
                     raise
-            found = self._logged(upload_id)
-        if found is None:
+            contribution = self._logged(upload_id)
+        if contribution is None:
             raise GenepoolError("INTERNAL", "a contribution is not there after it was committed")
         self.log.publish()
         self.spool.discard(upload_id)
-        return Committed(found.receipt, found.contribution_id, found.state)
+        return Committed(contribution.receipt, contribution.contribution_id, contribution.state)
 
     def _accept(self, upload_id: str, path: Path, now: datetime) -> None:
         ticket = self.spool.ticket(upload_id)
@@ -202,7 +202,7 @@ class Intake:
         seq, payload, spent, delta = contribution_rows.chain(tx, claim.site)
         drawn = partial(contribution_rows.drawn, tx, claim.site)
         used = contribution_rows.nonce_used(tx, claim.manifest.nonce)
-        standing = state.Standing(
+        standing = state.ClaimStanding(
             self.log.key.name, self.nonce_key, used, seq, payload, spent, delta, drawn, self.log.root
         )
         return state.check(claim, standing, now)

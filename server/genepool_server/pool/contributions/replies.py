@@ -46,7 +46,7 @@ class Committed:
 
 
 @dataclass(frozen=True, slots=True)
-class Withdrawn:
+class WithdrawalReply:
     """A contribution that is withdrawn.
 
     Attributes:

@@ -84,7 +84,7 @@ class Sealer:
 
     def known(self, digests: Iterable[str]) -> list[str]:
         """Those of these blobs that have a data key."""
-        return [one for one in digests if (self._keys / one).exists()]
+        return [sha256 for sha256 in digests if (self._keys / sha256).exists()]
 
     def _key(self, sha256: str) -> bytes:
         path = self._keys / sha256

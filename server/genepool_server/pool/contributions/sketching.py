@@ -13,7 +13,7 @@ from genepool_protocol.learngene.tensors import TensorFile
 from genepool_protocol.wire.errors import GenepoolError, StorageError, Unavailable
 from genepool_server.admission import profile
 from genepool_server.admission.company import Company
-from genepool_server.admission.copies import Sketch, Withdrawn
+from genepool_server.admission.copies import Sketch, WithdrawnSketch
 from genepool_server.pool.rows import sketch_rows
 from genepool_server.pool.store.blobs import Blobs
 from genepool_server.pool.store.review_secret import ReviewSecret
@@ -62,7 +62,9 @@ class Sketcher:
             return b""
 
     def _sealed(self, found: Contribution) -> bytes:
-        blueprint = next(one.blueprint for one in self.blueprints if one.blueprint.sha256 == found.blueprint_sha256)
+        blueprint = next(
+            loaded.blueprint for loaded in self.blueprints if loaded.blueprint.sha256 == found.blueprint_sha256
+        )
         flat = TensorFile(self.blobs.local(found.sha256)).flat(profile.layout_of(blueprint)).astype(np.float32)
         whole = profile.profile(blueprint, flat, self.secret.salt)
         sketch = Sketch(_unit(whole.direction), _unit(whole.products))
@@ -83,7 +85,7 @@ class Sketcher:
             active, key=lambda one: (self.secret.rank(found.site, one.site, one.contribution_id), one.contribution_id)
         )
         gone = [
-            Withdrawn(
+            WithdrawnSketch(
                 row.contribution_id,
                 row.site == found.site,
                 row.log_index,

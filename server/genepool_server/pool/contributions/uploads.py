@@ -157,9 +157,9 @@ class Spool:
             if upload.durable != upload.ticket.size:
                 raise _incomplete(upload)
             if not upload.finished:
-                done = self._file(upload_id, "done")
-                durable.publish(upload.path, done)
-                upload.path, upload.finished = done, True
+                whole_file = self._file(upload_id, "done")
+                durable.publish(upload.path, whole_file)
+                upload.path, upload.finished = whole_file, True
             return upload.durable
 
     @contextmanager
@@ -206,10 +206,10 @@ class Spool:
         return self._folder / f"{upload_id}.{kind}"
 
     def _found(self, ticket: Ticket) -> _Upload:
-        part, done = self._file(ticket.upload_id, "part"), self._file(ticket.upload_id, "done")
+        part, whole = self._file(ticket.upload_id, "part"), self._file(ticket.upload_id, "done")
         upload = _Upload(ticket, part)
-        if done.is_file():
-            upload.path, upload.finished = done, True
+        if whole.is_file():
+            upload.path, upload.finished = whole, True
         if upload.path.is_file():
             upload.written = min(upload.path.stat().st_size, ticket.size)
             _sync(upload)

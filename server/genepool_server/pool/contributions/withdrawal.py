@@ -19,7 +19,7 @@ from genepool_protocol.trust.keys import SigningKey
 from genepool_protocol.wire.documents import moment
 from genepool_protocol.wire.errors import InvalidInput, NotFound, Refused, VerificationError
 from genepool_protocol.wire.limits import LIMITS
-from genepool_server.pool.contributions.replies import Withdrawn
+from genepool_server.pool.contributions.replies import WithdrawalReply
 from genepool_server.pool.contributions.sealing import Sealer
 from genepool_server.pool.contributions.sketching import Sketcher
 from genepool_server.pool.log.log import Log
@@ -63,22 +63,22 @@ class Withdrawals:
         for contribution_id in left:
             self._erase(contribution_id)
 
-    def withdraw(self, raw: bytes) -> Withdrawn:
+    def withdraw(self, raw: bytes) -> WithdrawalReply:
         """See `Pool.withdraw`."""
         bundle = envelope.parse(raw)
         with self.ledger.read() as tx:  # a stranger must not make anybody wait for the writer
-            found = self._checked(tx, bundle)
-            known = withdrawal_rows.withdrawal(tx, found.contribution_id)
+            contribution = self._checked(tx, bundle)
+            known = withdrawal_rows.withdrawal(tx, contribution.contribution_id)
         if known is None:
-            sealed = self.sketcher.sealed(found)  # most of the work, before anybody has to wait
+            sealed = self.sketcher.sealed(contribution)  # most of the work, before anybody has to wait
             with self.log.transaction() as tx:
-                found = self._checked(tx, bundle)
-                if withdrawal_rows.withdrawal(tx, found.contribution_id) is None:
-                    self._record(tx, found, bundle, sealed)
-        self._erase(found.contribution_id)
-        return self._answer(found.contribution_id)
+                contribution = self._checked(tx, bundle)
+                if withdrawal_rows.withdrawal(tx, contribution.contribution_id) is None:
+                    self._record(tx, contribution, bundle, sealed)
+        self._erase(contribution.contribution_id)
+        return self._answer(contribution.contribution_id)
 
-    def by_operator(self, found: Contribution, reason: str) -> Withdrawn:
+    def by_operator(self, found: Contribution, reason: str) -> WithdrawalReply:
         """See `Pool.withdraw_as_operator`."""
         event = Withdrawal(
             pool=self.notary.origin,
@@ -109,25 +109,25 @@ class Withdrawals:
             raise InvalidInput("STATEMENT_MALFORMED", "the signed statement is no withdrawal", "sign one with genepool")
         if event.pool != self.notary.origin:
             raise Refused("AUDIENCE_MISMATCH", "the withdrawal is for another pool", "sign it for this one")
-        found = contribution_rows.contribution(tx, self.blobs.path, event.contribution_id)
-        if found is None:
+        contribution = contribution_rows.contribution(tx, self.blobs.path, event.contribution_id)
+        if contribution is None:
             raise NotFound(
                 "CONTRIBUTION_UNKNOWN",
                 f"the pool holds no contribution {event.contribution_id[:16]}",
                 "see genepool site status",
             )
-        if site not in (None, found.site):
+        if site not in (None, contribution.site):
             raise Refused(
                 "SITE_MISMATCH",
-                f"the contribution {found.contribution_id[:16]} is not {site}'s",
+                f"the contribution {contribution.contribution_id[:16]} is not {site}'s",
                 "only its own site or the operator can withdraw it",
             )
         # who asks again after a lost answer gets it, whatever became of its key meanwhile
-        if ended is not None and withdrawal_rows.withdrawal(tx, found.contribution_id) is None:
+        if ended is not None and withdrawal_rows.withdrawal(tx, contribution.contribution_id) is None:
             raise ended
-        if event.sha256 != found.sha256:
+        if event.sha256 != contribution.sha256:
             raise InvalidInput("STATEMENT_MALFORMED", "the withdrawal names other weights than its contribution has")
-        return found
+        return contribution
 
     def _verified(self, tx: Connection, bundle: Bundle) -> tuple[Verified, str | None, Refused | None]:
         """The statement, its site (None for the operator), and why the key that signed it may withdraw nothing more."""
@@ -159,22 +159,24 @@ class Withdrawals:
         """A withdrawn contribution whose erasure is not logged; None: there is nothing left to do."""
         with self.ledger.read() as tx:
             row = withdrawal_rows.withdrawal(tx, contribution_id)
-            found = contribution_rows.contribution(tx, self.blobs.path, contribution_id)
-        return None if row is None or row.erased is not None else found
+            contribution = contribution_rows.contribution(tx, self.blobs.path, contribution_id)
+        return None if row is None or row.erased is not None else contribution
 
     def _erase(self, contribution_id: str) -> None:
         if self._unerased(contribution_id) is None:
             return
         with self.ledger.writing:
-            found = self._unerased(contribution_id)
-            if found is None:
+            contribution = self._unerased(contribution_id)
+            if contribution is None:
                 return
-            self._sketch(found)
-            self.sealer.forget(found.sha256)
-            self.blobs.erase(found.sha256)
+            self._sketch(contribution)
+            self.sealer.forget(contribution.sha256)
+            self.blobs.erase(contribution.sha256)
             with self.log.transaction() as tx:
                 time = self.notary.time()
-                gone = Erasure(pool=self.notary.origin, time=time, contribution_id=contribution_id, sha256=found.sha256)
+                gone = Erasure(
+                    pool=self.notary.origin, time=time, contribution_id=contribution_id, sha256=contribution.sha256
+                )
                 entry = self.notary.record_decision(tx, gone)
                 withdrawal_rows.set_erased(tx, contribution_id, entry.index)
 
@@ -189,13 +191,13 @@ class Withdrawals:
         with self.ledger.write() as tx:
             self.sketcher.keep(tx, found.contribution_id, sealed, by_operator=by_operator)
 
-    def _answer(self, contribution_id: str) -> Withdrawn:
+    def _answer(self, contribution_id: str) -> WithdrawalReply:
         with self.ledger.read() as tx:
             row = withdrawal_rows.withdrawal(tx, contribution_id)
-            made = withdrawal_rows.descendant_count(tx, contribution_id)
+            descendants = withdrawal_rows.descendant_count(tx, contribution_id)
         if row is None:
             raise NotFound("CONTRIBUTION_UNKNOWN", "the contribution was not withdrawn", "withdraw it again")
-        return Withdrawn(contribution_id, row.receipt, row.erased is not None, made)
+        return WithdrawalReply(contribution_id, row.receipt, row.erased is not None, descendants)
 
 
 def require_active(states: dict[str, str], names: Sequence[str]) -> None:

@@ -20,7 +20,7 @@ from genepool_protocol.trust.terms import LogKeys
 from genepool_protocol.trust.tiles import Tile
 from genepool_protocol.wire.errors import Refused, StorageError, VerificationError
 from genepool_protocol.wire.limits import LIMITS
-from genepool_server.pool.log.published_head import NOTHING, Head, Published
+from genepool_server.pool.log.published_head import NOTHING, HeadStore, Published
 from genepool_server.pool.log.tile_files import TileFiles
 from genepool_server.pool.rows import log_rows
 from genepool_server.pool.store.ledger import Ledger
@@ -58,7 +58,9 @@ class Log:
         StorageError: LEDGER_INCONSISTENT, the ledger contradicts itself or is older than what was published.
     """
 
-    def __init__(self, signer: LogSigner, keys: LogKeys, ledger: Ledger, lock_store: Head, files: TileFiles) -> None:
+    def __init__(
+        self, signer: LogSigner, keys: LogKeys, ledger: Ledger, lock_store: HeadStore, files: TileFiles
+    ) -> None:
         self._signer = signer
         self.keys = keys
         self._ledger = ledger
@@ -122,8 +124,8 @@ class Log:
         A connection can be lost between the commit and its answer.
         """
         if not self._sure:
-            for one in log_rows.leaf_hashes(tx, len(self._tree)):
-                self._tree.append(one)
+            for hashed in log_rows.leaf_hashes(tx, len(self._tree)):
+                self._tree.append(hashed)
             self._sure = True
 
     def append(self, tx: Connection, verified: Verified) -> Appended:
@@ -137,10 +139,10 @@ class Log:
             StorageError: LEDGER_INCONSISTENT, the ledger holds other leaves than this process knows.
         """
         body = receipt.leaf(verified)
-        one = leaf_hash(body)
-        index = self._tree.append(one)
+        hashed = leaf_hash(body)
+        index = self._tree.append(hashed)
         head = heads.sign(index + 1, self._tree.root(), self._signer)
-        log_rows.add_leaf(tx, index, body, verified.payload, one)
+        log_rows.add_leaf(tx, index, body, verified.payload, hashed)
         log_rows.add_checkpoint(tx, head.size, head.note)
         return Appended(index, body, self._tree.inclusion(index, head.size), head)
 

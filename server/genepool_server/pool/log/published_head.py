@@ -24,7 +24,7 @@ class Published:
 NOTHING = Published(0, EMPTY_ROOT)
 
 
-class Head:
+class HeadStore:
     """A small file, replaced whole.
 
     Args:
@@ -51,9 +51,9 @@ class Head:
         try:
             raw = self._path.read_bytes()  # once: it may be replaced at any moment
             size, root = raw.decode("ascii").splitlines()
-            found = Published(int(size), unb64(root, "root"))
-            if _encode(found) == raw:
-                return found
+            published = Published(int(size), unb64(root, "root"))
+            if _encode(published) == raw:
+                return published
         except (OSError, ValueError, GenepoolError) as exc:
             raise self._bad("is missing or malformed") from exc
         raise self._bad("is malformed")

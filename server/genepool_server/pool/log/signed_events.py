@@ -67,8 +67,8 @@ class Notary:
 
     def site_event(self, tx: Connection, site: str, event: SiteEventName, keyid: str, reason: str = "") -> Appended:
         """Record what happened to a site."""
-        made = SiteEvent(pool=self.origin, time=self.time(), site=site, event=event, keyid=keyid, reason=reason)
-        return self.record_decision(tx, made)
+        site_event = SiteEvent(pool=self.origin, time=self.time(), site=site, event=event, keyid=keyid, reason=reason)
+        return self.record_decision(tx, site_event)
 
     def admitted(
         self,
@@ -81,7 +81,7 @@ class Notary:
         screened: bool = False,
     ) -> Appended:
         """Record whether a contribution was admitted."""
-        made = Decision(
+        decision = Decision(
             pool=self.origin,
             time=self.time(),
             contribution_id=contribution_id,
@@ -90,4 +90,4 @@ class Notary:
             policy=policy,
             screened=screened,
         )
-        return self.record_decision(tx, made)
+        return self.record_decision(tx, decision)

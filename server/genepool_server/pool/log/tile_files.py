@@ -64,12 +64,12 @@ class TileFiles:
         Raises:
             StorageError: DISK_FULL or DISK_FAILED.
         """
-        found = self.wrong(size, content)
-        for tile in found:
+        broken = self.wrong(size, content)
+        for tile in broken:
             path = self._root / tile.path
             self._folders(path.parent)
             durable.write(path, content(tile), 0o644)
-        return found
+        return broken
 
     def _folders(self, folder: Path) -> None:
         if not folder.is_dir():

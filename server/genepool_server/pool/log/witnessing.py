@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from genepool_protocol.trust import checkpoint as heads
 from genepool_protocol.trust import witness
-from genepool_protocol.trust.witness import Policy
+from genepool_protocol.trust.witness import WitnessPolicy
 from genepool_protocol.wire.errors import VerificationError
 from genepool_server.pool.log.log import Log
 from genepool_server.pool.rows import log_rows
@@ -23,27 +23,31 @@ class Cosigned:
 
     ledger: Ledger
     log: Log
-    policy: Policy
+    policy: WitnessPolicy
 
     def add(self, note: str) -> None:
         """See `Pool.add_cosignature`."""
         head = heads.verify(note, self.log.keys)
         if head.size > self.log.size or self.log.root(head.size) != head.root:
             raise VerificationError("LOG_FORK", "the checkpoint is none of this log's", "tell the operator at once")
-        found = witness.cosignatures(note, self.policy.witnesses)
-        if not found:
+        cosignatures = witness.cosignatures(note, self.policy.witnesses)
+        if not cosignatures:
             raise VerificationError(
                 "KEY_UNKNOWN",
                 "no witness of this pool cosigned the checkpoint",
                 "ask the operator to name the witness's key in the settings",
             )
         with self.ledger.read() as tx:  # cosignatures are public: repeating them must not take the writer
-            new = [one for one in found if log_rows.is_newer(tx, head.size, one.vkey, one.time)]
+            new = [
+                cosignature
+                for cosignature in cosignatures
+                if log_rows.is_newer(tx, head.size, cosignature.vkey, cosignature.time)
+            ]
         if not new:
             return
         with self.ledger.write() as tx:
-            for one in new:
-                log_rows.put_cosignature(tx, head.size, one.vkey, one.time, one.line)
+            for cosignature in new:
+                log_rows.put_cosignature(tx, head.size, cosignature.vkey, cosignature.time, cosignature.line)
 
     def latest(self) -> str:
         """The published head with its cosignatures; empty while the log is."""
@@ -54,14 +58,14 @@ class Cosigned:
         """The largest published head with a quorum; the latest one when no quorum is asked for."""
         if not self.policy.quorum:
             return self.latest()
-        vkeys = [one.vkey for one in self.policy.witnesses]
+        vkeys = [verifier.vkey for verifier in self.policy.witnesses]
         with self.ledger.read() as tx:
             size = log_rows.largest_cosigned(tx, vkeys, self.policy.quorum, self.log.size)
             note = "" if size is None else log_rows.checkpoint(tx, size)
         return "" if size is None else self._noted(size, note)
 
     def _noted(self, size: int, note: str) -> str:
-        vkeys = {one.vkey for one in self.policy.witnesses}
+        vkeys = {witness_key.vkey for witness_key in self.policy.witnesses}
         with self.ledger.read() as tx:
             lines = [line for vkey, line in log_rows.cosignatures(tx, size) if vkey in vkeys]
         return witness.joined(note, lines)

@@ -145,10 +145,10 @@ def set_state(tx: Connection, contribution_id: str, state: ContributionState, no
 def state(tx: Connection, contribution_id: str) -> ContributionState:
     """The state of a contribution that exists."""
     table = schema.contribution
-    found: ContributionState = tx.execute(
+    state: ContributionState = tx.execute(
         select(table.c.state).where(table.c.contribution_id == contribution_id)
     ).scalar_one()
-    return found
+    return state
 
 
 def standing(tx: Connection, contribution_id: str) -> tuple[ContributionState, str]:

@@ -106,5 +106,5 @@ def largest_cosigned(tx: Connection, vkeys: Sequence[str], quorum: int, most: in
     table = schema.cosignature
     query = select(table.c.size).where(table.c.vkey.in_(vkeys), table.c.size <= most).group_by(table.c.size)
     query = query.having(func.count() >= quorum).order_by(table.c.size.desc()).limit(1)
-    found: int | None = tx.execute(query).scalar_one_or_none()
-    return found
+    size: int | None = tx.execute(query).scalar_one_or_none()
+    return size

@@ -13,10 +13,10 @@ from genepool_server.pool.store.registry_schema import replaced_key, site_role, 
 def roles(tx: Connection, names: Sequence[str] | None = None) -> dict[str, list[str]]:
     """The roles of every site, or of these, that has any."""
     query = select(site_role) if names is None else select(site_role).where(site_role.c.site.in_(names))
-    found: dict[str, list[str]] = {}
+    roles: dict[str, list[str]] = {}
     for row in tx.execute(query):
-        found.setdefault(row.site, []).append(row.role)
-    return found
+        roles.setdefault(row.site, []).append(row.role)
+    return roles
 
 
 def set_roles(tx: Connection, site: str, names: Iterable[str]) -> None:

@@ -66,10 +66,10 @@ def known(tx: Connection, name: str) -> Site:
     Raises:
         NotFound: SITE_UNKNOWN.
     """
-    found = site_rows.site(tx, name)
-    if found is None:
+    site = site_rows.site(tx, name)
+    if site is None:
         raise NotFound("SITE_UNKNOWN", f"the pool knows no site {name[:64]!r}", "list them with genepool-server sites")
-    return found
+    return site
 
 
 EVENTS: Final[dict[SiteState, SiteEventName]] = {"ACTIVE": "approved", "SUSPENDED": "suspended", "REVOKED": "revoked"}
@@ -128,31 +128,31 @@ def invite(
     """
     check_name(name)
     _check_terms(life, roles)
-    made = Invitation(
+    invitation = Invitation(
         os.urandom(16).hex(), base64.urlsafe_b64encode(os.urandom(32)).rstrip(b"=").decode(), stamp(now + life)
     )
     with ledger.read() as tx:
         _invitable(tx, name, again=again)
     with notary.transaction() as tx:
-        found = _invitable(tx, name, again=again)
-        if found is None:
+        site = _invitable(tx, name, again=again)
+        if site is None:
             site_rows.add_site(tx, name, "INVITED")
-        elif found.state != "INVITED":
-            _end_keys(tx, found, stamp(now))
+        elif site.state != "INVITED":
+            _end_keys(tx, site, stamp(now))
             site_rows.set_site_state(tx, name, "INVITED")
         registry_rows.set_roles(tx, name, roles)
-        site_rows.put_invite(tx, name, made.invite_id, made.secret, stamp(now), made.expires)
-        lost = found.keyid if found is not None and found.state != "INVITED" else ""
+        site_rows.put_invite(tx, name, invitation.invite_id, invitation.secret, stamp(now), invitation.expires)
+        lost = site.keyid if site is not None and site.state != "INVITED" else ""
         record_decision(notary, tx, "invited", known(tx, name), lost)
-    return made
+    return invitation
 
 
 def _invitable(tx: Connection, name: str, *, again: bool) -> Site | None:
     """The site that is invited, None for a new one; refused when it has enrolled already."""
-    found = site_rows.site(tx, name)
-    if found is not None and found.state != "INVITED" and (not again or found.state == "REVOKED"):
-        raise Refused("SITE_EXISTS", f"the site {name} is {found.state.lower()} already", _OTHER_NAME)
-    return found
+    site = site_rows.site(tx, name)
+    if site is not None and site.state != "INVITED" and (not again or site.state == "REVOKED"):
+        raise Refused("SITE_EXISTS", f"the site {name} is {site.state.lower()} already", _OTHER_NAME)
+    return site
 
 
 _OTHER_NAME: Final = "choose another name; if the site has lost its keys, invite it with --again"
@@ -229,18 +229,18 @@ class _Form:
 def _enrolled(tx: Connection, form: _Form) -> Site | None:
     """The site if the very same application was taken before; None: it may be taken now. Else it is refused."""
     name = form.application.site
-    found = _invited(tx, form.application)
-    if found.secret is None:
-        _same_again(found, name, form.mac, form.tls, form.signing)
+    invite = _invited(tx, form.application)
+    if invite.secret is None:
+        _same_again(invite, name, form.mac, form.tls, form.signing)
         return known(tx, name)
-    if not hmac.compare_digest(enrolment.mac(found.secret, form.origin, form.channel, form.application), form.mac):
+    if not hmac.compare_digest(enrolment.mac(invite.secret, form.origin, form.channel, form.application), form.mac):
         raise _invalid(name)
     if known(tx, name).state != "INVITED":
         raise _invalid(name)  # revoked before it enrolled
-    if form.now > moment(found.expires):
+    if form.now > moment(invite.expires):
         raise Refused(
             "INVITE_EXPIRED",
-            f"the invitation of {name} ended at {found.expires}",
+            f"the invitation of {name} ended at {invite.expires}",
             "ask the pool's operator for a new one",
         )
     check_new(tx, form.tls, form.signing)
@@ -248,10 +248,10 @@ def _enrolled(tx: Connection, form: _Form) -> Site | None:
 
 
 def _invited(tx: Connection, application: Application) -> Row[Any]:
-    found = site_rows.invite(tx, application.site)
-    if found is None or not hmac.compare_digest(found.invite_id.encode(), application.invite_id.encode()):
+    invite = site_rows.invite(tx, application.site)
+    if invite is None or not hmac.compare_digest(invite.invite_id.encode(), application.invite_id.encode()):
         raise _invalid(application.site)
-    return found
+    return invite
 
 
 def _same_again(found: Row[Any], name: str, mac: bytes, tls: VerifyingKey, signing: VerifyingKey) -> None:
@@ -319,12 +319,12 @@ def move(
 
 
 def _require_movable(tx: Connection, name: str, state: SiteState, fingerprint: str) -> None:
-    found = known(tx, name)
-    if (found.state, state) not in MOVES:
+    record = known(tx, name)
+    if (record.state, state) not in MOVES:
         raise Refused(
             "STATE_TRANSITION",
-            f"the site {name} is {found.state.lower()} and cannot become {state.lower()}",
+            f"the site {name} is {record.state.lower()} and cannot become {state.lower()}",
             "see genepool-server sites",
         )
     if fingerprint:
-        enrolment.check_fingerprint(fingerprint, found.fingerprint, name)
+        enrolment.check_fingerprint(fingerprint, record.fingerprint, name)

@@ -121,12 +121,12 @@ def _rotatable(tx: Connection, origin: str, name: str, by_old: bytes, by_new: by
     """A replacement that both keys signed; with the old key's end when it has taken place already."""
     site = membership.known(tx, name)
     require_active(name, site.state)
-    done = registry_rows.find_replaced(tx, name, envelope.parse(by_old).keyid)
-    old = VerifyingKey.from_pem(done.pem if done is not None else site.key_pem)
+    replaced = registry_rows.find_replaced(tx, name, envelope.parse(by_old).keyid)
+    old = VerifyingKey.from_pem(replaced.pem if replaced is not None else site.key_pem)
     proved = rotation.verify(by_old, by_new, old, origin, name)
-    if done is None:
+    if replaced is None:
         membership.check_new(tx, proved.new)
         return proved, ""
     if proved.new.keyid != site.keyid:
         raise Refused("KEY_IN_USE", "this signing key was replaced by another one before", "use that one")
-    return proved, str(done.ends)
+    return proved, str(replaced.ends)

@@ -50,8 +50,8 @@ class Registry:
         Raises:
             StorageError: LEDGER_INCONSISTENT, DISK_FULL or DISK_FAILED: nobody can be told apart, so nobody enters.
         """
-        found = self._holders
-        return (self.reload() if found is None else found).get(keyid)
+        holders = self._holders
+        return (self.reload() if holders is None else holders).get(keyid)
 
     def forget(self) -> None:
         """Read the ledger again at the next question: a change of it ended in a way that is not known."""

@@ -190,12 +190,12 @@ class PoolFolder:
             StorageError: LEDGER_INCONSISTENT; DISK_FULL or DISK_FAILED.
             GenepoolError: as `log_signer` and `pool_keys`.
         """
-        found = {
+        places = {
             self.log_pem: self._log_signer(identity, signers)[0],
             self.release_pem: _statement_key(self.release_pem, signers.release.current)[0],
             self.operator_pem: _statement_key(self.operator_pem, signers.operator.current)[0],
         }
-        for path, place in found.items():
+        for path, place in places.items():
             if place != path:
                 durable.publish(place, path)
 

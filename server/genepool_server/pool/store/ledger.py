@@ -162,18 +162,18 @@ def _require_empty(database: Database, tx: Connection) -> None:
 
 def _checked(ledger: _L, *, migrated: bool = False) -> _L:
     try:
-        found = ledger.version()
-        if migrated and migration.OLDEST <= found < schema.VERSION:
-            found = ledger.migrate(found)
+        version = ledger.version()
+        if migrated and migration.OLDEST <= version < schema.VERSION:
+            version = ledger.migrate(version)
     except BaseException:
         ledger.close()
         raise
-    if found != schema.VERSION:
+    if version != schema.VERSION:
         ledger.close()
         raise StorageError(
             "LEDGER_VERSION",
-            f"the ledger has tables of version {found}, this software reads version {schema.VERSION}",
-            _remedy(found),
+            f"the ledger has tables of version {version}, this software reads version {schema.VERSION}",
+            _remedy(version),
         )
     return ledger
 

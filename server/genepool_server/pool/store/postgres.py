@@ -178,7 +178,7 @@ class Postgres:
 
     def problems(self, tx: Connection) -> list[str]:
         """Rows that refer to none and indexes that are not valid; pages are checked as they are read."""
-        found = [
+        problems = [
             f"the index {row[0]} is not valid"
             for row in tx.exec_driver_sql("SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid")
         ]
@@ -188,8 +188,8 @@ class Postgres:
                 lost = select(func.count()).where(key.parent.is_not(None), key.parent.not_in(known))
                 count = tx.execute(lost).scalar_one()
                 if count:
-                    found.append(f"{count} rows of {table.name} refer to no {key.column.table.name}")
-        return found
+                    problems.append(f"{count} rows of {table.name} refer to no {key.column.table.name}")
+        return problems
 
     def meaning(self, exc: DBAPIError) -> GenepoolError:
         """See `Database`; the classes are those of SQLSTATE."""

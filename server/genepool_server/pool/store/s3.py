@@ -37,7 +37,7 @@ _FIX: Final = "look at `blobs` in genepool.toml, at the AWS_... variables of the
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class BucketAddress:
     """Where a store is: the parts of its URL."""
 
     bucket: str
@@ -79,7 +79,7 @@ class S3Blobs:
     """See `blobs.Blobs`. Thread-safe.
 
     Args:
-        url: see `Address`.
+        url: see `BucketAddress`.
         cache: folder of the local copies; made when the first one is.
 
     Raises:
@@ -87,7 +87,7 @@ class S3Blobs:
     """
 
     def __init__(self, url: str, cache: Path) -> None:
-        self._address = Address.parse(url)
+        self._address = BucketAddress.parse(url)
         self._cache = cache
         self._whole: set[str] = set()
         self._lock = threading.Lock()
@@ -114,13 +114,13 @@ class S3Blobs:
         """See `Blobs.create`."""
         try:
             with self._translated():
-                made = obstore.put(self._store, OWNER, owner.encode(), mode="create")
+                outcome = obstore.put(self._store, OWNER, owner.encode(), mode="create")
         except AlreadyExistsError as exc:
             raise InvalidInput(
                 "PATH_NOT_EMPTY", f"{self.name} holds the weights of a pool already", "choose another prefix"
             ) from exc
         try:
-            self._require_erasable(made.get("version"))
+            self._require_erasable(outcome.get("version"))
         except InvalidInput:
             self.discard()
             raise
@@ -134,9 +134,9 @@ class S3Blobs:
 
     def require(self, owner: str) -> None:
         """See `Blobs.require`."""
-        found = self._read(OWNER)
-        if found != owner.encode():
-            why = "belongs to no pool" if found is None else "holds the weights of another pool"
+        present = self._read(OWNER)
+        if present != owner.encode():
+            why = "belongs to no pool" if present is None else "holds the weights of another pool"
             raise InvalidInput("CONFIG_INVALID", f"{self.name} {why}", "put `blobs` in genepool.toml back")
         with self._translated():
             self._require_erasable(obstore.head(self._store, OWNER).get("version"))
@@ -221,8 +221,8 @@ class S3Blobs:
         """See `Blobs.digests`."""
         with self._translated():
             for page in obstore.list(self._store):
-                for found in page:
-                    folder, _, name = found["path"].rpartition("/")
+                for listed in page:
+                    folder, _, name = listed["path"].rpartition("/")
                     if is_sha256_hex(name) and folder == name[:2]:
                         yield name
 

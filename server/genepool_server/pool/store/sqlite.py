@@ -94,8 +94,8 @@ class Sqlite:
 
     def problems(self, tx: Connection) -> list[str]:
         """See `Database`."""
-        found = [str(row[0]) for row in tx.exec_driver_sql("PRAGMA integrity_check") if row[0] != "ok"]
-        return found + [
+        problems = [str(row[0]) for row in tx.exec_driver_sql("PRAGMA integrity_check") if row[0] != "ok"]
+        return problems + [
             f"a row of {row[0]} refers to no {row[2]}" for row in tx.exec_driver_sql("PRAGMA foreign_key_check")
         ]
 

@@ -37,7 +37,7 @@ class Storage:
         if self.blobs:
             from genepool_server.pool.store import s3
 
-            s3.Address.parse(self.blobs)
+            s3.BucketAddress.parse(self.blobs)
 
     def database(self, place: PoolFolder) -> Database:
         """The ledger's place.

@@ -42,7 +42,7 @@ _ROWS: Final = 500
 """Rows that are copied at a time."""
 
 
-class Manifest(Document):
+class BackupManifest(Document):
     """What a backup says of itself."""
 
     schema_: Literal["genepool.backup/v1"] = Field(default="genepool.backup/v1", alias="schema")
@@ -75,8 +75,8 @@ def copy_rows(source: Connection, database: Database) -> None:
 
     def fill(tx: Connection) -> None:
         for table in schema.metadata.sorted_tables:
-            found = source.execute(select(table), execution_options={"yield_per": _ROWS})
-            for rows in found.mappings().partitions():
+            result = source.execute(select(table), execution_options={"yield_per": _ROWS})
+            for rows in result.mappings().partitions():
                 tx.execute(insert(table), [dict(row) for row in rows])
 
     Ledger.create(database, fill).close()
@@ -90,9 +90,9 @@ def seal_all(ledger: Ledger, sealer: Sealer, folder: Path) -> tuple[int, int]:
     for name in names:
         with ledger.writing:  # no withdrawal can come between the look and the key
             with ledger.read() as tx:
-                found = contribution_rows.contribution(tx, Path, name)
-            if found is not None and found.state != "WITHDRAWN":
-                sealed += sealer.seal(found.sha256, folder)
+                contribution = contribution_rows.contribution(tx, Path, name)
+            if contribution is not None and contribution.state != "WITHDRAWN":
+                sealed += sealer.seal(contribution.sha256, folder)
                 total += 1
     return sealed, total
 
@@ -114,7 +114,7 @@ def back_up(place: PoolFolder, ledger: Ledger, sealer: Sealer, target: Path, key
                 with made_whole(keys) as private:
                     copy_tree(place.keys, private, frozenset())
         files = {name: digest.sha256_file(building / name) for name in _names(building)}
-        said = Manifest(pool=origin, log_size=size, files=files)
+        said = BackupManifest(pool=origin, log_size=size, files=files)
         durable.write(building / MANIFEST, said.model_dump_json(by_alias=True, indent=1).encode() + b"\n")
     return BackedUp(total, size)
 
@@ -153,8 +153,8 @@ def copy_tree(source: Path, target: Path, left_out: frozenset[str]) -> None:
     """
     with durable.translated(source):
         # the trust root's timestamp names files that are there before it and stay: copied first, it is of one moment
-        found = sorted(os.scandir(source), key=lambda entry: (entry.name != "timestamp.json", entry.name))
-    for entry in found:
+        entries = sorted(os.scandir(source), key=lambda entry: (entry.name != "timestamp.json", entry.name))
+    for entry in entries:
         if entry.name in left_out or entry.name.startswith("."):
             continue
         path = Path(entry.path)

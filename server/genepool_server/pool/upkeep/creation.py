@@ -16,7 +16,7 @@ from genepool_protocol.trust.keys import LogSigner, SigningKey
 from genepool_protocol.trust.trusted import Signers
 from genepool_protocol.wire.errors import GenepoolError, InvalidInput, NotFound, Refused, StorageError
 from genepool_server import durable
-from genepool_server.pool.log.published_head import Head
+from genepool_server.pool.log.published_head import HeadStore
 from genepool_server.pool.rows import site_rows
 from genepool_server.pool.store.folder import PoolFolder
 from genepool_server.pool.store.ledger import Ledger
@@ -37,7 +37,7 @@ def create(
     _require_room(place)
     log_key = LogSigner.generate(origin)
     loaded = [load_blueprint(folder, seeds) for folder in blueprints]
-    names = {one.blueprint.name for one in loaded}
+    names = {blueprint.blueprint.name for blueprint in loaded}
     if not loaded or len(names) != len(loaded):
         raise InvalidInput("OPTION_INVALID", "a pool needs blueprints of different names", "name each of them once")
     with ExitStack() as undo:
@@ -90,12 +90,12 @@ def _fill(
     durable.create_exclusive(place.review_key, ReviewSecret.generate().raw)
     signers = Signers.begin(log_key.public, release.public, operator.public)
     durable.create_exclusive(place.signers_file, signers.encode(), 0o644)
-    for one in blueprints:
-        target = place.blueprints / one.blueprint.name
+    for loaded in blueprints:
+        target = place.blueprints / loaded.blueprint.name
         durable.mkdir(target)
-        durable.create_exclusive(target / SEED, one.seed_path.read_bytes(), 0o644)
-        durable.create_exclusive(target / BLUEPRINT, one.blueprint.canonical(), 0o644)
-    Head(place.head).create()
+        durable.create_exclusive(target / SEED, loaded.seed_path.read_bytes(), 0o644)
+        durable.create_exclusive(target / BLUEPRINT, loaded.blueprint.canonical(), 0o644)
+    HeadStore(place.head).create()
     # the ledger makes it a pool, so it comes last
     Ledger.create(storage.database(place), partial(site_rows.put_identity, pool=identity)).close()
 
@@ -115,19 +115,19 @@ def load_blueprints(folder: Path) -> tuple[LoadedBlueprint, ...]:
     Raises:
         StorageError: BLOB_CORRUPT, a file of a blueprint is missing or not what it was.
     """
-    found = []
+    blueprints = []
     for path in sorted(folder.iterdir() if folder.is_dir() else ()):
         try:
-            found.append(load_blueprint(path))
+            blueprints.append(load_blueprint(path))
         except GenepoolError as exc:
             raise StorageError(
                 "BLOB_CORRUPT",
                 f"the blueprint in {path} is damaged: {exc.message}",
                 "restore its files from the backup",
             ) from exc
-    if not found:
+    if not blueprints:
         raise StorageError("BLOB_CORRUPT", f"there is no blueprint in {folder}", "restore its files from the backup")
-    return tuple(sorted(found, key=lambda loaded: loaded.blueprint.name))
+    return tuple(sorted(blueprints, key=lambda loaded: loaded.blueprint.name))
 
 
 def load_blueprint(folder: Path, seeds: Sequence[Path] = ()) -> LoadedBlueprint:
@@ -143,25 +143,25 @@ def load_blueprint(folder: Path, seeds: Sequence[Path] = ()) -> LoadedBlueprint:
         Refused: SEED_MISMATCH.
     """
     path, own = folder / BLUEPRINT, folder / SEED
-    for one in (path, *seeds):
-        if not one.is_file():
-            raise NotFound("FILE_MISSING", f"the file {one} is missing", "give the path of a file that is there")
+    for file in (path, *seeds):
+        if not file.is_file():
+            raise NotFound("FILE_MISSING", f"the file {file} is missing", "give the path of a file that is there")
     blueprint = parse_blueprint(path.read_bytes())
-    found = own if own.is_file() else next((seed for seed in seeds if _is_seed(blueprint, seed)), None)
-    if found is None and not seeds:
+    seed_path = own if own.is_file() else next((seed for seed in seeds if _is_seed(blueprint, seed)), None)
+    if seed_path is None and not seeds:
         raise NotFound(
             "FILE_MISSING",
             f"blueprint {blueprint.name} comes without its seed, the file {own}",
             f"make it with genepool-server blueprint make {blueprint.name} and give it with --seed FILE",
         )
-    if found is None or not _is_seed(blueprint, found):
+    if seed_path is None or not _is_seed(blueprint, seed_path):
         raise Refused(
             "SEED_MISMATCH",
-            f"{found or ' nor '.join(map(str, seeds))} is not the seed that blueprint {blueprint.name} names",
+            f"{seed_path or ' nor '.join(map(str, seeds))} is not the seed that blueprint {blueprint.name} names",
             f"make it again; it has {blueprint.seed.size:,} bytes and the digest {blueprint.seed.sha256}",
         )
-    TensorFile(found).flat(gene_layout(blueprint, blueprint.seed.components))
-    return LoadedBlueprint(blueprint, found)
+    TensorFile(seed_path).flat(gene_layout(blueprint, blueprint.seed.components))
+    return LoadedBlueprint(blueprint, seed_path)
 
 
 def _is_seed(blueprint: Blueprint, path: Path) -> bool:

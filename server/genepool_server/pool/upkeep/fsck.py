@@ -17,7 +17,7 @@ from genepool_protocol.trust.tiles import Tile
 from genepool_protocol.trust.trusted import Signers
 from genepool_protocol.wire.errors import GenepoolError, InvalidInput, StorageError, Unavailable
 from genepool_server.pool.contributions.sealing import Sealer
-from genepool_server.pool.log.published_head import Head, Published
+from genepool_server.pool.log.published_head import HeadStore, Published
 from genepool_server.pool.log.tile_files import TileFiles
 from genepool_server.pool.rows import (
     contribution_rows,
@@ -54,7 +54,7 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class FsckReport:
     """What an examination found.
 
     Attributes:
@@ -75,7 +75,7 @@ def fsck(folder: Path, storage: Storage = HERE) -> list[Problem]:
     return examine(folder, storage).problems
 
 
-def examine(folder: Path, storage: Storage = HERE) -> Report:
+def examine(folder: Path, storage: Storage = HERE) -> FsckReport:
     """Recompute a pool from its bytes.
 
     Args:
@@ -91,32 +91,32 @@ def examine(folder: Path, storage: Storage = HERE) -> Report:
     database = storage.database(place)
     place.require(database)
     try:
-        published = Head(place.head).read()  # before the ledger, which may grow meanwhile
+        published = HeadStore(place.head).read()  # before the ledger, which may grow meanwhile
         with Ledger.look(database) as ledger:
-            found = _read(ledger, place.signers())
+            ledger_rows = _read(ledger, place.signers())
     except Unavailable:
         raise
     except GenepoolError as exc:
-        return Report([Problem(database.name, exc.reason, exc.message)])
-    problems = [*_settings(place, database, found), *_log_problems(found, published)]
-    history = _replayed(found, problems)
-    problems += [*_row_problems(found, history), *_state_problems(found, history)]
-    problems += _cosignature_problems(found)
-    problems += _withdrawal_problems(found, history)
-    problems += _sketch_problems(place, found)
-    problems += _tile_problems(TileFiles(place.tiles), found, published)
+        return FsckReport([Problem(database.name, exc.reason, exc.message)])
+    problems = [*_settings(place, database, ledger_rows), *_log_problems(ledger_rows, published)]
+    history = _replayed(ledger_rows, problems)
+    problems += [*_row_problems(ledger_rows, history), *_state_problems(ledger_rows, history)]
+    problems += _cosignature_problems(ledger_rows)
+    problems += _withdrawal_problems(ledger_rows, history)
+    problems += _sketch_problems(place, ledger_rows)
+    problems += _tile_problems(TileFiles(place.tiles), ledger_rows, published)
     blobs = storage.store(place)
-    wrong = list(_blob_problems(blobs, found))
+    wrong = list(_blob_problems(blobs, ledger_rows))
     if wrong:  # beside a server, a blob may have been erased since the ledger was read
         with Ledger.look(database) as ledger, ledger.read() as tx:
             gone = {f"blob {row.sha256[:16]}" for row in contribution_rows.raw(tx) if row.state == "WITHDRAWN"}
-        known = {f"blob {row.sha256[:16]}" for row in found.rows if row.state == "WITHDRAWN"}
-        wrong = [one for one in wrong if one.where not in gone - known]
+        known = {f"blob {row.sha256[:16]}" for row in ledger_rows.rows if row.state == "WITHDRAWN"}
+        wrong = [item for item in wrong if item.where not in gone - known]
     problems += wrong
-    erased = [row.sha256 for row in found.rows if row.contribution_id in found.erased]
-    for one in Sealer(place.data_keys, blobs).known(erased):
-        problems.append(Problem(f"data key {one[:16]}", "BLOB_CORRUPT", "the log says that it was erased"))
-    return Report(problems, _notes(blobs, found), len(found.rows), len(found.leaves))
+    erased = [row.sha256 for row in ledger_rows.rows if row.contribution_id in ledger_rows.erased]
+    for item in Sealer(place.data_keys, blobs).known(erased):
+        problems.append(Problem(f"data key {item[:16]}", "BLOB_CORRUPT", "the log says that it was erased"))
+    return FsckReport(problems, _notes(blobs, ledger_rows), len(ledger_rows.rows), len(ledger_rows.leaves))
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +211,8 @@ def _replayed(found: _Found, problems: list[Problem]) -> History:
     history = History(found.identity.origin, found.signers.release, found.signers.operator)
     for row in found.leaves:
         problems += [
-            Problem(f"leaf {one.index}", one.reason, one.message) for one in history.take(row.body, row.payload)
+            Problem(f"leaf {violation.index}", violation.reason, violation.message)
+            for violation in history.take(row.body, row.payload)
         ]
     return history
 
@@ -235,8 +236,8 @@ def _cosignature_problems(found: _Found) -> Iterator[Problem]:
     for row in found.cosignatures:
         try:
             note = witness.joined(found.checkpoints.get(row.size, ""), [row.line])
-            (made,) = witness.cosignatures(note, [WitnessVerifier.parse(row.vkey)])
-            holds = (made.time, made.line) == (row.time, row.line)
+            (cosignature,) = witness.cosignatures(note, [WitnessVerifier.parse(row.vkey)])
+            holds = (cosignature.time, cosignature.line) == (row.time, row.line)
         except (GenepoolError, ValueError):
             holds = False
         if not holds:
@@ -245,7 +246,9 @@ def _cosignature_problems(found: _Found) -> Iterator[Problem]:
 
 def _withdrawal_problems(found: _Found, history: History) -> Iterator[Problem]:
     logged = {
-        name: (one.withdrawn, one.erased) for name, one in history.contributions.items() if one.withdrawn is not None
+        name: (contribution.withdrawn, contribution.erased)
+        for name, contribution in history.contributions.items()
+        if contribution.withdrawn is not None
     }
     rows = {row.contribution_id: (row.log_index, row.erased) for row in found.withdrawals}
     for name in sorted(set(logged) | set(rows)):
@@ -350,8 +353,8 @@ def _notes(blobs: Blobs, found: _Found) -> list[str]:
     orphans = sorted(set(blobs.digests()) - known)
     waiting = [row.contribution_id for row in found.withdrawals if row.erased is None]
     late = [
-        f"contribution {one[:16]} is withdrawn and not erased yet: the pool does so when it opens" for one in waiting
+        f"contribution {name[:16]} is withdrawn and not erased yet: the pool does so when it opens" for name in waiting
     ]
     return late + [
-        f"blob {one[:16]} belongs to no contribution: a commit was cut short and not repeated" for one in orphans
+        f"blob {name[:16]} belongs to no contribution: a commit was cut short and not repeated" for name in orphans
     ]

@@ -20,22 +20,22 @@ from genepool_protocol.wire.documents import first_problem
 from genepool_protocol.wire.errors import GenepoolError, InvalidInput, NotFound, StorageError, error
 from genepool_server import durable
 from genepool_server.pool.contributions.sealing import Sealer
-from genepool_server.pool.log.published_head import Head, Published
+from genepool_server.pool.log.published_head import HeadStore, Published
 from genepool_server.pool.rows import contribution_rows, log_rows, site_rows
 from genepool_server.pool.store.folder import PoolFolder
 from genepool_server.pool.store.ledger import Ledger
 from genepool_server.pool.store.sqlite import Sqlite
 from genepool_server.pool.store.storage import Storage
 from genepool_server.pool.upkeep import creation
-from genepool_server.pool.upkeep.backup import MANIFEST, SEALED, Manifest, copy_rows, copy_tree, made_whole
-from genepool_server.pool.upkeep.fsck import Report, examine
+from genepool_server.pool.upkeep.backup import MANIFEST, SEALED, BackupManifest, copy_rows, copy_tree, made_whole
+from genepool_server.pool.upkeep.fsck import FsckReport, examine
 from genepool_server.records import PoolIdentity
 
 _OTHER: Final = "use another backup"
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class BackupSource:
     """What a pool is restored from.
 
     Attributes:
@@ -49,7 +49,7 @@ class Source:
     published: Sequence[Path] = ()
 
 
-def restore(source: Source, target: Path, storage: Storage, changed: Mapping[str, bytes]) -> Report:
+def restore(source: BackupSource, target: Path, storage: Storage, changed: Mapping[str, bytes]) -> FsckReport:
     """Put a backup back, as a whole or not at all.
 
     Args:
@@ -78,8 +78,8 @@ def restore(source: Source, target: Path, storage: Storage, changed: Mapping[str
 
 
 def _built(
-    source: Source, place: PoolFolder, storage: Storage, changed: Mapping[str, bytes], undo: ExitStack
-) -> Report:
+    source: BackupSource, place: PoolFolder, storage: Storage, changed: Mapping[str, bytes], undo: ExitStack
+) -> FsckReport:
     _copy(source, place, _checked(source.backup), changed)
     Ledger.open(Sqlite(place.ledger)).close()  # brings that of an older version up to this one
     with Ledger.look(Sqlite(place.ledger)) as ledger:
@@ -98,22 +98,22 @@ def _built(
     return report
 
 
-def _checked(backup: Path) -> Manifest:
+def _checked(backup: Path) -> BackupManifest:
     path = backup / MANIFEST
     if not path.is_file():
         raise NotFound("FILE_MISSING", f"{backup} is no backup: it has no {MANIFEST}", "name a folder of that command")
     try:
-        said = Manifest.model_validate_json(path.read_bytes())
+        said = BackupManifest.model_validate_json(path.read_bytes())
     except ValidationError as exc:
         raise InvalidInput("JSON_MALFORMED", f"{path} is damaged: {first_problem(exc)}", _OTHER) from exc
     for name, sha256 in said.files.items():
-        one, parts = backup / name, Path(name).parts
-        if ".." in parts or Path(name).is_absolute() or not one.is_file() or digest.sha256_file(one) != sha256:
+        file, parts = backup / name, Path(name).parts
+        if ".." in parts or Path(name).is_absolute() or not file.is_file() or digest.sha256_file(file) != sha256:
             raise StorageError("BLOB_CORRUPT", f"the backup's file {name} is missing or damaged", _OTHER)
     return said
 
 
-def _copy(source: Source, place: PoolFolder, said: Manifest, changed: Mapping[str, bytes]) -> None:
+def _copy(source: BackupSource, place: PoolFolder, said: BackupManifest, changed: Mapping[str, bytes]) -> None:
     if not (source.keys / place.log_pem.name).is_file():
         raise NotFound("FILE_MISSING", f"{source.keys} holds no keys of a pool", "name the backup of its keys")
     durable.mkdir(place.keys)
@@ -132,7 +132,7 @@ def _seen(path: Path, log: LogKeys) -> Published:
     if not path.is_file():
         raise NotFound("FILE_MISSING", f"there is no file {path}", "name a signed head or a log.size")
     try:
-        return Head(path).read()
+        return HeadStore(path).read()
     except StorageError:
         head = heads.verify(path.read_text("utf-8", errors="replace"), log)
         return Published(head.size, head.root)
@@ -156,7 +156,7 @@ def _move_rows(ledger: Ledger, storage: Storage, place: PoolFolder, undo: ExitSt
 
 
 def _fill(
-    source: Source,
+    source: BackupSource,
     place: PoolFolder,
     storage: Storage,
     identity: PoolIdentity,
@@ -188,7 +188,7 @@ def _swallowed(act: Callable[[], None]) -> Callable[[], None]:
     return acted
 
 
-def _unsound(report: Report) -> GenepoolError:
+def _unsound(report: FsckReport) -> GenepoolError:
     first, more = report.problems[0], len(report.problems) - 1
     rest = f", and {more} more" if more else ""
     return error(first.reason, f"the backup does not hold: {first.where}: {first.message}{rest}", _OTHER)

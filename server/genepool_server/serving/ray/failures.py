@@ -38,17 +38,17 @@ def translate(exc: Exception) -> GenepoolError:
         case GenepoolError():
             return cause
         case _ if isinstance(cause, _FULL):
-            found = Unavailable(
+            failure = Unavailable(
                 "BUSY", "the pool's workers have no memory left for this", "try again in a minute", retry_seconds="10"
             )
         case _ if isinstance(cause, LOST):
-            found = lost()
+            failure = lost()
         case ray.exceptions.GetTimeoutError():
-            found = Unavailable(
+            failure = Unavailable(
                 "TOO_SLOW", "the pool's worker did not answer in time", "try again in a minute", retry_seconds="10"
             )
         case ray.exceptions.TaskCancelledError():
-            found = Unavailable("SERVING_UNAVAILABLE", "the work was cancelled inside the pool", "try again")
+            failure = Unavailable("SERVING_UNAVAILABLE", "the work was cancelled inside the pool", "try again")
         case _:
             return GenepoolError("INTERNAL", "the pool's worker failed", "the cause is in the server's log")
-    return found
+    return failure

@@ -26,7 +26,7 @@ Deliver = Callable[[str, Any], None]
 """Called on a thread of the link with (what, payload): `item`, and at last `value`, `error` or `lost`."""
 
 
-class Link:
+class RayLink:
     """One Ray, from its start to its end. Thread-safe; it is never used again after it has ended.
 
     Args:

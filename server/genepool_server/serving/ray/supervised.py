@@ -15,7 +15,7 @@ from genepool_protocol.machine import launching
 from genepool_protocol.wire.errors import GenepoolError, Unavailable
 from genepool_server.serving.config import ServingConfig
 from genepool_server.serving.dispatcher import Verb, drained, lost
-from genepool_server.serving.ray.link import Link
+from genepool_server.serving.ray.link import RayLink
 
 _log = logging.getLogger(__name__)
 
@@ -39,8 +39,8 @@ class SupervisedRay:
     def __init__(self, config: ServingConfig) -> None:
         self._config = config
         self._folder = launching.ray_folder(config.temp_dir)
-        self._link: Link | None = None
-        self._starting: Link | None = None
+        self._link: RayLink | None = None
+        self._starting: RayLink | None = None
         self._failure: GenepoolError | None = None
         self._settled = threading.Event()
         self._stop = threading.Event()
@@ -120,7 +120,7 @@ class SupervisedRay:
                 link.close(number)
         raise lost()
 
-    async def _running(self, seconds: float) -> Link:
+    async def _running(self, seconds: float) -> RayLink:
         deadline = time.monotonic() + seconds
         while True:
             link = self._link
@@ -153,9 +153,9 @@ class SupervisedRay:
                 _log.error("Ray died; it is started again, and what it was doing is done again")
         self._settled.set()
 
-    def _started(self) -> Link | None:
+    def _started(self) -> RayLink | None:
         shutil.rmtree(self._folder.path / "ray", ignore_errors=True)
-        link = self._starting = Link(self._config, self._folder.path)
+        link = self._starting = RayLink(self._config, self._folder.path)
         try:
             if self._stop.is_set():
                 link.end(0.0)

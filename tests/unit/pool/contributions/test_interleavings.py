@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from genepool_protocol.trust import envelope, receipt
 from genepool_protocol.wire.errors import GenepoolError
-from genepool_server.pool.pool import Pool
+from genepool_server.pool.pool import OpenPool
 from genepool_server.pool.upkeep.fsck import examine
 from tests.support import sites as c
 
@@ -27,7 +27,7 @@ class Play:
         self.packed, self.leases, self.acknowledged = [], {}, {}
         self.folder = root / "life-0"
         shutil.copytree(template, self.folder)
-        self.pool = Pool.open(self.folder)
+        self.pool = OpenPool.open(self.folder)
         self.sign(0)
 
     def sign(self, n):
@@ -73,7 +73,7 @@ class Play:
 
     def restart(self, _):
         self.pool.close()
-        self.pool = Pool.open(self.folder)
+        self.pool = OpenPool.open(self.folder)
 
     def crash(self, _):
         """What a killed process leaves is what lies in its files: a copy of them is a pool after `kill -9`."""
@@ -81,7 +81,7 @@ class Play:
         copy = self.root / f"life-{self.lives}"
         shutil.copytree(self.folder, copy)
         self.pool.close()
-        self.folder, self.pool = copy, Pool.open(copy)
+        self.folder, self.pool = copy, OpenPool.open(copy)
 
     def any(self, n):
         return self.packed[-1 - n % min(4, len(self.packed))]

@@ -8,7 +8,7 @@ import pytest
 from tests.unit.pool.test_reviewing import as_it_is, commit, reviews, state
 from tests.unit.pool.test_withdrawing import signed
 
-from genepool_server.pool.pool import Pool
+from genepool_server.pool.pool import OpenPool
 from genepool_server.pool.rows import sketch_rows
 from genepool_server.pool.store.review_secret import ReviewSecret
 from genepool_server.pool.upkeep.fsck import examine, fsck
@@ -112,7 +112,7 @@ def test_a_pool_whose_sketches_nobody_could_open_is_not_opened(quarantine, withd
     good = path.read_bytes()
     quarantine.pool.close()
     path.unlink()
-    assert reason_of(Pool.open, quarantine.folder) == "FILE_MISSING"
+    assert reason_of(OpenPool.open, quarantine.folder) == "FILE_MISSING"
     assert [problem.reason for problem in fsck(quarantine.folder)] == ["FILE_MISSING"]
     path.write_bytes(good[::-1])
     path.chmod(0o600)

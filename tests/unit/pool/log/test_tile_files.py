@@ -7,7 +7,7 @@ import pytest
 from genepool_protocol.trust import checkpoint, merkle, tiles
 from genepool_protocol.wire.errors import GenepoolError
 from genepool_server.pool.log import tile_files
-from genepool_server.pool.pool import Pool
+from genepool_server.pool.pool import OpenPool
 from genepool_server.pool.upkeep.fsck import fsck
 
 
@@ -22,7 +22,7 @@ def long(template, tmp_path_factory):
     """A pool whose log has 260 leaves."""
     target = tmp_path_factory.mktemp("long") / "pool"
     shutil.copytree(template[0], target)
-    with Pool.open(target) as pool:
+    with OpenPool.open(target) as pool:
         grow(pool, 260)
     return target
 
@@ -39,7 +39,7 @@ def files(root):
 
 def test_full_tiles_are_files_and_partial_ones_are_made_on_demand(folder):
     assert files(folder / "tiles") == ["statements/000", "tile/0/000", "tile/entries/000"]
-    with Pool.open(folder) as pool:
+    with OpenPool.open(folder) as pool:
         for tile in tiles.tiles(260):
             raw = pool.tile(tile.path)
             assert raw
@@ -53,7 +53,7 @@ def test_full_tiles_are_files_and_partial_ones_are_made_on_demand(folder):
 
 def test_a_static_copy_holds_the_whole_log_and_grows_with_it(folder, tmp_path):
     target = tmp_path / "copy"
-    with Pool.open(folder) as pool:
+    with OpenPool.open(folder) as pool:
         tile_files.export(target, 260, pool.checkpoint(), pool.tile)
         grow(pool, 300)
         tile_files.export(target, 300, pool.checkpoint(), pool.tile)
@@ -69,7 +69,7 @@ def test_a_tile_that_is_missing_is_written_again_when_the_pool_opens(folder):
     before = path.read_bytes()
     path.unlink()
     assert [problem.where for problem in fsck(folder)] == ["tile/0/000"]
-    Pool.open(folder).close()
+    OpenPool.open(folder).close()
     assert path.read_bytes() == before
     assert fsck(folder) == []
 
@@ -80,7 +80,7 @@ def test_fsck_finds_a_flipped_bit_in_any_tile_and_repair_mends_it(folder, name):
     before = path.read_bytes()
     path.write_bytes(before[:99] + bytes([before[99] ^ 4]) + before[100:])
     assert [problem.where for problem in fsck(folder)] == [name]
-    with Pool.open(folder) as pool:
+    with OpenPool.open(folder) as pool:
         assert [problem.where for problem in fsck(folder)] == [name], "opening does not read every tile"
         assert pool.repair() == [name]
     assert path.read_bytes() == before
@@ -90,7 +90,7 @@ def test_fsck_finds_a_flipped_bit_in_any_tile_and_repair_mends_it(folder, name):
 def test_a_tile_is_durable_before_anybody_sees_the_leaf_that_filled_it(folder, monkeypatch):
     from genepool_protocol.wire.errors import StorageError
 
-    with Pool.open(folder) as pool:
+    with OpenPool.open(folder) as pool:
         grow(pool, 511)
         head = pool.checkpoint()
         with monkeypatch.context() as patch:

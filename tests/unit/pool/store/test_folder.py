@@ -9,7 +9,7 @@ import pytest
 
 from genepool_protocol.trust.keys import LogSigner
 from genepool_protocol.wire.errors import GenepoolError
-from genepool_server.pool.pool import Pool
+from genepool_server.pool.pool import OpenPool
 from genepool_server.pool.store.sqlite import Sqlite
 from genepool_server.pool.upkeep.fsck import fsck
 from tests.support import genes
@@ -30,8 +30,8 @@ def empty(tmp_path):
 
 
 def test_a_fresh_pool_is_empty_and_sound(empty, blueprint):
-    Pool.create(empty, c.ORIGIN, [blueprint])
-    with Pool.open(empty) as pool:
+    OpenPool.create(empty, c.ORIGIN, [blueprint])
+    with OpenPool.open(empty) as pool:
         assert (pool.origin, pool.log_key.name) == (c.ORIGIN, c.ORIGIN)
         assert pool.sites() == pool.contributions() == pool.entries(0, 10) == []
         assert pool.checkpoint() == ""
@@ -40,8 +40,8 @@ def test_a_fresh_pool_is_empty_and_sound(empty, blueprint):
 
 
 def test_secrets_are_for_this_user_only(empty, blueprint):
-    Pool.create(empty, c.ORIGIN, [blueprint])
-    with Pool.open(empty) as pool:
+    OpenPool.create(empty, c.ORIGIN, [blueprint])
+    with OpenPool.open(empty) as pool:
         pool.invite("site-a", c.NOW)
         for path in [empty / "keys" / "log.pem", empty / "keys" / "release.pem", *empty.glob("ledger.sqlite*")]:
             assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
@@ -50,9 +50,9 @@ def test_secrets_are_for_this_user_only(empty, blueprint):
 
 
 def test_a_second_pool_is_not_made_over_the_first(empty, blueprint):
-    Pool.create(empty, c.ORIGIN, [blueprint])
+    OpenPool.create(empty, c.ORIGIN, [blueprint])
     before = (empty / "keys" / "log.pem").read_bytes()
-    assert reason_of(Pool.create, empty, c.ORIGIN, [blueprint]) == "PATH_NOT_EMPTY"
+    assert reason_of(OpenPool.create, empty, c.ORIGIN, [blueprint]) == "PATH_NOT_EMPTY"
     assert (empty / "keys" / "log.pem").read_bytes() == before
 
 
@@ -68,7 +68,7 @@ def test_a_second_pool_is_not_made_over_the_first(empty, blueprint):
 )
 def test_a_damaged_blueprint_makes_no_pool_and_leaves_nothing(empty, blueprint, spoil, reason):
     spoil(blueprint)
-    assert reason_of(Pool.create, empty, c.ORIGIN, [blueprint]) == reason
+    assert reason_of(OpenPool.create, empty, c.ORIGIN, [blueprint]) == reason
     assert list(empty.iterdir()) == []
 
 
@@ -82,8 +82,8 @@ def apart(blueprint, tmp_path):
 
 
 def test_a_seed_that_lies_elsewhere_is_known_by_its_digest(empty, blueprint, apart):
-    Pool.create(empty, c.ORIGIN, [blueprint], [apart / "other", apart / "mine"])
-    with Pool.open(empty) as pool:
+    OpenPool.create(empty, c.ORIGIN, [blueprint], [apart / "other", apart / "mine"])
+    with OpenPool.open(empty) as pool:
         assert pool.blueprint(c.BLUEPRINT).seed_path.read_bytes() == (apart / "mine").read_bytes()
     assert fsck(empty) == []
 
@@ -93,7 +93,7 @@ def test_a_seed_that_lies_elsewhere_is_known_by_its_digest(empty, blueprint, apa
 )
 def test_without_the_seed_that_is_named_there_is_no_pool(empty, blueprint, apart, seeds, reason):
     with pytest.raises(GenepoolError) as refusal:
-        Pool.create(empty, c.ORIGIN, [blueprint], [apart / name for name in seeds])
+        OpenPool.create(empty, c.ORIGIN, [blueprint], [apart / name for name in seeds])
     assert refusal.value.reason == reason
     assert seeds or f"blueprint make {c.BLUEPRINT}" in refusal.value.fix
     assert list(empty.iterdir()) == []
@@ -101,25 +101,25 @@ def test_without_the_seed_that_is_named_there_is_no_pool(empty, blueprint, apart
 
 @pytest.mark.parametrize("origin", ["", "has space", "a+b", "l\u00e4nder", "a\nb"])
 def test_a_name_that_cannot_stand_in_a_signed_note_is_refused(empty, blueprint, origin):
-    assert reason_of(Pool.create, empty, origin, [blueprint]) == "NAME_INVALID"
+    assert reason_of(OpenPool.create, empty, origin, [blueprint]) == "NAME_INVALID"
     assert list(empty.iterdir()) == []
 
 
 def test_a_pool_needs_blueprints_of_different_names(empty, blueprint):
-    assert reason_of(Pool.create, empty, c.ORIGIN, []) == "OPTION_INVALID"
-    assert reason_of(Pool.create, empty, c.ORIGIN, [blueprint, blueprint]) == "OPTION_INVALID"
+    assert reason_of(OpenPool.create, empty, c.ORIGIN, []) == "OPTION_INVALID"
+    assert reason_of(OpenPool.create, empty, c.ORIGIN, [blueprint, blueprint]) == "OPTION_INVALID"
 
 
 def test_a_folder_that_is_missing_or_no_pool_is_named(tmp_path, empty, blueprint):
-    assert reason_of(Pool.create, tmp_path / "nowhere", c.ORIGIN, [blueprint]) == "PATH_MISSING"
-    assert reason_of(Pool.open, tmp_path / "nowhere") == "POOL_UNKNOWN"
-    assert reason_of(Pool.open, empty) == "POOL_UNKNOWN"
+    assert reason_of(OpenPool.create, tmp_path / "nowhere", c.ORIGIN, [blueprint]) == "PATH_MISSING"
+    assert reason_of(OpenPool.open, tmp_path / "nowhere") == "POOL_UNKNOWN"
+    assert reason_of(OpenPool.open, empty) == "POOL_UNKNOWN"
     assert reason_of(fsck, empty) == "POOL_UNKNOWN"
     assert list(empty.iterdir()) == []
 
 
 def test_a_folder_is_open_once(place):
-    assert reason_of(Pool.open, place.folder) == "FOLDER_IN_USE"
+    assert reason_of(OpenPool.open, place.folder) == "FOLDER_IN_USE"
     place.contribute()
     place.reopen()
     assert len(place.pool.contributions()) == 1
@@ -130,11 +130,11 @@ def test_a_pool_that_could_not_be_opened_can_be_opened_later(place):
     key = place.folder / "keys" / "log.pem"
     good = key.read_bytes()
     key.write_bytes(LogSigner.generate(c.ORIGIN).pem())
-    assert reason_of(Pool.open, place.folder) == "LEDGER_INCONSISTENT"
+    assert reason_of(OpenPool.open, place.folder) == "LEDGER_INCONSISTENT"
     key.unlink()
-    assert reason_of(Pool.open, place.folder) == "FILE_MISSING"
+    assert reason_of(OpenPool.open, place.folder) == "FILE_MISSING"
     key.write_bytes(good)
-    assert reason_of(Pool.open, place.folder) == "KEY_EXPOSED"
+    assert reason_of(OpenPool.open, place.folder) == "KEY_EXPOSED"
     key.chmod(0o600)
     assert place.reopen().origin == c.ORIGIN
 
@@ -152,20 +152,20 @@ def test_a_ledger_of_another_version_is_refused(place):
     with engine.begin() as tx:
         Sqlite(place.folder / "ledger.sqlite").set_version(tx, 99)
     engine.dispose()
-    assert reason_of(Pool.open, place.folder) == "LEDGER_VERSION"
+    assert reason_of(OpenPool.open, place.folder) == "LEDGER_VERSION"
     assert [problem.reason for problem in fsck(place.folder)] == ["LEDGER_VERSION"]
 
 
 def test_an_interrupted_init_is_told_apart_from_a_pool(empty, blueprint):
-    Pool.create(empty, c.ORIGIN, [blueprint])
+    OpenPool.create(empty, c.ORIGIN, [blueprint])
     (empty / "ledger.sqlite").write_bytes(b"")
-    assert reason_of(Pool.open, empty) == "LEDGER_VERSION"
+    assert reason_of(OpenPool.open, empty) == "LEDGER_VERSION"
 
 
 def test_a_ledger_that_is_no_database_is_refused(place):
     place.pool.close()
     (place.folder / "ledger.sqlite").write_bytes(b"no database " * 1000)
-    assert reason_of(Pool.open, place.folder) == "LEDGER_INCONSISTENT"
+    assert reason_of(OpenPool.open, place.folder) == "LEDGER_INCONSISTENT"
     assert [problem.reason for problem in fsck(place.folder)] == ["LEDGER_INCONSISTENT"]
 
 
@@ -178,7 +178,7 @@ def test_a_restored_older_ledger_refuses_to_start(place):
     place.pool.close()
     (place.folder / "ledger.sqlite").rename(place.folder.parent / "newer.sqlite")
     shutil.copy(place.folder.parent / "backup.sqlite", place.folder / "ledger.sqlite")
-    assert reason_of(Pool.open, place.folder) == "LEDGER_INCONSISTENT"
+    assert reason_of(OpenPool.open, place.folder) == "LEDGER_INCONSISTENT"
     assert "LEDGER_INCONSISTENT" in {problem.reason for problem in fsck(place.folder)}
     shutil.copy(place.folder.parent / "newer.sqlite", place.folder / "ledger.sqlite")
     assert place.reopen().commit(newer.contribution_id, c.NOW) == newer
@@ -192,7 +192,7 @@ def test_a_missing_or_strange_lock_store_refuses_to_start(place, text):
     path.unlink()
     if text is not None:
         path.write_text(text)
-    assert reason_of(Pool.open, place.folder) == "LEDGER_INCONSISTENT"
+    assert reason_of(OpenPool.open, place.folder) == "LEDGER_INCONSISTENT"
     assert "LEDGER_INCONSISTENT" in {problem.reason for problem in fsck(place.folder)}
 
 
@@ -202,15 +202,15 @@ def test_a_damaged_seed_refuses_to_start(place):
     data = bytearray(seed.read_bytes())
     data[-1] ^= 1
     seed.write_bytes(data)
-    assert reason_of(Pool.open, place.folder) == "BLOB_CORRUPT"
+    assert reason_of(OpenPool.open, place.folder) == "BLOB_CORRUPT"
     assert "BLOB_CORRUPT" in {problem.reason for problem in fsck(place.folder)}
 
 
 def test_a_folder_with_characters_that_mean_something_in_addresses_works(tmp_path, blueprint):
     folder = tmp_path / "a b?c#d%20e&f"
     folder.mkdir()
-    Pool.create(folder, c.ORIGIN, [blueprint])
-    with Pool.open(folder) as pool:
+    OpenPool.create(folder, c.ORIGIN, [blueprint])
+    with OpenPool.open(folder) as pool:
         assert pool.sites() == []
     assert fsck(folder) == []
     assert (folder / "ledger.sqlite").is_file()

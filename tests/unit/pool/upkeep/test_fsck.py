@@ -6,7 +6,7 @@ import sqlite3
 import numpy as np
 import pytest
 
-from genepool_server.pool.pool import Pool
+from genepool_server.pool.pool import OpenPool
 from genepool_server.pool.upkeep.fsck import examine, fsck
 from tests.support import sites as c
 from tests.support.flips import columns, flipped
@@ -25,7 +25,7 @@ def filled(template, tmp_path_factory):
     target = tmp_path_factory.mktemp("filled") / "pool"
     shutil.copytree(folder, target)
     rng = np.random.default_rng(3)
-    with Pool.open(target) as pool:
+    with OpenPool.open(target) as pool:
         for site in (sites[0], sites[1], sites[0]):
             c.contribute(pool, site, rng)
     return target
@@ -36,7 +36,7 @@ def full(place, filled):
     place.pool.close()
     shutil.rmtree(place.folder)
     shutil.copytree(filled, place.folder)
-    place.pool = Pool.open(place.folder)
+    place.pool = OpenPool.open(place.folder)
     return place
 
 
