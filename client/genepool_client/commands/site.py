@@ -190,9 +190,9 @@ def condense(
         with terminal.progress("condensing") as report:
             condensed = stages.condense_learngene(site, pictures, settings, report)
         told = stages.told(site, condensed)
+    agreement = _share(condensed.agreement)
     text = [
-        f"learngene: {condensed.steps} steps, "
-        f"answers as the ancestry model on {_share(condensed.agreement)} of the images",
+        f"learngene: {condensed.steps} steps, answers as the ancestry model on {agreement} of the images",
         *(told.lines() if told else []),
         f"next: genepool site submit {folder}",
     ]
