@@ -18,6 +18,7 @@ from tests.support import sites as c
 from tests.support.refusals import reason_of
 
 READS = {
+    *("active_count", "active_digests", "active_page", "descendants_for", "each_contribution", "each_site"),
     "active", "begin_nonce", "blueprint", "blueprints", "checkpoint", "company", "consistency", "contribution",
     "contributions", "descendant", "descendants", "entries", "holder", "owner", "site", "sites", "standing", "status",
     "tile", "unreviewed", "witnessed", "certificate",
