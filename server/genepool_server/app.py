@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
     from genepool_server.front.guards.interceptor import CallLimits
     from genepool_server.front.server import Front
+    from genepool_server.serving.config import ServingConfig
+    from genepool_server.serving.dispatcher import Dispatcher
     from genepool_server.serving.service import Serving
 
 _log = logging.getLogger(__name__)
@@ -239,7 +241,7 @@ async def run(folder: Path, config: ServerConfig, ready: Callable[[Running], Non
         undo.push_async_callback(door.stop)
         await door.start()
         _log.info("%d learngenes are on this machine", await asyncio.to_thread(pool.gather))
-        serving = await asyncio.to_thread(Serving.start, config.serving.config(), pool)
+        serving = await asyncio.to_thread(Serving.start, config.serving.config(), pool, start_workers)
         undo.push_async_callback(asyncio.to_thread, serving.close)
         undo.push_async_callback(front.stop, config.drain_seconds)
         if stop.is_set():
@@ -251,6 +253,28 @@ async def run(folder: Path, config: ServerConfig, ready: Callable[[Running], Non
         _log.info("serving %s at %s", pool.origin, address)
         ready(Running(address, front.certified.port, pool, serving))
         await stop.wait()
+
+
+def start_workers(config: "ServingConfig") -> "Dispatcher":
+    """Ray and its workers, or threads of this process when `config.workers` is 0; blocks until they answer.
+
+    Raises:
+        Unavailable: SERVING_UNAVAILABLE, Ray or a worker did not start.
+        InvalidInput: CONFIG_INVALID, the temporary folder's path is too long.
+    """
+    if config.workers == 0:
+        from genepool_server.serving.dispatcher import InlineDispatcher
+
+        return InlineDispatcher(config)
+    from genepool_server.serving.ray.supervised import SupervisedRay
+
+    workers = SupervisedRay(config)
+    try:
+        workers.wait()
+    except BaseException:
+        workers.drain()
+        raise
+    return workers
 
 
 def _review(pool: OpenPool, policy: ReviewPolicy) -> Callable[[], None]:

@@ -14,6 +14,7 @@ import grpc.aio
 from genepool_protocol.trust.keys import SigningKey
 from genepool_protocol.v1 import consume_pb2, consume_pb2_grpc, types_pb2
 from genepool_protocol.wire.limits import LIMITS
+from genepool_server.app import start_workers
 from genepool_server.front.guards.interceptor import ErrorInterceptor
 from genepool_server.front.server import OPTIONS
 from genepool_server.front.services.descend_service import DescendServicer
@@ -67,7 +68,7 @@ def streaming(quick: bool) -> list[Row]:
         view = MemoryView(folder, wide(quick))
         for number in range(MEMBERS):
             view.add(f"site-{number}", name="bench", scale=0.01)
-        serving = Serving.start(ServingConfig(workers=0, slots=1), view)
+        serving = Serving.start(ServingConfig(workers=0, slots=1), view, start_workers)
         try:
             found = asyncio.run(_measure(folder, view, serving, rounds=2 if quick else 7))
         finally:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from genepool_protocol.learngene import manifest as manifests
 from genepool_protocol.learngene.size import Budget, Size
 from genepool_protocol.trust import envelope, events
+from genepool_server.app import start_workers
 from genepool_server.pool.pool import OpenPool
 from genepool_server.pool.upkeep.fsck import examine
 from genepool_server.serving.config import ServingConfig
@@ -85,12 +86,12 @@ class World:
     def seen(self):
         """Everything that a consumer can get from the pool, whose serving runs on and remembers what it mapped."""
         if self.serving is None:
-            self.serving = Serving.start(ServingConfig(workers=0, slots=1), self.pool)
+            self.serving = Serving.start(ServingConfig(workers=0, slots=1), self.pool, start_workers)
         return self.loop.run_until_complete(self._seen(self.serving, self.pool))
 
     def seen_of(self, view):
         """The same of another view, by a serving of its own."""
-        serving = Serving.start(ServingConfig(workers=0, slots=1), view)
+        serving = Serving.start(ServingConfig(workers=0, slots=1), view, start_workers)
         try:
             return self.loop.run_until_complete(self._seen(serving, view))
         finally:

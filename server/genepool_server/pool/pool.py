@@ -33,8 +33,8 @@ from genepool_server.pool.log.publisher import Publisher
 from genepool_server.pool.log.signed_events import Notary
 from genepool_server.pool.log.tile_files import TileFiles
 from genepool_server.pool.log.witnessing import Cosigned
-from genepool_server.pool.pages import paged
 from genepool_server.pool.rows import contribution_rows, site_rows, sketch_rows, withdrawal_rows
+from genepool_server.pool.rows.pages import paged
 from genepool_server.pool.sites.registrar import Registrar
 from genepool_server.pool.store.blobs import Blobs
 from genepool_server.pool.store.folder import FolderLock, PoolFolder

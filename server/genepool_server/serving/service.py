@@ -22,11 +22,10 @@ from genepool_server.serving import descend_request, room, selecting
 from genepool_server.serving.bounded_queue import Gate
 from genepool_server.serving.config import ServingConfig
 from genepool_server.serving.descent import Descent, Order
-from genepool_server.serving.dispatcher import Dispatcher, InlineDispatcher
+from genepool_server.serving.dispatcher import Dispatcher
 from genepool_server.serving.keys import KeyTable
 from genepool_server.serving.library import Library
 from genepool_server.serving.pool_view import PoolView
-from genepool_server.serving.ray.supervised import SupervisedRay
 from genepool_server.serving.shared_images import Pictures
 from genepool_server.serving.slots import SHARED_MEMORY, Slots
 from genepool_server.serving.thin_slice import thin_file
@@ -67,8 +66,13 @@ class Serving:
         self._undo = contextlib.ExitStack()
 
     @classmethod
-    def start(cls, config: ServingConfig, view: PoolView) -> Self:
-        """Start Ray and its workers, or threads when `config.workers` is 0; blocks until they answer.
+    def start(cls, config: ServingConfig, view: PoolView, work: Callable[[ServingConfig], Dispatcher]) -> Self:
+        """Serving with workers that answer.
+
+        Args:
+            config: how to serve.
+            view: the pool.
+            work: starts the workers, and blocks until they answer.
 
         Raises:
             Unavailable: SERVING_UNAVAILABLE, Ray or a worker did not start.
@@ -86,7 +90,8 @@ class Serving:
                 room.check(SHARED_MEMORY, room.needed(config, widest))
             pictures = Pictures.create([*parents, Path(tempfile.gettempdir())])
             undo.callback(pictures.close)
-            dispatcher = _dispatcher(config, undo)
+            dispatcher = work(config)
+            undo.callback(dispatcher.drain)
             serving = cls(config, view, dispatcher, slots, pictures)
             serving._undo = undo.pop_all()
             return serving
@@ -277,17 +282,6 @@ class Serving:
 def _largest(blueprint: Blueprint) -> int:
     size = Size(blueprint.depths[1], blueprint.heads)
     return 4 * algebra.elements(descendant.layout(blueprint, size))
-
-
-def _dispatcher(config: ServingConfig, undo: contextlib.ExitStack) -> Dispatcher:
-    if config.workers == 0:
-        inline = InlineDispatcher(config)
-        undo.callback(inline.drain)
-        return inline
-    workers = SupervisedRay(config)
-    undo.callback(workers.drain)
-    workers.wait()
-    return workers
 
 
 def _keys(table: KeyTable, entries: Sequence[Contribution]) -> list[Key]:

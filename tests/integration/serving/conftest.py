@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from genepool_server.app import start_workers
 from genepool_server.serving.service import Serving, ServingConfig
 from tests.support.views import MemoryView
 
@@ -52,7 +53,7 @@ CONFIG = ServingConfig(workers=0, score_threads=2, slots=2, max_concurrent_selec
 
 
 def start(view: MemoryView, config: ServingConfig):
-    serving = Serving.start(config, view)
+    serving = Serving.start(config, view, start_workers)
     with asyncio.Runner() as runner:
         yield World(view, serving, runner, "ray" if config.workers else "inline")
         serving.close()

@@ -14,8 +14,8 @@ from genepool_protocol.v1 import operator_pb2_grpc
 from genepool_protocol.wire.access import DEFAULT_ROLES
 from genepool_protocol.wire.errors import Refused
 from genepool_server.front.services import messages
-from genepool_server.pool.pages import PAGE
 from genepool_server.pool.pool import OpenPool
+from genepool_server.pool.rows.pages import PAGE
 from genepool_server.pool.sites.membership import INVITE_LIFE
 from genepool_server.records import Site
 

@@ -13,8 +13,8 @@ from genepool_protocol.trust.enrolment import Application
 from genepool_protocol.wire.access import DEFAULT_ROLES
 from genepool_protocol.wire.errors import StorageError, Unavailable
 from genepool_server.pool.log.signed_events import Notary
-from genepool_server.pool.pages import paged
 from genepool_server.pool.rows import site_rows
+from genepool_server.pool.rows.pages import paged
 from genepool_server.pool.sites import membership, site_keys
 from genepool_server.pool.sites.membership import Invitation
 from genepool_server.pool.sites.site_keys import Issue
