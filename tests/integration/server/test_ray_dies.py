@@ -150,7 +150,9 @@ def sync(process) -> None:
     start_sync("127.0.0.1", port)
 
 
-@pytest.mark.parametrize("death", [kill("raylet"), kill("gcs_server"), kill_driver, sync], ids=str)
+@pytest.mark.parametrize(
+    "death", [kill("raylet"), kill("gcs_server"), kill_driver, sync], ids=["raylet", "gcs_server", "driver", "packet"]
+)
 def test_ray_dies_and_neither_the_pool_nor_a_later_call_does(world, rng, death):
     process, stubs = world
     site = WireSite(RemoteServer(process.folder, process.anchors), stubs, f"site-{rng.integers(1 << 40)}").join()

@@ -5,8 +5,8 @@ import stat
 
 import numpy as np
 import pytest
-from tests.unit.pool.test_reviewing import as_it_is, commit, reviews, state
-from tests.unit.pool.test_withdrawing import signed
+from tests.unit.pool.test_review_queue import as_it_is, commit, reviews, state
+from tests.unit.pool.contributions.test_withdrawing import signed
 
 from genepool_server.pool.pool import OpenPool
 from genepool_server.pool.rows import sketch_rows
