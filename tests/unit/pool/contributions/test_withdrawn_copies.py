@@ -5,8 +5,6 @@ import stat
 
 import numpy as np
 import pytest
-from tests.unit.pool.test_review_queue import as_it_is, commit, reviews, state
-from tests.unit.pool.contributions.test_withdrawing import signed
 
 from genepool_server.pool.pool import OpenPool
 from genepool_server.pool.rows import sketch_rows
@@ -16,6 +14,8 @@ from tests.support import sites as c
 from tests.support import spoilers as s
 from tests.support.flips import flipped
 from tests.support.refusals import reason_of
+from tests.unit.pool.contributions.test_withdrawing import signed
+from tests.unit.pool.test_review_queue import as_it_is, commit, reviews, state
 
 
 @pytest.fixture
