@@ -17,17 +17,18 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Annotated, Any, NoReturn
 
 import typer
+from rich import progress as rich_progress
 from rich.console import Console  # noqa: TID251 - this is the place
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
+from genepool_protocol.progress import Progress
 from genepool_protocol.wire.errors import GenepoolError, StorageError
 from genepool_protocol.wire.text import shown
 
@@ -35,9 +36,6 @@ CONTEXT = {"help_option_names": ["-h", "--help"]}
 """Every command answers to -h."""
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Answer with one JSON value on standard output.")]
-
-Report = Callable[[int, int, str], None]
-"""Called with (done, total, note)."""
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 a defect; 2 the input is wrong; 3 it does not exist; 4 it cannot be trusted; "
@@ -221,22 +219,28 @@ def _lines_shown(text: str) -> str:
 
 
 @contextlib.contextmanager
-def progress(label: str) -> Iterator[Report]:
+def progress(label: str) -> Iterator[Progress]:
     """A progress bar on standard error while the block runs; plain lines, a few per task, when that is no terminal."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _lines(label)
         return
     label_column, note_column = (
-        TextColumn(field, markup=False) for field in ("{task.description}", "{task.fields[note]}")
+        rich_progress.TextColumn(field, markup=False) for field in ("{task.description}", "{task.fields[note]}")
     )
-    columns = (label_column, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), note_column)
-    with Progress(*columns, console=console, transient=False) as bar:
+    columns = (
+        label_column,
+        rich_progress.BarColumn(),
+        rich_progress.MofNCompleteColumn(),
+        rich_progress.TimeElapsedColumn(),
+        note_column,
+    )
+    with rich_progress.Progress(*columns, console=console, transient=False) as bar:
         task = bar.add_task(shown(label), total=None, note="")
         yield lambda done, total, note: bar.update(task, completed=done, total=total, note=shown(note))
 
 
-def _lines(label: str) -> Report:
+def _lines(label: str) -> Progress:
     said = -1
 
     def report(done: int, total: int, note: str) -> None:

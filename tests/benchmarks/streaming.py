@@ -17,8 +17,8 @@ from genepool_protocol.wire.limits import LIMITS
 from genepool_server.app import start_workers
 from genepool_server.front.guards.interceptor import ErrorInterceptor
 from genepool_server.front.server import OPTIONS
+from genepool_server.front.services import consumer_messages
 from genepool_server.front.services.descend_service import DescendServicer
-from genepool_server.serving import convert
 from genepool_server.serving.service import Serving, ServingConfig
 from genepool_server.tls import client_ca, identity
 from tests.benchmarks.reader import METHODS
@@ -43,7 +43,7 @@ class Floor(grpc.GenericRpcHandler):
         )
 
     async def _order(self, request):
-        weights, budget = convert.weights_of(request.weights), convert.budget_of(request.budget)
+        weights, budget = consumer_messages.weights_of(request.weights), consumer_messages.budget_of(request.budget)
         return await self._serving.order(request.blueprint, weights, budget)
 
     async def _raw(self, request, context) -> AsyncIterator[consume_pb2.DescendResponse]:

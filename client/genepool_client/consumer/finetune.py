@@ -23,8 +23,8 @@ from genepool_client.pictures.images import ImageSet
 from genepool_client.transport.durable import write_atomic
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.learngene.descendant import weight_text
+from genepool_protocol.progress import Progress, silent
 from genepool_protocol.selection import net, pixels
-from genepool_protocol.training.loop import Progress
 from genepool_protocol.wire.errors import InvalidInput
 
 _HELD_OUT: Final = 5
@@ -163,7 +163,7 @@ def train(
     images: pixels.Pixels,
     labels: np.ndarray,
     recipe: FinetuneRecipe,
-    progress: Progress = lambda _done, _total, _note: None,
+    progress: Progress = silent,
 ) -> None:
     """Train every weight of a net, in place.
 

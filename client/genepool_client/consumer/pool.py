@@ -5,7 +5,7 @@ model = Pool("pool.json").descend(support="my_images/", max_params="1M")     # a
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +24,7 @@ from genepool_client.transport.logview import fetch_from, head_of
 from genepool_protocol.learngene import descendant
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.learngene.size import Budget, Size, parse_amount
+from genepool_protocol.progress import Progress
 from genepool_protocol.selection.combination import Mixture, mixture
 from genepool_protocol.trust.anchors import Anchors
 from genepool_protocol.trust.key_files import TlsIdentity
@@ -33,7 +34,6 @@ from genepool_protocol.wire.errors import InvalidInput, VerificationError
 if TYPE_CHECKING:
     from timm.models.vision_transformer import VisionTransformer
 
-Progress = Callable[[int, int, str], None]
 SupportLike = str | Path | Support | tuple[Any, Any] | Any
 """A folder or data set name, a `Support`, (pixels, labels), or unlabelled pixels alone."""
 WeightsLike = Selection | Mapping[str, int] | Mixture
@@ -254,18 +254,15 @@ class Pool:
     def _select(self, support: Support, mode: Mode, licenses: Sequence[str]) -> Selection:
         offer = self.offer()
 
-        def tell(stage: str, done: int, total: int) -> None:
-            self.progress(done, total, stage)
-
         if mode == "remote":
             from genepool_client.consumer.select import remote
 
-            return remote.select(self._connection, offer.blueprint, support, licenses, tell)
+            return remote.select(self._connection, offer.blueprint, support, licenses, self.progress)
         if mode != "private":
             raise InvalidInput("OPTION_INVALID", f"the mode {mode!r} does not exist", "choose private or remote")
         from genepool_client.consumer.select import private
 
-        return private.select(self._connection, offer.blueprint, offer.seed, support, licenses, tell)
+        return private.select(self._connection, offer.blueprint, offer.seed, support, licenses, self.progress)
 
     def _obtain(self, wanted: Wanted, staging: Staging) -> Descendant:
         resumed = download.fetch(self._connection, wanted, staging.folder, self.progress)

@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -18,9 +18,8 @@ import numpy.typing as npt
 
 from genepool_client.pictures import datasets
 from genepool_client.pictures.decode import decode
+from genepool_protocol.progress import Progress
 from genepool_protocol.wire.errors import InvalidInput
-
-Progress = Callable[[int, int, str], None]
 
 EXTENSIONS: Final = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 """torchvision's IMG_EXTENSIONS."""

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from genepool_client.pictures.images import Progress
 from genepool_client.site import credentials, steps, submission
 from genepool_client.site.folder import SiteFolder
 from genepool_client.site.steps import Condensed, Settings, Trained
 from genepool_client.site.submission import Submitted
+from genepool_protocol.progress import Progress
 
 Stage = Callable[[str], AbstractContextManager[Progress]]
 """Opens the display of one stage, by its name."""

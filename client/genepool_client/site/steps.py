@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from pydantic import Field, ValidationError
 
-from genepool_client.pictures.images import ImageSet, Progress, load_images
+from genepool_client.pictures.images import ImageSet, load_images
 from genepool_client.site import outbox
 from genepool_client.site.folder import SiteFolder
 from genepool_client.training import ancestry, condense, privacy
@@ -26,6 +26,7 @@ from genepool_client.transport.durable import write_atomic, write_json
 from genepool_protocol.learngene import manifest as documents
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.learngene.tensors import TensorFile, encode
+from genepool_protocol.progress import Progress
 from genepool_protocol.selection import net, task_key
 from genepool_protocol.trust import digest, strict_json
 from genepool_protocol.wire.documents import Document, first_problem

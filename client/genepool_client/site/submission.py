@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from genepool_client.pictures.images import Progress
 from genepool_client.site import outbox, packing, steps
 from genepool_client.site.folder import SiteFolder
 from genepool_client.site.outbox import Artefact
@@ -21,6 +20,7 @@ from genepool_client.transport.channel import Connection
 from genepool_client.transport.logview import LogView, fetch_from, head_of
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.learngene.manifest import Privacy, Training
+from genepool_protocol.progress import Progress
 from genepool_protocol.trust import envelope
 from genepool_protocol.trust.keys import VerifyingKey
 from genepool_protocol.v1 import contribute_pb2 as pb

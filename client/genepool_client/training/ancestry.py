@@ -15,9 +15,10 @@ from genepool_client.training.recipe import TrainRecipe, scaled_steps
 from genepool_client.training.trainer import Trainer, leaves
 from genepool_protocol.learngene import expansion
 from genepool_protocol.learngene.blueprint import Blueprint
+from genepool_protocol.progress import Progress
 from genepool_protocol.selection import net
 from genepool_protocol.training import precision
-from genepool_protocol.training.loop import Params, Progress
+from genepool_protocol.training.loop import Params
 
 CHECKPOINT: Final = "ancestry.pt"
 LOOKED_AT: Final = 256  # held-out images that decide when to stop, at most

@@ -22,9 +22,10 @@ from genepool_client.training.trainer import Trainer, leaves
 from genepool_protocol.learngene import expansion
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.learngene.size import Size
+from genepool_protocol.progress import Progress
 from genepool_protocol.selection import net, pixels
 from genepool_protocol.training import precision
-from genepool_protocol.training.loop import Params, Progress
+from genepool_protocol.training.loop import Params
 
 CHECKPOINT: Final = "condense.pt"
 _STEPS: Final = 280  # for 700 images of 20 classes

@@ -8,8 +8,9 @@ from typing import Final
 import torch
 
 from genepool_client.training.recipe import TrainRecipe
+from genepool_protocol.progress import Progress
 from genepool_protocol.training.checkpoint import TrainingCheckpoint
-from genepool_protocol.training.loop import Anchor, Group, Loop, LossOf, Params, Progress, Schedule
+from genepool_protocol.training.loop import Anchor, Group, Loop, LossOf, Params, Schedule
 
 _SAVE_EVERY: Final = 50
 """Steps between checkpoints: some five seconds on one core for `nano-32`."""

@@ -5,18 +5,17 @@ A stream that breaks is resumed from what the pool holds durably. gRPC itself wa
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
 import grpc
 
 from genepool_client.transport.channel import Connection, pause_after
+from genepool_protocol.progress import Progress
 from genepool_protocol.v1 import contribute_pb2 as pb
 from genepool_protocol.wire.errors import GenepoolError
 from genepool_protocol.wire.limits import LIMITS
-
-Progress = Callable[[int, int, str], None]
 
 _FRUITLESS: Final = 3
 """Attempts in a row that may move nothing before the upload gives up."""

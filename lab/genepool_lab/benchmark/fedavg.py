@@ -11,9 +11,10 @@ import numpy as np
 from genepool_client.simulate.fleet import Fleet
 from genepool_client.training.recipe import TrainRecipe
 from genepool_lab.benchmark import fedavg_app, method
-from genepool_lab.benchmark.lab import Lab, Progress
+from genepool_lab.benchmark.lab import Lab
 from genepool_lab.benchmark.store import code_digest, content_key
 from genepool_lab.benchmark.trainings import Train
+from genepool_protocol.progress import Progress
 from genepool_protocol.wire.errors import Unavailable
 
 _ATTEMPTS: Final = 3

@@ -2,7 +2,7 @@
 
 import multiprocessing
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,9 +17,8 @@ from genepool_lab.benchmark.store import Store
 from genepool_protocol.learngene import algebra, expansion
 from genepool_protocol.learngene.blueprint import Blueprint, blueprint_folder, parse_blueprint
 from genepool_protocol.learngene.tensors import TensorFile
+from genepool_protocol.progress import Progress
 from genepool_protocol.selection import net
-
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass

@@ -4,7 +4,7 @@ Stages: A retrieves by key, B scores the nearest, C searches for combinations, D
 pool's actors and at home; only the `Evaluator`, which turns mixtures into scores and slopes, is handed in.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -13,6 +13,7 @@ import torch
 
 from genepool_protocol.learngene import expansion
 from genepool_protocol.learngene.blueprint import Blueprint
+from genepool_protocol.progress import Progress, silent
 from genepool_protocol.selection import combination, discriminant, guard, net, scoring, views
 from genepool_protocol.selection.combination import Evaluator, Mixture, single
 from genepool_protocol.selection.pixels import Pixels, check_pixels, to_images, to_patches
@@ -27,7 +28,6 @@ from genepool_protocol.wire.limits import LIMITS
 KERNEL = "torch-fp32-v3"
 """Names the arithmetic of scoring and the rules of choosing, part of every answer: another may answer otherwise."""
 
-Progress = Callable[[str, int, int], None]
 
 _BATCH: Final = 64
 """Images that one backward pass looks at."""
@@ -100,7 +100,7 @@ def select(
     evaluator: Evaluator,
     *,
     labels: Labels | None,
-    progress: Progress = lambda _stage, _done, _total: None,
+    progress: Progress = silent,
 ) -> TalsSelection:
     """Choose a sparse combination of learngenes for a task.
 
@@ -110,7 +110,7 @@ def select(
         evaluator: scores mixtures on the support set, or on views of it where no image can be left out; not asked
             without labels.
         labels: of the support set, see `check_support`.
-        progress: called with (stage, done, total).
+        progress: called with (done, total, stage).
 
     Raises:
         Refused: POOL_EMPTY.
@@ -121,7 +121,7 @@ def select(
         )
     labels = None if labels is None else labels[scoring.looked_at(labels)]
     nearest = retrieve(task, members, LIMITS.short_list)
-    progress("retrieve", len(nearest), len(members))
+    progress(len(nearest), len(members), "retrieve")
     shot = snapshot(member.contribution_id for member in members)
     candidates = [TalsCandidate(name, distance, place) for place, (name, distance) in enumerate(nearest, start=1)]
     chosen = combination.by_nearness(nearest)
@@ -164,11 +164,11 @@ def _searched(
     scores: dict[Mixture, Score] = {}
     for mixture, score in zip(asked, evaluator.scores(asked), strict=True):
         scores[mixture] = score
-        progress("score", len(scores), len(asked))
+        progress(len(scores), len(asked), "score")
     challengers: list[Mixture] = [()]
     if many:
         best = min(map(single, nearest), key=lambda item: round(float(np.mean(scores[item].errors)), 6))
-        progress("search", 0, 1)
+        progress(0, 1, "search")
         ids = [candidate.contribution_id for candidate in candidates]
         path = combination.walk(evaluator, ids, holder, scores[holder])
         scores.update(path)
@@ -176,7 +176,7 @@ def _searched(
     challengers = [mixture for mixture in dict.fromkeys(challengers) if mixture != holder]
     margins = [guard.CLEARLY if mixture else guard.SIMPLER for mixture in challengers]
     index, why = guard.choose(scores[holder], list(zip((scores[item] for item in challengers), margins, strict=True)))
-    progress("guard", len(challengers), len(challengers))
+    progress(len(challengers), len(challengers), "guard")
     shown = [replace(item, score=scores.get(single(item.contribution_id))) for item in candidates]
     return [holder, *challengers][index], why, shown
 

@@ -10,13 +10,12 @@ from typing import Any, Final
 
 import torch
 
+from genepool_protocol.progress import Progress
 from genepool_protocol.training.best import Best
 from genepool_protocol.training.checkpoint import TrainingCheckpoint
 from genepool_protocol.training.muon import Muon
 
 Params = dict[str, torch.Tensor]
-Progress = Callable[[int, int, str], None]
-"""Called after every step with (steps taken, all steps, a note for whoever waits)."""
 LossOf = Callable[[int, torch.Generator], torch.Tensor]
 """The loss of a step (0 is the first); all its randomness comes from the generator."""
 NoteOf = Callable[[int, float], str]

@@ -16,8 +16,8 @@ import torch
 from genepool_protocol.learngene import algebra, expansion, tensors
 from genepool_protocol.learngene.blueprint import Blueprint, blueprint_folder, parse_blueprint
 from genepool_protocol.learngene.size import Size
+from genepool_protocol.progress import Progress, silent
 from genepool_protocol.selection import net
-from genepool_protocol.training.loop import Progress
 from genepool_protocol.trust import digest
 from genepool_protocol.wire.errors import InvalidInput, Refused
 from genepool_protocol.wire.limits import LIMITS
@@ -53,7 +53,7 @@ def bake_folder(
     teacher: Path | None = None,
     start: Path | None = None,
     recipe: BakeRecipe | None = None,
-    progress: Progress = lambda _done, _total, _note: None,
+    progress: Progress = silent,
 ) -> Blueprint:
     """Bake a seed from a corpus folder: what `genepool-server blueprint bake` does.
 
@@ -134,9 +134,7 @@ def make_folder(name: str, weights: Path, out: Path) -> Blueprint:
     return written_blueprint
 
 
-def measure_folder(
-    folder: Path, tasks: Path, corpus: Path, *, draws: int, progress: Progress = lambda _done, _total, _note: None
-) -> Blueprint:
+def measure_folder(folder: Path, tasks: Path, corpus: Path, *, draws: int, progress: Progress = silent) -> Blueprint:
     """Measure a baked seed: what `genepool-server blueprint measure` does.
 
     Rewrites `blueprint.json` with the table of sizes and the scale of keys, and says how in `bake.json`.

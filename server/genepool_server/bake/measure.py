@@ -18,8 +18,8 @@ from genepool_protocol.learngene import algebra, expansion
 from genepool_protocol.learngene.blueprint import Blueprint, KeySpace, MeasuredSize
 from genepool_protocol.learngene.size import Size
 from genepool_protocol.learngene.tensors import TensorFile
+from genepool_protocol.progress import Progress, silent
 from genepool_protocol.selection import discriminant, net, task_key
-from genepool_protocol.training.loop import Progress
 from genepool_protocol.wire.errors import InvalidInput
 from genepool_server.bake.corpus import Corpus
 
@@ -47,7 +47,7 @@ def seed_gene(blueprint: Blueprint, path: Path) -> net.Weights:
 
 
 def measured(
-    blueprint: Blueprint, seed: net.Weights, public: Corpus, draws: int, progress: Progress = lambda *_: None
+    blueprint: Blueprint, seed: net.Weights, public: Corpus, draws: int, progress: Progress = silent
 ) -> list[MeasuredSize]:
     """Every size with the mean accuracy of the seed's head of `SHOTS` images a class, over the same tasks for all.
 

@@ -18,10 +18,11 @@ import torch.nn.functional as F
 from genepool_protocol.learngene import expansion
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.learngene.size import Size
+from genepool_protocol.progress import Progress
 from genepool_protocol.selection import net, pixels
 from genepool_protocol.training import precision
 from genepool_protocol.training.checkpoint import TrainingCheckpoint
-from genepool_protocol.training.loop import Group, Loop, Params, Progress, Schedule
+from genepool_protocol.training.loop import Group, Loop, Params, Schedule
 from genepool_protocol.trust import digest
 from genepool_server.bake import layers
 from genepool_server.bake.corpus import Corpus

@@ -3,9 +3,10 @@
 import asyncio
 import concurrent.futures
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from genepool_protocol.progress import Progress
 from genepool_protocol.selection import tals
 from genepool_protocol.selection.combination import Mixture
 from genepool_protocol.selection.retrieval import Member
@@ -15,9 +16,6 @@ from genepool_protocol.selection.task_key import Key
 from genepool_server.serving.dispatcher import Dispatcher, Verb, split
 from genepool_server.serving.library import StoredFile
 from genepool_server.serving.worker import Job, WorkerSupport
-
-Progress = Callable[[str, int, int], None]
-"""Called on the event loop with (stage, done, total)."""
 
 
 class Evaluation:
@@ -122,8 +120,8 @@ async def select(
     loop = asyncio.get_running_loop()
     evaluation = Evaluation(loop, dispatcher, support, files)
 
-    def tell(stage: str, done: int, total: int) -> None:
-        loop.call_soon_threadsafe(progress, stage, done, total)
+    def tell(done: int, total: int, stage: str) -> None:
+        loop.call_soon_threadsafe(progress, done, total, stage)
 
     def run(task: Key) -> tals.TalsSelection:
         return tals.select(task, members, evaluation, labels=labels, progress=tell)

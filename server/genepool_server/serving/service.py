@@ -12,6 +12,7 @@ from typing import Any, Self, TypeVar
 from genepool_protocol.learngene import algebra, descendant
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.learngene.size import Budget, Size
+from genepool_protocol.progress import Progress
 from genepool_protocol.selection import tals
 from genepool_protocol.selection.pixels import Pixels
 from genepool_protocol.selection.retrieval import Member
@@ -124,7 +125,7 @@ class Serving:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *args)
 
     async def select(
-        self, name: str, pixels: Pixels, labels: Sequence[int], licenses: Sequence[str], progress: selecting.Progress
+        self, name: str, pixels: Pixels, labels: Sequence[int], licenses: Sequence[str], progress: Progress
     ) -> tals.TalsSelection:
         """TALS on the workers. Cancelling it cancels the work; the pixels are overwritten when it ends.
 
@@ -133,7 +134,7 @@ class Serving:
             pixels: uint8, shape (N, image, image, 3).
             labels: one per image, or empty.
             licenses: which contributions may take part; empty: all.
-            progress: called with (stage, done, total) on this event loop.
+            progress: called with (done, total, stage) on this event loop.
 
         Raises:
             NotFound: BLUEPRINT_UNKNOWN.

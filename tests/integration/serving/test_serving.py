@@ -59,7 +59,7 @@ def test_what_is_quarantined_takes_no_part(world, support):
 def test_with_many_images_the_workers_search_as_one_does_at_home(world, support):
     pixels, labels = support
     many, stages = (np.concatenate([pixels, 255 - pixels]), [*labels, *labels]), []
-    found = world.run(select(world, many, progress=lambda stage, *_: stages.append(stage)))
+    found = world.run(select(world, many, progress=lambda _done, _total, stage: stages.append(stage)))
     assert "search" in stages
     assert found == at_home(world, many)
 

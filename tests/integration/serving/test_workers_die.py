@@ -43,7 +43,7 @@ def test_a_worker_killed_in_the_middle_of_scoring_is_replaced_and_the_answer_is_
     async def run():
         worker = await pid(on_ray)
 
-        def kill(stage, done, _):
+        def kill(done, _, stage):
             if stage == "score" and done == 1 and not killed:
                 killed.append(worker)
                 os.kill(worker, signal.SIGKILL)

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
@@ -15,12 +15,10 @@ from genepool_protocol.learngene import descendant
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.learngene.size import Budget, Size
 from genepool_protocol.private_files import append_own
+from genepool_protocol.progress import Progress
 from genepool_protocol.selection.combination import Mixture
 from genepool_protocol.v1 import consume_pb2, types_pb2
 from genepool_protocol.wire.errors import GenepoolError, Refused, Unavailable, VerificationError
-
-Progress = Callable[[int, int, str], None]
-"""Called with (bytes, bytes of the whole, note)."""
 
 _PAUSES: Final = (0.5, 1.0, 2.0, 4.0)
 """Seconds before each new try after a connection broke; a try that brought bytes starts the row again."""

@@ -16,7 +16,7 @@ from typing import Final, TypeVar
 import numpy as np
 import torch
 
-from genepool_client.consumer.select.remote import Progress, explain_empty
+from genepool_client.consumer.select.remote import explain_empty
 from genepool_client.consumer.select.selection import Selection, check_entry
 from genepool_client.consumer.select.slices import Slices
 from genepool_client.consumer.select.support import Support
@@ -24,6 +24,7 @@ from genepool_client.transport.channel import Connection
 from genepool_protocol.learngene import algebra, expansion
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.learngene.tensors import TensorFile
+from genepool_protocol.progress import Progress
 from genepool_protocol.selection import net, tals
 from genepool_protocol.selection.combination import Mixture
 from genepool_protocol.selection.retrieval import Member
@@ -56,7 +57,7 @@ def select(
         seed: path of its verified seed.safetensors.
         support: stays here.
         licenses: SPDX names that may take part; empty: all.
-        progress: called with (stage, done, total).
+        progress: called with (done, total, stage).
 
     Raises:
         Refused: POOL_EMPTY.
@@ -64,7 +65,7 @@ def select(
         GenepoolError: as `Connection.stream`.
     """
     entries, members = list_keys(connection, blueprint, licenses)
-    progress("keys", len(members), len(members))
+    progress(len(members), len(members), "keys")
     with one_thread():
         gene = seed_tensors(blueprint, seed)
         task = task_key(blueprint, gene, support.pixels)
@@ -155,7 +156,7 @@ class _Home:
         return list(self._spread(lambda name: tals.slope(gradient, self._slices[name]), ids))
 
     def _fetch(self, names: set[str]) -> None:
-        self._slices.ensure(names, lambda done, total: self._progress("fetch", done, total))
+        self._slices.ensure(names, lambda done, total: self._progress(done, total, "fetch"))
 
     def _members(self, mixture: Mixture) -> list[tuple[int, net.Weights]]:
         return [(milli, self._slices[name]) for name, milli in mixture]

@@ -1,19 +1,17 @@
 """Remote selection: the support set's pixels go to the pool, which runs TALS and forgets them."""
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from genepool_client.consumer.select.selection import Selection
 from genepool_client.consumer.select.support import Support
 from genepool_client.transport.channel import Connection
 from genepool_protocol.learngene.blueprint import Blueprint
+from genepool_protocol.progress import Progress
 from genepool_protocol.v1 import consume_pb2
 from genepool_protocol.wire.errors import GenepoolError, InvalidInput, Refused, Unavailable
 from genepool_protocol.wire.limits import LIMITS
-
-Progress = Callable[[str, int, int], None]
-"""Called with (stage, done, total)."""
 
 _FRAME: Final = 64 << 10
 """Bytes of a message that are not pixels, at most."""
@@ -51,7 +49,7 @@ def select(
             for event in events:
                 if event.WhichOneof("event") == "selection":
                     return Selection.of_message(blueprint.name, event.selection)
-                progress(event.progress.stage, event.progress.done, event.progress.total)
+                progress(event.progress.done, event.progress.total, event.progress.stage)
     except GenepoolError as exc:
         raise explain_empty(exc, licenses) from exc
     raise Unavailable(

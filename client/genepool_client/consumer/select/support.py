@@ -1,7 +1,7 @@
 """The support set: a few images of the consumer's task, with or without labels, at the blueprint's size."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,12 +10,12 @@ import numpy.typing as npt
 
 from genepool_client.pictures import datasets, images
 from genepool_protocol.learngene.blueprint import Blueprint
+from genepool_protocol.progress import Progress, silent
 from genepool_protocol.wire.errors import InvalidInput
 from genepool_protocol.wire.limits import LIMITS
 
 Pixels = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +43,7 @@ class Support:
         return f"{len(self.pixels)} images, {kinds}"
 
 
-def load(
-    source: str | Path, blueprint: Blueprint, root: Path | None = None, progress: Progress = lambda *_: None
-) -> Support:
+def load(source: str | Path, blueprint: Blueprint, root: Path | None = None, progress: Progress = silent) -> Support:
     """A support set: a folder of class folders (labelled), a flat folder of images (unlabelled), or a timm data set.
 
     Args:

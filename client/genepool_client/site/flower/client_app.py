@@ -16,12 +16,12 @@ import torch  # noqa: E402 - the switches come first
 from flwr.app import ConfigRecord, Context, Message, RecordDict  # noqa: E402
 from flwr.clientapp import ClientApp  # noqa: E402
 
-from genepool_client.pictures.images import Progress  # noqa: E402
 from genepool_client.site import contribution  # noqa: E402
 from genepool_client.site.code_identity import code_identity  # noqa: E402
 from genepool_client.site.flower import guard  # noqa: E402
 from genepool_client.site.folder import SiteFolder  # noqa: E402
 from genepool_client.site.steps import Settings  # noqa: E402
+from genepool_protocol.progress import Progress  # noqa: E402
 from genepool_protocol.wire.errors import InvalidInput  # noqa: E402
 
 SIMULATION_ROOT = "GENEPOOL_SIMULATION_ROOT"

@@ -8,8 +8,9 @@ from genepool_protocol.v1 import consume_pb2, consume_pb2_grpc, contribute_pb2, 
 from genepool_protocol.wire.errors import InvalidInput, NotFound, StorageError
 from genepool_protocol.wire.limits import LIMITS
 from genepool_server.front.guards.strangers import Strangers
+from genepool_server.front.services import consumer_messages
 from genepool_server.front.services.messages import contribution_state
-from genepool_server.serving import convert, descend_request, descendant_documents
+from genepool_server.serving import descend_request, descendant_documents
 from genepool_server.serving.pool_view import PoolView
 from genepool_server.serving.service import Order, Serving
 
@@ -51,7 +52,7 @@ class DescendServicer(consume_pb2_grpc.DescendServiceServicer):
         """The header, model.safetensors from the offset on, the attestation."""
         if not context.auth_context().get("x509_pem_cert"):
             self._strangers.take(context.peer())
-        weights, budget = convert.weights_of(request.weights), convert.budget_of(request.budget)
+        weights, budget = consumer_messages.weights_of(request.weights), consumer_messages.budget_of(request.budget)
         async with await self._serving.descend(request.blueprint, weights, budget) as descent:
             order = descent.order
             # a consumer that hangs up while a chunk is on its way ends the call, not this generator

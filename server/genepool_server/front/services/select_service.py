@@ -10,7 +10,7 @@ from typing import Any
 from genepool_protocol.v1 import consume_pb2, consume_pb2_grpc
 from genepool_protocol.wire.errors import InvalidInput
 from genepool_protocol.wire.limits import LIMITS
-from genepool_server.serving import convert
+from genepool_server.front.services import consumer_messages
 from genepool_server.serving.pool_view import PoolView
 from genepool_server.serving.service import Serving
 
@@ -35,7 +35,7 @@ class SelectServicer(consume_pb2_grpc.SelectServiceServicer):
         """Every active contribution with its key, sorted by id."""
         async with aclosing(self._serving.keys(request.blueprint, request.licenses)) as keys:
             async for contribution, key in keys:
-                yield convert.key_message(contribution, key)
+                yield consumer_messages.key_message(contribution, key)
 
     async def GetThin(  # noqa: N802
         self,
@@ -73,14 +73,14 @@ class SelectServicer(consume_pb2_grpc.SelectServiceServicer):
         loaded = await self._serving.blocking(self._view.blueprint, request.blueprint)
         selection = await self._serving.select(
             request.blueprint,
-            convert.pixels_of(loaded.blueprint, request.pixels),
+            consumer_messages.pixels_of(loaded.blueprint, request.pixels),
             list(request.labels),
             list(request.licenses),
-            lambda *event: events.put_nowait(convert.progress_message(*event)),
+            lambda *event: events.put_nowait(consumer_messages.progress_message(*event)),
         )
         names = [candidate.contribution_id for candidate in selection.candidates]
         contributions = await self._serving.blocking(lambda: {name: self._view.contribution(name) for name in names})
-        return convert.selection_message(selection, contributions)
+        return consumer_messages.selection_message(selection, contributions)
 
 
 def _cancel(work: "weakref.ref[asyncio.Task[consume_pb2.SelectResponse]]", _: object) -> None:

@@ -1,4 +1,4 @@
-"""Between the messages of consume.proto and plain values: the only place of serving that knows messages."""
+"""Between the messages of consume.proto and plain values; those of sites and operators are in `messages`."""
 
 from collections.abc import Mapping, Sequence
 
@@ -71,7 +71,7 @@ def key_message(contribution: Contribution, key: Key) -> consume_pb2.ListKeysRes
     return consume_pb2.ListKeysResponse(entry=entry(contribution), key_mean=mean, key_noise=key.noise)
 
 
-def progress_message(stage: str, done: int, total: int) -> consume_pb2.SelectResponse:
+def progress_message(done: int, total: int, stage: str) -> consume_pb2.SelectResponse:
     """How far a selection is."""
     return consume_pb2.SelectResponse(progress=consume_pb2.SelectProgress(stage=stage, done=done, total=total))
 
