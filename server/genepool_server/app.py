@@ -313,6 +313,7 @@ def _compare(trusted: Trusted, config: ServerConfig) -> None:
 def _front(folder: Path, config: ServerConfig, pool: OpenPool) -> "Front":
     from genepool_server.front.guards.callers import NetworkCallers
     from genepool_server.front.guards.rates import Rates
+    from genepool_server.front.guards.strangers import Strangers
     from genepool_server.front.server import Doors, Front, Guard, Load
 
     keys, listen, certified = folder / "keys", Address.parse(config.listen), config.certified()
@@ -329,6 +330,7 @@ def _front(folder: Path, config: ServerConfig, pool: OpenPool) -> "Front":
         Guard(
             NetworkCallers(pool.holder, pool.origin, config.anonymous_consumers, identity.utc_now),
             Rates(config.quotas.calls_per_minute),
+            Strangers(config.quotas.anonymous_descents_per_minute),
             client_ca.Issuer(keys, pool.origin, timedelta(days=config.certificate_days)).issue,
             channel_of(identity.read_ca(keys)),
             Repository(PoolFolder(folder).trust),

@@ -122,6 +122,12 @@ class QuotaSettings(BaseModel):
     open_calls: int = Field(
         default=32, ge=1, le=65536, description="Calls at the same time of one site, or of one address."
     )
+    anonymous_descents_per_minute: int = Field(
+        default=120,
+        ge=1,
+        le=60_000,
+        description="Descendants a minute for an address without a certificate (of IPv6: for its /64).",
+    )
 
     def quotas(self) -> Quotas:
         """The same for the pool."""

@@ -16,6 +16,7 @@ from genepool_protocol.v1 import consume_pb2, consume_pb2_grpc, types_pb2
 from genepool_protocol.wire.limits import LIMITS
 from genepool_server.app import start_workers
 from genepool_server.front.guards.interceptor import ErrorInterceptor
+from genepool_server.front.guards.strangers import Strangers
 from genepool_server.front.server import OPTIONS
 from genepool_server.front.services import consumer_messages
 from genepool_server.front.services.descend_service import DescendServicer
@@ -90,7 +91,7 @@ async def _measure(folder: Path, view: MemoryView, serving: Serving, rounds: int
     chain = client_ca.Issuer(keys, "bench/log", timedelta(days=1)).issue(key.public, "bench", now)
     (folder / "tls.pem").write_bytes(key.pem() + chain.encode())
     server = grpc.aio.server(interceptors=[ErrorInterceptor(60.0, deadlines=True)], options=OPTIONS)
-    descend = DescendServicer(view, serving, SigningKey.generate(), "bench/log")
+    descend = DescendServicer(view, serving, SigningKey.generate(), "bench/log", Strangers(60_000))
     consume_pb2_grpc.add_DescendServiceServicer_to_server(descend, server)
     server.add_generic_rpc_handlers([Floor(view, serving)])
     credentials = identity.server_credentials(

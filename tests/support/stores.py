@@ -147,6 +147,8 @@ def raw(found: Storage, folder: Path):
 
 def make_older(tx, database) -> None:
     """Take out of a ledger what the newest version of its tables added."""
+    for index in schema.INDEXED[schema.VERSION]:
+        index.drop(tx)
     for column in schema.WIDENED[schema.VERSION]:
         tx.exec_driver_sql(f"ALTER TABLE {column.table.name} DROP COLUMN {column.name}")
     for table in reversed(schema.ADDED[schema.VERSION]):

@@ -26,6 +26,9 @@ BLUEPRINT_FILE: Final = "blueprint.json"
 HEAD_FILE: Final = "head.safetensors"
 """Made where the labels are, so not part of what the pool signs."""
 
+RECEIPTS_BYTES: Final = 32 << 20
+"""Of receipts.json: LIMITS.members of the longest manifests and bundles with their log entries, in base64."""
+
 SIGNED: Final = (CARD_FILE, BLUEPRINT_FILE, CONFIG_FILE, MODEL_FILE, PROVENANCE_FILE, RECEIPTS_FILE)
 IGNORED: Final = ("model.sig", HEAD_FILE)
 SUBJECT: Final = "descendant"
@@ -279,7 +282,7 @@ def parse_receipts(raw: bytes) -> Receipts:
     Raises:
         InvalidInput: JSON_MALFORMED or FILE_MALFORMED.
     """
-    value = strict_json.loads_canonical(raw, max_bytes=16 << 20, what="receipts")
+    value = strict_json.loads_canonical(raw, max_bytes=RECEIPTS_BYTES, what="receipts")
     try:
         receipts = Receipts.model_validate(value)
     except ValidationError as exc:

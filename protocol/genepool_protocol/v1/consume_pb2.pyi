@@ -302,7 +302,7 @@ class DescendResponse(google.protobuf.message.Message):
 
     @property
     def attestation(self) -> Global___DescendAttestation:
-        """last"""
+        """last; in several messages where it is long"""
 
     def __init__(
         self,
@@ -368,11 +368,11 @@ class CheckStatusResponse(google.protobuf.message.Message):
     DESCENDANTS_FIELD_NUMBER: builtins.int
     @property
     def contributions(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___ContributionStatus]:
-        """in the order asked for"""
+        """in the order asked for; the first one at least"""
 
     @property
     def descendants(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___DescendantStatus]:
-        """in the order asked for"""
+        """in the order asked for; none before all contributions"""
 
     def __init__(
         self,
@@ -455,13 +455,17 @@ class DescendAttestation(google.protobuf.message.Message):
         def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
 
     FILES_FIELD_NUMBER: builtins.int
+    MORE_FIELD_NUMBER: builtins.int
+    more: builtins.bool
+    """another attestation follows: what it has of a file is appended to what came"""
     @property
     def files(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.bytes]: ...
     def __init__(
         self,
         *,
         files: collections.abc.Mapping[builtins.str, builtins.bytes] | None = ...,
+        more: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["files", b"files"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["files", b"files", "more", b"more"]) -> None: ...
 
 Global___DescendAttestation: typing_extensions.TypeAlias = DescendAttestation

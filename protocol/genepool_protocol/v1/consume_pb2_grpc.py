@@ -222,7 +222,8 @@ class DescendServiceServicer(object):
 
     def CheckStatus(self, request, context):
         """Whether what descendants were made from is still there. A withdrawal comes with its proof; that there is none, only
-        the log can show. Errors: INVALID_ARGUMENT OPTION_INVALID (more than `log_entries` of them).
+        the log can show. What does not fit into a message is left out: ask again for it. Errors: INVALID_ARGUMENT
+        OPTION_INVALID (more than `log_entries` of them).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -229,7 +229,8 @@ class DescendServiceStub(typing.Generic[_DescendServiceDescendType, _DescendServ
 
     CheckStatus: _DescendServiceCheckStatusType
     """Whether what descendants were made from is still there. A withdrawal comes with its proof; that there is none, only
-    the log can show. Errors: INVALID_ARGUMENT OPTION_INVALID (more than `log_entries` of them).
+    the log can show. What does not fit into a message is left out: ask again for it. Errors: INVALID_ARGUMENT
+    OPTION_INVALID (more than `log_entries` of them).
     """
 
 DescendServiceAsyncStub: typing_extensions.TypeAlias = DescendServiceStub[
@@ -261,7 +262,8 @@ class DescendServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[genepool_protocol.v1.consume_pb2.CheckStatusResponse, collections.abc.Awaitable[genepool_protocol.v1.consume_pb2.CheckStatusResponse]]:
         """Whether what descendants were made from is still there. A withdrawal comes with its proof; that there is none, only
-        the log can show. Errors: INVALID_ARGUMENT OPTION_INVALID (more than `log_entries` of them).
+        the log can show. What does not fit into a message is left out: ask again for it. Errors: INVALID_ARGUMENT
+        OPTION_INVALID (more than `log_entries` of them).
         """
 
 def add_DescendServiceServicer_to_server(servicer: DescendServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

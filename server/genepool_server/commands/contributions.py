@@ -72,10 +72,7 @@ def withdraw(
     reason: Annotated[str, typer.Option("--reason", help="Why; it is logged for everybody.", metavar="TEXT")] = "",
     as_json: terminal.JsonOption = False,
 ) -> None:
-    """End a contribution for ever: out of every selection at once, its weights erased, its descendants listed.
-
-    A sealed sketch is kept, by which the pool knows a copy that comes back.
-    """
+    """End a contribution for ever: out of all selections, its weights erased but for a sealed sketch against copies."""
     from genepool_protocol.wire import text
     from genepool_server.commands.operating import operate, resolve
 

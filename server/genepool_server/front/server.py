@@ -23,6 +23,7 @@ from genepool_server.front.guards.forms import FormInterceptor
 from genepool_server.front.guards.interceptor import CallLimits, ErrorInterceptor
 from genepool_server.front.guards.rates import Rates
 from genepool_server.front.guards.shares import Shares
+from genepool_server.front.guards.strangers import Strangers
 from genepool_server.front.guards.telling import constant
 from genepool_server.front.services.contribute_service import ContributeServicer
 from genepool_server.front.services.descend_service import DescendServicer
@@ -88,6 +89,7 @@ class Guard:
     Attributes:
         callers: tells who calls.
         rates: how often a site may.
+        strangers: how often an address without a certificate may descend.
         issue: makes the certificates of sites.
         port: where clients are told to show them; 0: where they are asked for.
         channel: SHA-256 of the key of the CA that clients pin.
@@ -96,6 +98,7 @@ class Guard:
 
     callers: Callers
     rates: Rates
+    strangers: Strangers
     issue: Issue
     channel: bytes
     trust: Repository
@@ -167,7 +170,8 @@ class Front:
         contribute = ContributeServicer(pool, guard.callers, self._stall_seconds, utc_now)
         contribute_pb2_grpc.add_ContributeServiceServicer_to_server(contribute, server)
         consume_pb2_grpc.add_SelectServiceServicer_to_server(SelectServicer(pool, serving), server)
-        consume_pb2_grpc.add_DescendServiceServicer_to_server(DescendServicer(pool, serving, key, pool.origin), server)
+        descend = DescendServicer(pool, serving, key, pool.origin, guard.strangers)
+        consume_pb2_grpc.add_DescendServiceServicer_to_server(descend, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection((*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
         for service in ("", *_SERVICES):

@@ -1,12 +1,14 @@
 """The small files of a descendant's folder: lineage, receipts, card, and the pool's signature over them all."""
 
 import base64
+from collections.abc import Iterator, Mapping
 
 import genepool_protocol
 from genepool_protocol.learngene import descendant
 from genepool_protocol.trust import digest, envelope
 from genepool_protocol.trust.keys import SigningKey
 from genepool_protocol.trust.statement import model_statement
+from genepool_protocol.wire.limits import LIMITS
 from genepool_server.records import Descended
 from genepool_server.serving.descent import Order
 
@@ -84,3 +86,25 @@ def attest(order: Order, sha256: str, release_key: SigningKey, origin: str) -> d
     signed = {name: digests[name] for name in descendant.SIGNED}
     statement = model_statement(descendant.SUBJECT, signed, ignore=descendant.IGNORED)
     return files | {SIGNATURE_FILE: envelope.sign_statement(release_key, statement)}
+
+
+def parts(files: Mapping[str, bytes], most: int = LIMITS.chunk_bytes) -> Iterator[tuple[dict[str, bytes], bool]]:
+    """The files in pieces that fit into messages; most often one, since few descendants have long receipts.
+
+    Args:
+        files: by name.
+        most: bytes of contents in one piece.
+
+    Yields:
+        What to append to each file, and whether there is more.
+    """
+    piece: dict[str, bytes] = {}
+    room = most
+    for name, raw in files.items():
+        start = 0
+        while len(raw) - start > room:
+            yield piece | {name: raw[start : start + room]}, True
+            start, room, piece = start + room, most, {}
+        piece[name] = raw[start:]
+        room -= len(raw) - start
+    yield piece, False

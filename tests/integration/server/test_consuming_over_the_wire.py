@@ -194,3 +194,13 @@ def test_a_consumer_that_hangs_up_gives_its_place_back(server, stubs, members):
         assert next(iter(call)).header.total_bytes
         call.cancel()
     assert descend(stubs, [], max_params=10**6)[1]
+
+
+def test_the_operator_sets_how_often_strangers_descend(tmp_path):
+    quotas = {"anonymous_descents_per_minute": 1}
+    with pool_server(tmp_path, quotas=quotas) as server, server.stubs() as stubs:
+        size = types_pb2.SizeBudget(size=types_pb2.Size(depth=5, heads=2))
+        asked = pb.DescendRequest(blueprint="tiny-16", budget=size)
+        list(stubs.descend.Descend(asked, timeout=TIMEOUT))
+        told = refused(stubs.descend.Descend, asked)
+    assert (told.reason, told.metadata["retry_seconds"]) == ("RATE_EXCEEDED", "60")

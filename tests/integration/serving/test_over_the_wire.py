@@ -17,6 +17,7 @@ from genepool_protocol.wire import status
 from genepool_server.front.guards.callers import Caller
 from genepool_server.front.guards.interceptor import CallLimits, ErrorInterceptor
 from genepool_server.front.guards.shares import Shares
+from genepool_server.front.guards.strangers import Strangers
 from genepool_server.front.services.descend_service import DescendServicer
 from genepool_server.front.services.select_service import SelectServicer
 from tests.support.serving import at_home, expected, slots_are_back, weights_of
@@ -29,7 +30,7 @@ KEY = SigningKey.generate()
 async def front(world, limits=20.0):
     shares = Shares(lambda _: Caller("", frozenset()), 100, 100)
     server = grpc.aio.server(interceptors=[ErrorInterceptor(limits, deadlines=True, shares=shares)])
-    descend = DescendServicer(world.view, world.serving, KEY, "pool.local/log")
+    descend = DescendServicer(world.view, world.serving, KEY, "pool.local/log", Strangers(60_000))
     consume_pb2_grpc.add_DescendServiceServicer_to_server(descend, server)
     consume_pb2_grpc.add_SelectServiceServicer_to_server(SelectServicer(world.view, world.serving), server)
     port = server.add_insecure_port("127.0.0.1:0")

@@ -110,7 +110,7 @@ def crowd(place):
             [
                 row
                 | {name: digest(n) for name in ("contribution_id", "sha256", "tensor_digest", "nonce")}
-                | {"seq": n + 2, "log_index": 1000 + n}
+                | {"seq": n + 2, "log_index": 1000 + n, "manifest": b"{}", "receipt": b"{}"}
                 for n in range(MANY)
             ],
         )

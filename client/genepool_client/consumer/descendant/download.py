@@ -23,6 +23,7 @@ from genepool_protocol.wire.errors import GenepoolError, Refused, Unavailable, V
 _PAUSES: Final = (0.5, 1.0, 2.0, 4.0)
 """Seconds before each new try after a connection broke; a try that brought bytes starts the row again."""
 _PASSING: Final = ("POOL_UNREACHABLE", "TOO_SLOW", "BUSY", "SERVING_UNAVAILABLE", "RATE_EXCEEDED")
+_DOCUMENTS_BYTES: Final = descendant.RECEIPTS_BYTES + (1 << 20)
 _DOCUMENTS: Final = ({*descendant.SIGNED} - {descendant.MODEL_FILE}) | {SIGNATURE_FILE}
 
 
@@ -145,15 +146,34 @@ def _body(
         if part.WhichOneof("part") == "attestation":
             if position != total:
                 break
-            if set(part.attestation.files) != _DOCUMENTS:
-                raise GenepoolError("INTERNAL", "the pool attested other documents than a descendant has", "try again")
-            return dict(part.attestation.files)
+            return _documents(part, parts)
         position += len(part.chunk)
         if position > total:
             raise GenepoolError("INTERNAL", f"the pool sent more than the {total} bytes that it announced", "try again")
         file.write(part.chunk)
         progress(position, total, "bytes")
     raise _broken(f"after {position} of {total} bytes")
+
+
+def _documents(part: consume_pb2.DescendResponse, parts: Iterator[consume_pb2.DescendResponse]) -> dict[str, bytes]:
+    """The small files, joined from this part and those that follow it."""
+    pieces: dict[str, list[bytes]] = {}
+    room = _DOCUMENTS_BYTES
+    while True:
+        for name, raw in part.attestation.files.items():
+            pieces.setdefault(name, []).append(raw)
+            room -= len(raw)
+        if room < 0 or not pieces.keys() <= _DOCUMENTS:
+            break
+        if not part.attestation.more:
+            if pieces.keys() != _DOCUMENTS:
+                break
+            return {name: b"".join(chunks) for name, chunks in pieces.items()}
+        following = next(parts, None)
+        if following is None or following.WhichOneof("part") != "attestation":
+            raise _broken("inside its attestation")
+        part = following
+    raise GenepoolError("INTERNAL", "the pool attested other documents than a descendant has", "try again")
 
 
 def _broken(when: str) -> Unavailable:

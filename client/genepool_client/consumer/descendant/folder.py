@@ -16,7 +16,7 @@ from genepool_protocol.wire.errors import InvalidInput, VerificationError
 from genepool_protocol.wire.limits import LIMITS
 
 SIGNATURE_FILE: Final = "model.sig"
-_SMALL_BYTES: Final = 16 << 20
+_SMALL_BYTES: Final = descendant.RECEIPTS_BYTES
 """Largest file of the folder besides the tensors, in bytes."""
 _CHUNK: Final = 1 << 20
 

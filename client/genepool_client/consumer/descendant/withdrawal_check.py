@@ -32,11 +32,8 @@ def check(verified: Descendant, connection: Connection) -> str:
     trusted = connection.trusted
     head_of(connection, log_memory.view(trusted, connection.anchors, fetch_from(connection)))
     names = [item.contribution_id for item in verified.lineage.dependencies]
-    request = consume_pb2.CheckStatusRequest(contribution_ids=names, descendants=[verified.lineage.model])
-    response = connection.call(connection.descend.CheckStatus, request)
-    if [told_of.contribution_id for told_of in response.contributions] != names:
-        raise VerificationError("PROOF_INVALID", "the pool answered for other learngenes than it was asked about")
-    gone = [told_of for told_of in response.contributions if told_of.state != pb.CONTRIBUTION_STATE_ACTIVE]
+    states = _ask(connection, names)
+    gone = [told_of for told_of in states if told_of.state != pb.CONTRIBUTION_STATE_ACTIVE]
     if gone:
         owners = {item.contribution_id: item.site for item in verified.lineage.dependencies}
         told = ", ".join(f"{told_of.contribution_id[:16]} of {owners[told_of.contribution_id]}" for told_of in gone)
@@ -48,6 +45,23 @@ def check(verified: Descendant, connection: Connection) -> str:
             withdrawn=" ".join(told_of.contribution_id for told_of in gone),
         )
     return f"the pool says that all {len(names)} learngenes are still there"
+
+
+def _ask(connection: Connection, names: list[str]) -> list[consume_pb2.ContributionStatus]:
+    """The states of these contributions; a pool answers as many at a time as fit into a message.
+
+    Raises:
+        VerificationError: PROOF_INVALID, it answered for others, or for none.
+    """
+    states: list[consume_pb2.ContributionStatus] = []
+    while rest := names[len(states) :]:
+        request = consume_pb2.CheckStatusRequest(contribution_ids=rest)
+        answer: consume_pb2.CheckStatusResponse = connection.call(connection.descend.CheckStatus, request)
+        answered = [one.contribution_id for one in answer.contributions]
+        if not answered or answered != rest[: len(answered)]:
+            raise VerificationError("PROOF_INVALID", "the pool answered for other learngenes than it was asked about")
+        states += answer.contributions
+    return states
 
 
 def _proved(status: consume_pb2.ContributionStatus, verified: Descendant, trusted: Trusted) -> bool:

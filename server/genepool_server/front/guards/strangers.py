@@ -9,9 +9,6 @@ from typing import Final
 from genepool_protocol.wire.errors import Unavailable
 from genepool_server.front.guards.shares import address_of
 
-PER_MINUTE: Final = 120
-"""Descents of one address; so many may also come at once."""
-
 _ADDRESSES: Final = 4096
 """Buckets that are kept: who was seen longest ago is forgotten first, and begins with a full one."""
 
@@ -20,11 +17,11 @@ class Strangers:
     """A bucket of a minute's descents for each address, which fills evenly. For one event loop.
 
     Args:
-        per_minute: descents of one address.
+        per_minute: descents of one address; so many may also come at once.
         clock: monotonic seconds.
     """
 
-    def __init__(self, per_minute: int = PER_MINUTE, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._size = float(per_minute)
         self._clock = clock
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # tokens, and when they were counted

@@ -25,21 +25,24 @@ class DescendServicer(consume_pb2_grpc.DescendServiceServicer):
         serving: who builds.
         release_key: what descendants are signed with.
         origin: the pool's name.
+        strangers: how often an address without a certificate may descend.
     """
 
-    def __init__(self, view: PoolView, serving: Serving, release_key: SigningKey, origin: str) -> None:
+    def __init__(
+        self, view: PoolView, serving: Serving, release_key: SigningKey, origin: str, strangers: Strangers
+    ) -> None:
         self._view = view
         self._serving = serving
         self._release_key = release_key
         self._origin = origin
-        self._strangers = Strangers()
+        self._strangers = strangers
 
     async def CheckStatus(  # noqa: N802
         self,
         request: consume_pb2.CheckStatusRequest,
         context: Any,  # noqa: ARG002 - the interface
     ) -> consume_pb2.CheckStatusResponse:
-        """Whether what descendants were made from is still there."""
+        """Whether what descendants were made from is still there: the first ones that fit into a message."""
         if len(request.contribution_ids) + len(request.descendants) > LIMITS.log_entries:
             raise InvalidInput(
                 "OPTION_INVALID", f"more than {LIMITS.log_entries} states were asked for", "ask several times"
@@ -49,7 +52,7 @@ class DescendServicer(consume_pb2_grpc.DescendServiceServicer):
     async def Descend(  # noqa: N802
         self, request: consume_pb2.DescendRequest, context: Any
     ) -> AsyncIterator[consume_pb2.DescendResponse]:
-        """The header, model.safetensors from the offset on, the attestation."""
+        """The header, model.safetensors from the offset on, the attestation in one message or several."""
         if not context.auth_context().get("x509_pem_cert"):
             self._strangers.take(context.peer())
         weights, budget = consumer_messages.weights_of(request.weights), consumer_messages.budget_of(request.budget)
@@ -72,7 +75,8 @@ class DescendServicer(consume_pb2_grpc.DescendServiceServicer):
             files = await self._serving.blocking(
                 descendant_documents.attest, order, descent.sha256, self._release_key, self._origin
             )
-            yield consume_pb2.DescendResponse(attestation=consume_pb2.DescendAttestation(files=files))
+            for part, more in descendant_documents.parts(files):
+                yield consume_pb2.DescendResponse(attestation=consume_pb2.DescendAttestation(files=part, more=more))
 
 
 def _header(order: Order) -> consume_pb2.DescendHeader:
@@ -81,10 +85,18 @@ def _header(order: Order) -> consume_pb2.DescendHeader:
 
 
 def _statuses(view: PoolView, request: consume_pb2.CheckStatusRequest) -> consume_pb2.CheckStatusResponse:
-    return consume_pb2.CheckStatusResponse(
-        contributions=[_contribution(view, name) for name in request.contribution_ids],
-        descendants=[_descendant(view, sha256) for sha256 in request.descendants],
-    )
+    answer, room = consume_pb2.CheckStatusResponse(), LIMITS.chunk_bytes
+    for name in request.contribution_ids:
+        if room <= 0:  # the consumer sees that states are missing, and asks again for those
+            return answer
+        answer.contributions.append(_contribution(view, name))
+        room -= answer.contributions[-1].ByteSize()
+    for sha256 in request.descendants:
+        if room <= 0:
+            return answer
+        answer.descendants.append(_descendant(view, sha256))
+        room -= answer.descendants[-1].ByteSize()
+    return answer
 
 
 def _contribution(view: PoolView, name: str) -> consume_pb2.ContributionStatus:

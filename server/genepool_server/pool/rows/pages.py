@@ -24,6 +24,7 @@ def paged(read: Callable[[_Key, int], Sequence[_Row]], key: Callable[[_Row], _Ke
     after = first
     while rows := read(after, PAGE):
         yield from rows
-        if len(rows) != PAGE:
+        last = key(rows[-1])
+        if len(rows) != PAGE or last <= after:  # rows without a key end a list, and may fill its last page
             return
-        after = key(rows[-1])
+        after = last

@@ -24,6 +24,8 @@ def migrate(tx: Connection, version: int) -> None:
         for column in schema.WIDENED.get(number, ()):
             definition = CreateColumn(column).compile(dialect=tx.dialect)
             tx.exec_driver_sql(f"ALTER TABLE {column.table.name} ADD COLUMN {definition}")
+        for index in schema.INDEXED.get(number, ()):
+            index.create(tx)
         if number == 3:  # what was withdrawn before is erased: there can be no sketch of it
             gone = tx.execute(
                 select(schema.withdrawal.c.contribution_id).where(schema.withdrawal.c.erased.is_not(None))

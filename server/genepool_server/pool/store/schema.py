@@ -8,6 +8,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     ForeignKey,
+    Index,
     LargeBinary,
     MetaData,
     Table,
@@ -96,7 +97,7 @@ contribution = _table(
     Column("nonce", Text, nullable=False, unique=True),
     Column("state", Text, nullable=False),
     Column("note", Text, nullable=False),
-    Column("blueprint", Text, nullable=False, index=True),
+    Column("blueprint", Text, nullable=False),
     Column("license", Text, nullable=False),
     Column("images", Integer, nullable=False),
     Column("sha256", Text, nullable=False, unique=True),
@@ -107,6 +108,11 @@ contribution = _table(
     Column("receipt", LargeBinary, nullable=False),
     UniqueConstraint("site", "seq"),
 )
+
+members_of: Final = Index(
+    "ix_members_of", contribution.c.blueprint, contribution.c.state, contribution.c.contribution_id
+)
+"""A blueprint's active contributions in the order of their pages, so that a page costs its own rows and not all."""
 
 withdrawal = _table(
     "withdrawal",
@@ -147,8 +153,11 @@ unlisted = _table(  # what was handed over beyond LIMITS.descendants: one row a 
 member = _table(
     "member",
     Column("descendant", Text, ForeignKey("descendant.sha256"), primary_key=True),
-    Column("contribution_id", Text, ForeignKey("contribution.contribution_id"), primary_key=True, index=True),
+    Column("contribution_id", Text, ForeignKey("contribution.contribution_id"), primary_key=True),
 )
+
+descendants_of: Final = Index("ix_descendants_of", member.c.contribution_id, member.c.descendant)
+"""The list of a contribution's descendants in its order, so that a page costs its own rows and not all of them."""
 
 
 ADDED: Final[dict[int, tuple[Table, ...]]] = {3: (sketch, unlisted)}
@@ -156,3 +165,6 @@ ADDED: Final[dict[int, tuple[Table, ...]]] = {3: (sketch, unlisted)}
 
 WIDENED: Final[dict[int, tuple[Column[Any], ...]]] = {3: (descendant.c.times, descendant.c.first, descendant.c.last)}
 """Columns that it added to tables that were there; each has a default for the rows that were there, too."""
+
+INDEXED: Final[dict[int, tuple[Index, ...]]] = {3: (members_of, descendants_of)}
+"""Indexes that it added."""
