@@ -67,8 +67,8 @@ def test_with_many_images_the_workers_search_as_one_does_at_home(world, support)
 def test_progress_counts_every_candidate(world, support):
     events = []
     world.run(select(world, support, progress=lambda *event: events.append(event)))
-    assert [stage for stage, _, _ in events] == ["retrieve"] + ["score"] * 9 + ["guard"]
-    assert [done for stage, done, _ in events if stage == "score"] == list(range(1, 10))
+    assert [stage for _, _, stage in events] == ["retrieve"] + ["score"] * 9 + ["guard"]
+    assert [done for done, _, stage in events if stage == "score"] == list(range(1, 10))
 
 
 @pytest.mark.parametrize(

@@ -192,7 +192,7 @@ def test_progress_is_told_stage_by_stage():
     tals.select(
         key(0), [member("a", 0.1)], Scripted(table), labels=LABELS, progress=lambda *update: told.append(update)
     )
-    assert told == [("retrieve", 1, 1), ("score", 1, 2), ("score", 2, 2), ("search", 0, 1), ("guard", 1, 1)]
+    assert told == [(1, 1, "retrieve"), (1, 2, "score"), (2, 2, "score"), (0, 1, "search"), (1, 1, "guard")]
 
 
 def test_the_guard_measures_gains_on_the_same_images():
