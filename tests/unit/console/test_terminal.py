@@ -19,7 +19,7 @@ from genepool_protocol.wire.errors import REASONS, InvalidInput, error
 APP = """
 import sys, time
 import typer
-from genepool_protocol import terminal
+from genepool_console import terminal
 from genepool_protocol.wire.errors import Refused
 
 app = typer.Typer(context_settings=terminal.CONTEXT)
@@ -246,7 +246,7 @@ def test_progress_on_a_terminal_reads_no_mark_up_and_no_foreign_sequence(monkeyp
 
 DEFECT = """
 import logging, typer
-from genepool_protocol import terminal
+from genepool_console import terminal
 
 app = typer.Typer(context_settings=terminal.CONTEXT, pretty_exceptions_enable=False)
 EVIL = {evil!r}
