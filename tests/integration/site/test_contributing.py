@@ -20,7 +20,7 @@ from genepool_client.site.materials import Materials, Settings, SiteBlueprint
 from genepool_client.transport.channel import Connection
 from genepool_console import terminal
 from genepool_protocol.learngene import tensors
-from genepool_protocol.learngene.manifest import parse_manifest
+from genepool_protocol.learngene.manifest import BUNDLE_FILE, parse_manifest
 from genepool_protocol.trust import digest
 from genepool_protocol.trust.anchors import read_anchors
 from genepool_protocol.trust.key_files import TlsIdentity
@@ -133,7 +133,7 @@ def test_only_the_signed_files_leave_and_no_key_is_readable(world, data):
     site = world.site("tidy", data=data)
     contribution.contribute(site, Settings(device="cpu"), terminal.progress)
     names = {path.name for path in (site.outbox / "1").iterdir()}
-    assert names == {"learngene.safetensors", "manifest.json", "model.sig", "receipt.sig"}
+    assert names == {"learngene.safetensors", "manifest.json", BUNDLE_FILE, "receipt.sig"}
     assert stat.S_IMODE((site.path / "keys" / "signing.pem").stat().st_mode) == 0o600
     assert not (site.path / "invite.json").exists()
     assert not list(site.work.glob("*.pt"))
