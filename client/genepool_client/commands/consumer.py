@@ -132,7 +132,7 @@ def verify(
     said = [str(verified)]
     if rebuild and learngenes is not None:
         from genepool_client.consumer import reproduce
-        from genepool_client.transport.channel import default_cache
+        from genepool_client.transport.user_folders import default_cache
 
         said.append(reproduce.rebuild(verified, learngenes, default_cache()))
     if online:

@@ -11,7 +11,8 @@ from genepool_client.training import ancestry, condense
 from genepool_client.training.device import resolve_device
 from genepool_client.training.recipe import TrainRecipe, suited
 from genepool_client.transport import blueprints
-from genepool_client.transport.channel import Connection, default_cache
+from genepool_client.transport.channel import Connection
+from genepool_client.transport.user_folders import default_cache
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.learngene.tensors import TensorFile
 from genepool_protocol.progress import Progress

@@ -34,6 +34,25 @@ def announced(capabilities: pool_pb2.GetCapabilitiesResponse, name: str, address
     return known[name]
 
 
+def only(capabilities: pool_pb2.GetCapabilitiesResponse, address: str, advice: str) -> str:
+    """The name of the pool's only blueprint, for whoever named none.
+
+    Args:
+        capabilities: what the pool announces.
+        address: the pool's, for the sentence.
+        advice: how a caller names one; the names follow it.
+
+    Raises:
+        InvalidInput: OPTION_INVALID, it has several, or none.
+    """
+    names = sorted(info.name for info in capabilities.blueprints)
+    if len(names) != 1:
+        raise InvalidInput(
+            "OPTION_INVALID", f"the pool at {address} has {len(names)} blueprints", f"{advice}: {', '.join(names)}"
+        )
+    return names[0]
+
+
 def read(cache: Path, sha256: str) -> tuple[Blueprint, TensorFile] | None:
     """The blueprint of that digest in a cache, with its seed; None when something is missing or differs.
 

@@ -12,7 +12,7 @@ import pytest
 from genepool_client.audit.witness import Witness
 from genepool_client.consumer.descendant.verify import verify
 from genepool_client.consumer.pool import Pool
-from genepool_client.transport import known_pools, trust_root
+from genepool_client.transport import known_pools, trust_root, user_folders
 from genepool_client.transport.channel import Connection
 from genepool_protocol.learngene.manifest import BUNDLE_FILE
 from genepool_protocol.trust import envelope
@@ -232,8 +232,8 @@ def test_verifying_asks_the_pool_once_and_never_again(folder, task, tmp_path, ru
     with serving(folder) as server:
         name = Members(server, task).add("north")
         write(server, tmp_path / "made", name)
-        shutil.rmtree(trust_root.home() / "trust")
+        shutil.rmtree(user_folders.home() / "trust")
         assert run("verify", tmp_path / "made", "--pool", folder / "pool.json")[0] == 0
     assert run("verify", tmp_path / "made", "--pool", folder / "pool.json")[0] == 0, "the pool is away"
-    shutil.rmtree(trust_root.home() / "trust")
+    shutil.rmtree(user_folders.home() / "trust")
     assert run("verify", tmp_path / "made", "--pool", folder / "pool.json")[0] == 5, "and nothing is known"

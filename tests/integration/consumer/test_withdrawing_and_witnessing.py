@@ -12,7 +12,8 @@ from genepool_client.consumer.pool import Pool
 from genepool_client.site import credentials, enrolment, submission
 from genepool_client.site.materials import SiteBlueprint
 from genepool_client.transport import log_memory
-from genepool_client.transport.channel import Connection, default_cache
+from genepool_client.transport.channel import Connection
+from genepool_client.transport.user_folders import default_cache
 from genepool_protocol.learngene import descendant
 from genepool_protocol.trust import envelope, events
 from genepool_protocol.trust.anchors import Invite, read_anchors

@@ -10,7 +10,8 @@ from genepool_client.site import credentials, enrolment, steps, withdrawing
 from genepool_client.site.folder import SiteFolder
 from genepool_client.site.materials import Materials, Settings, SiteBlueprint
 from genepool_client.training import ancestry, condense
-from genepool_client.transport.channel import Connection, default_cache
+from genepool_client.transport.channel import Connection
+from genepool_client.transport.user_folders import default_cache
 from tests.integration.site.world import silent, submit
 from tests.support.images import write_classes
 
