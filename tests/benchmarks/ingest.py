@@ -13,6 +13,7 @@ from genepool_client import Pool
 from genepool_client.consumer.descendant.verify import verify
 from genepool_client.site import credentials, submission
 from genepool_client.site.folder import SiteFolder
+from genepool_client.site.materials import SiteBlueprint
 from genepool_protocol.learngene.manifest import LEARNGENE_FILE
 from tests.benchmarks.floor import Floor
 from tests.benchmarks.rows import wide
@@ -82,7 +83,7 @@ def _site(world: World, number: int) -> SiteFolder:
 def _submit(site: SiteFolder) -> float:
     started = time.perf_counter()
     with credentials.connect(site) as connection:
-        submission.submit(site, connection, silent)
+        submission.submit(SiteBlueprint(site), connection, silent)
     return time.perf_counter() - started
 
 

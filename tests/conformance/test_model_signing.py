@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from cryptography import x509
 
+from genepool_protocol.learngene.manifest import BUNDLE_FILE
 from genepool_protocol.trust import envelope, statement
 from genepool_protocol.trust.keys import SigningKey, VerifyingKey
 from genepool_protocol.wire.errors import GenepoolError, InvalidInput
@@ -56,7 +57,7 @@ def payload(bundle: dict) -> bytes:
 
 
 def test_our_bundle_and_our_receipt_conform(validate, folder, key):
-    raw = (folder / "model.sig").read_bytes()
+    raw = (folder / BUNDLE_FILE).read_bytes()
     for ours in (raw, Log().append(raw, key)[1]):
         bundle = json.loads(ours)
         assert validate("bundle", bundle)
@@ -66,7 +67,7 @@ def test_our_bundle_and_our_receipt_conform(validate, folder, key):
 
 
 def test_the_schemas_refuse_what_is_broken(validate, folder):
-    bundle = json.loads((folder / "model.sig").read_bytes())
+    bundle = json.loads((folder / BUNDLE_FILE).read_bytes())
     assert not validate("bundle", bundle | {"more": 1})
     assert not validate("predicate", json.loads(payload(bundle))["predicate"] | {"more": 1})
 
@@ -120,7 +121,7 @@ def test_a_foreign_statement_is_told_apart_from_ours(vectors, path, key):
     """Signed again by a key of ours, so that only the statement differs."""
     again = envelope.parse(envelope.sign_statement(key, parse(vectors, path).payload))
     with pytest.raises(InvalidInput) as caught:
-        statement.check_model_statement(envelope.verify(again, key.public), "learngene", FILES, ignore=["model.sig"])
+        statement.check_model_statement(envelope.verify(again, key.public), "learngene", FILES, ignore=[BUNDLE_FILE])
     assert caught.value.reason == "STATEMENT_MALFORMED"
 
 
@@ -134,7 +135,7 @@ def tool():
 
 def run(tool, folder, tmp_path, key) -> subprocess.CompletedProcess:
     (tmp_path / "key.pem").write_text(key.public.pem)
-    signature = folder / "model.sig"
+    signature = folder / BUNDLE_FILE
     arguments = ["verify", "key", str(folder), "--signature", str(signature), "--public_key", str(tmp_path / "key.pem")]
     return subprocess.run(
         [tool, *arguments, "--ignore-paths", str(signature)], capture_output=True, text=True, check=False, timeout=120

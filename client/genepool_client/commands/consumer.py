@@ -132,7 +132,7 @@ def verify(
     said = [str(verified)]
     if rebuild and learngenes is not None:
         from genepool_client.consumer import reproduce
-        from genepool_client.transport.channel import default_cache
+        from genepool_client.transport.user_folders import default_cache
 
         said.append(reproduce.rebuild(verified, learngenes, default_cache()))
     if online:
@@ -176,7 +176,7 @@ def finetune(
     verified, _ = _verified(folder, pool)
 
     from genepool_client.consumer import finetune as tuning
-    from genepool_client.site.steps import resolve_device
+    from genepool_client.training.device import resolve_device
 
     with terminal.progress("reading images") as report:
         images = load_images(data, verified.blueprint.image, data_dir, report)

@@ -11,9 +11,8 @@ from genepool_console import terminal
 from genepool_console.terminal import JsonOption
 
 if TYPE_CHECKING:
-    from genepool_client.pictures.images import ImageSet
     from genepool_client.site.contribution import Contributed
-    from genepool_client.site.steps import Settings
+    from genepool_client.site.materials import Materials, Settings
     from genepool_client.site.submission import Submitted
 
 _SHOWN = 20
@@ -158,9 +157,9 @@ def train(
         settings = _settings(site, data, steps, device)
         if fresh:
             stages.forget(site)
-        pictures = _pictures(site, settings)
+        materials = _materials(site, settings)
         with terminal.progress("training") as report:
-            trained = stages.train(site, pictures, settings, report)
+            trained = stages.train(materials, report)
     text = [
         f"ancestry model: {trained.steps} steps on {trained.images} images of {trained.classes} classes",
         f"{_share(trained.accuracy)} of the held-out images right",
@@ -186,9 +185,9 @@ def condense(
         settings = _settings(site, data, 0, device)
         if fresh:
             stages.forget(site, "condense")
-        pictures = _pictures(site, settings)
+        materials = _materials(site, settings)
         with terminal.progress("condensing") as report:
-            condensed = stages.condense_learngene(site, pictures, settings, report)
+            condensed = stages.condense_learngene(materials, report)
         told = stages.told(site, condensed)
     agreement = _share(condensed.agreement)
     text = [
@@ -205,10 +204,11 @@ def submit(folder: Folder, *, as_json: JsonOption = False) -> None:
     """Sign the learngene and hand it to the pool; repeat it after any interruption."""
     site = SiteFolder(folder)
     from genepool_client.site import credentials, submission
+    from genepool_client.site.materials import SiteBlueprint
 
     site.signing_key()  # asks for its passphrase, if it has one, before anything is drawn
     with site.locked(), credentials.connect(site) as connection, terminal.progress("submitting") as report:
-        submitted = submission.submit(site, connection, report)
+        submitted = submission.submit(SiteBlueprint(site), connection, report)
     terminal.answer(_submitted(submitted), as_json=as_json, text=_receipt_text(submitted))
 
 
@@ -329,21 +329,22 @@ def run(
 def _settings(site: SiteFolder, data: str, steps: int, device: str) -> "Settings":
     """The options, of which data and steps are remembered: the next step has to use the same ones."""
     from genepool_client.site import enrolment
-    from genepool_client.site import steps as stages
+    from genepool_client.site.materials import Settings
+    from genepool_client.training.device import resolve_device
 
-    stages.resolve_device(device)
+    resolve_device(device)
     if data:
         site.change(data=enrolment.absolute(data))
     if steps:
         site.change(steps=steps)
-    return stages.Settings(device=device)
+    return Settings(device=device)
 
 
-def _pictures(site: SiteFolder, settings: "Settings") -> "ImageSet":
-    from genepool_client.site import steps as stages
+def _materials(site: SiteFolder, settings: "Settings") -> "Materials":
+    from genepool_client.site.materials import Materials, SiteBlueprint
 
     with terminal.progress("reading images") as report:
-        return stages.images(site, settings, report)
+        return Materials.read(SiteBlueprint(site), settings, report)
 
 
 def _submitted(done: "Submitted") -> dict[str, Any]:

@@ -19,6 +19,7 @@ from genepool_client.consumer.select import support as supports
 from genepool_client.consumer.select.selection import Mode, Selection
 from genepool_client.consumer.select.support import Support
 from genepool_client.transport import known_pools, log_memory
+from genepool_client.transport.blueprints import only
 from genepool_client.transport.channel import Connection
 from genepool_client.transport.logview import fetch_from, head_of
 from genepool_protocol.learngene import descendant
@@ -128,7 +129,7 @@ class Pool:
             GenepoolError: as `Connection.capabilities`.
         """
         if self._offer is None:
-            name = self._name or self._only_blueprint()
+            name = self._name or only(self._connection.capabilities(), self.anchors.address, "name one of them")
             self._offer = Offer(*self._connection.blueprint(name))
         return self._offer
 
@@ -299,16 +300,6 @@ class Pool:
             )
         wanted.check_size(lineage.size, (folder / descendant.MODEL_FILE).stat().st_size)
         return verified
-
-    def _only_blueprint(self) -> str:
-        names = sorted(info.name for info in self._connection.capabilities().blueprints)
-        if len(names) != 1:
-            raise InvalidInput(
-                "OPTION_INVALID",
-                f"the pool at {self.anchors.address} has {len(names)} blueprints",
-                f"name one of them: {', '.join(names)}",
-            )
-        return names[0]
 
 
 def _mixture(weights: WeightsLike) -> Mixture:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from genepool_client.site import credentials, steps, submission
 from genepool_client.site.folder import SiteFolder
-from genepool_client.site.steps import Condensed, Settings, Trained
+from genepool_client.site.materials import Materials, Settings, SiteBlueprint
+from genepool_client.site.steps import Condensed, Trained
 from genepool_client.site.submission import Submitted
 from genepool_protocol.progress import Progress
 
@@ -30,12 +31,13 @@ def contribute(site: SiteFolder, settings: Settings, stage: Stage) -> Contribute
         GenepoolError: as the steps.
     """
     site.signing_key()  # whoever has to type its passphrase does it now, not in an hour
+    source = SiteBlueprint(site)
     with stage("reading images") as progress:
-        pictures = steps.images(site, settings, progress)
+        materials = Materials.read(source, settings, progress)
     with stage("training the ancestry model") as progress:
-        trained = steps.train(site, pictures, settings, progress)
+        trained = steps.train(materials, progress)
     with stage("condensing") as progress:
-        condensed = steps.condense_learngene(site, pictures, settings, progress)
+        condensed = steps.condense_learngene(materials, progress)
     with stage("submitting") as progress, credentials.connect(site) as connection:
         connection.capabilities()
-        return Contributed(trained, condensed, submission.submit(site, connection, progress))
+        return Contributed(trained, condensed, submission.submit(source, connection, progress))

@@ -9,13 +9,13 @@ from genepool_client.pictures.images import check_source
 from genepool_client.site import credentials
 from genepool_client.site import folder as folders
 from genepool_client.site.folder import SiteFolder
-from genepool_client.transport.blueprints import announced
+from genepool_client.transport.blueprints import announced, only
 from genepool_client.transport.channel import Connection, check_address
 from genepool_client.transport.durable import remove, write_json
 from genepool_protocol.trust.anchors import Anchors, Invite, read_anchors, read_invite
 from genepool_protocol.trust.enrolment import Application, channel_of, fingerprint, grouped, mac, make_csr
 from genepool_protocol.v1 import contribute_pb2 as pb
-from genepool_protocol.wire.errors import InvalidInput, Refused, VerificationError
+from genepool_protocol.wire.errors import Refused, VerificationError
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def init(path: Path, setup: Setup) -> SiteFolder:
         check_source(data)
     with TemporaryDirectory(prefix="genepool-") as scratch, Connection(anchors, trust=Path(scratch)) as connection:
         capabilities = connection.capabilities()
-    name = setup.blueprint or _only([info.name for info in capabilities.blueprints], anchors.address)
+    name = setup.blueprint or only(capabilities, anchors.address, "choose with --blueprint")
     values = {
         "name": invite.site,
         "anchors": anchors.model_dump(by_alias=True),
@@ -184,16 +184,6 @@ def _same_pool(one: Anchors, other: Anchors, what: str) -> None:
         raise VerificationError(
             "KEY_UNKNOWN", f"{what} and the invitation pin two roots: they are of two pools", "ask the operator"
         )
-
-
-def _only(names: list[str], address: str) -> str:
-    if len(names) != 1:
-        raise InvalidInput(
-            "OPTION_INVALID",
-            f"the pool at {address} has {len(names)} blueprints",
-            f"choose with --blueprint: {', '.join(names)}",
-        )
-    return names[0]
 
 
 def absolute(source: str) -> str:

@@ -7,24 +7,19 @@ A step that is finished for the same images and blueprint is not repeated; one t
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
-import torch
 from pydantic import Field, ValidationError
 
-from genepool_client.pictures.images import ImageSet, load_images
 from genepool_client.site import outbox
 from genepool_client.site.folder import SiteFolder
+from genepool_client.site.materials import Materials
 from genepool_client.training import ancestry, condense, privacy
-from genepool_client.training.recipe import TrainRecipe, suited
-from genepool_client.transport import blueprints
-from genepool_client.transport.channel import Connection, default_cache
 from genepool_client.transport.durable import write_atomic, write_json
 from genepool_protocol.learngene import manifest as documents
-from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.learngene.tensors import TensorFile, encode
 from genepool_protocol.progress import Progress
 from genepool_protocol.selection import net, task_key
@@ -32,23 +27,6 @@ from genepool_protocol.trust import digest, strict_json
 from genepool_protocol.wire.documents import Document, first_problem
 from genepool_protocol.wire.errors import InvalidInput, Refused
 from genepool_protocol.wire.limits import LIMITS
-
-DEVICES: Final = ("auto", "cpu", "cuda", "mps")
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How the steps run.
-
-    Attributes:
-        data: overrides the config's data; empty: the config's.
-        steps: of the ancestry model, condensing in proportion; 0: the config's, or by the number of images.
-        device: one of `DEVICES`.
-    """
-
-    data: str = ""
-    steps: int = 0
-    device: str = "auto"
 
 
 class Trained(Document):
@@ -79,94 +57,28 @@ class Condensed(Document):
 _Record = TypeVar("_Record", Trained, Condensed)
 
 
-def family(site: SiteFolder) -> tuple[Blueprint, Path]:
-    """The site's blueprint and the path of its seed: from this machine's cache, or from the pool.
-
-    Raises:
-        Refused: SEED_MISMATCH, the pool has another blueprint under that name than at init.
-        GenepoolError: the pool cannot be reached and the cache does not have it.
-    """
-    pinned = site.config.blueprint_sha256.removeprefix("sha256:")
-    folder = default_cache() / "blueprints" / pinned
-    cached = blueprints.read(folder)
-    if cached is not None and cached.sha256 == pinned:
-        return cached, folder / blueprints.SEED_FILE
-    with Connection(site.config.anchors, trust=site.trust) as connection:
-        blueprint, seed = connection.blueprint(site.config.blueprint)
-    if blueprint.sha256 != pinned:
-        raise Refused(
-            "SEED_MISMATCH",
-            f"the pool's blueprint {site.config.blueprint} is not the one that {site.path} was set up with",
-            "make a new site folder with genepool site init",
-        )
-    return blueprint, seed
-
-
-def images(site: SiteFolder, settings: Settings, progress: Progress) -> ImageSet:
-    """The site's images.
-
-    Raises:
-        InvalidInput: OPTION_INVALID, no data was ever given; as `load_images`.
-    """
-    source = settings.data or site.config.data
-    if not source:
-        raise InvalidInput("OPTION_INVALID", f"{site.path} has no data yet", "give it with --data PATH")
-    blueprint, _ = family(site)
-    root = Path(site.config.data_dir) if site.config.data_dir else None
-    return load_images(source, blueprint.image, root, progress)
-
-
-def recipes(site: SiteFolder, pictures: ImageSet, settings: Settings) -> tuple[TrainRecipe, TrainRecipe]:
-    """How to train on these images and how to condense."""
-    blueprint, _ = family(site)
-    size = len(pictures.labels), len(pictures.classes)
-    train, shrink = (suited(blueprint, make(*size)) for make in (ancestry.default_recipe, condense.default_recipe))
-    steps = settings.steps or site.config.steps or train.steps
-    device = resolve_device(settings.device)
-    shorter = max(1, round(shrink.steps * steps / train.steps))
-    return replace(train, steps=steps, device=device), replace(shrink, steps=shorter, device=device)
-
-
-def resolve_device(name: str) -> str:
-    """The torch device of an option; `auto` is the fastest that there is.
-
-    Raises:
-        InvalidInput: OPTION_INVALID.
-    """
-    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if name == "auto":
-        return next(device for device in ("cuda", "mps", "cpu") if present[device])
-    if not present.get(name, False):
-        raise InvalidInput(
-            "OPTION_INVALID", f"the device {name!r} is not available here", f"choose one of: {', '.join(DEVICES)}"
-        )
-    return name
-
-
-def train(site: SiteFolder, pictures: ImageSet, settings: Settings, progress: Progress) -> Trained:
+def train(materials: Materials, progress: Progress) -> Trained:
     """Train the ancestry model, or return the finished one.
 
     Raises:
         InvalidInput: IMAGES_TOO_FEW or OPTION_INVALID, no pool would take what would come of it.
         Refused: DATA_CHANGED, an unfinished training has other images or another recipe.
     """
-    privacy.check_budget(len(pictures.labels), site.config.key_epsilon, site.config.key_delta)
-    blueprint, seed = family(site)
-    recipe, _ = recipes(site, pictures, settings)
+    site, blueprint, images = materials.site, materials.blueprint, materials.images
+    privacy.check_budget(len(images.labels), site.config.key_epsilon, site.config.key_delta)
     finished = _finished(site.work / "ancestry", Trained)
     # an update of genepool may bring another recipe; what was finished under the old one stays finished
-    asked = settings.steps or site.config.steps
-    same = finished is not None and (finished.blueprint, finished.data) == (blueprint.sha256, pictures.digest)
-    if finished is not None and same and asked in {0, finished.steps}:
+    same = finished is not None and (finished.blueprint, finished.data) == (blueprint.sha256, images.digest)
+    if finished is not None and same and materials.steps in {0, finished.steps}:
         return finished
-    gene = TensorFile(seed).all()
-    result = ancestry.train_ancestry(blueprint, gene, pictures, site.work, recipe=recipe, progress=progress)
+    seed, recipe = materials.seed.all(), materials.training
+    result = ancestry.train_ancestry(blueprint, seed, images, site.work, recipe=recipe, progress=progress)
     raw = encode({name: tensor.numpy() for name, tensor in result.weights.items()}, "F32")
     record = Trained(
         blueprint=blueprint.sha256,
-        data=pictures.digest,
-        images=len(pictures.labels),
-        classes=len(pictures.classes),
+        data=images.digest,
+        images=len(images.labels),
+        classes=len(images.classes),
         steps=result.steps,
         accuracy=None if math.isnan(result.accuracy) else result.accuracy,
         sha256=digest.sha256_hex(raw),
@@ -178,31 +90,31 @@ def train(site: SiteFolder, pictures: ImageSet, settings: Settings, progress: Pr
     return record
 
 
-def condense_learngene(site: SiteFolder, pictures: ImageSet, settings: Settings, progress: Progress) -> Condensed:
+def condense_learngene(materials: Materials, progress: Progress) -> Condensed:
     """Condense the trained ancestry model, or return what is condensed already.
 
     Raises:
         InvalidInput: STEP_MISSING, there is no trained ancestry model; as `train`.
         Refused: DATA_CHANGED, the images are not those it was trained on.
     """
-    privacy.check_budget(len(pictures.labels), site.config.key_epsilon, site.config.key_delta)
+    site, blueprint, images = materials.site, materials.blueprint, materials.images
+    privacy.check_budget(len(images.labels), site.config.key_epsilon, site.config.key_delta)
     trained = _finished(site.work / "ancestry", Trained)
     if trained is None:
         raise _missing(site, "no trained ancestry model", "train")
-    if trained.data != pictures.digest:
+    if trained.data != images.digest:
         raise Refused(
             "DATA_CHANGED",
             f"the images are not those that the ancestry model in {site.work} was trained on",
             f"train again: genepool site train {site.path}",
         )
-    blueprint, seed = family(site)
-    _, recipe = recipes(site, pictures, settings)
     finished = _finished(site.work / "condensed", Condensed)
     if finished is not None and finished.ancestry == trained:
         return finished
-    gene, weights = TensorFile(seed).all(), net.as_tensors(TensorFile(site.work / "ancestry.safetensors").all())
-    result = condense.condense(blueprint, gene, pictures, weights, site.work, recipe=recipe, progress=progress)
-    draw = _key(site, blueprint, gene, pictures)
+    seed, recipe = materials.seed.all(), materials.condensing
+    weights = net.as_tensors(TensorFile(site.work / "ancestry.safetensors").all())
+    result = condense.condense(blueprint, seed, images, weights, site.work, recipe=recipe, progress=progress)
+    draw = _key(materials, seed)
     tensors = {**result.delta, "key.mean": draw.key().mean}
     raw = encode({name: tensors[name] for name in documents.file_layout(blueprint)}, "F32")
     record = Condensed(
@@ -217,9 +129,10 @@ def condense_learngene(site: SiteFolder, pictures: ImageSet, settings: Settings,
     return record
 
 
-def _key(site: SiteFolder, blueprint: Blueprint, seed: dict[str, np.ndarray], pictures: ImageSet) -> privacy.Draw:
-    exact = task_key.mean_of(blueprint, net.as_tensors(seed), pictures.pixels)
-    return privacy.release(site.drawn, blueprint, exact, pictures, site.config.key_epsilon, site.config.key_delta)
+def _key(materials: Materials, seed: dict[str, np.ndarray]) -> privacy.Draw:
+    site, blueprint, images = materials.site, materials.blueprint, materials.images
+    exact = task_key.mean_of(blueprint, net.as_tensors(seed), images.pixels)
+    return privacy.release(site.drawn, blueprint, exact, images, site.config.key_epsilon, site.config.key_delta)
 
 
 def drawn(site: SiteFolder, record: Condensed) -> privacy.Draw | None:

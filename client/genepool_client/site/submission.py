@@ -11,6 +11,7 @@ from typing import Final
 
 from genepool_client.site import outbox, packing, steps
 from genepool_client.site.folder import SiteFolder
+from genepool_client.site.materials import SiteBlueprint
 from genepool_client.site.outbox import Artefact
 from genepool_client.site.packing import Chain, Facts
 from genepool_client.site.steps import Condensed
@@ -45,18 +46,23 @@ class Submitted:
     log_index: int
 
 
-def submit(site: SiteFolder, connection: Connection, progress: Progress) -> Submitted:
+def submit(source: SiteBlueprint, connection: Connection, progress: Progress) -> Submitted:
     """Sign what was condensed and hand it to the pool.
+
+    Args:
+        source: the site, with its blueprint.
+        connection: to its pool, under its certificate.
+        progress: told of the upload.
 
     Raises:
         InvalidInput: STEP_MISSING, nothing was condensed.
         VerificationError: the receipt does not hold, or LOG_FORK.
         GenepoolError: what the pool refused, or the pool cannot be reached.
     """
-    record, gene = steps.condensed(site)
-    blueprint, _ = steps.family(site)
-    gene["key.mean"] = drawn(site, record).key().mean  # the one door: whatever was condensed, this key leaves
-    return _Submission(site, connection, blueprint, record).run(packing.encode(blueprint, gene), progress)
+    record, gene = steps.condensed(source.site)
+    blueprint = source.blueprint
+    gene["key.mean"] = drawn(source.site, record).key().mean  # the one door: whatever was condensed, this key leaves
+    return _Submission(source.site, connection, blueprint, record).run(packing.encode(blueprint, gene), progress)
 
 
 def facts(site: SiteFolder, record: Condensed) -> Facts:

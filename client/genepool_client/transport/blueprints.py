@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from genepool_protocol.learngene.blueprint import Blueprint, parse_blueprint
+from genepool_protocol.learngene.tensors import TensorFile
 from genepool_protocol.private_files import append_own, create_own, private_folder, sync_folder
 from genepool_protocol.trust import digest
 from genepool_protocol.v1 import pool_pb2
@@ -33,17 +34,39 @@ def announced(capabilities: pool_pb2.GetCapabilitiesResponse, name: str, address
     return known[name]
 
 
-def read(folder: Path) -> Blueprint | None:
-    """The blueprint in a folder, after its seed was held against it; None when something is missing or differs."""
+def only(capabilities: pool_pb2.GetCapabilitiesResponse, address: str, advice: str) -> str:
+    """The name of the pool's only blueprint, for whoever named none.
+
+    Args:
+        capabilities: what the pool announces.
+        address: the pool's, for the sentence.
+        advice: how a caller names one; the names follow it.
+
+    Raises:
+        InvalidInput: OPTION_INVALID, it has several, or none.
+    """
+    names = sorted(info.name for info in capabilities.blueprints)
+    if len(names) != 1:
+        raise InvalidInput(
+            "OPTION_INVALID", f"the pool at {address} has {len(names)} blueprints", f"{advice}: {', '.join(names)}"
+        )
+    return names[0]
+
+
+def read(cache: Path, sha256: str) -> tuple[Blueprint, TensorFile] | None:
+    """The blueprint of that digest in a cache, with its seed; None when something is missing or differs.
+
+    The seed is opened once: the very bytes that were hashed are the ones that are used.
+    """
+    folder = cache / "blueprints" / sha256
     try:
         blueprint = parse_blueprint((folder / BLUEPRINT_FILE).read_bytes())
-        seed = folder / SEED_FILE
-        whole = seed.stat().st_size == blueprint.seed.size and digest.sha256_file(
-            seed
-        ) == blueprint.seed.sha256.removeprefix("sha256:")
+        if blueprint.sha256 != sha256 or (folder / SEED_FILE).stat().st_size != blueprint.seed.size:
+            return None
+        seed = TensorFile(folder / SEED_FILE)
     except (OSError, InvalidInput):
         return None
-    return blueprint if whole else None
+    return (blueprint, seed) if seed.sha256() == blueprint.seed.sha256.removeprefix("sha256:") else None
 
 
 def load(cache: Path, sha256: str, parts: Iterable[pool_pb2.GetBlueprintResponse]) -> tuple[Blueprint, Path]:
@@ -60,9 +83,9 @@ def load(cache: Path, sha256: str, parts: Iterable[pool_pb2.GetBlueprintResponse
     if not digest.is_sha256_hex(sha256):
         raise InvalidInput("DIGEST_MISMATCH", "the pool announces a blueprint without a SHA-256", "ask its operator")
     folder = cache / "blueprints" / sha256
-    cached = read(folder)
-    if cached is not None and cached.sha256 == sha256:
-        return cached, folder / SEED_FILE
+    cached = read(cache, sha256)
+    if cached is not None:
+        return cached[0], folder / SEED_FILE
     private_folder(folder.parent)
     with tempfile.TemporaryDirectory(prefix=".new-", dir=folder.parent) as fresh:
         blueprint = _receive(Path(fresh), sha256, parts)

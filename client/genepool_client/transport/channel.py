@@ -5,7 +5,6 @@ Before anything else is asked, the pool's trust root is refreshed and verified; 
 
 import contextlib
 import json
-import os
 import random
 import time
 from collections.abc import Generator
@@ -19,6 +18,7 @@ import grpc
 from genepool_client.transport import blueprints
 from genepool_client.transport.handshake import rejection
 from genepool_client.transport.trust_root import TrustRoot
+from genepool_client.transport.user_folders import default_cache
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.trust.anchors import Anchors
 from genepool_protocol.trust.key_files import TlsIdentity
@@ -75,15 +75,6 @@ _OPTIONS: Final[list[tuple[str, Any]]] = [
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 2_000),
 ]
-
-
-def default_cache() -> Path:
-    """Where verified blueprints are kept: $GENEPOOL_CACHE, or `genepool` in the user's cache folder."""
-    given = os.environ.get("GENEPOOL_CACHE")
-    if given:
-        return Path(given)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "genepool"
 
 
 class Connection:

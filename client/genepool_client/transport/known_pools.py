@@ -9,7 +9,8 @@ from pathlib import Path
 
 from genepool_client.transport.channel import Connection, check_address
 from genepool_client.transport.durable import write_atomic
-from genepool_client.transport.trust_root import TrustRoot, home
+from genepool_client.transport.trust_root import TrustRoot
+from genepool_client.transport.user_folders import home
 from genepool_protocol.private_files import private_folder
 from genepool_protocol.trust.anchors import Anchors, read_anchors
 from genepool_protocol.trust.trusted import Trusted

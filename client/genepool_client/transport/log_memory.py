@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from genepool_client.transport.logview import FetchProof, LogView
-from genepool_client.transport.trust_root import home
+from genepool_client.transport.user_folders import home
 from genepool_protocol.private_files import private_folder
 from genepool_protocol.trust import checkpoint as heads
 from genepool_protocol.trust.anchors import Anchors

@@ -4,7 +4,6 @@ $GENEPOOL_HOME/trust/ROOT/            ROOT: the first 32 digits of the SHA-256 o
 $GENEPOOL_HOME/trust/ROOT/evidence/   files that were refused
 """
 
-import os
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,20 +11,12 @@ from typing import Final
 
 import grpc
 
+from genepool_client.transport.user_folders import home
 from genepool_protocol.trust.anchors import Anchors
 from genepool_protocol.trust.trusted import Trusted
 from genepool_protocol.wire.trust_files import files_of
 
 _OLD: Final = 600.0  # seconds after which a program that runs for long looks again
-
-
-def home() -> Path:
-    """Where this user's settings lie: $GENEPOOL_HOME, or `genepool` in the user's config folder."""
-    given = os.environ.get("GENEPOOL_HOME")
-    if given:
-        return Path(given)
-    base = os.environ.get("XDG_CONFIG_HOME")
-    return (Path(base) if base else Path.home() / ".config") / "genepool"
 
 
 class TrustRoot:

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError
 from genepool_protocol.learngene import algebra, expansion, tensors
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.learngene.expansion import Layout
+from genepool_protocol.learngene.manifest import BUNDLE_FILE
 from genepool_protocol.learngene.size import Size
 from genepool_protocol.trust import strict_json
 from genepool_protocol.wire.documents import Document, License, Name, Printable, first_problem
@@ -30,7 +31,7 @@ RECEIPTS_BYTES: Final = 32 << 20
 """Of receipts.json: LIMITS.members of the longest manifests and bundles with their log entries, in base64."""
 
 SIGNED: Final = (CARD_FILE, BLUEPRINT_FILE, CONFIG_FILE, MODEL_FILE, PROVENANCE_FILE, RECEIPTS_FILE)
-IGNORED: Final = ("model.sig", HEAD_FILE)
+IGNORED: Final = (BUNDLE_FILE, HEAD_FILE)
 SUBJECT: Final = "descendant"
 TIMM_ARCHITECTURE: Final = "vit_tiny_patch16_224"
 """A registered timm ViT whose every dimension `model_args` overrides."""

@@ -17,6 +17,7 @@ from genepool_protocol.wire.versions import MANIFEST_SCHEMA
 LEARNGENE_FILE = "learngene.safetensors"
 MANIFEST_FILE = "manifest.json"
 BUNDLE_FILE = "model.sig"
+"""The signature beside what it signs, of a contribution and of a descendant alike."""
 SUBJECT = "learngene"
 """Subject name of a contribution's statement."""
 

@@ -202,6 +202,10 @@ class TensorFile:
         """Every tensor as a float32 copy."""
         return {name: self.array(name).astype(np.float32) for name in self.header.tensors}
 
+    def sha256(self) -> str:
+        """Hex SHA-256 of the whole file: of the very bytes that the tensors are views of."""
+        return digest.sha256_hex(self._bytes.data)
+
     def tensor_digest(self) -> str:
         """Hex SHA-256 over the sorted tensors, length-prefixed: equal for re-submissions with another header."""
         parts = bytearray()

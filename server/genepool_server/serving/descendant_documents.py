@@ -5,15 +5,13 @@ from collections.abc import Iterator, Mapping
 
 import genepool_protocol
 from genepool_protocol.learngene import descendant
+from genepool_protocol.learngene.manifest import BUNDLE_FILE
 from genepool_protocol.trust import digest, envelope
 from genepool_protocol.trust.keys import SigningKey
 from genepool_protocol.trust.statement import model_statement
 from genepool_protocol.wire.limits import LIMITS
 from genepool_server.records import Descended
 from genepool_server.serving.descent import Order
-
-SIGNATURE_FILE = "model.sig"
-"""The bundle over every signed file."""
 
 
 def lineage(order: Order, sha256: str, origin: str) -> descendant.Lineage:
@@ -85,7 +83,7 @@ def attest(order: Order, sha256: str, release_key: SigningKey, origin: str) -> d
     digests = {name: digest.sha256_hex(raw) for name, raw in files.items()} | {descendant.MODEL_FILE: sha256}
     signed = {name: digests[name] for name in descendant.SIGNED}
     statement = model_statement(descendant.SUBJECT, signed, ignore=descendant.IGNORED)
-    return files | {SIGNATURE_FILE: envelope.sign_statement(release_key, statement)}
+    return files | {BUNDLE_FILE: envelope.sign_statement(release_key, statement)}
 
 
 def parts(files: Mapping[str, bytes], most: int = LIMITS.chunk_bytes) -> Iterator[tuple[dict[str, bytes], bool]]:

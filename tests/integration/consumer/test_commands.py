@@ -8,7 +8,7 @@ import pytest
 import timm
 import torch
 
-from genepool_client.transport import known_pools, trust_root
+from genepool_client.transport import known_pools, user_folders
 from genepool_protocol.learngene import descendant
 from tests.integration.consumer.conftest import TINY
 from tests.support.images import write_classes
@@ -77,7 +77,7 @@ def test_a_descendant_made_once_is_verified_without_naming_the_pool(run, made):
 
 
 def test_verify_takes_the_pinned_anchors_from_a_file(run, made, anchors, nobody_remembered):
-    shutil.rmtree(trust_root.home())
+    shutil.rmtree(user_folders.home())
     assert run("verify", made["folder"])[0] == 4
     code, out, _ = run("verify", made["folder"], "--pool", anchors, "--json")
     assert code == 0

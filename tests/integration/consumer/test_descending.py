@@ -14,6 +14,7 @@ from genepool_client import Pool
 from genepool_client.consumer.descendant import download, staging
 from genepool_client.consumer.descendant.verify import verify
 from genepool_protocol.learngene import descendant
+from genepool_protocol.learngene.manifest import BUNDLE_FILE
 from genepool_protocol.learngene.size import Budget, Size
 from genepool_protocol.selection import pixels
 from genepool_protocol.wire.errors import StorageError, Unavailable
@@ -171,7 +172,7 @@ def test_a_connection_that_breaks_is_resumed_to_the_same_bytes(proxy, server, wi
     assert offsets[0] == 0
     assert offsets[-1] > 0
     wide.descend(size="5,4", out=tmp_path / "whole")
-    for name in (*descendant.SIGNED, "model.sig"):
+    for name in (*descendant.SIGNED, BUNDLE_FILE):
         assert (tmp_path / "broken" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 

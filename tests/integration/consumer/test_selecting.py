@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from genepool_client.consumer.pool import Pool
-from genepool_client.transport.channel import default_cache
+from genepool_client.transport.user_folders import default_cache
 from genepool_protocol.selection import combination
 from genepool_protocol.selection.combination import FAR
 from genepool_protocol.wire.errors import GenepoolError

@@ -12,8 +12,9 @@ import pytest
 from genepool_client.audit.witness import Witness
 from genepool_client.consumer.descendant.verify import verify
 from genepool_client.consumer.pool import Pool
-from genepool_client.transport import known_pools, trust_root
+from genepool_client.transport import known_pools, trust_root, user_folders
 from genepool_client.transport.channel import Connection
+from genepool_protocol.learngene.manifest import BUNDLE_FILE
 from genepool_protocol.trust import envelope
 from genepool_protocol.trust.keys import SigningKey
 from genepool_protocol.v1 import pool_pb2, pool_pb2_grpc
@@ -165,8 +166,8 @@ def test_a_descendant_signed_with_a_replaced_release_key_is_refused(folder, task
     replace(folder, "release")
     with serving(folder) as server:
         write(server, tmp_path / "made", Members(server, task).add("north"))
-        payload = envelope.parse((tmp_path / "made" / "model.sig").read_bytes()).payload
-        (tmp_path / "made" / "model.sig").write_bytes(envelope.sign_statement(stolen, payload))
+        payload = envelope.parse((tmp_path / "made" / BUNDLE_FILE).read_bytes()).payload
+        (tmp_path / "made" / BUNDLE_FILE).write_bytes(envelope.sign_statement(stolen, payload))
         assert reason_of(verify, tmp_path / "made", server.trusted) == "LINEAGE_INVALID"
 
 
@@ -231,8 +232,8 @@ def test_verifying_asks_the_pool_once_and_never_again(folder, task, tmp_path, ru
     with serving(folder) as server:
         name = Members(server, task).add("north")
         write(server, tmp_path / "made", name)
-        shutil.rmtree(trust_root.home() / "trust")
+        shutil.rmtree(user_folders.home() / "trust")
         assert run("verify", tmp_path / "made", "--pool", folder / "pool.json")[0] == 0
     assert run("verify", tmp_path / "made", "--pool", folder / "pool.json")[0] == 0, "the pool is away"
-    shutil.rmtree(trust_root.home() / "trust")
+    shutil.rmtree(user_folders.home() / "trust")
     assert run("verify", tmp_path / "made", "--pool", folder / "pool.json")[0] == 5, "and nothing is known"

@@ -10,8 +10,10 @@ import pytest
 from genepool_client.audit.witness import Witness
 from genepool_client.consumer.pool import Pool
 from genepool_client.site import credentials, enrolment, submission
+from genepool_client.site.materials import SiteBlueprint
 from genepool_client.transport import log_memory
-from genepool_client.transport.channel import Connection, default_cache
+from genepool_client.transport.channel import Connection
+from genepool_client.transport.user_folders import default_cache
 from genepool_protocol.learngene import descendant
 from genepool_protocol.trust import envelope, events
 from genepool_protocol.trust.anchors import Invite, read_anchors
@@ -246,9 +248,9 @@ def test_a_site_signs_nothing_under_a_head_that_lacks_the_quorum(tmp_path):
         server.pool.approve("north")
         condensed(site, 1)
         with credentials.connect(site) as certified:
-            assert reason_of(submission.submit, site, certified, silent) == "WITNESSES_MISSING"
+            assert reason_of(submission.submit, SiteBlueprint(site), certified, silent) == "WITNESSES_MISSING"
             assert server.pool.contributions() == []
             witness.visit(connection, datetime.now(UTC))
-            done = submission.submit(site, certified, silent)
+            done = submission.submit(SiteBlueprint(site), certified, silent)
         observed = json.loads(server.pool.contribution(done.contribution_id).manifest)["observed"]
         assert observed["size"] == 2, "what it saw is what the witness saw"

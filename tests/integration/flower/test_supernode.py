@@ -17,7 +17,7 @@ from tests.support.images import write_classes
 
 pytestmark = pytest.mark.slow
 
-RUN = "from genepool_client.commands.site import app; from genepool_protocol import terminal; terminal.run(app, 'site')"
+RUN = "from genepool_client.commands.site import app; from genepool_console import terminal; terminal.run(app, 'site')"
 
 LEAKING = """
 import numpy as np

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from genepool_protocol.learngene import descendant, expansion, tensors
+from genepool_protocol.learngene.manifest import BUNDLE_FILE
 from genepool_protocol.learngene.size import Size
 from genepool_protocol.trust import digest, envelope, statement
 from genepool_protocol.v1 import consume_pb2 as pb
@@ -97,7 +98,7 @@ def test_a_descendant_is_what_anybody_can_rebuild_signed_with_its_lineage(server
     assert (header.size.depth, header.size.heads) == size
     assert header.total_bytes == len(raw)
     assert raw == rebuilt(server, Size(*size), weights)
-    bundle = envelope.parse(files["model.sig"])
+    bundle = envelope.parse(files[BUNDLE_FILE])
     verified = envelope.verify(bundle, server.trusted.release.current)
     signed = statement.check_model_statement(verified, descendant.SUBJECT, descendant.SIGNED, ignore=descendant.IGNORED)
     assert signed.digests[descendant.MODEL_FILE] == digest.sha256_hex(raw)

@@ -8,6 +8,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+from genepool_protocol.learngene.manifest import BUNDLE_FILE
 from genepool_protocol.machine.launching import RAY_PREFIX
 from genepool_protocol.machine.private_folder import sweep
 from genepool_protocol.trust.anchors import read_anchors
@@ -183,7 +184,7 @@ def test_ray_workers_serve_and_end_with_their_server(tmp_path, rng):
         assert len(selection.candidates) == 2
         header, raw, files = descend(stubs, selection.weights, max_params=10**6)
         assert header.total_bytes == len(raw)
-        assert "model.sig" in files
+        assert BUNDLE_FILE in files
         assert len(process.leftovers()) > 3  # Ray's processes
         assert process.end_group(signal.SIGINT) == 0
         assert process.leftovers() == []

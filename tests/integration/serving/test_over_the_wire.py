@@ -9,6 +9,7 @@ import grpc.aio
 import pytest
 
 from genepool_protocol.learngene import descendant
+from genepool_protocol.learngene.manifest import BUNDLE_FILE
 from genepool_protocol.learngene.size import Size
 from genepool_protocol.trust import envelope, statement
 from genepool_protocol.trust.keys import SigningKey
@@ -69,7 +70,7 @@ def test_a_descendant_arrives_whole_and_attested(inline, offset):
     whole = expected(inline.view, "big-32", SIZE, weights_of(inline, "big-32"))
     assert raw == whole[offset:]
     assert header.total_bytes == len(whole)
-    verified = envelope.verify(envelope.parse(files["model.sig"]), KEY.public)
+    verified = envelope.verify(envelope.parse(files[BUNDLE_FILE]), KEY.public)
     signed = statement.check_model_statement(
         verified, descendant.SUBJECT, descendant.SIGNED, ignore=descendant.IGNORED
     ).digests

@@ -10,6 +10,7 @@ import pytest
 
 from genepool_client.site import credentials, outbox, submission
 from genepool_client.site.folder import SiteFolder
+from genepool_client.site.materials import SiteBlueprint
 from genepool_protocol.wire.errors import GenepoolError
 from tests.integration.site.proxy import Proxy
 from tests.integration.site.world import World, condensed, silent
@@ -49,7 +50,7 @@ def proxy(network, big):
 
 def submit(site: SiteFolder, progress=silent) -> submission.Submitted:
     with credentials.connect(site) as connection:
-        return submission.submit(site, connection, progress)
+        return submission.submit(SiteBlueprint(site), connection, progress)
 
 
 def test_a_connection_that_is_cut_goes_on_where_it_was(big, proxy):

@@ -16,11 +16,12 @@ from genepool_client.site.code_identity import code_identity
 from genepool_client.site.flower import guard
 from genepool_client.site.flower.client_app import SIMULATION_ROOT, app
 from genepool_client.site.folder import SiteFolder
-from genepool_client.site.steps import Settings
+from genepool_client.site.materials import Materials, Settings, SiteBlueprint
 from genepool_client.transport.channel import Connection
 from genepool_console import terminal
 from genepool_protocol.learngene import tensors
-from genepool_protocol.learngene.manifest import parse_manifest
+from genepool_protocol.learngene.manifest import BUNDLE_FILE, parse_manifest
+from genepool_protocol.trust import digest
 from genepool_protocol.trust.anchors import read_anchors
 from genepool_protocol.trust.key_files import TlsIdentity
 from genepool_protocol.trust.keys import LogSigner, SigningKey
@@ -28,6 +29,7 @@ from genepool_server.campaign.claims import claim_of
 from genepool_server.campaign.confirm import PoolWitness
 from tests.integration.site.world import condensed, refused, silent, submit
 from tests.support.images import write_classes
+from tests.support.opened import opened_for_reading
 from tests.support.trust import TrustRoot, trusted
 
 COUNTS = {"a": 12, "b": 12, "c": 12}
@@ -68,6 +70,26 @@ def test_the_whole_way_of_a_site(world, data):
     assert manifest.observed.size > 0
     shown = overview.overview(site)
     assert (shown["state"], [row["seq"] for row in shown["contributions"]]) == ("ACTIVE", [1, 2])
+
+
+def test_one_contribution_reads_and_hashes_the_seed_once(world, data, tmp_path, monkeypatch):
+    monkeypatch.setenv("GENEPOOL_CACHE", str(tmp_path / "cache"))
+    site = world.site("frugal", data=data)
+    hashed: list[int] = []
+    true_hex, true_file = digest.sha256_hex, digest.sha256_file
+    monkeypatch.setattr(digest, "sha256_hex", lambda raw: hashed.append(len(raw)) or true_hex(raw))
+    monkeypatch.setattr(digest, "sha256_file", lambda path: hashed.append(path.stat().st_size) or true_file(path))
+
+    reads, hashes = [], []
+    for _ in ("the seed comes from the pool, and is hashed as it comes", "it lies in the cache"):
+        steps.forget(site)
+        hashed.clear()
+        with opened_for_reading() as paths:
+            contribution.contribute(site, Settings(device="cpu"), terminal.progress)
+        (seed,) = (tmp_path / "cache").rglob("seed.safetensors")
+        reads.append(paths.count(seed))
+        hashes.append(hashed.count(seed.stat().st_size))
+    assert (reads, hashes) == ([1, 1], [0, 1])
 
 
 def test_starting_again_on_the_same_images_spends_no_second_budget_and_a_lost_count_is_refused(world, data):
@@ -111,7 +133,7 @@ def test_only_the_signed_files_leave_and_no_key_is_readable(world, data):
     site = world.site("tidy", data=data)
     contribution.contribute(site, Settings(device="cpu"), terminal.progress)
     names = {path.name for path in (site.outbox / "1").iterdir()}
-    assert names == {"learngene.safetensors", "manifest.json", "model.sig", "receipt.sig"}
+    assert names == {"learngene.safetensors", "manifest.json", BUNDLE_FILE, "receipt.sig"}
     assert stat.S_IMODE((site.path / "keys" / "signing.pem").stat().st_mode) == 0o600
     assert not (site.path / "invite.json").exists()
     assert not list(site.work.glob("*.pt"))
@@ -192,26 +214,26 @@ def test_the_server_must_be_the_one_whose_root_is_pinned(world, tmp_path):
 
 def test_a_step_says_which_one_comes_first(world, data, tmp_path):
     site = world.site("hasty", data=data)
-    pictures = steps.images(site, Settings(), silent)
+    source = SiteBlueprint(site)
+    materials = Materials.read(source, Settings(device="cpu"), silent)
     assert refused(submit, site).reason == "STEP_MISSING"
-    found = refused(steps.condense_learngene, site, pictures, Settings(), silent)
+    found = refused(steps.condense_learngene, materials, silent)
     assert (found.reason, "genepool site train" in found.fix) == ("STEP_MISSING", True)
-    steps.train(site, pictures, Settings(device="cpu"), silent)
+    steps.train(materials, silent)
     assert refused(submit, site).fix.startswith("first: genepool site condense")
-    other = steps.images(
-        site, Settings(data=str(write_classes(tmp_path / "x", COUNTS, np.random.default_rng(7)))), silent
-    )
-    assert refused(steps.condense_learngene, site, other, Settings(), silent).reason == "DATA_CHANGED"
+    elsewhere = str(write_classes(tmp_path / "x", COUNTS, np.random.default_rng(7)))
+    other = Materials.read(source, Settings(data=elsewhere), silent)
+    assert refused(steps.condense_learngene, other, silent).reason == "DATA_CHANGED"
     with site.locked():
         assert refused(SiteFolder(site.path).locked().__enter__).reason == "FOLDER_IN_USE"
-    assert refused(steps.resolve_device, "tpu").reason == "OPTION_INVALID"
+    assert refused(Materials.read, source, Settings(device="tpu"), silent).reason == "OPTION_INVALID"
 
 
 def test_an_ended_nonce_leads_to_a_fresh_signature_over_the_same_weights(world):
     site = world.site("late")
     condensed(site, 1)
     record, gene = steps.condensed(site)
-    blueprint, _ = steps.family(site)
+    blueprint = SiteBlueprint(site).blueprint
     weights = packing.encode(blueprint, gene)
     artefact = outbox.place(site, 1, weights, None)
     stale = packing.Chain(
@@ -235,7 +257,7 @@ def test_an_artefact_whose_signature_was_not_written_yet_is_signed_again(world):
     site = world.site("crashed")
     condensed(site, 2)
     record, gene = steps.condensed(site)
-    blueprint, _ = steps.family(site)
+    blueprint = SiteBlueprint(site).blueprint
     outbox.place(site, 1, packing.encode(blueprint, gene), None)
     outbox.place(site, 5, b"unfinished", None)
     assert record.steps == 1
@@ -318,7 +340,7 @@ def as_dict(claim) -> dict:
     return {name: getattr(claim, name) for name in claim.__slots__}
 
 
-RUN = "from genepool_client.commands.site import app; from genepool_protocol import terminal; terminal.run(app, 'site')"
+RUN = "from genepool_client.commands.site import app; from genepool_console import terminal; terminal.run(app, 'site')"
 
 
 def command(*arguments) -> tuple[int, dict, str]:

@@ -247,7 +247,7 @@ def test_a_consumer_shows_a_certificate_where_the_pool_asks_for_one(tmp_path):
             assert pool.descend() is not None
 
 
-RUN = "from genepool_client.commands.site import app; from genepool_protocol import terminal; terminal.run(app, 'site')"
+RUN = "from genepool_client.commands.site import app; from genepool_console import terminal; terminal.run(app, 'site')"
 
 
 def test_the_rotate_command_replaces_either_key(world):

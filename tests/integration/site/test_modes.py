@@ -8,9 +8,10 @@ import pytest
 
 from genepool_client.site import credentials, enrolment, steps, withdrawing
 from genepool_client.site.folder import SiteFolder
-from genepool_client.site.steps import Settings
+from genepool_client.site.materials import Materials, Settings, SiteBlueprint
 from genepool_client.training import ancestry, condense
-from genepool_client.transport.channel import Connection, default_cache
+from genepool_client.transport.channel import Connection
+from genepool_client.transport.user_folders import default_cache
 from tests.integration.site.world import silent, submit
 from tests.support.images import write_classes
 
@@ -46,15 +47,14 @@ def test_no_step_leaves_anything_open(world, tmp_path, hiding_nothing, monkeypat
     data = write_classes(tmp_path / "data", {"a": 6, "b": 6}, np.random.default_rng(0))
     site = joined(world, "modes", data)
     assert exposed(site.path) == []
-    settings = Settings(device="cpu")
-    pictures = steps.images(site, settings, silent)
+    materials = Materials.read(SiteBlueprint(site), Settings(device="cpu"), silent)
     for kind in (ancestry, condense):  # a checkpoint lies there between the steps
         monkeypatch.setattr("pathlib.Path.unlink", _but_not(kind.CHECKPOINT))
-    steps.train(site, pictures, settings, silent)
+    steps.train(materials, silent)
     assert (site.work / "ancestry.safetensors").exists()
     assert (site.work / ancestry.CHECKPOINT).exists()
     assert exposed(site.path) == []
-    steps.condense_learngene(site, pictures, settings, silent)
+    steps.condense_learngene(materials, silent)
     monkeypatch.undo()
     done = submit(site)
     with credentials.connect(site) as connection:
@@ -69,7 +69,7 @@ def test_no_step_leaves_anything_open(world, tmp_path, hiding_nothing, monkeypat
 def test_what_is_cached_is_closed(world, tmp_path, hiding_nothing):
     data = write_classes(tmp_path / "data", {"a": 2, "b": 2}, np.random.default_rng(0))
     site = joined(world, "cached", data)
-    steps.family(site)
+    assert SiteBlueprint(site).blueprint.sha256 == site.config.blueprint_sha256.removeprefix("sha256:")
     assert default_cache().exists()
     assert exposed(default_cache().parent) == []
 

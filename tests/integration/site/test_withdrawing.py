@@ -10,6 +10,7 @@ import pytest
 
 from genepool_client.site import credentials, outbox, submission, withdrawing
 from genepool_client.site.folder import SiteFolder
+from genepool_client.site.materials import SiteBlueprint
 from genepool_protocol.trust import envelope, receipt
 from genepool_server.commands import operating
 from tests.integration.site.world import condensed, silent
@@ -22,7 +23,7 @@ def site(world):
     for number in (1, 2, 3):
         condensed(found, number)
         with credentials.connect(found) as connection:
-            submission.submit(found, connection, silent)
+            submission.submit(SiteBlueprint(found), connection, silent)
     return found
 
 
@@ -43,7 +44,7 @@ def test_a_site_takes_a_contribution_back_and_keeps_the_proof(world, site):
     assert withdraw(site, name) == done, "the same statement again"
     condensed(site, 4)
     with credentials.connect(site) as connection:
-        assert submission.submit(site, connection, silent).seq == 4, "its chain goes on"
+        assert submission.submit(SiteBlueprint(site), connection, silent).seq == 4, "its chain goes on"
 
 
 def test_a_site_that_lost_its_outbox_withdraws_by_the_whole_id(world, site):
@@ -66,7 +67,7 @@ def test_a_suspended_site_keeps_its_right_to_withdraw(world):
     site = world.site("suspended-one")
     condensed(site, 50)
     with credentials.connect(site) as connection:
-        name = submission.submit(site, connection, silent).contribution_id
+        name = submission.submit(SiteBlueprint(site), connection, silent).contribution_id
     with operating.operate(world.pool.folder) as operator:
         operator.suspend("suspended-one")
     assert withdraw(site, name).erased

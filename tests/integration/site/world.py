@@ -8,8 +8,9 @@ import pytest
 
 from genepool_client.simulate.pool_process import PoolProcess
 from genepool_client.simulate.processes import Child, free_port, run_json, script
-from genepool_client.site import credentials, enrolment, steps, submission
+from genepool_client.site import credentials, enrolment, submission
 from genepool_client.site.folder import SiteFolder
+from genepool_client.site.materials import SiteBlueprint
 from genepool_client.site.steps import Condensed, Trained
 from genepool_client.training import privacy
 from genepool_client.transport.channel import Connection
@@ -112,7 +113,7 @@ class World:
 
 def condensed(site: SiteFolder, rng: int, whose: str = "") -> None:
     """Put a learngene of random numbers where condensing leaves it: submitting does not care where it came from."""
-    blueprint, _ = steps.family(site)
+    blueprint = SiteBlueprint(site).blueprint
     generator = np.random.default_rng([rng, *(whose or site.config.name).encode()])  # tests share one pool
     gene = {
         name: (0.01 * generator.standard_normal(shape)).astype(np.float32)
@@ -155,4 +156,4 @@ def refused(call, *arguments, **options) -> GenepoolError:
 
 def submit(site: SiteFolder) -> submission.Submitted:
     with credentials.connect(site) as connection:
-        return submission.submit(site, connection, silent)
+        return submission.submit(SiteBlueprint(site), connection, silent)

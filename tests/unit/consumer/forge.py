@@ -11,6 +11,7 @@ import numpy as np
 
 from genepool_protocol.learngene import descendant, expansion, manifest, tensors
 from genepool_protocol.learngene.blueprint import Blueprint
+from genepool_protocol.learngene.manifest import BUNDLE_FILE
 from genepool_protocol.learngene.size import Size
 from genepool_protocol.learngene.tensors import TensorFile
 from genepool_protocol.trust import digest, envelope
@@ -143,7 +144,7 @@ class Forge:
         digests = {name: hashlib.sha256(raw).hexdigest() for name, raw in files.items()}
         payload = model_statement(descendant.SUBJECT, digests, ignore=descendant.IGNORED)
         payload = lies.get("statement", lambda one: one)(payload)
-        return write(out, {**files, "model.sig": envelope.sign_statement(key or self.release, payload)})
+        return write(out, {**files, BUNDLE_FILE: envelope.sign_statement(key or self.release, payload)})
 
 
 def write(folder: Path, files: dict[str, bytes]) -> Path:

@@ -3,6 +3,7 @@
 import pytest
 
 from genepool_protocol.learngene import descendant
+from genepool_protocol.learngene.manifest import BUNDLE_FILE
 from genepool_protocol.learngene.size import Budget, Size
 from genepool_protocol.wire.errors import GenepoolError
 from genepool_protocol.wire.limits import LIMITS
@@ -74,12 +75,12 @@ def test_an_attestation_signs_every_file_of_the_folder(view):
     order = prepare(view, [(one.contribution_id, 500) for one in found])
     key = SigningKey.generate()
     files = descendant_documents.attest(order, "5" * 64, key, "pool.local/log")
-    assert set(files) == set(descendant.SIGNED) - {descendant.MODEL_FILE} | {"model.sig"}
-    verified = envelope.verify(envelope.parse(files["model.sig"]), key.public)
+    assert set(files) == set(descendant.SIGNED) - {descendant.MODEL_FILE} | {BUNDLE_FILE}
+    verified = envelope.verify(envelope.parse(files[BUNDLE_FILE]), key.public)
     signed = statement.check_model_statement(
         verified, descendant.SUBJECT, descendant.SIGNED, ignore=descendant.IGNORED
     ).digests
-    assert signed == {name: digest.sha256_hex(files[name]) for name in set(files) - {"model.sig"}} | {
+    assert signed == {name: digest.sha256_hex(files[name]) for name in set(files) - {BUNDLE_FILE}} | {
         descendant.MODEL_FILE: "5" * 64
     }
     lineage = descendant.parse_provenance(files[descendant.PROVENANCE_FILE])

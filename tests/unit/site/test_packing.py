@@ -9,7 +9,7 @@ import pytest
 from genepool_client.site import packing
 from genepool_protocol.learngene import manifest as documents
 from genepool_protocol.learngene import tensors
-from genepool_protocol.learngene.manifest import Training
+from genepool_protocol.learngene.manifest import BUNDLE_FILE, Training
 from genepool_protocol.trust import checkpoint, digest, envelope, statement
 from genepool_protocol.trust.keys import LogSigner, SigningKey
 from genepool_protocol.wire.errors import GenepoolError
@@ -66,7 +66,7 @@ def test_the_signature_covers_both_files_and_the_pool_can_read_it(tmp_path):
     signed = packing.sign(BLUEPRINT, packing.describe(path), CHAIN, FACTS, KEY)
     verified = envelope.verify(envelope.parse(signed.bundle), KEY.public)
     names = ["learngene.safetensors", "manifest.json"]
-    stated = statement.check_model_statement(verified, documents.SUBJECT, names, ignore=["model.sig"])
+    stated = statement.check_model_statement(verified, documents.SUBJECT, names, ignore=[BUNDLE_FILE])
     assert stated.payload_sha256 == signed.contribution_id
     assert stated.digests["learngene.safetensors"] == digest.sha256_file(path)
     assert stated.digests["manifest.json"] == digest.sha256_hex(signed.manifest)

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from genepool_protocol.learngene.manifest import BUNDLE_FILE
 from genepool_protocol.trust import checkpoint, envelope, merkle, receipt, statement
 from genepool_protocol.trust.keys import SigningKey
 from genepool_protocol.wire.errors import GenepoolError, InvalidInput
@@ -15,7 +16,7 @@ KEY = SigningKey.generate()
 
 def bundle(number: int) -> bytes:
     digests = {"learngene.safetensors": f"{number:064x}", "manifest.json": "b" * 64}
-    return envelope.sign_statement(KEY, statement.model_statement("learngene", digests, ignore=["model.sig"]))
+    return envelope.sign_statement(KEY, statement.model_statement("learngene", digests, ignore=[BUNDLE_FILE]))
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +68,7 @@ def test_a_leaf_names_the_payload_and_nothing_of_the_site():
     assert (
         receipt.leaf_payload_sha256(body)
         == statement.check_model_statement(
-            verified, "learngene", ("learngene.safetensors", "manifest.json"), ignore=["model.sig"]
+            verified, "learngene", ("learngene.safetensors", "manifest.json"), ignore=[BUNDLE_FILE]
         ).payload_sha256
     )
     assert len(body) < 600

@@ -5,18 +5,19 @@ import json
 
 import pytest
 
+from genepool_protocol.learngene.manifest import BUNDLE_FILE
 from genepool_protocol.trust import envelope, statement, strict_json
 from genepool_protocol.trust.keys import SigningKey
 from genepool_protocol.wire.errors import InvalidInput
 
 KEY = SigningKey.generate()
 DIGESTS = {"manifest.json": "b" * 64, "learngene.safetensors": "a" * 64}
-RAW = statement.model_statement("learngene", DIGESTS, ignore=["model.sig"])
+RAW = statement.model_statement("learngene", DIGESTS, ignore=[BUNDLE_FILE])
 
 
 def check(payload: bytes, names=("learngene.safetensors", "manifest.json"), subject="learngene"):
     verified = envelope.verify(envelope.parse(envelope.sign_statement(KEY, payload)), KEY.public)
-    return statement.check_model_statement(verified, subject, names, ignore=["model.sig"])
+    return statement.check_model_statement(verified, subject, names, ignore=[BUNDLE_FILE])
 
 
 def refused(payload: bytes, **options) -> str:
@@ -67,7 +68,7 @@ def resources(value):
         lambda v: v["predicate"]["serialization"].update(allow_symlinks=0),
         lambda v: v["predicate"]["serialization"].update(hash_type="blake2b"),
         lambda v: v["predicate"]["serialization"].update(method="shards"),
-        lambda v: v["predicate"]["serialization"].update(ignore_paths=["model.sig", "more"]),
+        lambda v: v["predicate"]["serialization"].update(ignore_paths=[BUNDLE_FILE, "more"]),
         lambda v: resources(v).reverse(),
         lambda v: resources(v).pop(),
         lambda v: resources(v).clear(),

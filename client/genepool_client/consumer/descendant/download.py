@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
 
-from genepool_client.consumer.descendant.folder import SIGNATURE_FILE
 from genepool_client.consumer.descendant.staging import storage_errors
 from genepool_client.transport.channel import Connection, pause_after
 from genepool_client.transport.durable import write_atomic
 from genepool_protocol.learngene import descendant
 from genepool_protocol.learngene.blueprint import Blueprint
+from genepool_protocol.learngene.manifest import BUNDLE_FILE
 from genepool_protocol.learngene.size import Budget, Size
 from genepool_protocol.private_files import append_own
 from genepool_protocol.progress import Progress
@@ -24,7 +24,7 @@ _PAUSES: Final = (0.5, 1.0, 2.0, 4.0)
 """Seconds before each new try after a connection broke; a try that brought bytes starts the row again."""
 _PASSING: Final = ("POOL_UNREACHABLE", "TOO_SLOW", "BUSY", "SERVING_UNAVAILABLE", "RATE_EXCEEDED")
 _DOCUMENTS_BYTES: Final = descendant.RECEIPTS_BYTES + (1 << 20)
-_DOCUMENTS: Final = ({*descendant.SIGNED} - {descendant.MODEL_FILE}) | {SIGNATURE_FILE}
+_DOCUMENTS: Final = ({*descendant.SIGNED} - {descendant.MODEL_FILE}) | {BUNDLE_FILE}
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,11 @@ import numpy as np
 
 from genepool_protocol.learngene import descendant, tensors
 from genepool_protocol.learngene.expansion import Layout
+from genepool_protocol.learngene.manifest import BUNDLE_FILE
 from genepool_protocol.learngene.tensors import Header
 from genepool_protocol.wire.errors import InvalidInput, VerificationError
 from genepool_protocol.wire.limits import LIMITS
 
-SIGNATURE_FILE: Final = "model.sig"
 _SMALL_BYTES: Final = descendant.RECEIPTS_BYTES
 """Largest file of the folder besides the tensors, in bytes."""
 _CHUNK: Final = 1 << 20
@@ -38,7 +38,7 @@ def check_listing(folder: Path) -> bool:
     """
     if not folder.is_dir():
         raise InvalidInput("PATH_MISSING", f"there is no folder {folder}", "give a folder that genepool descend wrote")
-    expected = {*descendant.SIGNED, SIGNATURE_FILE}
+    expected = {*descendant.SIGNED, BUNDLE_FILE}
     with os.scandir(folder) as entries:
         listing = {entry.name: entry.is_file(follow_symlinks=False) for entry in entries}
     for name in sorted(expected - set(listing)):

@@ -20,7 +20,6 @@ from pathlib import Path
 from genepool_client.consumer.descendant import head_file
 from genepool_client.consumer.descendant.evidence import check_receipts
 from genepool_client.consumer.descendant.folder import (
-    SIGNATURE_FILE,
     Scan,
     check_listing,
     check_tensors,
@@ -31,6 +30,7 @@ from genepool_client.consumer.descendant.folder import (
 from genepool_protocol.learngene import descendant
 from genepool_protocol.learngene.blueprint import Blueprint, parse_blueprint
 from genepool_protocol.learngene.descendant import Lineage
+from genepool_protocol.learngene.manifest import BUNDLE_FILE
 from genepool_protocol.trust import digest, envelope
 from genepool_protocol.trust.checkpoint import Checkpoint
 from genepool_protocol.trust.envelope import Bundle, Verified
@@ -108,9 +108,9 @@ def read_bundle(folder: Path) -> Bundle:
         VerificationError: FOLDER_TAMPERED.
     """
     try:
-        return envelope.parse(read_small(folder / SIGNATURE_FILE, LIMITS.bundle_bytes))
+        return envelope.parse(read_small(folder / BUNDLE_FILE, LIMITS.bundle_bytes))
     except InvalidInput as exc:
-        raise tampered(f"{SIGNATURE_FILE} is damaged: {exc.message}") from exc
+        raise tampered(f"{BUNDLE_FILE} is damaged: {exc.message}") from exc
 
 
 def check_signature(folder: Path, release: StatementKeys) -> tuple[KeySpan, Verified]:
@@ -125,7 +125,7 @@ def check_signature(folder: Path, release: StatementKeys) -> tuple[KeySpan, Veri
     if span is None or bundle.hint != span.key.hint:
         raise VerificationError(
             "KEY_UNKNOWN",
-            f"{SIGNATURE_FILE} names the key {bundle.keyid[:16] or '(none)'}, which is no release key of the pool",
+            f"{BUNDLE_FILE} names the key {bundle.keyid[:16] or '(none)'}, which is no release key of the pool",
             "check that the folder comes from the pool of these anchors (pool.json); a key that is new is known after "
             "any command that asks the pool, for instance with --online",
         )
@@ -136,7 +136,7 @@ def check_signature(folder: Path, release: StatementKeys) -> tuple[KeySpan, Veri
             "descend anew",
         )
     if bundle.tlog is not None:
-        raise tampered(f"{SIGNATURE_FILE} holds a log entry, which a descendant's bundle does not have")
+        raise tampered(f"{BUNDLE_FILE} holds a log entry, which a descendant's bundle does not have")
     return span, envelope.verify(bundle, span.key)
 
 

@@ -20,7 +20,7 @@ from genepool_client.site import contribution  # noqa: E402
 from genepool_client.site.code_identity import code_identity  # noqa: E402
 from genepool_client.site.flower import guard  # noqa: E402
 from genepool_client.site.folder import SiteFolder  # noqa: E402
-from genepool_client.site.steps import Settings  # noqa: E402
+from genepool_client.site.materials import Settings  # noqa: E402
 from genepool_protocol.progress import Progress  # noqa: E402
 from genepool_protocol.wire.errors import InvalidInput  # noqa: E402
 

@@ -11,6 +11,7 @@ from genepool_client.consumer.descendant import head_file
 from genepool_client.consumer.descendant.head import Head
 from genepool_client.consumer.descendant.verify import verify
 from genepool_protocol.learngene import descendant, tensors
+from genepool_protocol.learngene.manifest import BUNDLE_FILE
 from genepool_protocol.trust import strict_json
 from genepool_protocol.trust.keys import LogVerifier, SigningKey
 from genepool_protocol.wire.errors import GenepoolError, VerificationError
@@ -18,7 +19,7 @@ from tests.support.log import Log
 from tests.support.trust import signers
 from tests.unit.consumer.forge import Forge
 
-EVERY_FILE = (*descendant.SIGNED, "model.sig", descendant.HEAD_FILE)
+EVERY_FILE = (*descendant.SIGNED, BUNDLE_FILE, descendant.HEAD_FILE)
 
 
 def refusal(folder, believed) -> str:
@@ -59,7 +60,7 @@ def test_a_flipped_byte_anywhere_is_refused(forge, folder, name):
     original = path.read_bytes()
     offsets = {0, 1, 7, 8, 100, len(original) // 3, len(original) // 2, len(original) - 2, len(original) - 1}
     # every byte of the bundle counts: its selectors are not signed, and checked all the same
-    offsets |= set(range(0, len(original), 1 if name == "model.sig" else max(1, len(original) // 40)))
+    offsets |= set(range(0, len(original), 1 if name == BUNDLE_FILE else max(1, len(original) // 40)))
     for offset in sorted(offset for offset in offsets if offset < len(original)):
         changed = bytearray(original)
         changed[offset] ^= 1
@@ -67,7 +68,7 @@ def test_a_flipped_byte_anywhere_is_refused(forge, folder, name):
         if name == descendant.HEAD_FILE and _still_a_head(folder):
             continue
         reason = refusal(folder, forge.trusted)
-        allowed = {"FOLDER_TAMPERED"} | ({"KEY_UNKNOWN", "SIGNATURE_INVALID"} if name == "model.sig" else set())
+        allowed = {"FOLDER_TAMPERED"} | ({"KEY_UNKNOWN", "SIGNATURE_INVALID"} if name == BUNDLE_FILE else set())
         assert reason in allowed, (name, offset, reason)
     path.write_bytes(original)
     verify(folder, forge.trusted)
@@ -82,7 +83,7 @@ def _still_a_head(folder) -> bool:
     return True
 
 
-@pytest.mark.parametrize("name", [*descendant.SIGNED, "model.sig"])
+@pytest.mark.parametrize("name", [*descendant.SIGNED, BUNDLE_FILE])
 def test_a_missing_file_is_refused(forge, folder, name):
     (folder / name).unlink()
     assert refusal(folder, forge.trusted) == "FOLDER_TAMPERED"
@@ -127,10 +128,10 @@ def test_another_pools_release_key_is_refused(forge, folder, tmp_path):
 
 def test_another_key_under_the_right_name_is_refused(forge, order, tmp_path):
     folder = forge.lie(tmp_path / "lie", order, key=SigningKey.generate())
-    value = json.loads((folder / "model.sig").read_bytes())
+    value = json.loads((folder / BUNDLE_FILE).read_bytes())
     value["verificationMaterial"]["publicKey"]["hint"] = forge.release.public.hint
     value["dsseEnvelope"]["signatures"][0]["keyid"] = forge.release.public.keyid
-    (folder / "model.sig").write_text(json.dumps(value))
+    (folder / BUNDLE_FILE).write_text(json.dumps(value))
     assert refusal(folder, forge.trusted) == "SIGNATURE_INVALID"
 
 
@@ -145,9 +146,9 @@ def test_another_origin_is_refused(forge, folder):
 
 
 def test_a_log_entry_in_the_descendants_bundle_is_refused(forge, folder):
-    value = json.loads((folder / "model.sig").read_bytes())
+    value = json.loads((folder / BUNDLE_FILE).read_bytes())
     value["verificationMaterial"]["tlogEntries"] = [{"logIndex": "0"}]
-    (folder / "model.sig").write_text(json.dumps(value))
+    (folder / BUNDLE_FILE).write_text(json.dumps(value))
     assert refusal(folder, forge.trusted) == "FOLDER_TAMPERED"
 
 

@@ -12,6 +12,7 @@ from genepool_client.site import outbox
 from genepool_client.site.flower import egress, supernode
 from genepool_client.site.flower.egress import Egress
 from genepool_client.site.outbox import Artefact
+from genepool_protocol.learngene.manifest import BUNDLE_FILE
 from genepool_protocol.trust import digest, envelope, statement
 from genepool_protocol.trust.keys import SigningKey
 from genepool_protocol.wire.errors import GenepoolError
@@ -24,7 +25,7 @@ def site(tmp_path):
     folder = made.outbox / "1"
     folder.mkdir(parents=True)
     payload = statement.model_statement("learngene", {"learngene.safetensors": "ab" * 32}, ignore=[])
-    (folder / "model.sig").write_bytes(envelope.sign_statement(SigningKey.generate(), payload))
+    (folder / BUNDLE_FILE).write_bytes(envelope.sign_statement(SigningKey.generate(), payload))
     (folder / outbox.RECEIPT_FILE).touch()
     return made
 
