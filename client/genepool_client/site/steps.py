@@ -3,7 +3,7 @@
 A step that is finished for the same images and blueprint is not repeated; one that was interrupted goes on.
 
     work/ancestry.safetensors, ancestry.json      the trained ancestry model
-    work/condensed.safetensors, condensed.json    the learngene and its key, in full precision
+    work/condensed.safetensors, condensed.json    the learngene and its domain embedding, in full precision
 """
 
 import math
@@ -27,7 +27,7 @@ from genepool_protocol.learngene import manifest as documents
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.learngene.tensors import TensorFile, encode
 from genepool_protocol.progress import Progress
-from genepool_protocol.selection import net, task_key
+from genepool_protocol.selection import embedding, net
 from genepool_protocol.trust import digest, strict_json
 from genepool_protocol.wire.documents import Document, first_problem
 from genepool_protocol.wire.errors import InvalidInput, Refused
@@ -72,7 +72,7 @@ class Condensed(Document):
     ancestry: Trained
     steps: int
     agreement: float | None  # with the ancestry model
-    drawn: str = ""  # `Draw.data` of its key; empty where an earlier version condensed
+    drawn: str = ""  # `Draw.data` of its domain embedding; empty where an earlier version condensed
     sha256: str  # of condensed.safetensors
 
 
@@ -203,7 +203,7 @@ def condense_learngene(site: SiteFolder, pictures: ImageSet, settings: Settings,
     gene, weights = TensorFile(seed).all(), net.as_tensors(TensorFile(site.work / "ancestry.safetensors").all())
     result = condense.condense(blueprint, gene, pictures, weights, site.work, recipe=recipe, progress=progress)
     draw = _key(site, blueprint, gene, pictures)
-    tensors = {**result.delta, "key.mean": draw.key().mean}
+    tensors = {**result.delta, "key.mean": draw.embedding().mean}
     raw = encode({name: tensors[name] for name in documents.file_layout(blueprint)}, "F32")
     record = Condensed(
         ancestry=trained,
@@ -218,23 +218,23 @@ def condense_learngene(site: SiteFolder, pictures: ImageSet, settings: Settings,
 
 
 def _key(site: SiteFolder, blueprint: Blueprint, seed: dict[str, np.ndarray], pictures: ImageSet) -> privacy.Draw:
-    exact = task_key.mean_of(blueprint, net.as_tensors(seed), pictures.pixels)
+    exact = embedding.mean_of(blueprint, net.as_tensors(seed), pictures.pixels)
     return privacy.release(site.drawn, blueprint, exact, pictures, site.config.key_epsilon, site.config.key_delta)
 
 
 def drawn(site: SiteFolder, record: Condensed) -> privacy.Draw | None:
-    """The draw that a condensed learngene's key is; None when keys.json has lost it."""
+    """The draw that a condensed learngene's domain embedding is; None when keys.json has lost it."""
     return privacy.read(site.drawn).of(record.ancestry.blueprint, record.drawn, record.ancestry.data)
 
 
 def told(site: SiteFolder, record: Condensed) -> privacy.Told | None:
-    """What a person should know of a condensed learngene's key."""
+    """What a person should know of a condensed learngene's domain embedding."""
     draw = drawn(site, record)
     return privacy.told(privacy.read(site.drawn), draw, site.config.key_spent) if draw else None
 
 
 def condensed(site: SiteFolder) -> tuple[Condensed, dict[str, np.ndarray]]:
-    """What `condense_learngene` left: its record, and the tensors of the learngene and its key.
+    """What `condense_learngene` left: its record, and the tensors of the learngene and its domain embedding.
 
     Raises:
         InvalidInput: STEP_MISSING.

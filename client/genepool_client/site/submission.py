@@ -55,7 +55,9 @@ def submit(site: SiteFolder, connection: Connection, progress: Progress) -> Subm
     """
     record, gene = steps.condensed(site)
     blueprint, _ = steps.family(site)
-    gene["key.mean"] = drawn(site, record).key().mean  # the one door: whatever was condensed, this key leaves
+    gene["key.mean"] = (
+        drawn(site, record).embedding().mean
+    )  # the one door: whatever was condensed, this domain embedding leaves
     return _Submission(site, connection, blueprint, record).run(packing.encode(blueprint, gene), progress)
 
 
@@ -63,7 +65,7 @@ def facts(site: SiteFolder, record: Condensed) -> Facts:
     """What the manifest says of a condensed learngene.
 
     Raises:
-        InvalidInput: STEP_MISSING, the key of these images is not among those that were drawn.
+        InvalidInput: STEP_MISSING, the domain embedding of these images is not among those that were drawn.
     """
     training = Training(
         images=record.ancestry.images,
@@ -78,7 +80,7 @@ def facts(site: SiteFolder, record: Condensed) -> Facts:
 
 
 def drawn(site: SiteFolder, record: Condensed) -> privacy.Draw:
-    """The noised key of the images that a learngene was condensed from.
+    """The noised domain embedding of the images that a learngene was condensed from.
 
     Raises:
         InvalidInput: STEP_MISSING, it is not among those that were drawn.
@@ -87,7 +89,7 @@ def drawn(site: SiteFolder, record: Condensed) -> privacy.Draw:
     if draw is None:
         raise InvalidInput(
             "STEP_MISSING",
-            f"{site.drawn} does not hold the key that was drawn from these images",
+            f"{site.drawn} does not hold the domain embedding that was drawn from these images",
             f"restore it; if it is lost, set key_spent in site.json, then: genepool site condense {site.path} --fresh",
         )
     return draw
