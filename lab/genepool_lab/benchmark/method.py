@@ -34,6 +34,7 @@ from genepool_protocol.selection import (
     tals,
     views,
 )
+from genepool_protocol.selection.embedding import Embedding
 from genepool_protocol.selection.retrieval import Member
 from genepool_protocol.training import best, loop, muon, precision
 from genepool_protocol.training.loop import Params
@@ -74,7 +75,7 @@ class Made:
     """
 
     delta: npt.NDArray[np.float16] = field(repr=False)
-    embedding: embedding.Embedding = field(repr=False)
+    embedding: Embedding = field(repr=False)
     ancestry: Mapping[str, torch.Tensor] = field(repr=False)
     facts: dict[str, float]
 
@@ -227,7 +228,7 @@ def thin_delta(lab: Lab, delta: algebra.Stored) -> dict[str, npt.NDArray[np.floa
 
 def select(
     lab: Lab,
-    embeddings: Mapping[str, embedding.Embedding],
+    embeddings: Mapping[str, Embedding],
     deltas: Mapping[str, algebra.Stored],
     images: pixels.Pixels,
     labels: scoring.Labels,
@@ -250,7 +251,7 @@ def select(
     return Answer(selection.choice, selection.weights, selection.reason)
 
 
-def nearest(lab: Lab, embeddings: Mapping[str, embedding.Embedding], images: pixels.Pixels) -> str:
+def nearest(lab: Lab, embeddings: Mapping[str, Embedding], images: pixels.Pixels) -> str:
     """The member whose domain embedding is nearest."""
     task = embedding.task_embedding(lab.blueprint, lab.seed_tensors, images)
     return retrieval.retrieve(task, [Member(name, its) for name, its in embeddings.items()], 1)[0][0]
