@@ -59,7 +59,7 @@ class Draw(Document):
     values: str  # the noised domain embedding: float32, little-endian, in base64
 
     def embedding(self) -> Embedding:
-        """What may leave."""
+        """What may leave; keys.json, where it is kept, has the first name of domain embeddings."""
         return Embedding(
             np.frombuffer(unb64(self.values, what="key"), dtype="<f4").astype(np.float32), float(self.sigma)
         )
@@ -142,7 +142,7 @@ class Told:
 
     def lines(self) -> list[str]:
         """The same in words."""
-        first = f"key: epsilon {self.epsilon} at delta {self.delta} for each of {self.images} images"
+        first = f"domain embedding: epsilon {self.epsilon} at delta {self.delta} for each of {self.images} images"
         if self.cumulative != self.epsilon:
             first += f"; all domain embeddings of this folder together {self.cumulative}, which the manifest states"
         like = (

@@ -24,7 +24,7 @@ from genepool_protocol.selection.pixels import Pixels
 from genepool_server.admission.screens import Finding, Screen
 
 ALONE: Final = 0.7
-"""Weight of a contribution alone: all that TALS gives what it selects by key."""
+"""Weight of a contribution alone: all that TALS gives what it selects by domain embedding."""
 
 DOUBT: Final = 0.03
 """Growth of the error, alone or by joining the merge, from which the operator is asked; honest learngenes of `nano-32`
@@ -82,7 +82,7 @@ class Canary:
         """What a contribution breaks.
 
         Args:
-            delta: the learngene without its key, flat.
+            delta: the learngene without its domain embedding, flat.
             peers: others' in a fixed order, of which the first `MERGED` are taken.
         """
         alone = self.error([(ALONE, delta)]) - self._seed_error

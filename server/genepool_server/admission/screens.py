@@ -129,7 +129,7 @@ class Subject:
     Attributes:
         blueprint: the family.
         seed: the seed's gene of as many components as a learngene has, flat.
-        delta: the learngene without its key, flat.
+        delta: the learngene without its domain embedding, flat.
     """
 
     blueprint: Blueprint

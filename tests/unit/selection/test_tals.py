@@ -68,7 +68,7 @@ def test_an_empty_pool_is_refused():
     assert refusal.value.reason == "POOL_EMPTY"
 
 
-@pytest.mark.parametrize(("labels", "why", "looked"), [(None, "without labels", 0), (ONE_EACH, "one image a class", 2)])
+@pytest.mark.parametrize(("labels", "why", "looked"), [(None, "without labels", 0), (ONE_EACH, "at 1-shot", 2)])
 def test_where_nothing_can_be_left_out_the_embeddings_answer(labels, why, looked):
     asked = []
     found = tals.select(embedding(0), [member("b", 0.9), member("a", 0.2)], Scripted({}, asked), labels=labels)
@@ -192,7 +192,7 @@ def test_progress_is_told_stage_by_stage():
     tals.select(
         embedding(0), [member("a", 0.1)], Scripted(table), labels=LABELS, progress=lambda *update: told.append(update)
     )
-    assert told == [("retrieve", 1, 1), ("score", 1, 2), ("score", 2, 2), ("search", 0, 1), ("guard", 1, 1)]
+    assert told == [(1, 1, "retrieve"), (1, 2, "score"), (2, 2, "score"), (0, 1, "search"), (1, 1, "guard")]
 
 
 def test_the_guard_measures_gains_on_the_same_images():
