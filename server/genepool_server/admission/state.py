@@ -153,8 +153,8 @@ def check_drawn(manifest: Manifest, standing: ClaimStanding) -> None:
     if total < least * (1 - _ROUNDED) - _ROUNDED:
         raise Refused(
             "PRIVACY_SHRINKS",
-            f"{manifest.site} never stated {manifest.training.images} images and noise of {claim.sigma}: with it "
-            f"all of them cost an epsilon of {least:.4g}, and the manifest says {claim.cumulative_epsilon}",
+            f"{manifest.site} never stated {manifest.training.images} images and noise of {claim.sigma}: with this "
+            f"one all its embeddings cost an epsilon of {least:.4g}, and the manifest says {claim.cumulative_epsilon}",
             "restore keys.json, or set key_spent in site.json to what was claimed before",
         )
 
