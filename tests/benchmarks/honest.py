@@ -42,7 +42,7 @@ class Family:
         return net.as_tensors(self.gene)
 
     def vectors(self, images: ImageSet) -> Numbers:
-        """What a domain embedding is the mean of: a row an image, shape (N, key width)."""
+        """What a domain embedding is the mean of: a row an image, shape (N, embedding width)."""
         size, blueprint = self.blueprint.key.size(), self.blueprint
         weights = embedding.seed_weights(blueprint, self.seed)
         found: Numbers = embedding.standard(blueprint, net.embed(blueprint, size, weights, images.pixels)).numpy()

@@ -62,7 +62,7 @@ def key_scores(
     Args:
         vectors: standard features of images of one kind, shape (N, width); N is larger than `images`.
         images: of the site.
-        sigma: noise of the key; 0 for none.
+        sigma: noise of the domain embedding; 0 for none.
         informed: the attacker knows every other image.
         trials: worlds.
         rng: which images, and noise.

@@ -82,7 +82,7 @@ def flat(blueprint: Blueprint, gene: dict) -> np.ndarray:
 
 
 def privacy_for(blueprint: Blueprint, images: int = 100, **changes) -> Privacy:
-    """The claim of a key from so many images, by default with epsilon 1 and delta 1e-6; noise is what they take."""
+    """A claim for so many images, by default with epsilon 1 and delta 1e-6; noise is what they take."""
     spent = float(changes.get("epsilon", "1")), float(changes.get("delta", "1e-6"))
     least = privacy.ratio_of(*spent) if spent[0] > 0 and 0 < spent[1] < 1 else 1.0
     sigma = privacy.sensitivity(float(blueprint.embedding_frame.clip), images) / least

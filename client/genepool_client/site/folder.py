@@ -50,9 +50,7 @@ class SiteConfig(Document):
     data_dir: str = ""  # where a named data set lies
     license: License = "CC-BY-4.0"
     steps: Annotated[int, Field(ge=0, le=1 << 20)] = 0  # of the ancestry model; 0: by the number of images
-    key_epsilon: Decimal = (
-        privacy.EPSILON
-    )  # what a domain embedding may spend of the privacy of the images, with key_delta
+    key_epsilon: Decimal = privacy.EPSILON  # what an embedding may spend of the images' privacy, with key_delta
     key_delta: Decimal = privacy.DELTA
     key_spent: Decimal = "0"  # the epsilon that domain embeddings of these images cost before this folder was made
     fabs: list[Sha256] = Field(default_factory=list)  # Flower app bundles that `site run` accepts

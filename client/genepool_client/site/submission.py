@@ -55,9 +55,7 @@ def submit(site: SiteFolder, connection: Connection, progress: Progress) -> Subm
     """
     record, gene = steps.condensed(site)
     blueprint, _ = steps.family(site)
-    gene["key.mean"] = (
-        drawn(site, record).embedding().mean
-    )  # the one door: whatever was condensed, this domain embedding leaves
+    gene["key.mean"] = drawn(site, record).embedding().mean  # the one door: whatever was condensed, this draw leaves
     return _Submission(site, connection, blueprint, record).run(packing.encode(blueprint, gene), progress)
 
 

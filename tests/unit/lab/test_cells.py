@@ -31,9 +31,9 @@ def lab(tmp_path_factory):
     rng = np.random.default_rng(0)
     dots = np.stack([blob(rng, place % 2, 32) for place in range(8)])
     for name, pictures in ((ONE, dots), (TWO, rng.integers(0, 255, (8, 32, 32, 3)).astype(np.uint8))):
-        key = task_embedding(made.blueprint, net.as_tensors(made.gene(made.seed)), pictures)
+        exact = task_embedding(made.blueprint, net.as_tensors(made.gene(made.seed)), pictures)
         delta = rng.normal(0, 0.005, count).astype(np.float16)
-        made.store.put(name, {"noise": 0.0}, {"delta": delta, "mean": key.mean})
+        made.store.put(name, {"noise": 0.0}, {"delta": delta, "mean": exact.mean})
     return made
 
 
