@@ -3,7 +3,7 @@
     python -m tests.benchmarks.attacker OUT [--minutes N] [--target NAME] [--rng N] [--sites NAME ...] [--steps N]
 
 One site of an honest pool (the sample pack's) turns hostile. Its domain embedding is the best that the rules admit:
-the exact centre of the target's kind, with the noise of a large site. Its weights climb the left-out error of the
+the exact centre of the target's kind, with the noise of a large site. Its weights climb the leave-one-out error of the
 target's kind by gradient ascent (Adam), start from the members' mean, and are pulled back by penalties on the canary
 and by projections onto every published limit; what counts is the most harmful state that the real `Reviewer` found
 nothing in. Then TALS selects for fresh support sets, with and without the attacker in the pool.
@@ -25,9 +25,9 @@ from genepool_client.pictures.images import ImageSet
 from genepool_client.simulate import few_shot
 from genepool_protocol.learngene import algebra, expansion, manifest, tensors
 from genepool_protocol.learngene.algebra import Flat
-from genepool_protocol.selection import discriminant, net, pixels, tals, task_key
+from genepool_protocol.selection import discriminant, net, pixels, tals
+from genepool_protocol.selection.embedding import Embedding, task_embedding
 from genepool_protocol.selection.retrieval import Member
-from genepool_protocol.selection.task_key import Key
 from genepool_server.admission import canary, profile, screening, screens
 from genepool_server.admission.screening import Reviewer
 from tests.benchmarks import honest
@@ -53,7 +53,7 @@ class Scene:
 
     made: Family
     members: dict[str, honest.Delta]
-    keys: dict[str, Key]
+    keys: dict[str, Embedding]
     own: ImageSet
     task: ImageSet
 
@@ -97,18 +97,18 @@ class Attack:
         """A learngene file."""
         path = self.out / f"{name}.safetensors"
         gene = {key: part.copy() for key, part in algebra.views(self.layout, delta).items()}
-        width = self.blueprint.key_width
+        width = self.blueprint.embedding_width
         path.write_bytes(tensors.encode({**gene, "key.mean": np.zeros(width)}, "F16"))
         return path
 
     def loss(
         self, gene: net.Weights, images: pixels.Pixels, labels: torch.Tensor, weight: float = _WEIGHT
     ) -> torch.Tensor:
-        """Mean left-out error of a task at seed + weight x gene, with its graph."""
+        """Mean leave-one-out error of a task at seed + weight x gene, with its graph."""
         moved = {name: self.base[name] + weight * part for name, part in expansion.expand(self.plan, gene).items()}
         patches = pixels.to_patches(self.blueprint, pixels.to_images(self.blueprint, images))
         found = net.features(self.blueprint, self.size, moved, patches).double()
-        logits = discriminant.left_out(found, labels)
+        logits = discriminant.leave_one_out(found, labels)
         answers = (logits * discriminant.sharpness(logits.detach(), labels)).softmax(dim=1)
         return (answers - F.one_hot(labels, answers.shape[1])).square().sum(dim=1).mean()
 
@@ -204,10 +204,10 @@ def scene(made: Family, out: Path, target: str, names: Sequence[str], steps: int
     sites, tasks = honest.pack(out, made.blueprint)
     rng = np.random.default_rng(3)
     keys = {
-        name: Key(
-            (made.vectors(sites[name]).mean(axis=0) + rng.normal(0, made.sigma(700), made.blueprint.key_width)).astype(
-                np.float32
-            ),
+        name: Embedding(
+            (
+                made.vectors(sites[name]).mean(axis=0) + rng.normal(0, made.sigma(700), made.blueprint.embedding_width)
+            ).astype(np.float32),
             made.sigma(700),
         )
         for name in sites
@@ -216,11 +216,11 @@ def scene(made: Family, out: Path, target: str, names: Sequence[str], steps: int
     return Scene(made, members, {name: keys[name] for name in names}, sites[TARGETS[target]], tasks[target])
 
 
-def embedding(found: Scene) -> Key:
+def embedding(found: Scene) -> Embedding:
     """The best that the rules admit: the centre of the target's kind, as noisy as a site of many images must be."""
     made = found.made
     centre = 0.5 * made.vectors(found.own).mean(axis=0) + 0.5 * made.vectors(found.task).mean(axis=0)
-    key = Key(centre.astype(np.float32), made.sigma(_CLAIMED))
+    key = Embedding(centre.astype(np.float32), made.sigma(_CLAIMED))
     changes = {
         "training": manifest.Training(images=_CLAIMED, classes=5, ancestry_steps=1, condense_steps=1, software="x")
     }
@@ -233,7 +233,7 @@ def embedding(found: Scene) -> Key:
     return key
 
 
-def accuracies(found: Scene, delta: honest.Delta, key: Key, draws: int) -> Iterator[dict[str, float]]:
+def accuracies(found: Scene, delta: honest.Delta, key: Embedding, draws: int) -> Iterator[dict[str, float]]:
     """Of the seed and of TALS without and with the attacker, for each number of shots and draw."""
     made, blueprint = found.made, found.made.blueprint
     layout = expansion.gene_layout(blueprint, blueprint.components)
@@ -249,7 +249,7 @@ def accuracies(found: Scene, delta: honest.Delta, key: Key, draws: int) -> Itera
     for shots in _SHOTS:
         for draw in range(draws):
             episode = few_shot.draw_episode("attack", found.task.pixels, found.task.labels, shots, draw)
-            task = task_key.task_key(blueprint, made.seed, episode.support)
+            task = task_embedding(blueprint, made.seed, episode.support)
             scorer = tals.Scorer(blueprint, made.seed, episode.support, episode.support_labels)
             row: dict[str, float] = {"shots": shots, "draw": draw}
             for name, members in (("without", pool), ("with", hostile)):
@@ -300,7 +300,9 @@ def main() -> None:
         "rows": rows,
     }
     (options.out / f"attacker-{options.target}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(f"{options.target}, {options.minutes:g} minutes, {attack.tried} reviews, left-out error {attack.harm:.3f}")
+    print(
+        f"{options.target}, {options.minutes:g} minutes, {attack.tried} reviews, leave-one-out error {attack.harm:.3f}"
+    )
     print("shots   seed  without   with   with - without          with - seed            weight")
     for shots in _SHOTS:
         own = [row for row in rows if row["shots"] == shots]

@@ -53,7 +53,9 @@ def main() -> None:
                 exact = [
                     rng.permutation(vectors[name])[: images if name == site else 700].mean(axis=0) for name in names
                 ]
-                means = np.stack(exact) + noise[:, None] * rng.standard_normal((len(names), made.blueprint.key_width))
+                means = np.stack(exact) + noise[:, None] * rng.standard_normal(
+                    (len(names), made.blueprint.embedding_width)
+                )
                 places = np.arange(len(tasks[target].labels))
                 shown = few_shot.draw_episode(target, places, tasks[target].labels, _SHOTS, draw).support
                 task = vectors[target][shown].mean(axis=0)

@@ -14,7 +14,7 @@ from genepool_client.training import privacy as site_privacy
 from genepool_protocol.learngene import algebra, expansion, privacy
 from genepool_protocol.learngene.blueprint import Blueprint, bundled_folder, parse_blueprint
 from genepool_protocol.learngene.tensors import TensorFile
-from genepool_protocol.selection import net, task_key
+from genepool_protocol.selection import embedding, net
 
 Delta = npt.NDArray[np.float16]
 Numbers = npt.NDArray[np.float64]
@@ -42,15 +42,15 @@ class Family:
         return net.as_tensors(self.gene)
 
     def vectors(self, images: ImageSet) -> Numbers:
-        """What a domain embedding is the mean of: a row an image, shape (N, key width)."""
+        """What a domain embedding is the mean of: a row an image, shape (N, embedding width)."""
         size, blueprint = self.blueprint.key.size(), self.blueprint
-        weights = task_key.seed_weights(blueprint, self.seed)
-        found: Numbers = task_key.standard(blueprint, net.embed(blueprint, size, weights, images.pixels)).numpy()
+        weights = embedding.seed_weights(blueprint, self.seed)
+        found: Numbers = embedding.standard(blueprint, net.embed(blueprint, size, weights, images.pixels)).numpy()
         return found
 
     def sigma(self, images: int) -> float:
         """The noise of a site of so many images, with the default budget."""
-        clip = float(self.blueprint.key_frame.clip)
+        clip = float(self.blueprint.embedding_frame.clip)
         return float(site_privacy.sigma_of(clip, images, privacy.EPSILON, privacy.DELTA))
 
 

@@ -29,7 +29,7 @@ from genepool_client.training import privacy as site_privacy
 from genepool_protocol.learngene import algebra, expansion, privacy
 from genepool_protocol.learngene.blueprint import Blueprint, bundled_folder, parse_blueprint
 from genepool_protocol.learngene.tensors import TensorFile
-from genepool_protocol.selection import discriminant, net, task_key
+from genepool_protocol.selection import discriminant, embedding, net
 
 Numbers = npt.NDArray[np.float64]
 _MOST_CLASSES, _SHARE, _LOW = 16, 0.66, 0.01
@@ -62,7 +62,7 @@ def key_scores(
     Args:
         vectors: standard features of images of one kind, shape (N, width); N is larger than `images`.
         images: of the site.
-        sigma: noise of the key; 0 for none.
+        sigma: noise of the domain embedding; 0 for none.
         informed: the attacker knows every other image.
         trials: worlds.
         rng: which images, and noise.
@@ -186,13 +186,13 @@ def main(data: Path, out: Path, counts: list[int], domains: list[str]) -> None:
     folder = bundled_folder("nano-32")
     blueprint = parse_blueprint((folder / "blueprint.json").read_bytes())
     gene = {name: array.astype(np.float32) for name, array in TensorFile(folder / "seed.safetensors").all().items()}
-    seed, clip = net.as_tensors(gene), float(blueprint.key_frame.clip)
+    seed, clip = net.as_tensors(gene), float(blueprint.embedding_frame.clip)
     out.mkdir(parents=True, exist_ok=True)
     rows = []
     for name in domains or sorted(path.name for path in data.iterdir() if path.is_dir()):
         images = load_images(data / name, blueprint.image)
-        weights = task_key.seed_weights(blueprint, seed)
-        vectors = task_key.standard(
+        weights = embedding.seed_weights(blueprint, seed)
+        vectors = embedding.standard(
             blueprint, net.embed(blueprint, blueprint.key.size(), weights, images.pixels)
         ).numpy()
         for count in counts:

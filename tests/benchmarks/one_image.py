@@ -15,7 +15,7 @@ import torch
 
 from genepool_client.simulate import few_shot
 from genepool_protocol.learngene import algebra, expansion
-from genepool_protocol.selection import combination, net, retrieval, tals, task_key
+from genepool_protocol.selection import combination, embedding, net, retrieval, tals
 from genepool_protocol.selection.retrieval import Member
 from tests.benchmarks import attacker, honest
 
@@ -43,7 +43,7 @@ def main() -> None:
         members = [Member(name, key, name, at) for at, (name, key) in enumerate(scene.keys.items())]
         for draw in range(options.draws):
             shown = few_shot.draw_episode(target, scene.task.pixels, scene.task.labels, 1, draw)
-            task = task_key.task_key(blueprint, made.seed, shown.support)
+            task = embedding.task_embedding(blueprint, made.seed, shown.support)
             local = tals.Local(tals.Scorer(blueprint, made.seed, shown.support, shown.support_labels), thin)
             mixtures = {
                 "seed": (),

@@ -61,7 +61,7 @@ def main() -> None:
             support = WorkerSupport(family, shared, np.arange(48) % 4)
             works: dict[str, Callable[[], object]] = {
                 "scoring 48 images": lambda: worker.score(support, [((refs[0], 1000),)]),
-                "domain embedding of 48 images": lambda: worker.task_key(support),
+                "domain embedding of 48 images": lambda: worker.task_embedding(support),
                 "building 12,4": lambda: list(worker.build(order)),
             }
             before = {name: best(work) for name, work in works.items()}

@@ -14,7 +14,7 @@ from genepool_protocol.learngene import algebra, descendant, expansion, manifest
 from genepool_protocol.learngene.blueprint import SeedRef, SizeRef, bundled_folder, parse_blueprint
 from genepool_protocol.learngene.size import Size
 from genepool_protocol.learngene.tensors import TensorFile
-from genepool_protocol.selection import net, tals, task_key
+from genepool_protocol.selection import embedding, net, tals
 from genepool_protocol.selection.retrieval import Member
 from genepool_server.pool.pool import OpenPool
 from tests.benchmarks.floor import Floor
@@ -140,9 +140,9 @@ def selecting(quick: bool) -> list[Row]:
     seed = net.as_tensors(TensorFile(bundled_folder("nano-32") / "seed.safetensors").all())
     pixels = rng.integers(0, 256, (_small(quick, 64, 16), 32, 32, 3), dtype=np.uint8)
     labels = np.arange(len(pixels)) % 4
-    width = blueprint.key_width
+    width = blueprint.embedding_width
     members = [
-        Member(f"{index:064x}", task_key.Key(rng.standard_normal(width).astype(np.float32)))
+        Member(f"{index:064x}", embedding.Embedding(rng.standard_normal(width).astype(np.float32)))
         for index in range(max(pools))
     ]
     layout = expansion.gene_layout(blueprint, blueprint.components)
@@ -153,7 +153,7 @@ def selecting(quick: bool) -> list[Row]:
     evaluator = tals.Local(scorer, dict.fromkeys((member.contribution_id for member in members), delta))
 
     def run(pool: int) -> tals.TalsSelection:
-        task = task_key.task_key(blueprint, seed, pixels)
+        task = embedding.task_embedding(blueprint, seed, pixels)
         return tals.select(task, members[:pool], evaluator, labels=labels)
 
     rows = []

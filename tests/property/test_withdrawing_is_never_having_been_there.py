@@ -100,7 +100,7 @@ class World:
     async def _seen(self, serving, pool):
         live = pool.active(c.BLUEPRINT, ())
         listed = [(one.contribution_id, one.site, one.license, one.sha256, one.images, one.manifest) for one in live]
-        found = await collect(serving.keys(c.BLUEPRINT, ()))
+        found = await collect(serving.embeddings(c.BLUEPRINT, ()))
         keys = [(one.contribution_id, key.mean.tobytes()) for one, key in found]
         names = [one.contribution_id for one in live]
         thin = await collect(serving.thin(c.BLUEPRINT, names))

@@ -4,7 +4,7 @@ import numpy as np
 
 from genepool_protocol.learngene import algebra, expansion, privacy, tensors
 from genepool_protocol.learngene.blueprint import Blueprint, SeedRef, SizeRef
-from genepool_protocol.learngene.manifest import KeyPrivacy, Privacy
+from genepool_protocol.learngene.manifest import EmbeddingPrivacy, Privacy
 from genepool_protocol.trust import digest
 
 
@@ -82,9 +82,9 @@ def flat(blueprint: Blueprint, gene: dict) -> np.ndarray:
 
 
 def privacy_for(blueprint: Blueprint, images: int = 100, **changes) -> Privacy:
-    """The claim of a key from so many images, by default with epsilon 1 and delta 1e-6; noise is what they take."""
+    """A claim for so many images, by default with epsilon 1 and delta 1e-6; noise is what they take."""
     spent = float(changes.get("epsilon", "1")), float(changes.get("delta", "1e-6"))
     least = privacy.ratio_of(*spent) if spent[0] > 0 and 0 < spent[1] < 1 else 1.0
-    sigma = privacy.sensitivity(float(blueprint.key_frame.clip), images) / least
-    claim = {"epsilon": "1", "delta": "1e-6", "clip": blueprint.key_frame.clip, "sigma": f"{sigma + 1e-9:.9f}"}
-    return Privacy(key=KeyPrivacy(**(claim | {"cumulative_epsilon": "1"} | changes)))
+    sigma = privacy.sensitivity(float(blueprint.embedding_frame.clip), images) / least
+    claim = {"epsilon": "1", "delta": "1e-6", "clip": blueprint.embedding_frame.clip, "sigma": f"{sigma + 1e-9:.9f}"}
+    return Privacy(key=EmbeddingPrivacy(**(claim | {"cumulative_epsilon": "1"} | changes)))

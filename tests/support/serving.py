@@ -7,8 +7,8 @@ import numpy as np
 from genepool_protocol.learngene import algebra, descendant, expansion
 from genepool_protocol.learngene.tensors import TensorFile, parse_header
 from genepool_protocol.selection import net, tals
+from genepool_protocol.selection.embedding import task_embedding
 from genepool_protocol.selection.retrieval import Member
-from genepool_protocol.selection.task_key import task_key
 
 
 async def collect(stream) -> list:
@@ -33,7 +33,7 @@ def at_home(world, support, *, labelled: bool = True) -> tals.TalsSelection:
     """What a private consumer computes from keys and thin slices alone."""
     blueprint = world.view.blueprint("tiny-16").blueprint
     pixels, labels = support
-    keys = world.run(collect(world.serving.keys("tiny-16", ())))
+    keys = world.run(collect(world.serving.embeddings("tiny-16", ())))
     names = [found.contribution_id for found, _ in keys]
     slices = {}
     for name, raw in world.run(collect(world.serving.thin("tiny-16", names))):
@@ -48,7 +48,7 @@ def at_home(world, support, *, labelled: bool = True) -> tals.TalsSelection:
     weights = net.as_tensors(seed(world.view))
     scorer = tals.Scorer(blueprint, weights, pixels, np.asarray(labels))
     return tals.select(
-        task_key(blueprint, weights, pixels),
+        task_embedding(blueprint, weights, pixels),
         [Member(found.contribution_id, key, found.site, found.log_index) for found, key in keys],
         tals.Local(scorer, slices),
         labels=np.asarray(labels) if labelled else None,

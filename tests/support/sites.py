@@ -112,7 +112,7 @@ def signed(blueprint: Blueprint, key: SigningKey, rng: np.random.Generator, *, s
 def learngene_file(blueprint: Blueprint, rng: np.random.Generator, scale: float = 0.2) -> bytes:
     """A learngene of random deltas with a random key."""
     gene = {name: scale * array for name, array in genes.random_gene(blueprint, blueprint.components, rng).items()}
-    width = blueprint.key_width
+    width = blueprint.embedding_width
     gene["key.mean"] = rng.standard_normal(width)
     return tensors.encode(gene, "F16")
 

@@ -11,7 +11,7 @@ from genepool_protocol.learngene import expansion
 from genepool_protocol.learngene.blueprint import parse_blueprint
 from genepool_protocol.learngene.size import Size
 from genepool_protocol.learngene.tensors import TensorFile
-from genepool_protocol.selection import net, task_key
+from genepool_protocol.selection import embedding, net
 from genepool_protocol.trust import digest
 from genepool_protocol.wire.errors import InvalidInput, NotFound, Refused
 from genepool_server import bake
@@ -177,8 +177,8 @@ def test_measuring_says_what_each_size_is_worth_and_how_keys_are_scaled(corpus, 
     assert max(float(row.score) for row in rows.values()) > 0.6, "classes that differ in brightness are told apart"
     images = bake.read_corpus(corpus, 16).images
     seed = measure.seed_gene(before, folder / "seed.safetensors")
-    features = net.embed(before, before.key.size(), task_key.seed_weights(before, seed), images)
-    kept = task_key.standard(found, features).norm(dim=1)
+    features = net.embed(before, before.key.size(), embedding.seed_weights(before, seed), images)
+    kept = embedding.standard(found, features).norm(dim=1)
     clip = float(found.key_space.clip)
     assert float(kept.max()) <= clip * (1 + 1e-9)
     assert 0.8 < float((kept > clip * 0.999).double().mean()) < 1
@@ -198,9 +198,9 @@ def test_measuring_says_what_each_size_is_worth_and_how_keys_are_scaled(corpus, 
 def test_keys_of_many_features_are_folded_where_they_can_be(corpus, head_dim, width):
     blueprint = tiny_blueprint(head_dim=head_dim)
     seed = net.as_tensors(seed_gene(blueprint, np.random.default_rng(0)))
-    space = measure.key_space(blueprint, seed, bake.read_corpus(corpus, 16))
+    space = measure.embedding_space(blueprint, seed, bake.read_corpus(corpus, 16))
     assert (len(space.centre), space.width) == (2 * head_dim, width)
-    lengths = task_key.standard(blueprint.model_copy(update={"key_space": space}), torch.randn(9, 2 * head_dim))
+    lengths = embedding.standard(blueprint.model_copy(update={"key_space": space}), torch.randn(9, 2 * head_dim))
     assert lengths.shape == (9, width)
 
 

@@ -177,7 +177,7 @@ def condense(
     fresh: FreshOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Condense the ancestry model into a learngene, with a noised key of the site's data."""
+    """Condense the ancestry model into a learngene, with a noised domain embedding of the site's data."""
     site = SiteFolder(folder)
     from genepool_client.site import steps as stages
 

@@ -18,7 +18,7 @@ def candidates(answer: Selection) -> terminal.Rows:
             "contribution": candidate.contribution_id[:12],
             "licence": candidate.license,
             "images": candidate.images,
-            "key_distance": f"{candidate.key_distance:.3f}",
+            "embedding_distance": f"{candidate.key_distance:.3f}",
             "knn": _score(candidate.knn),
             "lda": _score(candidate.lda),
             "logme": _score(candidate.logme),

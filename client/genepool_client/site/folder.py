@@ -5,7 +5,7 @@ invite.json          the invitation, until the site has enrolled
 keys/                never leaves, see `keyring`
 work/                what training makes; nothing of it leaves
 outbox/SEQ/          what left, or is about to: learngene.safetensors, manifest.json, model.sig, then receipt.sig
-keys.json            every key that was drawn from the site's images, see `privacy`: never delete it
+keys.json            every domain embedding that was drawn from the site's images, see `privacy`: never delete it
 checkpoint           the last verified checkpoint of the pool's log
 trust/               what was verified of the pool's trust root
 """
@@ -50,9 +50,9 @@ class SiteConfig(Document):
     data_dir: str = ""  # where a named data set lies
     license: License = "CC-BY-4.0"
     steps: Annotated[int, Field(ge=0, le=1 << 20)] = 0  # of the ancestry model; 0: by the number of images
-    key_epsilon: Decimal = privacy.EPSILON  # what a key may spend of the privacy of the images, with key_delta
+    key_epsilon: Decimal = privacy.EPSILON  # what an embedding may spend of the images' privacy, with key_delta
     key_delta: Decimal = privacy.DELTA
-    key_spent: Decimal = "0"  # the epsilon that keys of these images cost before this folder was made
+    key_spent: Decimal = "0"  # the epsilon that domain embeddings of these images cost before this folder was made
     fabs: list[Sha256] = Field(default_factory=list)  # Flower app bundles that `site run` accepts
 
 
@@ -89,7 +89,7 @@ class SiteFolder:
 
     @property
     def drawn(self) -> Path:
-        """Every key that was drawn from the site's images."""
+        """Every domain embedding that was drawn from the site's images."""
         return self.path / "keys.json"
 
     @property

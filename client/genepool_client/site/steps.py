@@ -3,7 +3,7 @@
 A step that is finished for the same images and blueprint is not repeated; one that was interrupted goes on.
 
     work/ancestry.safetensors, ancestry.json      the trained ancestry model
-    work/condensed.safetensors, condensed.json    the learngene and its key, in full precision
+    work/condensed.safetensors, condensed.json    the learngene and its domain embedding, in full precision
 """
 
 import math
@@ -22,7 +22,7 @@ from genepool_client.transport.durable import write_atomic, write_json
 from genepool_protocol.learngene import manifest as documents
 from genepool_protocol.learngene.tensors import TensorFile, encode
 from genepool_protocol.progress import Progress
-from genepool_protocol.selection import net, task_key
+from genepool_protocol.selection import embedding, net
 from genepool_protocol.trust import digest, strict_json
 from genepool_protocol.wire.documents import Document, first_problem
 from genepool_protocol.wire.errors import InvalidInput, Refused
@@ -50,7 +50,7 @@ class Condensed(Document):
     ancestry: Trained
     steps: int
     agreement: float | None  # with the ancestry model
-    drawn: str = ""  # `Draw.data` of its key; empty where an earlier version condensed
+    drawn: str = ""  # `Draw.data` of its domain embedding; empty where an earlier version condensed
     sha256: str  # of condensed.safetensors
 
 
@@ -115,7 +115,7 @@ def condense_learngene(materials: Materials, progress: Progress) -> Condensed:
     weights = net.as_tensors(TensorFile(site.work / "ancestry.safetensors").all())
     result = condense.condense(blueprint, seed, images, weights, site.work, recipe=recipe, progress=progress)
     draw = _key(materials, seed)
-    tensors = {**result.delta, "key.mean": draw.key().mean}
+    tensors = {**result.delta, "key.mean": draw.embedding().mean}
     raw = encode({name: tensors[name] for name in documents.file_layout(blueprint)}, "F32")
     record = Condensed(
         ancestry=trained,
@@ -131,23 +131,23 @@ def condense_learngene(materials: Materials, progress: Progress) -> Condensed:
 
 def _key(materials: Materials, seed: dict[str, np.ndarray]) -> privacy.Draw:
     site, blueprint, images = materials.site, materials.blueprint, materials.images
-    exact = task_key.mean_of(blueprint, net.as_tensors(seed), images.pixels)
+    exact = embedding.mean_of(blueprint, net.as_tensors(seed), images.pixels)
     return privacy.release(site.drawn, blueprint, exact, images, site.config.key_epsilon, site.config.key_delta)
 
 
 def drawn(site: SiteFolder, record: Condensed) -> privacy.Draw | None:
-    """The draw that a condensed learngene's key is; None when keys.json has lost it."""
+    """The draw that a condensed learngene's domain embedding is; None when keys.json has lost it."""
     return privacy.read(site.drawn).of(record.ancestry.blueprint, record.drawn, record.ancestry.data)
 
 
 def told(site: SiteFolder, record: Condensed) -> privacy.Told | None:
-    """What a person should know of a condensed learngene's key."""
+    """What a person should know of a condensed learngene's domain embedding."""
     draw = drawn(site, record)
     return privacy.told(privacy.read(site.drawn), draw, site.config.key_spent) if draw else None
 
 
 def condensed(site: SiteFolder) -> tuple[Condensed, dict[str, np.ndarray]]:
-    """What `condense_learngene` left: its record, and the tensors of the learngene and its key.
+    """What `condense_learngene` left: its record, and the tensors of the learngene and its domain embedding.
 
     Raises:
         InvalidInput: STEP_MISSING.

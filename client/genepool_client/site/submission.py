@@ -61,7 +61,9 @@ def submit(source: SiteBlueprint, connection: Connection, progress: Progress) ->
     """
     record, gene = steps.condensed(source.site)
     blueprint = source.blueprint
-    gene["key.mean"] = drawn(source.site, record).key().mean  # the one door: whatever was condensed, this key leaves
+    gene["key.mean"] = (
+        drawn(source.site, record).embedding().mean
+    )  # the one door: whatever was condensed, this draw leaves
     return _Submission(source.site, connection, blueprint, record).run(packing.encode(blueprint, gene), progress)
 
 
@@ -69,7 +71,7 @@ def facts(site: SiteFolder, record: Condensed) -> Facts:
     """What the manifest says of a condensed learngene.
 
     Raises:
-        InvalidInput: STEP_MISSING, the key of these images is not among those that were drawn.
+        InvalidInput: STEP_MISSING, the domain embedding of these images is not among those that were drawn.
     """
     training = Training(
         images=record.ancestry.images,
@@ -84,7 +86,7 @@ def facts(site: SiteFolder, record: Condensed) -> Facts:
 
 
 def drawn(site: SiteFolder, record: Condensed) -> privacy.Draw:
-    """The noised key of the images that a learngene was condensed from.
+    """The noised domain embedding of the images that a learngene was condensed from.
 
     Raises:
         InvalidInput: STEP_MISSING, it is not among those that were drawn.
@@ -93,7 +95,7 @@ def drawn(site: SiteFolder, record: Condensed) -> privacy.Draw:
     if draw is None:
         raise InvalidInput(
             "STEP_MISSING",
-            f"{site.drawn} does not hold the key that was drawn from these images",
+            f"{site.drawn} does not hold the domain embedding that was drawn from these images",
             f"restore it; if it is lost, set key_spent in site.json, then: genepool site condense {site.path} --fresh",
         )
     return draw

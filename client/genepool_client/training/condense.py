@@ -35,7 +35,7 @@ _LABEL_WEIGHT: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class CondenseResult:
-    """What leaves the site, together with a key (`privacy`).
+    """What leaves the site, together with a domain embedding (`privacy`).
 
     Attributes:
         delta: the learngene, float32 by name, `components` components.

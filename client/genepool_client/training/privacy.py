@@ -1,11 +1,11 @@
-"""The one door through which a key leaves a site: a Gaussian mechanism whose draws are kept and counted.
+"""The one door through which a domain embedding leaves a site: a Gaussian mechanism whose draws are kept and counted.
 
-`keys.json` in the site's folder holds every key that was ever drawn from the site's images. The same images under the
-same blueprint get the same draw again, however often they are trained on, condensed or submitted, and whatever their
-files, classes and labels are called: a second look at the noise would cost a second budget. Other images get a draw of
-their own, also when a single one was added or all were recompressed; how many of them went into an earlier key is told,
-and what all draws add up to is stated in every manifest, as if each image were in all of them. It is not in work/, so
---fresh does not forget it. Another site folder knows nothing of this one: it is a second budget.
+`keys.json` in the site's folder holds every embedding that was ever drawn from the site's images. The same images under
+the same blueprint get the same draw again, however often they are trained on, condensed or submitted, and whatever
+their files, classes and labels are called: a second look at the noise would cost a second budget. Other images get a
+draw of their own, also when a single one was added or all were recompressed; how many of them went into an earlier
+embedding is told, and what all draws add up to is stated in every manifest, as if each image were in all of them. It is
+not in work/, so --fresh does not forget it. Another site folder knows nothing of this one: it is a second budget.
 """
 
 import math
@@ -23,8 +23,8 @@ from genepool_client.training import likeness
 from genepool_client.transport.durable import write_json
 from genepool_protocol.learngene import privacy
 from genepool_protocol.learngene.blueprint import Blueprint
-from genepool_protocol.learngene.manifest import KeyPrivacy, too_few
-from genepool_protocol.selection.task_key import Key
+from genepool_protocol.learngene.manifest import EmbeddingPrivacy, too_few
+from genepool_protocol.selection.embedding import Embedding
 from genepool_protocol.trust import strict_json
 from genepool_protocol.trust.encoding import b64, unb64
 from genepool_protocol.wire.documents import Decimal, Document, first_problem
@@ -41,11 +41,11 @@ _BEFORE: Final = "genepool.keys/v1"
 TWO_FOLDERS: Final = (
     "two site folders with the same images are two budgets: say what the other one spent as key_spent in site.json"
 )
-"""For whoever sets up a site or draws a key."""
+"""For whoever sets up a site or draws a domain embedding."""
 
 
 class Draw(Document):
-    """One key that was drawn."""
+    """One domain embedding that was drawn."""
 
     data: str = ""  # `likeness.digest_of` the images; empty where an earlier version drew and they were not seen since
     ordered: str = ""  # the digest of an earlier version, which labels and names went into
@@ -55,12 +55,14 @@ class Draw(Document):
     epsilon: Decimal
     delta: Decimal
     clip: Decimal
-    sigma: Decimal  # standard deviation of the noise on each number of the key
-    values: str  # the noised key: float32, little-endian, in base64
+    sigma: Decimal  # standard deviation of the noise on each number of the domain embedding
+    values: str  # the noised domain embedding: float32, little-endian, in base64
 
-    def key(self) -> Key:
-        """What may leave."""
-        return Key(np.frombuffer(unb64(self.values, what="key"), dtype="<f4").astype(np.float32), float(self.sigma))
+    def embedding(self) -> Embedding:
+        """What may leave; keys.json, where it is kept, has the first name of domain embeddings."""
+        return Embedding(
+            np.frombuffer(unb64(self.values, what="key"), dtype="<f4").astype(np.float32), float(self.sigma)
+        )
 
     def seen(self) -> likeness.Pixels:
         """The prints, shape (N, 16); none where an earlier version drew."""
@@ -95,19 +97,19 @@ class Draws(Document):
         same = [draw for draw in own if data and draw.data == data]
         return next(iter(same or [draw for draw in own if ordered and draw.ordered == ordered]), None)
 
-    def claim(self, draw: Draw, spent: str = "0") -> KeyPrivacy:
+    def claim(self, draw: Draw, spent: str = "0") -> EmbeddingPrivacy:
         """What a manifest states of a draw.
 
         Args:
             draw: one of these.
-            spent: an epsilon, at the draw's delta, that keys of these images cost before this folder was made.
+            spent: an epsilon, at the draw's delta, that embeddings of these images cost before this folder was made.
         """
         delta = float(draw.delta)
         ratios = [release.ratio() for release in self.draws]
         if float(spent) > 0:
             ratios.append(privacy.ratio_of(float(spent), delta))
         total = privacy.epsilon_of(privacy.composed(ratios), delta)
-        return KeyPrivacy(
+        return EmbeddingPrivacy(
             mechanism="gaussian",
             unit="image",
             epsilon=draw.epsilon,
@@ -140,16 +142,18 @@ class Told:
 
     def lines(self) -> list[str]:
         """The same in words."""
-        first = f"key: epsilon {self.epsilon} at delta {self.delta} for each of {self.images} images"
+        first = f"domain embedding: epsilon {self.epsilon} at delta {self.delta} for each of {self.images} images"
         if self.cumulative != self.epsilon:
-            first += f"; all keys of this folder together {self.cumulative}, which the manifest states"
-        like = f"{self.like:.0%} of these images, or images like them, went into an earlier key: they pay for both"
-        old = f"{self.unknown} earlier keys are of an older version and cannot be compared: their cost is added"
+            first += f"; all domain embeddings of this folder together {self.cumulative}, which the manifest states"
+        like = (
+            f"{self.like:.0%} of these images, or images like them, went into an earlier embedding: they pay for both"
+        )
+        old = f"{self.unknown} earlier embeddings are of an older version and cannot be compared: their cost is added"
         return [first, *([like] if self.like >= _TOLD else []), *([old] if self.unknown else []), TWO_FOLDERS]
 
 
-def noised(mean: Mean, sigma: float) -> Key:
-    """The key of an exact mean: Gaussian noise on every number, from the operating system's random bytes.
+def noised(mean: Mean, sigma: float) -> Embedding:
+    """The domain embedding of an exact mean: Gaussian noise on every number, from the operating system's random bytes.
 
     The noise is a sum of several draws, so that the gaps between floating-point numbers, which could betray a single
     one (Mironov 2012), cannot be searched (Holohan and Braghin 2021).
@@ -157,7 +161,7 @@ def noised(mean: Mean, sigma: float) -> Key:
     draw = random.SystemRandom().gauss
     share = sigma / math.sqrt(_TERMS)
     noise = [sum(draw(0.0, share) for _ in range(_TERMS)) for _ in mean]
-    return Key((mean + noise).astype(np.float32), sigma)
+    return Embedding((mean + noise).astype(np.float32), sigma)
 
 
 def release(path: Path, blueprint: Blueprint, exact: Mean, images: ImageSet, epsilon: str, delta: str) -> Draw:
@@ -182,7 +186,7 @@ def release(path: Path, blueprint: Blueprint, exact: Mean, images: ImageSet, eps
         if known != earlier:  # an earlier version drew it
             _write(path, [known if draw == earlier else draw for draw in draws.draws])
         return known
-    clip, count = blueprint.key_frame.clip, len(images.labels)
+    clip, count = blueprint.embedding_frame.clip, len(images.labels)
     sigma = sigma_of(float(clip), count, epsilon, delta)
     values = b64(noised(exact, float(sigma)).mean.astype("<f4").tobytes())
     draw = Draw(
@@ -226,7 +230,7 @@ def sigma_of(clip: float, images: int, epsilon: str, delta: str) -> str:
     except ValueError as exc:
         raise InvalidInput(
             "OPTION_INVALID",
-            f"a key cannot spend an epsilon of {epsilon[:20]} at a delta of {delta[:20]}",
+            f"a domain embedding cannot spend an epsilon of {epsilon[:20]} at a delta of {delta[:20]}",
             "epsilon is positive, delta between 0 and 1; for instance 1 and 1e-6",
         ) from exc
     return _rounded_up(privacy.sensitivity(clip, images) / ratio, _DIGITS)
@@ -243,7 +247,7 @@ def check_budget(images: int, epsilon: str, delta: str) -> None:
     if not (float(epsilon) >= privacy.LEAST_EPSILON and privacy.LEAST_DELTA <= float(delta) < 1):
         raise InvalidInput(
             "OPTION_INVALID",
-            f"a key cannot spend an epsilon of {epsilon[:20]} at a delta of {delta[:20]}",
+            f"a domain embedding cannot spend an epsilon of {epsilon[:20]} at a delta of {delta[:20]}",
             f"epsilon is at least {privacy.LEAST_EPSILON:g}, delta {privacy.LEAST_DELTA:g}; for instance 1 and 1e-6",
         )
 

@@ -23,7 +23,7 @@ from genepool_lab.benchmark.store import Arrays, Store, code_digest, content_key
 from genepool_lab.benchmark.tasks import EpisodePlaces
 from genepool_protocol.learngene.size import Size
 from genepool_protocol.selection import discriminant, net, scoring
-from genepool_protocol.selection.task_key import Key
+from genepool_protocol.selection.embedding import Embedding
 
 _Value = TypeVar("_Value", bound=np.generic)
 
@@ -189,7 +189,7 @@ class Measure:
 
 @dataclass(frozen=True)
 class PoolMember:
-    """A learngene of a pool: whose key it carries, and where its delta lies, if elsewhere (random, residual)."""
+    """A learngene of a pool: whose embedding it carries, and where its delta lies, if elsewhere (random, residual)."""
 
     source: str
     delta: str = ""
@@ -205,7 +205,7 @@ Pool = tuple[PoolMember, ...]
 
 @dataclass(frozen=True)
 class Select:
-    """TALS' answer, and the member whose key is nearest: `choice`, `weights`, `reason`, `nearest`, `seconds`."""
+    """TALS' answer, and the member whose embedding is nearest: `choice`, `weights`, `reason`, `nearest`, `seconds`."""
 
     blueprint: str
     pool: Pool = field(repr=False)
@@ -227,14 +227,14 @@ class Select:
         return 2e-3 * min(len(self.pool), 64) * len(self.shown.labels)
 
     def run(self, lab: Lab) -> None:
-        keys, deltas = {}, {}
+        embeddings, deltas = {}, {}
         for member in self.pool:
             source, facts = _arrays(lab.store, member.source), lab.store.record(member.source)
-            keys[member.id] = Key(source["mean"], facts["noise"])
+            embeddings[member.id] = Embedding(source["mean"], facts["noise"])
             deltas[member.id] = _arrays(lab.store, member.delta or member.source)["delta"]
         images, labels = self.shown.images(lab.store).support, self.shown.labels
         started = time.process_time()
-        selection = method.select(lab, keys, deltas, images, labels)
+        selection = method.select(lab, embeddings, deltas, images, labels)
         seconds = time.process_time() - started
         record = {
             "choice": selection.choice,
@@ -242,7 +242,7 @@ class Select:
             "reason": selection.reason,
             "seconds": seconds,
         }
-        lab.store.put(self.key, {**record, "nearest": method.nearest(lab, keys, images)})
+        lab.store.put(self.key, {**record, "nearest": method.nearest(lab, embeddings, images)})
 
     def __str__(self) -> str:
         return f"{self.shown.episode.task} from {len(self.pool)}"

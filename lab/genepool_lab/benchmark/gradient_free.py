@@ -1,7 +1,7 @@
 """LoraHub's way (Huang et al. 2023): weights of all members by a gradient-free search on the few labelled images.
 
 As there: one weight a member, bounded, a penalty on their mean absolute value, some forty evaluations. The optimiser is
-CMA-ES from the package `cma`; the loss is the closed-form head's left-out error, or minus LogME with one image a class.
+CMA-ES from the package `cma`; the loss is the closed-form head's leave-one-out error, or at 1-shot minus LogME.
 """
 
 import warnings

@@ -25,15 +25,16 @@ from genepool_protocol.learngene.size import Size
 from genepool_protocol.selection import (
     combination,
     discriminant,
+    embedding,
     guard,
     net,
     pixels,
     retrieval,
     scoring,
     tals,
-    task_key,
     views,
 )
+from genepool_protocol.selection.embedding import Embedding
 from genepool_protocol.selection.retrieval import Member
 from genepool_protocol.training import best, loop, muon, precision
 from genepool_protocol.training.loop import Params
@@ -45,7 +46,7 @@ TRAIN_CODE: Final = code_digest(
     condense,
     trainer,
     recipe,
-    task_key,
+    embedding,
     privacy,
     site_privacy,
     loop,
@@ -57,9 +58,9 @@ TRAIN_CODE: Final = code_digest(
     expansion,
 )
 SELECT_CODE: Final = code_digest(
-    combination, discriminant, guard, retrieval, scoring, tals, task_key, views, net, pixels, expansion
+    combination, discriminant, guard, retrieval, scoring, tals, embedding, views, net, pixels, expansion
 )
-"""Versions of the steps, part of their keys."""
+"""Versions of the steps, part of their domain embeddings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +69,13 @@ class Made:
 
     Attributes:
         delta: as it is sent, float16.
-        key: as it is sent.
+        embedding: as it is sent.
         ancestry: the ancestry model's weights.
         facts: accuracy, agreement, steps, seconds of processor time.
     """
 
     delta: npt.NDArray[np.float16] = field(repr=False)
-    key: task_key.Key = field(repr=False)
+    embedding: Embedding = field(repr=False)
     ancestry: Mapping[str, torch.Tensor] = field(repr=False)
     facts: dict[str, float]
 
@@ -103,7 +104,7 @@ def _ignore(_done: int, _total: int, _note: str) -> None:
 
 
 def make_learngene(lab: Lab, images: ImageSet, train: TrainRecipe, shrink: TrainRecipe, work: Path) -> Made:
-    """A site's whole way: ancestry model, condensing, key."""
+    """A site's whole way: ancestry model, condensing, domain embedding."""
     started = time.process_time()
     gene = lab.gene(lab.seed)
     old = ancestry.train_ancestry(lab.blueprint, gene, images, work, recipe=train, progress=_ignore)
@@ -117,13 +118,13 @@ def make_learngene(lab: Lab, images: ImageSet, train: TrainRecipe, shrink: Train
         "ancestry_seconds": between - started,
         "condense_seconds": time.process_time() - between,
     }
-    exact = task_key.mean_of(lab.blueprint, lab.seed_tensors, images.pixels)
-    key = site_privacy.noised(exact, _noise(lab.blueprint, len(images.labels)))
-    return Made(_sent(lab, small.delta), key, old.weights, facts)
+    exact = embedding.mean_of(lab.blueprint, lab.seed_tensors, images.pixels)
+    released = site_privacy.noised(exact, _noise(lab.blueprint, len(images.labels)))
+    return Made(_sent(lab, small.delta), released, old.weights, facts)
 
 
 def _noise(blueprint: Blueprint, images: int) -> float:
-    clip = float(blueprint.key_frame.clip)
+    clip = float(blueprint.embedding_frame.clip)
     return float(site_privacy.sigma_of(clip, images, privacy.EPSILON, privacy.DELTA))
 
 
@@ -227,7 +228,7 @@ def thin_delta(lab: Lab, delta: algebra.Stored) -> dict[str, npt.NDArray[np.floa
 
 def select(
     lab: Lab,
-    keys: Mapping[str, task_key.Key],
+    embeddings: Mapping[str, Embedding],
     deltas: Mapping[str, algebra.Stored],
     images: pixels.Pixels,
     labels: scoring.Labels,
@@ -236,13 +237,13 @@ def select(
 
     Args:
         lab: blueprint and seed.
-        keys: of every member of the pool.
+        embeddings: of every member of the pool.
         deltas: of every member.
         images: the support set.
         labels: shape (N,), 0..C-1.
     """
-    task = task_key.task_key(lab.blueprint, lab.seed_tensors, images)
-    members = [Member(name, key) for name, key in keys.items()]
+    task = embedding.task_embedding(lab.blueprint, lab.seed_tensors, images)
+    members = [Member(name, its) for name, its in embeddings.items()]
     scorer = tals.Scorer(lab.blueprint, lab.seed_tensors, images, labels)
     short_list = [name for name, _ in retrieval.retrieve(task, members, LIMITS.short_list)]
     thin = {name: net.as_tensors(thin_delta(lab, deltas[name])) for name in short_list}
@@ -250,7 +251,7 @@ def select(
     return Answer(selection.choice, selection.weights, selection.reason)
 
 
-def nearest(lab: Lab, keys: Mapping[str, task_key.Key], images: pixels.Pixels) -> str:
-    """The member whose key is nearest."""
-    task = task_key.task_key(lab.blueprint, lab.seed_tensors, images)
-    return retrieval.retrieve(task, [Member(name, key) for name, key in keys.items()], 1)[0][0]
+def nearest(lab: Lab, embeddings: Mapping[str, Embedding], images: pixels.Pixels) -> str:
+    """The member whose domain embedding is nearest."""
+    task = embedding.task_embedding(lab.blueprint, lab.seed_tensors, images)
+    return retrieval.retrieve(task, [Member(name, its) for name, its in embeddings.items()], 1)[0][0]

@@ -241,7 +241,7 @@ class Benchmark:
             rows.TALS: chosen,
             rows.RANDOM_POOL: self.answer(self._random_pool(draw), one),
             rows.SHUFFLED: _shuffled(chosen, keys, draw),
-            rows.BY_KEY: single(store.record(self.tals(pool, one).key)["nearest"]),
+            rows.BY_EMBEDDING: single(store.record(self.tals(pool, one).key)["nearest"]),
             rows.LOGME: single(pick["logme"]),
             rows.GRADIENT_FREE: Start("gene", tuple((name, weight) for name, weight in search["weights"])),
         }

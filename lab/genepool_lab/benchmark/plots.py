@@ -29,7 +29,7 @@ _COLOURS: Final = {
     names.SELECTION: "#c7a77b",
     names.FEDAVG: "#8c564b",
     names.JOINT: "#2ca02c",
-    names.BY_KEY: "#e7ba52",
+    names.BY_EMBEDDING: "#e7ba52",
     names.TALS: _OURS,
     names.ORACLE_TASK: "#333333",
     names.OWN: "#e7ba52",

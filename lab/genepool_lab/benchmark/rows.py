@@ -12,7 +12,7 @@ RANDOM_POOL: Final = "random-weights pool"
 SHUFFLED: Final = "shuffled coefficients"
 FEDAVG: Final = "FedAvg"
 JOINT: Final = "joint training"
-BY_KEY: Final = "best single by key"
+BY_EMBEDDING: Final = "best single by embedding"
 LOGME: Final = "LogME top-1"
 KNN: Final = "k-NN top-1"
 GRADIENT_FREE: Final = "gradient-free weights"
@@ -26,10 +26,10 @@ RESIDUAL_SUM: Final = "sequential pool, whole sum"
 
 COLUMNS: Final = (
     SCRATCH, SEED, SELECTION, SOUP, RANDOM_MEMBER, RANDOM_POOL, SHUFFLED, FEDAVG, JOINT,
-    BY_KEY, LOGME, KNN, GRADIENT_FREE, TALS, ORACLE, ORACLE_TASK,
+    BY_EMBEDDING, LOGME, KNN, GRADIENT_FREE, TALS, ORACLE, ORACLE_TASK,
 )  # fmt: skip
 """Of the main table, in order."""
-TUNED: Final = (SCRATCH, SEED, SOUP, FEDAVG, JOINT, BY_KEY, TALS, ORACLE_TASK)
+TUNED: Final = (SCRATCH, SEED, SOUP, FEDAVG, JOINT, BY_EMBEDDING, TALS, ORACLE_TASK)
 """Of the table of epochs."""
 
 MAIN: Final = "main"

@@ -121,7 +121,7 @@ def _share(values: Sequence[bool]) -> str:
 def _by_task(found: Found) -> Table:
     shots = found.plan.shots_once
     rows = where(found.rows, table=names.MAIN, shots=shots)
-    columns = (names.SCRATCH, names.SEED, names.BY_KEY, names.TALS, names.ORACLE_TASK, names.JOINT)
+    columns = (names.SCRATCH, names.SEED, names.BY_EMBEDDING, names.TALS, names.ORACLE_TASK, names.JOINT)
     lines = []
     for task in found.tasks:
         own = where(rows, task=task.name)

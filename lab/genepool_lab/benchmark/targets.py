@@ -51,7 +51,7 @@ def targets(found: Found) -> Table:
     for what, hits in (
         ("heaviest weight on the right site, covered", [case["hit"] for case in covered]),
         ("the same, where TALS did not keep to the seed", [case["hit"] for case in taken]),
-        ("nearest key is the right site's, covered", [case["nearest_hit"] for case in covered]),
+        ("nearest domain embedding is the right site's, covered", [case["nearest_hit"] for case in covered]),
     ):
         share = 100 * float(np.mean(hits)) if hits else float("nan")
         lines.append([what, f">= {_HIT} %", f"{share:.0f} % of {len(hits)}", "yes" if share >= _HIT else "NO"])

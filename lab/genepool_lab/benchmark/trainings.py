@@ -63,8 +63,8 @@ class Train:
         if self.keep:
             old = {name: tensor.numpy() for name, tensor in result.ancestry.items()}
             lab.store.put(self.ancestry_key, {}, old)
-        facts = {**result.facts, "images": self.images, "bytes": result.delta.nbytes, "noise": result.key.noise}
-        lab.store.put(self.key, facts, {"delta": result.delta, "mean": result.key.mean})
+        facts = {**result.facts, "images": self.images, "bytes": result.delta.nbytes, "noise": result.embedding.noise}
+        lab.store.put(self.key, facts, {"delta": result.delta, "mean": result.embedding.mean})
 
     def __str__(self) -> str:
         return self.name

@@ -61,18 +61,20 @@ class MeasuredSize(Document):
         return Size(self.depth, self.heads)
 
 
-class KeySpace(Document):
-    """How the features of an image become its part of a key: centred, scaled, folded, and clipped to a length."""
+class EmbeddingSpace(Document):
+    """How the features of an image become its part of an embedding: centred, scaled, folded, clipped to a length."""
 
-    centre: Annotated[list[Decimal], Field(min_length=1, max_length=1 << 14)]  # one for each feature of the key size
+    centre: Annotated[
+        list[Decimal], Field(min_length=1, max_length=1 << 14)
+    ]  # one for each feature of the embedding size
     scale: Annotated[list[Decimal], Field(min_length=1, max_length=1 << 14)]
-    width: Annotated[int, Field(ge=1, le=1 << 14)]  # numbers of a key; features are a multiple of it
+    width: Annotated[int, Field(ge=1, le=1 << 14)]  # numbers of a domain embedding; features are a multiple of it
     clip: Decimal  # the largest Euclidean length
 
 
 @dataclass(frozen=True, slots=True)
-class KeyFrame:
-    """A `KeySpace` to compute with."""
+class EmbeddingFrame:
+    """An `EmbeddingSpace` to compute with."""
 
     centre: tuple[float, ...]
     scale: tuple[float, ...]
@@ -81,7 +83,10 @@ class KeyFrame:
 
 
 class Blueprint(Document):
-    """The architecture family of one pool's learngenes (SPEC.md section 2)."""
+    """The architecture family of one pool's learngenes (SPEC.md section 2).
+
+    `key` and `key_space` are the names that embeddings have in stored JSON.
+    """
 
     schema_: Literal["genepool.blueprint/v1"] = Field(default=BLUEPRINT_SCHEMA, alias="schema")
     name: Name
@@ -101,10 +106,10 @@ class Blueprint(Document):
     norm_eps: Literal["1e-6"] = "1e-6"  # what timm builds: a descendant's config.json cannot state another
     mean: Annotated[list[Decimal], Field(min_length=3, max_length=3)]  # of pixels in 0..1
     std: Annotated[list[Decimal], Field(min_length=3, max_length=3)]
-    key: SizeRef  # the size under which keys are computed
+    key: SizeRef  # the size under which domain embeddings are computed
     score: SizeRef  # the size at which TALS scores
     seed: SeedRef
-    key_space: KeySpace | None = None
+    key_space: EmbeddingSpace | None = None
     measured: Annotated[list[MeasuredSize], Field(alias="sizes", max_length=1024, default_factory=list)]
 
     @model_validator(mode="after")
@@ -126,7 +131,7 @@ class Blueprint(Document):
             (any(not low <= ref.depth <= high for ref in inner), "the depth of key or score lies outside depths"),
             (any(float(value) <= 0 for value in self.std), "std is not positive"),
             (
-                not self._sound_key_space(),
+                not self._sound_embedding_space(),
                 "key_space does not fit the key size, its width divides no features, or scale or clip is not positive",
             ),
             (self.measured and not self._sound_table(), "sizes are not sorted, or not what they cost"),
@@ -217,20 +222,20 @@ class Blueprint(Document):
         return (_TENSORS_PER_LAYER + 2 * self.layer_scale) * depth + _OTHER_TENSORS + self.class_token
 
     @property
-    def key_frame(self) -> KeyFrame:
-        """Where keys are measured; without a key space features stay as they are, no longer than a layer norm's."""
+    def embedding_frame(self) -> EmbeddingFrame:
+        """How embeddings are scaled; without `key_space` features stay as they are, no longer than a layer norm's."""
         width, space = self.width(self.key.heads), self.key_space
         if space is None:
-            return KeyFrame((0.0,) * width, (1.0,) * width, width, f"{width**0.5:.6f}")
-        return KeyFrame(tuple(map(float, space.centre)), tuple(map(float, space.scale)), space.width, space.clip)
+            return EmbeddingFrame((0.0,) * width, (1.0,) * width, width, f"{width**0.5:.6f}")
+        return EmbeddingFrame(tuple(map(float, space.centre)), tuple(map(float, space.scale)), space.width, space.clip)
 
     @property
-    def key_width(self) -> int:
-        """Numbers of a key."""
-        return self.key_frame.width
+    def embedding_width(self) -> int:
+        """Numbers of a domain embedding."""
+        return self.embedding_frame.width
 
-    def _sound_key_space(self) -> bool:
-        frame, width = self.key_frame, self.width(self.key.heads)
+    def _sound_embedding_space(self) -> bool:
+        frame, width = self.embedding_frame, self.width(self.key.heads)
         return (
             len(frame.centre) == len(frame.scale) == width
             and width % frame.width == 0

@@ -52,23 +52,23 @@ class Observed(Document):
     root: Annotated[str, Field(pattern=r"^([A-Za-z0-9+/]{43}=)?$")]  # base64, empty at size 0
 
 
-class KeyPrivacy(Document):
-    """The mechanism that the key went through; the unit is one image exchanged for another, their number public."""
+class EmbeddingPrivacy(Document):
+    """The mechanism that the domain embedding went through; its unit is one image exchanged for another."""
 
     mechanism: Literal["gaussian"] = "gaussian"
     unit: Literal["image"] = "image"
     epsilon: Decimal
     delta: Decimal
     clip: Decimal  # the blueprint's
-    sigma: Decimal  # standard deviation of the noise on every number of the key
-    cumulative_epsilon: Decimal  # of all keys ever drawn from the site's images, at this delta
+    sigma: Decimal  # standard deviation of the noise on every number of the domain embedding
+    cumulative_epsilon: Decimal  # of all domain embeddings ever drawn from the site's images, at this delta
 
 
 class Privacy(Document):
     """What the site claims it did to protect its images; a claim, signed, and not proved."""
 
     mechanism: Literal["none"] = "none"  # of the weights
-    key: KeyPrivacy
+    key: EmbeddingPrivacy
 
 
 class Training(Document):
@@ -122,8 +122,8 @@ def parse_manifest(raw: bytes) -> Manifest:
 
 
 def file_layout(blueprint: Blueprint) -> Layout:
-    """Names and shapes of a learngene file: the gene of the blueprint's components, then its key."""
-    width = blueprint.key_width
+    """Names and shapes of a learngene file: the gene of the blueprint's components, then its domain embedding."""
+    width = blueprint.embedding_width
     return {**gene_layout(blueprint, blueprint.components), "key.mean": (width,)}
 
 
@@ -139,8 +139,8 @@ def check_privacy(manifest: Manifest, blueprint: Blueprint) -> None:
     def bad(why: str) -> InvalidInput:
         return InvalidInput("PRIVACY_CLAIM", f"the manifest's claim of privacy does not hold: {why}", "condense again")
 
-    if claim.clip != blueprint.key_frame.clip:
-        raise bad(f"keys of blueprint {blueprint.name} are clipped to {blueprint.key_frame.clip}")
+    if claim.clip != blueprint.embedding_frame.clip:
+        raise bad(f"domain embeddings of blueprint {blueprint.name} are clipped to {blueprint.embedding_frame.clip}")
     if images < LIMITS.site_images:
         raise too_few(images)
     if not (privacy.LEAST_DELTA <= delta < 1 and epsilon >= privacy.LEAST_EPSILON and sigma > 0):
@@ -156,7 +156,7 @@ def check_privacy(manifest: Manifest, blueprint: Blueprint) -> None:
     if sigma > least * (1 + _ROUNDING) + _LAST_PLACE:
         raise bad(f"noise of {claim.sigma} is more than the {least:.9f} that {images} images take")
     if total < epsilon:
-        raise bad("all keys together cost less than this one")
+        raise bad("all domain embeddings together cost less than this one")
 
 
 def too_few(images: int) -> InvalidInput:
@@ -184,8 +184,8 @@ def check_spread(manifest: Manifest, blueprint: Blueprint, length: float) -> Non
     """
     claim = manifest.privacy.key
     low, high = (
-        float(claim.sigma) * math.sqrt(blueprint.key_width) * factor
-        for factor in privacy.noise_lengths(blueprint.key_width)
+        float(claim.sigma) * math.sqrt(blueprint.embedding_width) * factor
+        for factor in privacy.noise_lengths(blueprint.embedding_width)
     )
     if not low * (1 - _HALF) <= length <= (float(claim.clip) + high) * (1 + _HALF):
         raise InvalidInput(

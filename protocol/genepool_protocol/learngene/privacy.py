@@ -17,7 +17,8 @@ from genepool_protocol.wire.limits import LIMITS
 
 EPSILON: Final = "1"
 DELTA: Final = "1e-6"
-"""What a key spends by default. Sites of 700 images lose nothing by it; those of 100 are found a fifth less often."""
+"""What an embedding spends by default. Sites of 700 images lose nothing by it; those of 100 are found a fifth less
+often."""
 
 FALSE_REFUSALS: Final = 1e-9
 """How often an honest draw of noise is taken for something else, at most, by each test of its length."""

@@ -1,9 +1,9 @@
 """Stage C: which mixtures of learngenes may be the answer.
 
-`by_nearness` is what the keys say. `walk` searches: Frank-Wolfe over all candidates (Jaggi 2013; for merging models:
-Chen et al., ICCV 2025). Each step asks for the slope of the left-out error along every learngene, which is one backward
-pass and an inner product per learngene because descending is linear, and goes towards the steepest one as far as the
-error says.
+`by_nearness` is what the embeddings say. `walk` searches: Frank-Wolfe over all candidates (Jaggi 2013; for merging
+models: Chen et al., ICCV 2025). Each step asks for the slope of the leave-one-out error along every learngene, which is
+one backward pass and an inner product per learngene because descending is linear, and goes towards the steepest one as
+far as the error says.
 """
 
 from collections.abc import Iterable, Sequence
@@ -27,13 +27,13 @@ _NEAREST: Final = 3
 """Learngenes in a mixture by nearness, at most."""
 
 _LEAD: Final = 0.1
-"""A key that is nearer than the next by more than this answers alone."""
+"""A domain embedding that is nearer than the next by more than this answers alone."""
 
 _HALVING: Final = 0.06
 
 NEAR: Final = 0.5
-"""Up to this distance a key is trusted. Measured with three sites and tasks of twenty-one domains: nearer ones gained
-by a learngene's whole share, those up to 0.65 at one image a class only and most by a half of it."""
+"""Up to this distance an embedding is trusted. Measured with three sites and tasks of twenty-one domains: nearer ones
+gained by a learngene's whole share, those up to 0.65 at one image a class only and most by a half of it."""
 
 FAR: Final = 0.75
 """From this distance on a task is like no site. Tasks of a site's kind are 0.2 to 0.55 from it; of those beyond it
@@ -54,7 +54,7 @@ class Evaluator(Protocol):
         ...
 
     def slopes(self, mixture: Mixture, ids: Sequence[str]) -> Sequence[float]:
-        """The slope of the mean left-out error at the mixture along each learngene; negative: more of it helps."""
+        """The slope of the mean leave-one-out error at the mixture along each learngene; negative: more of it helps."""
         ...
 
 
@@ -69,7 +69,7 @@ def mixture(weights: dict[str, int]) -> Mixture:
 
 
 def trust(distance: float) -> int:
-    """What learngenes weigh together, in thousandths, when the nearest key is so far: 700 up to `NEAR`, none at `FAR`.
+    """What learngenes weigh together, in thousandths, when the nearest embedding is so far: 700 to `NEAR`, 0 at `FAR`.
 
     Between them it falls on a straight line: there a learngene helps at one image a class and soon no more, and the
     less of it is taken, the less it can harm.
@@ -78,9 +78,9 @@ def trust(distance: float) -> int:
 
 
 def by_nearness(distances: Sequence[tuple[str, float]]) -> Mixture:
-    """What the keys say: the nearest learngene where it leads clearly, else a mixture of the nearest three.
+    """What the embeddings say: the nearest learngene where it leads clearly, else a mixture of the nearest three.
 
-    In a mixture a learngene's weight halves with every 0.06 that its key is farther; together they weigh what the
+    In a mixture a learngene's weight halves with every 0.06 that its embedding is farther; together they weigh what the
     nearest is trusted with. Empty, the seed, where that is nothing.
 
     Args:

@@ -3,7 +3,7 @@
 Each class is a Gaussian around its mean with one covariance for all. A few images say little about that covariance, so
 it leans on a round one with the weight of as many images as there are features (the mode of an inverse-Wishart
 posterior): from one image a class (nearest mean) to thousands (Fisher's discriminant) without a knob. On features of
-`nano-32` it is three to nine points above ridge regression with the best left-out penalty at five images a class.
+`nano-32` it is three to nine points above ridge regression with the best leave-one-out penalty at 5-shot.
 """
 
 from dataclasses import dataclass
@@ -34,10 +34,10 @@ class Discriminant:
 
 
 def fit(x: torch.Tensor, labels: torch.Tensor) -> Discriminant:
-    """The head for features of shape (N, width) and classes 0..C-1, as sure of itself as left-out images allow."""
+    """The head for features of shape (N, width) and classes 0..C-1, as sure of itself as leave-one-out errors allow."""
     raw = _fit(x, labels)
     if can_leave_out(labels):
-        scale = sharpness(left_out(x, labels), labels)
+        scale = sharpness(leave_one_out(x, labels), labels)
     else:
         lead = _lead(raw(x), labels)
         scale = _LEAD / lead if lead > _TINY else 0.0
@@ -49,7 +49,7 @@ def can_leave_out(labels: torch.Tensor) -> bool:
     return len(labels) >= 2 * int(labels.bincount().count_nonzero())
 
 
-def left_out(x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def leave_one_out(x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """The logits of every image under a head that never saw it, shape (N, classes); differentiable.
 
     In closed form: leaving an image out moves its class's mean and takes a rank-one part off the covariance

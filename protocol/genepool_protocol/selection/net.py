@@ -1,4 +1,4 @@
-"""The descendant's forward as a function of its weights: what training, keys and scoring share.
+"""The descendant's forward as a function of its weights: what training, domain embeddings and scoring share.
 
 Equal to timm's `VisionTransformer` under `descendant.model_args` (a test holds them together), but a plain function:
 gradients flow through the expansion plan into a learngene.

@@ -15,7 +15,7 @@ from typing import Final
 
 import numpy as np
 
-from genepool_protocol.selection.task_key import Key
+from genepool_protocol.selection.embedding import Embedding
 
 _PLACES: Final = 6
 
@@ -26,18 +26,18 @@ class Member:
 
     Attributes:
         contribution_id: names it.
-        key: its domain embedding.
+        embedding: its domain embedding.
         site: who made it; empty: somebody of whom nothing else is known.
         log_index: of its leaf.
     """
 
     contribution_id: str
-    key: Key
+    embedding: Embedding
     site: str = ""
     log_index: int = 0
 
 
-def retrieve(task: Key, members: Sequence[Member], keep: int) -> list[tuple[str, float]]:
+def retrieve(task: Embedding, members: Sequence[Member], keep: int) -> list[tuple[str, float]]:
     """The `keep` nearest members of different sites as (contribution id, distance), nearest first.
 
     Args:
@@ -45,7 +45,7 @@ def retrieve(task: Key, members: Sequence[Member], keep: int) -> list[tuple[str,
         members: at least one.
         keep: how many at most.
     """
-    means = np.stack([member.key.mean for member in members]).astype(np.float64)
+    means = np.stack([member.embedding.mean for member in members]).astype(np.float64)
     distances = np.sqrt(np.mean((means - task.mean) ** 2, axis=1)).tolist()
     ranked = sorted(
         zip(members, distances, strict=True),

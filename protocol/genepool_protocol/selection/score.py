@@ -9,9 +9,9 @@ class Score:
 
     Attributes:
         knn: leave-one-out accuracy of cosine nearest neighbours.
-        lda: accuracy of the closed-form head (`discriminant`) on left-out images.
+        lda: accuracy of the closed-form head (`discriminant`), leave-one-out.
         logme: log maximum evidence (You et al. 2021), per image and class.
-        errors: squared error of that head's probabilities on each left-out image, shape (N,); the guard compares these.
+        errors: squared error of that head's probabilities on each held-out image, shape (N,); the guard compares these.
             Empty when nothing can be left out (see `discriminant.can_leave_out`): knn and lda then are 0.
     """
 

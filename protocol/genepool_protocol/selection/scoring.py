@@ -1,6 +1,6 @@
 """Stage B: how well features separate a small support set, without training anything.
 
-Leave-one-out k-nearest neighbours, the regularised discriminant on left-out images, and LogME. The discriminant's
+Three scores: k-nearest neighbours and the regularised discriminant, both leave-one-out, and LogME. The discriminant's
 errors decide, because it is the head that a descendant starts from; the others are reasons for a person. Ties and
 rounding are the same on every machine: scores are rounded before they are compared.
 """
@@ -57,7 +57,7 @@ def score(features: npt.NDArray[np.float32], labels: Labels) -> Score:
     named = torch.from_numpy(labels)
     if not discriminant.can_leave_out(named):
         return Score(0.0, 0.0, evidence, ())
-    logits = discriminant.left_out(torch.from_numpy(x), named).round(decimals=_PLACES)
+    logits = discriminant.leave_one_out(torch.from_numpy(x), named).round(decimals=_PLACES)
     right = float((logits.argmax(dim=1) == named).double().mean())
     scale = discriminant.sharpness(logits, named)
     errors = tuple(np.round(discriminant.errors(logits, named, scale).numpy(), _PLACES).tolist())

@@ -1,7 +1,7 @@
 """TALS, the Task-Adaptive Learngene Selector: support set + pool -> sparse weights, with reasons.
 
-Stages: A retrieves by key, B scores the nearest, C searches for combinations, D guards. The same function runs on the
-pool's actors and at home; only the `Evaluator`, which turns mixtures into scores and slopes, is handed in.
+Stages: A retrieves by embedding, B scores the nearest, C searches for combinations, D guards. The same function runs on
+the pool's actors and at home; only the `Evaluator`, which turns mixtures into scores and slopes, is handed in.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,11 +16,11 @@ from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.progress import Progress, silent
 from genepool_protocol.selection import combination, discriminant, guard, net, scoring, views
 from genepool_protocol.selection.combination import Evaluator, Mixture, single
+from genepool_protocol.selection.embedding import Embedding
 from genepool_protocol.selection.pixels import Pixels, check_pixels, to_images, to_patches
 from genepool_protocol.selection.retrieval import Member, retrieve
 from genepool_protocol.selection.score import Score
 from genepool_protocol.selection.scoring import Labels
-from genepool_protocol.selection.task_key import Key
 from genepool_protocol.trust import digest
 from genepool_protocol.wire.errors import InvalidInput, Refused
 from genepool_protocol.wire.limits import LIMITS
@@ -33,7 +33,7 @@ _BATCH: Final = 64
 """Images that one backward pass looks at."""
 
 _SEARCHED_FROM: Final = 16
-"""Images a class from which left-out errors may choose among learngenes."""
+"""Images a class from which leave-one-out errors may choose among learngenes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,8 @@ class TalsCandidate:
     """What TALS found out about one contribution; the score is None where stage B did not look."""
 
     contribution_id: str
-    key_distance: float
-    place: int  # by key, 1 is the nearest
+    embedding_distance: float
+    place: int  # by domain embedding, 1 is the nearest
     score: Score | None = None
 
 
@@ -53,7 +53,7 @@ class TalsSelection:
     Attributes:
         choice: "seed", "single" or "combination".
         weights: the mixture to descend from; empty for the seed.
-        candidates: all members that stage A kept, one a site, nearest key first.
+        candidates: all members that stage A kept, one a site, nearest domain embedding first.
         reason: one sentence for a person.
         kernel: which arithmetic scored.
         snapshot: hex SHA-256 over the sorted ids that were considered.
@@ -95,7 +95,7 @@ def check_support(blueprint: Blueprint, pixels: Pixels, labels: Sequence[int]) -
 
 
 def select(
-    task: Key,
+    task: Embedding,
     members: Sequence[Member],
     evaluator: Evaluator,
     *,
@@ -105,7 +105,7 @@ def select(
     """Choose a sparse combination of learngenes for a task.
 
     Args:
-        task: the support set's key.
+        task: the task embedding.
         members: the pool's active contributions.
         evaluator: scores mixtures on the support set, or on views of it where no image can be left out; not asked
             without labels.
@@ -133,7 +133,7 @@ def select(
         many = len(labels) >= _SEARCHED_FROM * len(np.unique(labels))
         chosen, why, candidates = _searched(chosen, candidates, evaluator, progress, many=many)
     trusted = combination.trust(nearest[0][1])
-    where = f"the nearest key is at {nearest[0][1]:.2f}, " + (
+    where = f"the nearest domain embedding is at {nearest[0][1]:.2f}, " + (
         f"which is worth a weight of {trusted / 1000:.2f}" if trusted else "which is too far"
     )
     kind = ("seed", "single", "combination")[min(len(chosen), 2)]
@@ -141,14 +141,14 @@ def select(
 
 
 def _unbroken(chosen: Mixture, evaluator: Evaluator) -> tuple[Mixture, str]:
-    """What the keys say, unless it tells views of the images apart much worse than the seed; and what decided."""
-    why = "with one image a class nothing can be left out and scored"
+    """What the embeddings say, unless it tells views of the images apart much worse than the seed; and what decided."""
+    why = "at 1-shot no image can be held out and scored"
     if not chosen:
         return chosen, why
     held, seed = evaluator.scores([chosen, ()])
     growth = -guard.gain(held, seed)[0]
     if round(growth - guard.BROKEN, 6) > 0:
-        return (), f"{why}, and on views of them what the keys say raises the error by {growth:.3f}"
+        return (), f"{why}, and on views of them what the domain embeddings say raises the error by {growth:.3f}"
     return chosen, why
 
 
@@ -157,7 +157,7 @@ def _searched(
 ) -> tuple[Mixture, str, list[TalsCandidate]]:
     """Stages B to D: the mixture, what decided, and the candidates with the scores of the nearest.
 
-    With few images only the seed may challenge: the best of many by twenty-five left-out errors is the luckiest.
+    With few images only the seed may challenge: the best of many by twenty-five leave-one-out errors is the luckiest.
     """
     nearest = [candidate.contribution_id for candidate in candidates[: LIMITS.scored]]
     asked = list(dict.fromkeys([holder, (), *map(single, nearest)]))
@@ -207,7 +207,7 @@ class Scorer:
     def score(self, deltas: Sequence[tuple[int, net.Weights]]) -> Score:
         """The score of seed + sum of (weight in thousandths, delta); deltas may be thin slices.
 
-        With one image a class, it is that of their views.
+        At 1-shot it is that of their views.
         """
         shown, labels = self.pixels, self.labels
         if not discriminant.can_leave_out(torch.from_numpy(labels)):
@@ -216,14 +216,14 @@ class Scorer:
         return scoring.score(features.numpy(), labels)
 
     def gradient(self, deltas: Sequence[tuple[int, net.Weights]]) -> net.Weights:
-        """The gradient of the mean left-out error at that mixture with respect to a thin learngene, by name.
+        """The gradient of the mean leave-one-out error at that mixture with respect to a thin learngene, by name.
 
         The adjoint of D does what a backward pass through the expansion plan does.
         """
         blueprint, size = self.blueprint, self.blueprint.score.size()
         weights, labels = self._weights(deltas), torch.from_numpy(self.labels)
         features = net.embed(blueprint, size, weights, self.pixels).double().requires_grad_()
-        logits = discriminant.left_out(features, labels)
+        logits = discriminant.leave_one_out(features, labels)
         scale = discriminant.sharpness(logits.detach(), labels)
         (slopes,) = torch.autograd.grad(discriminant.errors(logits, labels, scale).mean(), features)
         layout = expansion.gene_layout(blueprint, blueprint.components, size.heads)

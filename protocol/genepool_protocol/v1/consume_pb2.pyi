@@ -51,7 +51,7 @@ class ListKeysResponse(google.protobuf.message.Message):
     key_mean: builtins.bytes
     """float32 little-endian, one per feature"""
     key_noise: builtins.float
-    """standard deviation of the noise on every number of the key, from the manifest"""
+    """standard deviation of the noise on every number of the domain embedding, from the manifest"""
     @property
     def entry(self) -> genepool_protocol.v1.types_pb2.Entry: ...
     def __init__(
@@ -237,7 +237,7 @@ class Candidate(google.protobuf.message.Message):
     """leave-one-out accuracy"""
     logme: builtins.float
     place: builtins.int
-    """by key distance, 1 is the nearest"""
+    """by embedding distance, 1 is the nearest"""
     shortlisted: builtins.bool
     @property
     def entry(self) -> genepool_protocol.v1.types_pb2.Entry: ...

@@ -88,7 +88,7 @@ Global___Weight: typing_extensions.TypeAlias = Weight
 
 @typing.final
 class Entry(google.protobuf.message.Message):
-    """A contribution as consumers see it: enough to retrieve by key and to credit."""
+    """A contribution as consumers see it: enough to retrieve by domain embedding and to credit."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 

@@ -18,8 +18,8 @@ class Limits:
     chunk_bytes: int = 1 << 20  # bytes of data in one message of a stream
     message_bytes: int = 2 << 20  # bytes of one gRPC message
     site_images: int = 20  # images that a learngene is made from, at least
-    key_epsilon_milli: int = 50  # thousandths: the least epsilon that a key may claim
-    key_delta_places: int = 12  # decimal places: the least delta that a key may claim is one in the last of them
+    key_epsilon_milli: int = 50  # thousandths: the least epsilon that a domain embedding may claim
+    key_delta_places: int = 12  # decimal places: an embedding may claim as least delta one in the last of them
     support_images: int = 1024  # images of a support set
     support_classes: int = 256  # classes of a support set
     members: int = 64  # learngenes in one combination

@@ -1,8 +1,9 @@
 """The canary: what a contribution does to few-shot tasks on a public set, alone and in a merge with other members.
 
 The set comes with the software (lab/data/make_canary.py; 400 pictures of five tasks of the sample pack).
-Features of the scoring size go into the closed-form head of TALS; what counts is its mean squared error on left-out
-pictures, a finer measure than accuracy. Who knows the set can pass it: it finds what is broken, not what is hidden.
+Features of the scoring size go into the closed-form head of TALS; what counts is its leave-one-out mean squared error
+on these pictures, a finer measure than accuracy. Who knows the set can pass it: it finds what is broken, not what is
+hidden.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,7 +24,7 @@ from genepool_protocol.selection.pixels import Pixels
 from genepool_server.admission.screens import Finding, Screen
 
 ALONE: Final = 0.7
-"""Weight of a contribution alone: all that TALS gives what it selects by key."""
+"""Weight of a contribution alone: all that TALS gives what it selects by domain embedding."""
 
 DOUBT: Final = 0.03
 """Growth of the error, alone or by joining the merge, from which the operator is asked; honest learngenes of `nano-32`
@@ -62,7 +63,7 @@ class Canary:
         return pixels.permute(0, 2, 3, 1).numpy(), labels, tasks
 
     def error(self, members: Sequence[tuple[float, Stored]]) -> float:
-        """Mean squared error of the head's probabilities on left-out pictures, from 0 to 2."""
+        """Mean squared error of the head's probabilities on the public pictures, leave-one-out, from 0 to 2."""
         blueprint, size = self.blueprint, self.blueprint.score.size()
         layout = expansion.gene_layout(blueprint, blueprint.seed.components)
         gene = net.as_tensors(algebra.views(layout, algebra.combine(self.seed, members)))
@@ -81,7 +82,7 @@ class Canary:
         """What a contribution breaks.
 
         Args:
-            delta: the learngene without its key, flat.
+            delta: the learngene without its domain embedding, flat.
             peers: others' in a fixed order, of which the first `MERGED` are taken.
         """
         alone = self.error([(ALONE, delta)]) - self._seed_error
@@ -114,6 +115,6 @@ def _judged(harm: float, where: str, *, agreed: bool = True) -> Iterable[Finding
 def _error(features: torch.Tensor, labels: torch.Tensor) -> float:
     if not bool(features.isfinite().all()):
         return float("nan")
-    left_out = discriminant.left_out(features, labels)
-    answers = (left_out * discriminant.sharpness(left_out, labels)).softmax(dim=1)
+    leave_one_out = discriminant.leave_one_out(features, labels)
+    answers = (leave_one_out * discriminant.sharpness(leave_one_out, labels)).softmax(dim=1)
     return float((answers - F.one_hot(labels, answers.shape[1])).square().sum(dim=1).mean())

@@ -21,13 +21,13 @@ Vector = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
-class Embedding:
+class StatedEmbedding:
     """A domain embedding as a contribution states it.
 
     Attributes:
         contribution_id: names the contribution.
         site: whose.
-        mean: float32, shape (key width,).
+        mean: float32, shape (embedding width,).
         sigma: standard deviation of the noise that is claimed to be in each number.
     """
 
@@ -42,7 +42,7 @@ def sigma_of(manifest: bytes) -> float:
     return float(json.loads(manifest)["privacy"]["key"]["sigma"])
 
 
-def copies(mine: Embedding, others: Sequence[Embedding]) -> Iterable[Finding]:
+def copies(mine: StatedEmbedding, others: Sequence[StatedEmbedding]) -> Iterable[Finding]:
     """Embeddings of other sites that are nearer than two draws of noise can be; the nearest one is named.
 
     Args:

@@ -39,7 +39,7 @@ class Profile:
 
 
 def layout_of(blueprint: Blueprint) -> Layout:
-    """Names and shapes of a learngene without its key."""
+    """Names and shapes of a learngene without its domain embedding."""
     return gene_layout(blueprint, blueprint.components)
 
 
@@ -85,7 +85,7 @@ def sketch(flat: Flat, salt: bytes) -> npt.NDArray[np.float64]:
 
 
 def profile(blueprint: Blueprint, flat: Flat, salt: bytes) -> Profile:
-    """The profile of a learngene without its key, float32."""
+    """The profile of a learngene without its domain embedding, float32."""
     layout = layout_of(blueprint)
     gene = algebra.views(layout, flat)
     return Profile(norms(blocks(layout), flat), sketch(flat, salt), sketch(products(blueprint, gene), salt))

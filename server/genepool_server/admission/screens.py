@@ -129,7 +129,7 @@ class Subject:
     Attributes:
         blueprint: the family.
         seed: the seed's gene of as many components as a learngene has, flat.
-        delta: the learngene without its key, flat.
+        delta: the learngene without its domain embedding, flat.
     """
 
     blueprint: Blueprint
@@ -173,9 +173,9 @@ def norm_ratios(subject: Subject, peers: Sequence[Profile]) -> Iterable[Finding]
         return
     parts = subject.blocks
     logs = np.log(np.maximum(np.stack([peer.norms for peer in peers]), _TINY))
-    middle = np.median(logs, axis=0)
-    spread = 1.4826 * np.median(np.abs(logs - middle), axis=0)
-    off = np.log(np.maximum(profile.norms(parts, subject.delta), _TINY)) - middle
+    median = np.median(logs, axis=0)
+    spread = 1.4826 * np.median(np.abs(logs - median), axis=0)
+    off = np.log(np.maximum(profile.norms(parts, subject.delta), _TINY)) - median
     low, high = np.log(NORM_RATIO)
     over = np.maximum(off - np.maximum(high, DEVIATIONS * spread), np.minimum(low, -DEVIATIONS * spread) - off)
     worst = int(over.argmax())
@@ -183,8 +183,8 @@ def norm_ratios(subject: Subject, peers: Sequence[Profile]) -> Iterable[Finding]
         least, most = NORM_RATIO
         yield Finding(
             "NORM_RATIO",
-            f"block {list(parts)[worst]} has {np.exp(off[worst]):.3g} times the norm that "
-            f"{len(peers)} members have in the middle, {least:g} to {most:g} times is usual",
+            f"block {list(parts)[worst]} has {np.exp(off[worst]):.3g} times the median norm of "
+            f"{len(peers)} members, {least:g} to {most:g} times is usual",
         )
 
 

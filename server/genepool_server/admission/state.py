@@ -122,7 +122,7 @@ def check_chain(claim: Claim, standing: ClaimStanding, now: datetime) -> None:
 
 
 def check_spent(manifest: Manifest, standing: ClaimStanding) -> None:
-    """Check 10: what all keys of a site cost together never becomes less, whatever became of its contributions.
+    """Check 10: what all embeddings of a site cost together never becomes less, whatever became of its contributions.
 
     Raises:
         Refused: PRIVACY_SHRINKS.
@@ -131,7 +131,7 @@ def check_spent(manifest: Manifest, standing: ClaimStanding) -> None:
     if float(claimed) < float(standing.last_spent):
         raise Refused(
             "PRIVACY_SHRINKS",
-            f"all keys of {manifest.site} cost an epsilon of {standing.last_spent} before, and now {claimed}",
+            f"all embeddings of {manifest.site} cost an epsilon of {standing.last_spent} before, and now {claimed}",
             "restore keys.json, or set key_spent in site.json to what was claimed before",
         )
     check_drawn(manifest, standing)
@@ -153,8 +153,8 @@ def check_drawn(manifest: Manifest, standing: ClaimStanding) -> None:
     if total < least * (1 - _ROUNDED) - _ROUNDED:
         raise Refused(
             "PRIVACY_SHRINKS",
-            f"{manifest.site} never stated {manifest.training.images} images and noise of {claim.sigma}: with this key "
-            f"all of them cost an epsilon of {least:.4g}, and the manifest says {claim.cumulative_epsilon}",
+            f"{manifest.site} never stated {manifest.training.images} images and noise of {claim.sigma}: with this "
+            f"one all its embeddings cost an epsilon of {least:.4g}, and the manifest says {claim.cumulative_epsilon}",
             "restore keys.json, or set key_spent in site.json to what was claimed before",
         )
 

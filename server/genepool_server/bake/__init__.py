@@ -2,7 +2,7 @@
 
 `corpus` reads what it is baked from, `layers` is the net in training and its gene, `recipe` says how long and how hard,
 `oven` trains by the loop that sites use, too, `published` makes a seed of a published net; here it becomes a
-blueprint's folder. `measure` says afterwards what each size is worth, and how keys are scaled.
+blueprint's folder. `measure` says afterwards what each size is worth, and how domain embeddings are scaled.
 """
 
 import json
@@ -137,12 +137,12 @@ def make_folder(name: str, weights: Path, out: Path) -> Blueprint:
 def measure_folder(folder: Path, tasks: Path, corpus: Path, *, draws: int, progress: Progress = silent) -> Blueprint:
     """Measure a baked seed: what `genepool-server blueprint measure` does.
 
-    Rewrites `blueprint.json` with the table of sizes and the scale of keys, and says how in `bake.json`.
+    Rewrites `blueprint.json` with the table of sizes and the scale of domain embeddings, and says how in `bake.json`.
 
     Args:
         folder: the blueprint's, with its seed.
         tasks: domains as SET/CLASS/*.png that the seed was not baked from.
-        corpus: public images as SET/CLASS/*.png that keys are scaled by.
+        corpus: public images as SET/CLASS/*.png that domain embeddings are scaled by.
         draws: tasks of each domain.
         progress: called with (sizes done, sizes, note).
 
@@ -153,7 +153,7 @@ def measure_folder(folder: Path, tasks: Path, corpus: Path, *, draws: int, progr
     seed = measure.seed_gene(before, folder / "seed.safetensors")
     domains, public = read_corpus(tasks, before.image), read_corpus(corpus, before.image)
     table = measure.measured(before, seed, domains, draws, progress)
-    space = measure.key_space(before, seed, public)
+    space = measure.embedding_space(before, seed, public)
     final = before.model_copy(update={"measured": table, "key_space": space})
     log = folder / LOG
     report = json.loads(log.read_bytes()) if log.exists() else {"blueprint": final.name, "seed": final.seed.sha256}

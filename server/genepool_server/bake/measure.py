@@ -1,9 +1,9 @@
-"""What a seed is like, measured on public images: what each size is worth, and how keys are scaled.
+"""What a seed is like, measured on public images: what each size is worth, and how domain embeddings are scaled.
 
-A size's worth is the seed's few-shot accuracy on domains that it was not baked from. Keys are centred on the mean of
-the sets that it was baked from, scaled by how much features vary within a set, folded where there are many features,
-and clipped to a length that nine in ten of these images reach, so that nearly every image weighs the same and none
-more.
+A size's worth is the seed's few-shot accuracy on domains that it was not baked from. Domain embeddings are centred on
+the mean of the sets that it was baked from, scaled by how much features vary within a set, folded where there are many
+features, and clipped to a length that nine in ten of these images reach, so that nearly every image weighs the same and
+none more.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,11 +15,11 @@ import numpy.typing as npt
 import torch
 
 from genepool_protocol.learngene import algebra, expansion
-from genepool_protocol.learngene.blueprint import Blueprint, KeySpace, MeasuredSize
+from genepool_protocol.learngene.blueprint import Blueprint, EmbeddingSpace, MeasuredSize
 from genepool_protocol.learngene.size import Size
 from genepool_protocol.learngene.tensors import TensorFile
 from genepool_protocol.progress import Progress, silent
-from genepool_protocol.selection import discriminant, net, task_key
+from genepool_protocol.selection import discriminant, embedding, net
 from genepool_protocol.wire.errors import InvalidInput
 from genepool_server.bake.corpus import Corpus
 
@@ -31,10 +31,11 @@ _LEAST: Final = 2 * SHOTS  # images of a class that tasks are made of
 _RNG: Final = 0
 _CLIPPED: Final = 0.1  # quantile of public lengths
 _LEAST_SCALE: Final = 1e-3
-_KEY_WIDTHS: Final = range(32, 65)
-"""Numbers that keys of more features are folded to. With the 384 of DINOv2 ViT-S/14 the nearest of 18 noised keys is
-the right site's in .12 / .35 / .66 / .87 of the tasks (50 / 100 / 200 / 700 images a site), with 64 folded numbers in
-.22 / .54 / .77 / .89, with 32 in .27 / .58 / .78 / .88; random projections and principal components do no better."""
+_WIDTHS: Final = range(32, 65)
+"""Numbers that embeddings of more features are folded to. With the 384 of DINOv2 ViT-S/14 the nearest of 18 noised
+embeddings is the right site's in .12 / .35 / .66 / .87 of the tasks (50 / 100 / 200 / 700 images a site), with 64
+folded numbers in .22 / .54 / .77 / .89, with 32 in .27 / .58 / .78 / .88; random projections and principal components
+do no better."""
 
 Task = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 """Places of its images in the corpus: those with labels, shape (classes, SHOTS), and all others of these classes."""
@@ -76,17 +77,17 @@ def measured(
     return rows
 
 
-def key_space(blueprint: Blueprint, seed: net.Weights, public: Corpus) -> KeySpace:
-    """How keys are centred, scaled and clipped, from public images alone; every set of the corpus counts alike."""
-    weights = task_key.seed_weights(blueprint, seed)
+def embedding_space(blueprint: Blueprint, seed: net.Weights, public: Corpus) -> EmbeddingSpace:
+    """How embeddings are centred, scaled and clipped, from public images alone; every set counts alike."""
+    weights = embedding.seed_weights(blueprint, seed)
     features = net.embed(blueprint, blueprint.key.size(), weights, public.images).double().numpy()
     owners = np.array([name.partition("/")[0] for name in public.names])[public.labels]
     sets = [features[owners == name] for name in sorted(set(owners))]
     centre = np.mean([own.mean(axis=0) for own in sets], axis=0)
     scale = np.maximum(np.sqrt(np.mean([own.var(axis=0) for own in sets], axis=0)), _LEAST_SCALE)
-    width = max((width for width in _KEY_WIDTHS if len(centre) % width == 0), default=len(centre))
-    lengths = task_key.folded(torch.from_numpy(features), centre, scale, width).norm(dim=1).numpy()
-    return KeySpace(
+    width = max((width for width in _WIDTHS if len(centre) % width == 0), default=len(centre))
+    lengths = embedding.folded(torch.from_numpy(features), centre, scale, width).norm(dim=1).numpy()
+    return EmbeddingSpace(
         centre=[f"{value:.4f}" for value in centre],
         scale=[f"{value:.4f}" for value in scale],
         width=width,

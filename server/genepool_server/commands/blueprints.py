@@ -97,12 +97,12 @@ def measure(
     *,
     tasks: Annotated[Path, typer.Option(help="Public domains it was not baked from: SET/CLASS/*.png.", metavar="DIR")],
     corpus: Annotated[
-        Path, typer.Option(help="Public images that keys are scaled by: SET/CLASS/*.png.", metavar="DIR")
+        Path, typer.Option(help="Public images that domain embeddings are scaled by: SET/CLASS/*.png.", metavar="DIR")
     ],
     draws: Annotated[int, typer.Option(help="Tasks of each domain.", min=1)] = 60,
     as_json: terminal.JsonOption = False,
 ) -> None:
-    """Measure a seed and write it into its blueprint: what each size is worth, and how keys are scaled."""
+    """Measure a seed and write it into its blueprint: what each size is worth, and how domain embeddings are scaled."""
     from genepool_server import bake as oven
 
     with terminal.progress("measuring") as report:

@@ -10,7 +10,7 @@ from genepool_protocol.learngene.tensors import TensorFile
 from genepool_server.admission import embeddings
 from genepool_server.admission.company import Company
 from genepool_server.admission.copies import Near, Sketch
-from genepool_server.admission.embeddings import Embedding
+from genepool_server.admission.embeddings import StatedEmbedding
 from genepool_server.admission.screening import ActiveMember, Looked, Reviewer, judged
 from genepool_server.admission.screens import Finding
 from genepool_server.confined.worker import Bounds, ChildWorker
@@ -44,9 +44,9 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _embedding(row: tuple[str, str, str, float]) -> Embedding:
+def _embedding(row: tuple[str, str, str, float]) -> StatedEmbedding:
     name, site, path, sigma = row
-    return Embedding(name, site, TensorFile(Path(path)).array("key.mean").astype(np.float32), sigma)
+    return StatedEmbedding(name, site, TensorFile(Path(path)).array("key.mean").astype(np.float32), sigma)
 
 
 def _row(found: Contribution) -> tuple[str, str, str, float]:

@@ -48,7 +48,7 @@ def _malformed(sentence: str) -> InvalidInput:
 
 @lru_cache(maxsize=1 << 14)  # a selection asks for every member's
 def noise_of(manifest: bytes) -> float:
-    """The standard deviation of the noise on a key, as an accepted manifest states it."""
+    """The standard deviation of the noise on a domain embedding, as an accepted manifest states it."""
     return float(json.loads(manifest)["privacy"]["key"]["sigma"])
 
 

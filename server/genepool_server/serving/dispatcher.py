@@ -16,7 +16,7 @@ from genepool_server.serving.config import ServingConfig
 
 _log = logging.getLogger(__name__)
 
-Verb = Literal["task_key", "score", "slopes", "build", "ping"]
+Verb = Literal["task_embedding", "score", "slopes", "build", "ping"]
 """A method of the worker."""
 
 CANCELLABLE: Final[frozenset[Verb]] = frozenset({"score", "slopes"})

@@ -9,10 +9,10 @@ from typing import Any
 from genepool_protocol.progress import Progress
 from genepool_protocol.selection import tals
 from genepool_protocol.selection.combination import Mixture
+from genepool_protocol.selection.embedding import Embedding
 from genepool_protocol.selection.retrieval import Member
 from genepool_protocol.selection.score import Score
 from genepool_protocol.selection.scoring import Labels
-from genepool_protocol.selection.task_key import Key
 from genepool_server.serving.dispatcher import Dispatcher, Verb, split
 from genepool_server.serving.library import StoredFile
 from genepool_server.serving.worker import Job, WorkerSupport
@@ -107,7 +107,7 @@ async def select(
         dispatcher: who computes.
         threads: where `tals.select` runs.
         support: the images and labels.
-        members: the pool's active contributions with their keys.
+        members: the pool's active contributions with their domain embeddings.
         files: the learngene file of each of them.
         labels: of the support set, or None.
         progress: called on this event loop.
@@ -123,11 +123,11 @@ async def select(
     def tell(done: int, total: int, stage: str) -> None:
         loop.call_soon_threadsafe(progress, done, total, stage)
 
-    def run(task: Key) -> tals.TalsSelection:
+    def run(task: Embedding) -> tals.TalsSelection:
         return tals.select(task, members, evaluation, labels=labels, progress=tell)
 
     try:
-        task = await dispatcher.submit("task_key", support)
+        task = await dispatcher.submit("task_embedding", support)
         return await loop.run_in_executor(threads, run, task)
     finally:
         evaluation.stop()

@@ -1,4 +1,4 @@
-"""Serving as the front sees it: select, thin slices, keys and descendants, with bounded concurrency."""
+"""Serving as the front sees it: select, thin slices, domain embeddings and descendants, with bounded concurrency."""
 
 import asyncio
 import contextlib
@@ -14,9 +14,9 @@ from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.learngene.size import Budget, Size
 from genepool_protocol.progress import Progress
 from genepool_protocol.selection import tals
+from genepool_protocol.selection.embedding import Embedding
 from genepool_protocol.selection.pixels import Pixels
 from genepool_protocol.selection.retrieval import Member
-from genepool_protocol.selection.task_key import Key
 from genepool_protocol.wire.errors import StorageError, Unavailable
 from genepool_server.records import Contribution, LoadedBlueprint
 from genepool_server.serving import descend_request, room, selecting
@@ -24,7 +24,7 @@ from genepool_server.serving.bounded_queue import Gate
 from genepool_server.serving.config import ServingConfig
 from genepool_server.serving.descent import Descent, Order
 from genepool_server.serving.dispatcher import Dispatcher
-from genepool_server.serving.keys import KeyTable
+from genepool_server.serving.embedding_table import EmbeddingTable
 from genepool_server.serving.library import Library
 from genepool_server.serving.pool_view import PoolView
 from genepool_server.serving.shared_images import Pictures
@@ -37,7 +37,7 @@ __all__ = ["Descent", "Order", "Serving", "ServingConfig"]
 _T = TypeVar("_T")
 
 _READERS = 4
-"""Listings of keys, and downloads of thin slices, that run at the same time."""
+"""Listings of domain embeddings, and downloads of thin slices, that run at the same time."""
 
 _BATCH = 64
 """Keys that are read between two looks at the event loop."""
@@ -55,12 +55,14 @@ class Serving:
         self._slots = slots
         self._pictures = pictures
         self._folder = config.temp_dir or Path(tempfile.gettempdir())
-        self._tables: dict[str, KeyTable] = {}
+        self._tables: dict[str, EmbeddingTable] = {}
         self._lock = threading.Lock()
         self._library = Library(config.mapped_files)
         self._selects = Gate("selections", config.max_concurrent_selects, config.queue, each=config.queue_each)
         self._descents = Gate("descendants", config.slots, config.queue, each=config.queue_each)
-        self._readers = Gate("downloads of keys and slices", _READERS, config.queue, each=config.queue_each)
+        self._readers = Gate(
+            "downloads of domain embeddings and slices", _READERS, config.queue, each=config.queue_each
+        )
         # selections wait on their threads; copies, hashes and signatures need one each
         count = config.max_concurrent_selects + config.slots + _READERS
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="genepool-serving")
@@ -153,7 +155,10 @@ class Serving:
                         self._dispatcher,
                         self._threads,
                         WorkerSupport(descend_request.family(loaded), shared, checked),
-                        [Member(member.contribution_id, key, member.site, member.log_index) for member, key in entries],
+                        [
+                            Member(member.contribution_id, embedding, member.site, member.log_index)
+                            for member, embedding in entries
+                        ],
                         {name: descend_request.file_of(member) for name, member in by_id.items()},
                         labels=checked,
                         progress=progress,
@@ -162,8 +167,8 @@ class Serving:
             await self.blocking(descend_request.still_usable, self._view, looked_at)
             return selection
 
-    async def keys(self, name: str, licenses: Sequence[str]) -> AsyncGenerator[tuple[Contribution, Key]]:
-        """Every active contribution with its key, sorted by id.
+    async def embeddings(self, name: str, licenses: Sequence[str]) -> AsyncGenerator[tuple[Contribution, Embedding]]:
+        """Every active contribution with its domain embedding, sorted by id.
 
         Raises:
             NotFound: BLUEPRINT_UNKNOWN.
@@ -176,9 +181,9 @@ class Serving:
                 await self.blocking(lambda: table.keep(self._view.active_digests(name)))
             while batch := await self.blocking(self._view.active_page, name, tuple(licenses), after, _BATCH):
                 async with self._steady(batch):
-                    keys = await self.blocking(_keys, table, batch)
-                for entry, key in zip(batch, keys, strict=True):
-                    yield entry, key
+                    embeddings = await self.blocking(_embeddings, table, batch)
+                for entry, embedding in zip(batch, embeddings, strict=True):
+                    yield entry, embedding
                 after = batch[-1].contribution_id
 
     async def thin(self, name: str, ids: Sequence[str]) -> AsyncGenerator[tuple[str, bytes]]:
@@ -264,19 +269,19 @@ class Serving:
                 retry_seconds="30",
             ) from exc
 
-    async def _entries(self, loaded: LoadedBlueprint, licenses: Sequence[str]) -> list[tuple[Contribution, Key]]:
+    async def _entries(self, loaded: LoadedBlueprint, licenses: Sequence[str]) -> list[tuple[Contribution, Embedding]]:
         members = await self.blocking(self._view.active, loaded.blueprint.name, tuple(licenses))
         async with self._steady(members):
             table = self._table(loaded)
             if not licenses:  # these are all that there are
                 await self.blocking(table.keep, {entry.sha256 for entry in members})
-            keys = await self.blocking(_keys, table, members)
-        return list(zip(members, keys, strict=True))
+            embeddings = await self.blocking(_embeddings, table, members)
+        return list(zip(members, embeddings, strict=True))
 
-    def _table(self, loaded: LoadedBlueprint) -> KeyTable:
+    def _table(self, loaded: LoadedBlueprint) -> EmbeddingTable:
         with self._lock:
             if loaded.blueprint.sha256 not in self._tables:
-                self._tables[loaded.blueprint.sha256] = KeyTable(loaded.blueprint, self._folder)
+                self._tables[loaded.blueprint.sha256] = EmbeddingTable(loaded.blueprint, self._folder)
             return self._tables[loaded.blueprint.sha256]
 
 
@@ -285,7 +290,10 @@ def _largest(blueprint: Blueprint) -> int:
     return 4 * algebra.elements(descendant.layout(blueprint, size))
 
 
-def _keys(table: KeyTable, entries: Sequence[Contribution]) -> list[Key]:
-    """The key of each, with the noise that its manifest states."""
-    means = table.keys([descend_request.file_of(entry) for entry in entries])
-    return [Key(key.mean, descend_request.noise_of(entry.manifest)) for entry, key in zip(entries, means, strict=True)]
+def _embeddings(table: EmbeddingTable, entries: Sequence[Contribution]) -> list[Embedding]:
+    """The domain embedding of each, with the noise that its manifest states."""
+    means = table.embeddings([descend_request.file_of(entry) for entry in entries])
+    return [
+        Embedding(embedding.mean, descend_request.noise_of(entry.manifest))
+        for entry, embedding in zip(entries, means, strict=True)
+    ]

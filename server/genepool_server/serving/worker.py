@@ -15,9 +15,9 @@ import numpy as np
 from genepool_protocol.learngene import algebra, descendant, expansion
 from genepool_protocol.learngene.size import Size
 from genepool_protocol.selection import net, tals
+from genepool_protocol.selection.embedding import Embedding, task_embedding
 from genepool_protocol.selection.score import Score
 from genepool_protocol.selection.scoring import Labels
-from genepool_protocol.selection.task_key import Key, task_key
 from genepool_protocol.wire.errors import GenepoolError
 from genepool_server.serving import assembly
 from genepool_server.serving.library import Family, Library, StoredFile
@@ -83,14 +83,14 @@ class Worker:
         self._slots: dict[str, np.ndarray] = {}
         self._lock = threading.Lock()
 
-    def task_key(self, support: WorkerSupport) -> Key:
-        """The exact key of the support set under its seed.
+    def task_embedding(self, support: WorkerSupport) -> Embedding:
+        """The exact task embedding of the support set under its seed.
 
         Raises:
             StorageError: BLOB_CORRUPT.
         """
         with support.pixels.mapped() as pixels:
-            return task_key(support.family.blueprint, self._seed(support.family).tensors, pixels)
+            return task_embedding(support.family.blueprint, self._seed(support.family).tensors, pixels)
 
     def score(
         self, support: WorkerSupport, jobs: Sequence[Job], cancelled: Callable[[], bool] = lambda: False
@@ -120,7 +120,7 @@ class Worker:
         files: Sequence[StoredFile],
         cancelled: Callable[[], bool] = lambda: False,
     ) -> list[float]:
-        """The slope of the left-out error at a mixture along each learngene, in order; see `score` for the rest."""
+        """Slopes of the leave-one-out error at a mixture, one a learngene, in order; see `score` for the rest."""
         members = [(milli, self._thin(support.family, ref)) for ref, milli in job]
         with self._scorer(support) as scorer:
             gradient = scorer.gradient(members)

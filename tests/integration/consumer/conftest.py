@@ -12,7 +12,7 @@ from genepool_client.consumer.pool import Pool
 from genepool_client.consumer.select import support
 from genepool_client.consumer.select.private import seed_tensors
 from genepool_protocol.learngene import tensors
-from genepool_protocol.selection.task_key import Key, task_key
+from genepool_protocol.selection.embedding import Embedding, task_embedding
 from genepool_server import app, config
 from tests.support import images, sites
 from tests.support.genes import write_seed
@@ -53,7 +53,7 @@ class Members:
     """Contributions to a pool, made without training."""
 
     server: Server
-    task: Key
+    task: Embedding
 
     def __post_init__(self):
         self.rng = np.random.default_rng(7)
@@ -114,7 +114,7 @@ def task(pictures, tmp_path_factory):
     folder = tmp_path_factory.mktemp("family")
     blueprint = write_seed(folder, np.random.default_rng(0))
     seed = seed_tensors(blueprint, folder / "seed.safetensors")
-    return task_key(blueprint, seed, support.load(pictures, blueprint).pixels)
+    return task_embedding(blueprint, seed, support.load(pictures, blueprint).pixels)
 
 
 @pytest.fixture(scope="session")

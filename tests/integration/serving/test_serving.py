@@ -41,7 +41,7 @@ def test_the_same_question_gets_the_same_answer(world, support):
 def test_an_unlabelled_set_is_answered_by_keys_alone(world, support):
     found = world.run(select(world, support, labels=[]))
     assert found == at_home(world, support, labelled=False)
-    assert [c.key_distance for c in found.candidates] == sorted(c.key_distance for c in found.candidates)
+    assert [c.embedding_distance for c in found.candidates] == sorted(c.embedding_distance for c in found.candidates)
     assert all(candidate.score is None for candidate in found.candidates)
 
 
@@ -90,7 +90,7 @@ def test_a_bad_support_set_is_refused_before_anything_is_computed(world, support
 
 def test_an_unknown_blueprint_is_refused_everywhere(world, support):
     assert reason_of(world, select(world, support, name="none")) == "BLUEPRINT_UNKNOWN"
-    assert reason_of(world, collect(world.serving.keys("none", ()))) == "BLUEPRINT_UNKNOWN"
+    assert reason_of(world, collect(world.serving.embeddings("none", ()))) == "BLUEPRINT_UNKNOWN"
     assert reason_of(world, collect(world.serving.thin("none", ["0" * 64]))) == "BLUEPRINT_UNKNOWN"
     assert reason_of(world, world.serving.order("none", [], Budget(max_params=1))) == "BLUEPRINT_UNKNOWN"
 
@@ -124,14 +124,14 @@ def test_a_cancelled_selection_leaves_room_for_the_next(world, support):
 
 
 def test_keys_come_sorted_and_filtered(world):
-    found = world.run(collect(world.serving.keys("tiny-16", ())))
+    found = world.run(collect(world.serving.embeddings("tiny-16", ())))
     assert [entry.contribution_id for entry, _ in found] == [
         e.contribution_id for e in world.view.active("tiny-16", ())
     ]
     for entry, key in found:
         file = TensorFile(entry.path)
         assert np.array_equal(key.mean, file.array("key.mean").astype(np.float32))
-    assert len(world.run(collect(world.serving.keys("tiny-16", ("CC-BY-4.0",))))) == 3
+    assert len(world.run(collect(world.serving.embeddings("tiny-16", ("CC-BY-4.0",))))) == 3
 
 
 def test_a_thin_slice_is_the_learngenes_own_numbers(world):

@@ -145,7 +145,7 @@ def test_an_error_of_ours_crosses_the_process_with_everything(on_ray, support):
 
 def test_an_unforeseen_failure_says_nothing_of_ray(on_ray):
     with pytest.raises(GenepoolError) as caught:
-        on_ray.run(on_ray.serving._dispatcher.submit("task_key", None))
+        on_ray.run(on_ray.serving._dispatcher.submit("task_embedding", None))
     assert caught.value.reason == "INTERNAL"
     assert "Error" not in caught.value.diagnostics()
 

@@ -120,7 +120,7 @@ def condensed(site: SiteFolder, rng: int, whose: str = "") -> None:
         for name, shape in file_layout(blueprint).items()
     }
     gene["key.mean"] *= 100
-    clip = blueprint.key_frame.clip
+    clip = blueprint.embedding_frame.clip
     draw = privacy.Draw(
         data="d",
         blueprint=blueprint.sha256,

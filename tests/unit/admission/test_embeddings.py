@@ -8,7 +8,7 @@ import pytest
 from genepool_protocol.learngene import manifest, privacy
 from genepool_protocol.wire.errors import GenepoolError
 from genepool_server.admission import embeddings
-from genepool_server.admission.embeddings import Embedding
+from genepool_server.admission.embeddings import StatedEmbedding
 from genepool_server.confined.screener import Screener
 from genepool_server.pool.review_queue import ReviewPolicy
 from tests.support import genes, spoilers
@@ -35,7 +35,7 @@ def refused(stated, mean):
 
 @pytest.mark.parametrize("images", [20, 100, 700, 10**5])
 def test_attack_74_a_length_that_the_claimed_noise_cannot_give_is_refused(images):
-    stated, clip, noise = claimed(images), float(NANO.key_frame.clip), sigma(images)
+    stated, clip, noise = claimed(images), float(NANO.embedding_frame.clip), sigma(images)
     assert refused(stated, np.zeros(64)) == "EMBEDDING_SPREAD"
     assert refused(stated, np.full(64, 0.45 * noise)) == "EMBEDDING_SPREAD"
     assert refused(stated, np.full(64, 1.002 * clip / 8 + 1.7 * noise)) == "EMBEDDING_SPREAD"
@@ -43,7 +43,7 @@ def test_attack_74_a_length_that_the_claimed_noise_cannot_give_is_refused(images
 
 @pytest.mark.parametrize("images", [20, 100, 700, 10**5])
 def test_honest_embeddings_pass_wherever_their_images_lie(images):
-    stated, clip, noise = claimed(images), float(NANO.key_frame.clip), sigma(images)
+    stated, clip, noise = claimed(images), float(NANO.embedding_frame.clip), sigma(images)
     for length in (0.0, clip / 2, clip):
         direction = RNG.standard_normal(64)
         exact = length * direction / np.linalg.norm(direction)
@@ -73,7 +73,7 @@ def test_attack_74_a_pool_refuses_an_embedding_of_zeros(world):
 
 
 def one(name, site, mean, images=700):
-    return Embedding(name * 64, site, np.asarray(mean, np.float32), sigma(images))
+    return StatedEmbedding(name * 64, site, np.asarray(mean, np.float32), sigma(images))
 
 
 def test_two_draws_from_the_very_same_images_pass():

@@ -74,7 +74,7 @@ class Forge:
     def contribute(self, site: str = "site-a", *, log: Log | None = None, **changes) -> Contribution:
         """A learngene of random numbers, signed by the site's key and held by the log."""
         gene = random_gene(self.blueprint, self.blueprint.components, self.rng)
-        width = self.blueprint.key_width
+        width = self.blueprint.embedding_width
         key = {"key.mean": self.rng.standard_normal(width)}
         raw = tensors.encode({**gene, **key}, "F16")
         path = self.folder / f"{digest.sha256_hex(raw)}.safetensors"

@@ -17,7 +17,7 @@ from genepool_lab.benchmark.trainings import put_images
 from genepool_protocol.learngene import algebra, expansion
 from genepool_protocol.learngene.size import Size
 from genepool_protocol.selection import net
-from genepool_protocol.selection.task_key import task_key
+from genepool_protocol.selection.embedding import task_embedding
 from tests.support.images import blob
 
 ONE, TWO = "1" * 64, "2" * 64
@@ -31,9 +31,9 @@ def lab(tmp_path_factory):
     rng = np.random.default_rng(0)
     dots = np.stack([blob(rng, place % 2, 32) for place in range(8)])
     for name, pictures in ((ONE, dots), (TWO, rng.integers(0, 255, (8, 32, 32, 3)).astype(np.uint8))):
-        key = task_key(made.blueprint, net.as_tensors(made.gene(made.seed)), pictures)
+        exact = task_embedding(made.blueprint, net.as_tensors(made.gene(made.seed)), pictures)
         delta = rng.normal(0, 0.005, count).astype(np.float16)
-        made.store.put(name, {"noise": 0.0}, {"delta": delta, "mean": key.mean})
+        made.store.put(name, {"noise": 0.0}, {"delta": delta, "mean": exact.mean})
     return made
 
 

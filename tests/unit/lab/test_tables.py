@@ -102,7 +102,7 @@ def test_targets_say_no_where_they_are_missed():
     measured = {cells[0]: cells[2:] for cells in table(made, "targets").lines}
     assert measured["heaviest weight on the right site, covered"] == ["50 % of 6", "NO"]
     assert measured["the same, where TALS did not keep to the seed"] == ["100 % of 3", "yes"]
-    assert measured["nearest key is the right site's, covered"] == ["100 % of 6", "yes"]
+    assert measured["nearest domain embedding is the right site's, covered"] == ["100 % of 6", "yes"]
     missed = {cells[0]: cells[3] for cells in table(found(ours=0.4, covered=0.55), "targets").lines}
     assert missed["TALS - seed, covered"] == "NO"
     assert missed["TALS - seed, uncovered"] == "NO"

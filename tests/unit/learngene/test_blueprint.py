@@ -105,7 +105,7 @@ def test_a_blueprint_that_contradicts_itself_is_refused(change):
 @pytest.mark.parametrize("width", [16, 8, 1])
 def test_a_key_is_as_wide_as_its_space_says(width):
     blueprint = parse_blueprint(changed(key_space=space(width=width)))
-    assert blueprint.key_width == blueprint.key_frame.width == width
+    assert blueprint.embedding_width == blueprint.embedding_frame.width == width
     assert file_layout(blueprint)["key.mean"] == (width,)
 
 

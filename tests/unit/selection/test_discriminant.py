@@ -25,11 +25,11 @@ def posterior_logits(x, labels, query, variance=None):
 
 
 @pytest.mark.parametrize(("each", "width"), [(2, 5), (5, 4), (3, 40), (30, 6)])
-def test_left_out_logits_are_those_of_a_head_that_never_saw_the_image(each, width):
+def test_leave_one_out_logits_are_those_of_a_head_that_never_saw_the_image(each, width):
     x, labels = clouds(each, 3, width, seed=1)
     residual = x - np.stack([x[labels == c].mean(axis=0) for c in range(3)])[labels]
     variance = np.sum(residual**2) / ((len(x) - 3) * width)
-    found = discriminant.left_out(torch.from_numpy(x), torch.from_numpy(labels)).numpy()
+    found = discriminant.leave_one_out(torch.from_numpy(x), torch.from_numpy(labels)).numpy()
     for out in range(len(x)):
         keep = np.arange(len(x)) != out
         wanted = posterior_logits(x[keep], labels[keep], x[out : out + 1], variance)[0]
@@ -73,15 +73,15 @@ def test_errors_are_those_of_probabilities_and_sharpness_is_chosen_for_them():
     assert discriminant.errors(even, torch.tensor([0]), 1.0).tolist() == [0.5]
 
 
-def test_left_out_logits_have_the_gradient_of_finite_differences():
+def test_leave_one_out_logits_have_the_gradient_of_finite_differences():
     x, labels = clouds(3, 3, 4, seed=8)
     point, named = torch.from_numpy(x).requires_grad_(), torch.from_numpy(labels)
-    assert torch.autograd.gradcheck(lambda value: discriminant.left_out(value, named), (point,))
+    assert torch.autograd.gradcheck(lambda value: discriminant.leave_one_out(value, named), (point,))
 
 
 def test_a_class_that_loses_its_only_image_is_named_for_nobody():
     x, labels = clouds(4, 3, 6, seed=7)
     x, labels = x[:9], labels[:9]  # one image of the last class
-    logits = discriminant.left_out(torch.from_numpy(x), torch.from_numpy(labels)).numpy()
+    logits = discriminant.leave_one_out(torch.from_numpy(x), torch.from_numpy(labels)).numpy()
     assert np.isfinite(logits).all()
     assert logits[8].argmax() != 2

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genepool_protocol.learngene import expansion, privacy
-from genepool_protocol.learngene.blueprint import KeySpace
-from genepool_protocol.selection import net, pixels, task_key
+from genepool_protocol.learngene.blueprint import EmbeddingSpace
+from genepool_protocol.selection import embedding, net, pixels
 from genepool_protocol.training import precision
 from genepool_protocol.wire.errors import InvalidInput
 from tests.support.genes import seed_gene, tiny_blueprint
@@ -104,22 +104,22 @@ def test_keys_and_scores_stay_float32_inside_a_training_context(weights):
 def test_a_key_is_the_mean_of_features_that_the_blueprint_centres_scales_folds_and_clips(width):
     seed = net.as_tensors(seed_gene(BLUEPRINT, np.random.default_rng(0)))
     images = some_pixels(5)
-    raw = net.embed(BLUEPRINT, BLUEPRINT.key.size(), task_key.seed_weights(BLUEPRINT, seed), images).numpy()
+    raw = net.embed(BLUEPRINT, BLUEPRINT.key.size(), embedding.seed_weights(BLUEPRINT, seed), images).numpy()
     scaled = (raw.astype(np.float64) - 0.25) / 0.5
     scaled = np.stack([scaled[:, place::width].sum(axis=1) for place in range(width)], axis=1) / np.sqrt(16 / width)
     clip = float(np.sort(np.linalg.norm(scaled, axis=1))[2])
-    space = KeySpace(centre=["0.25"] * 16, scale=["0.5"] * 16, width=width, clip=f"{clip:.6f}")
-    key = task_key.task_key(tiny_blueprint(key_space=space), seed, images)
+    space = EmbeddingSpace(centre=["0.25"] * 16, scale=["0.5"] * 16, width=width, clip=f"{clip:.6f}")
+    exact = embedding.task_embedding(tiny_blueprint(key_space=space), seed, images)
     shrunk = scaled * np.minimum(1, clip / np.linalg.norm(scaled, axis=1, keepdims=True))
-    assert key.mean.shape == (width,)
-    assert np.allclose(key.mean, shrunk.mean(axis=0), atol=1e-5)
-    assert not np.allclose(key.mean, scaled.mean(axis=0), atol=1e-3)
+    assert exact.mean.shape == (width,)
+    assert np.allclose(exact.mean, shrunk.mean(axis=0), atol=1e-5)
+    assert not np.allclose(exact.mean, scaled.mean(axis=0), atol=1e-3)
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 12), st.floats(1e-3, 1e3), st.sampled_from([1, 2, 4, 8, 16]))
 def test_exchanging_one_image_moves_a_mean_by_no_more_than_the_sensitivity(rng, count, size, width):
     generator = np.random.default_rng(rng)
-    space = KeySpace(
+    space = EmbeddingSpace(
         centre=[f"{value:.6f}" for value in generator.normal(0, size, 16)],
         scale=[f"{value:.6f}" for value in generator.uniform(0.01, 2, 16)],
         width=width,
@@ -129,5 +129,5 @@ def test_exchanging_one_image_moves_a_mean_by_no_more_than_the_sensitivity(rng, 
     one = torch.from_numpy(generator.normal(0, size, (count, 16)))
     other = one.clone()
     other[0] = torch.from_numpy(generator.normal(0, size, 16))
-    means = [task_key.standard(blueprint, features).mean(dim=0) for features in (one, other)]
+    means = [embedding.standard(blueprint, features).mean(dim=0) for features in (one, other)]
     assert float((means[0] - means[1]).norm()) <= privacy.sensitivity(3.5, count) * (1 + 1e-9)

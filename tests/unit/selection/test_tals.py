@@ -6,28 +6,28 @@ import pytest
 from genepool_protocol.learngene import expansion
 from genepool_protocol.selection import combination, guard, net, scoring, tals, views
 from genepool_protocol.selection.combination import FAR
+from genepool_protocol.selection.embedding import Embedding
 from genepool_protocol.selection.retrieval import Member
 from genepool_protocol.selection.score import Score
-from genepool_protocol.selection.task_key import Key
 from genepool_protocol.wire.errors import InvalidInput, Refused
 from tests.support.genes import random_gene, seed_gene, tiny_blueprint
 
 BLUEPRINT = tiny_blueprint()
 
 
-def key(value):
-    return Key(np.full(4, value, np.float32))
+def embedding(value):
+    return Embedding(np.full(4, value, np.float32))
 
 
 WORST = Score(0.0, 0.0, 0.0, (2.0,) * 32)
 
 
 def member(name, value):
-    return Member(name, key(value))
+    return Member(name, embedding(value))
 
 
 def score(error, *, quality=0.5, images=32, wobble=0.0):
-    """A score whose left-out errors lie around `error`."""
+    """A score whose leave-one-out errors lie around `error`."""
     errors = tuple(error + wobble * (-1) ** i for i in range(images))
     return Score(quality, quality, quality, errors)
 
@@ -49,7 +49,7 @@ class Scripted:
 
 
 def trusted(name):
-    """What the keys say where that member's is near."""
+    """What the domain embeddings say where that member's is near."""
     return combination.single(name)
 
 
@@ -64,14 +64,14 @@ ONE_EACH = np.arange(2)
 
 def test_an_empty_pool_is_refused():
     with pytest.raises(Refused) as refusal:
-        tals.select(key(0), [], Scripted({}), labels=LABELS)
+        tals.select(embedding(0), [], Scripted({}), labels=LABELS)
     assert refusal.value.reason == "POOL_EMPTY"
 
 
-@pytest.mark.parametrize(("labels", "why", "looked"), [(None, "without labels", 0), (ONE_EACH, "one image a class", 2)])
-def test_where_nothing_can_be_left_out_the_keys_answer(labels, why, looked):
+@pytest.mark.parametrize(("labels", "why", "looked"), [(None, "without labels", 0), (ONE_EACH, "at 1-shot", 2)])
+def test_where_nothing_can_be_left_out_the_embeddings_answer(labels, why, looked):
     asked = []
-    found = tals.select(key(0), [member("b", 0.9), member("a", 0.2)], Scripted({}, asked), labels=labels)
+    found = tals.select(embedding(0), [member("b", 0.9), member("a", 0.2)], Scripted({}, asked), labels=labels)
     assert (found.choice, found.weights) == ("single", trusted("a"))
     assert len(asked) == looked
     assert [c.score for c in found.candidates] == [None, None]
@@ -81,7 +81,7 @@ def test_where_nothing_can_be_left_out_the_keys_answer(labels, why, looked):
 @pytest.mark.parametrize(("error", "weights"), [(0.2 + guard.BROKEN, trusted("a")), (0.3 + guard.BROKEN, ())])
 def test_attack_76_at_one_image_a_class_what_is_broken_on_views_gives_way_to_the_seed(error, weights):
     table = {(): score(0.2, images=18), trusted("a"): score(error, images=18)}
-    found = tals.select(key(0), [member("a", 0.2)], Scripted(table), labels=ONE_EACH)
+    found = tals.select(embedding(0), [member("a", 0.2)], Scripted(table), labels=ONE_EACH)
     assert found.weights == weights
     assert ("on views" in found.reason) == (not weights)
 
@@ -106,14 +106,14 @@ def test_a_single_image_a_class_is_scored_on_its_views(pool):
 
 @pytest.mark.parametrize("labels", [None, ONE_EACH])
 def test_a_task_that_is_like_no_site_gets_the_seed_when_nothing_can_be_scored(labels):
-    found = tals.select(key(0), [member("a", FAR + 1)], Scripted({}), labels=labels)
+    found = tals.select(embedding(0), [member("a", FAR + 1)], Scripted({}), labels=labels)
     assert (found.choice, found.weights) == ("seed", ())
     assert "far" in found.reason
 
 
 def test_keys_that_are_about_as_near_are_mixed_by_nearness():
     members = [member("a", 0.2), member("b", 0.26), member("c", 0.9)]
-    found = tals.select(key(0), members, Scripted({}), labels=None)
+    found = tals.select(embedding(0), members, Scripted({}), labels=None)
     assert found.choice == "combination"
     weights = dict(found.weights)
     assert weights["a"] == pytest.approx(2 * weights["b"], abs=2)
@@ -121,8 +121,8 @@ def test_keys_that_are_about_as_near_are_mixed_by_nearness():
 
 
 @pytest.mark.parametrize(("distance", "milli"), [(0.55, 560), (0.65, 280), (0.74, 28)])
-def test_the_farther_the_nearest_key_the_less_of_its_learngene_is_taken(distance, milli):
-    found = tals.select(key(0), [member("a", distance)], Scripted({}), labels=None)
+def test_the_farther_the_nearest_embedding_the_less_of_its_learngene_is_taken(distance, milli):
+    found = tals.select(embedding(0), [member("a", distance)], Scripted({}), labels=None)
     assert found.weights == (("a", milli),)
     assert f"a weight of {milli / 1000:.2f}" in found.reason
 
@@ -133,13 +133,13 @@ def test_the_farther_the_nearest_key_the_less_of_its_learngene_is_taken(distance
 def test_a_near_learngene_is_kept_unless_the_seed_is_better_by_a_standard_error(seed_error, wobble, choice):
     """Of 32 images, a wobble of 0.5 is a standard error of 0.09, one of 1.0 of 0.18."""
     table = {(): score(seed_error, wobble=wobble), trusted("a"): score(0.9)}
-    assert tals.select(key(0), [member("a", 0.2)], Scripted(table), labels=LABELS).choice == choice
+    assert tals.select(embedding(0), [member("a", 0.2)], Scripted(table), labels=LABELS).choice == choice
 
 
 def test_a_far_learngene_must_be_clearly_better_than_the_seed():
     for error, wobble, choice in ((0.9, 0.8, "seed"), (0.2, 0.01, "single")):
         table = {(): score(1.0)} | singles(a=score(error, wobble=wobble))
-        found = tals.select(key(0), [member("a", FAR + 1)], Scripted(table), labels=LABELS)
+        found = tals.select(embedding(0), [member("a", FAR + 1)], Scripted(table), labels=LABELS)
         assert found.choice == choice
 
 
@@ -147,31 +147,31 @@ def test_another_single_learngene_takes_over_only_when_it_is_clearly_better():
     members = [member("a", 0.3), member("b", 0.6)]
     for error, wobble, weights in ((0.85, 0.2, trusted("a")), (0.3, 0.01, combination.single("b"))):
         table = {(): score(1.0), trusted("a"): score(0.9)} | singles(b=score(error, wobble=wobble))
-        assert tals.select(key(0), members, Scripted(table), labels=LABELS).weights == weights
+        assert tals.select(embedding(0), members, Scripted(table), labels=LABELS).weights == weights
 
 
 def test_the_walk_can_find_a_mixture_that_no_key_named():
     members = [member("a", 0.3), member("b", 0.6)]
     half = combination.mixture({"a": 350, "b": 500})
     table = {(): score(1.0), trusted("a"): score(0.9), half: score(0.2)} | singles(b=score(0.95))
-    found = tals.select(key(0), members, Scripted(table, slopes={"b": -1.0}), labels=LABELS)
+    found = tals.select(embedding(0), members, Scripted(table, slopes={"b": -1.0}), labels=LABELS)
     assert (found.choice, found.weights) == ("combination", half)
 
 
 def test_with_few_images_only_the_seed_may_overrule_the_keys():
     members = [member("a", 0.3), member("b", 0.6)]
     table = {(): score(1.0, images=10), trusted("a"): score(0.9, images=10)} | singles(b=score(0.3, images=10))
-    found = tals.select(key(0), members, Scripted(table, slopes={"b": -1.0}), labels=FEW)
+    found = tals.select(embedding(0), members, Scripted(table, slopes={"b": -1.0}), labels=FEW)
     assert found.weights == trusted("a")
     table[()] = score(0.1, images=10)
-    assert tals.select(key(0), members, Scripted(table), labels=FEW).weights == ()
+    assert tals.select(embedding(0), members, Scripted(table), labels=FEW).weights == ()
 
 
 def test_only_the_nearest_are_scored_and_all_that_were_kept_are_shown():
     names = [chr(ord("a") + i) for i in range(12)]
     members = [member(name, 0.1 + 0.3 * place) for place, name in enumerate(names)]
     table = {(): score(1.0)} | singles(**{name: score(0.9) for name in names})
-    found = tals.select(key(0), members, Scripted(table), labels=LABELS)
+    found = tals.select(embedding(0), members, Scripted(table), labels=LABELS)
     assert [c.contribution_id for c in found.candidates] == names
     assert [c.place for c in found.candidates] == list(range(1, 13))
     assert [c.score is not None for c in found.candidates] == [True] * 8 + [False] * 4
@@ -180,7 +180,7 @@ def test_only_the_nearest_are_scored_and_all_that_were_kept_are_shown():
 def test_the_order_of_the_members_does_not_matter_and_ties_go_by_id():
     members = [member(name, 0.4) for name in "cab"]
     table = {(): score(1.0)} | singles(a=score(0.5), b=score(0.5), c=score(0.5))
-    answers = [tals.select(key(0), order, Scripted(table), labels=LABELS) for order in (members, members[::-1])]
+    answers = [tals.select(embedding(0), order, Scripted(table), labels=LABELS) for order in (members, members[::-1])]
     assert answers[0] == answers[1]
     assert [c.contribution_id for c in answers[0].candidates] == ["a", "b", "c"]
     assert answers[0].snapshot == tals.snapshot("bca")
@@ -190,7 +190,7 @@ def test_progress_is_told_stage_by_stage():
     told = []
     table = {(): score(1.0), trusted("a"): score(0.5)}
     tals.select(
-        key(0), [member("a", 0.1)], Scripted(table), labels=LABELS, progress=lambda *update: told.append(update)
+        embedding(0), [member("a", 0.1)], Scripted(table), labels=LABELS, progress=lambda *update: told.append(update)
     )
     assert told == [(1, 1, "retrieve"), (1, 2, "score"), (2, 2, "score"), (0, 1, "search"), (1, 1, "guard")]
 

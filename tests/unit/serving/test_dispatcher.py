@@ -121,7 +121,7 @@ def test_refusals_survive_the_way_through_a_thread(dispatcher):
     def fail(*_):
         raise Refused("OFFSET", "no", committed_size="3")
 
-    dispatcher._worker.task_key = fail
+    dispatcher._worker.task_embedding = fail
     with pytest.raises(Refused) as caught:
-        asyncio.run(dispatcher.submit("task_key", None))
+        asyncio.run(dispatcher.submit("task_embedding", None))
     assert caught.value.metadata == {"committed_size": "3"}

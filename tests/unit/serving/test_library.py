@@ -11,7 +11,7 @@ from genepool_protocol.learngene import expansion
 from genepool_protocol.learngene.manifest import file_layout
 from genepool_protocol.wire.errors import StorageError
 from genepool_server.serving import descend_request
-from genepool_server.serving.keys import KeyTable
+from genepool_server.serving.embedding_table import EmbeddingTable
 from genepool_server.serving.library import Library, StoredFile
 
 
@@ -24,7 +24,7 @@ def corrupt(function, *args) -> None:
 
 @pytest.fixture
 def table(view, tmp_path):
-    with closing(KeyTable(view.only, tmp_path)) as table:
+    with closing(EmbeddingTable(view.only, tmp_path)) as table:
         yield table
 
 
@@ -91,54 +91,56 @@ def test_many_threads_open_the_same_files(view):
 
 def test_keys_are_those_of_the_files(view, table):
     library = Library(4)
-    for ref, key in zip(refs(view), table.keys(refs(view)), strict=True):
+    for ref, embedding in zip(refs(view), table.embeddings(refs(view)), strict=True):
         file = library.open(ref)
-        assert np.array_equal(key.mean, file.array("key.mean").astype(np.float32))
+        assert np.array_equal(embedding.mean, file.array("key.mean").astype(np.float32))
 
 
 def test_a_key_is_read_once_and_survives_its_file(view, table):
     wanted = refs(view)
-    before = [key.mean.copy() for key in table.keys(wanted)]
+    before = [embedding.mean.copy() for embedding in table.embeddings(wanted)]
     for ref in wanted:
         (view.folder / "blobs" / ref.sha256).unlink()
-    again = [key.mean for key in table.keys(wanted)]
+    again = [embedding.mean for embedding in table.embeddings(wanted)]
     assert all(np.array_equal(a, b) for a, b in zip(before, again, strict=True))
 
 
 def test_a_table_grows_block_by_block(view, table, monkeypatch):
-    monkeypatch.setattr("genepool_server.serving.keys._ROWS", 2)
+    monkeypatch.setattr("genepool_server.serving.embedding_table._ROWS", 2)
     for _ in range(4):
         view.add("east")
-    assert len({key.mean.tobytes() for key in table.keys(refs(view))}) == 7
-    assert [k.mean.tobytes() for k in table.keys(refs(view))] == [table.keys([r])[0].mean.tobytes() for r in refs(view)]
+    assert len({embedding.mean.tobytes() for embedding in table.embeddings(refs(view))}) == 7
+    assert [k.mean.tobytes() for k in table.embeddings(refs(view))] == [
+        table.embeddings([r])[0].mean.tobytes() for r in refs(view)
+    ]
 
 
 def test_a_file_without_its_key_is_corrupt_and_leaves_no_row(view, table):
-    corrupt(table.keys, [StoredFile(str(view.folder / "none"), "0" * 64)])
-    corrupt(table.keys, [StoredFile(str(view.blueprint("tiny-16").seed_path), "0" * 64)])
-    assert len(table.keys(refs(view))) == 3
+    corrupt(table.embeddings, [StoredFile(str(view.folder / "none"), "0" * 64)])
+    corrupt(table.embeddings, [StoredFile(str(view.blueprint("tiny-16").seed_path), "0" * 64)])
+    assert len(table.embeddings(refs(view))) == 3
 
 
 def test_a_key_that_is_not_kept_is_overwritten_and_its_row_used_again(view, table, monkeypatch):
-    monkeypatch.setattr("genepool_server.serving.keys._ROWS", 2)
+    monkeypatch.setattr("genepool_server.serving.embedding_table._ROWS", 2)
     first, second, third = refs(view)
-    before = table.keys([first, second, third])
-    held = [key.mean.copy() for key in before]
+    before = table.embeddings([first, second, third])
+    held = [embedding.mean.copy() for embedding in before]
     table.keep({first.sha256, third.sha256})
     assert not np.any(table._blocks[0][1]), "nothing of it is left"
-    assert [key.mean.tobytes() for key in before] == [mean.tobytes() for mean in held], "who has it, has it"
+    assert [embedding.mean.tobytes() for embedding in before] == [mean.tobytes() for mean in held], "who has it, has it"
     view.add("east")
     ids = [ref for ref in refs(view) if ref.sha256 != second.sha256]
-    assert len(table.keys(ids)) == 3
+    assert len(table.embeddings(ids)) == 3
     assert len(table._blocks) == 2
-    assert table.keys([second])[0].mean.tobytes() == held[1].tobytes()
+    assert table.embeddings([second])[0].mean.tobytes() == held[1].tobytes()
 
 
 def test_a_table_leaves_no_file_behind(view, tmp_path):
     folder = tmp_path / "keys"
     folder.mkdir()
-    table = KeyTable(view.only, folder)
-    table.keys(refs(view))
+    table = EmbeddingTable(view.only, folder)
+    table.embeddings(refs(view))
     assert list(folder.iterdir()) == []
     table.close()
 

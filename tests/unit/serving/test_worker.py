@@ -10,7 +10,7 @@ from genepool_protocol.learngene import algebra, descendant, expansion
 from genepool_protocol.learngene.size import Size
 from genepool_protocol.learngene.tensors import TensorFile
 from genepool_protocol.selection import net, tals
-from genepool_protocol.selection.task_key import task_key
+from genepool_protocol.selection.embedding import task_embedding
 from genepool_protocol.wire.errors import GenepoolError, StorageError
 from genepool_server.serving import descend_request
 from genepool_server.serving.library import StoredFile
@@ -43,10 +43,10 @@ def expected(view, size, members) -> bytes:
     return built[len(descendant.model_header(view.only, size)) :]
 
 
-def test_a_task_key_is_the_protocols(view, family, support, shared):
+def test_a_task_embedding_is_the_protocols(view, family, support, shared):
     pixels, _ = support
-    found = Worker(4).task_key(WorkerSupport(family, shared[0], None))
-    own = task_key(view.only, net.as_tensors(seed_gene(view)), pixels)
+    found = Worker(4).task_embedding(WorkerSupport(family, shared[0], None))
+    own = task_embedding(view.only, net.as_tensors(seed_gene(view)), pixels)
     assert np.array_equal(found.mean, own.mean)
 
 

@@ -32,7 +32,7 @@ def test_an_attacker_who_knows_all_other_images_is_held_to_the_bound(vectors, im
         rng = np.random.default_rng(1)
         pair = leakage.key_scores(vectors, images, noise, informed=True, trials=400, rng=rng)
         found[noise > 0] = leakage.auc(*pair)
-    assert found[False] > 0.99, "without noise such a key gives every member away"
+    assert found[False] > 0.99, "without noise such an embedding gives every member away"
     assert found[True] < bound + 0.05  # three standard errors of 400 against 400
 
 

@@ -59,7 +59,7 @@ def test_the_same_images_get_the_same_draw_whatever_is_asked_later(tmp_path):
     kept = path.read_bytes()
     assert release(path, epsilon="8") == first
     assert path.read_bytes() == kept
-    assert np.array_equal(site_privacy.read(path).draws[0].key().mean, first.key().mean)
+    assert np.array_equal(site_privacy.read(path).draws[0].embedding().mean, first.embedding().mean)
     assert path.stat().st_mode & 0o077 == 0
 
 
@@ -78,7 +78,7 @@ def test_other_images_cost_a_budget_of_their_own(tmp_path):
     alone = site_privacy.read(path).claim(first)
     assert alone.cumulative_epsilon == alone.epsilon == "1"
     second = release(path, pictures(rng=1))
-    assert not np.array_equal(first.key().mean, second.key().mean)
+    assert not np.array_equal(first.embedding().mean, second.embedding().mean)
     both = site_privacy.read(path).claim(second)
     expected = privacy.epsilon_of(privacy.ratio_of(1, 1e-6) * math.sqrt(2), 1e-6)
     assert float(both.cumulative_epsilon) == pytest.approx(expected, abs=1e-3)
@@ -154,7 +154,9 @@ def test_other_names_labels_and_order_are_the_same_images(tmp_path, changed):
 
 def test_four_names_for_the_same_images_are_no_four_looks_at_the_noise(tmp_path):
     path = tmp_path / "keys.json"
-    drawn = [release(path, change(pictures())).key().mean for change in (renamed, corrected, shuffled, unlabelled)]
+    drawn = [
+        release(path, change(pictures())).embedding().mean for change in (renamed, corrected, shuffled, unlabelled)
+    ]
     alone = float(np.linalg.norm(drawn[0] - EXACT))
     assert float(np.linalg.norm(np.mean(drawn, axis=0) - EXACT)) == pytest.approx(alone, rel=1e-5)
 
@@ -191,7 +193,7 @@ def test_nearly_equal_images_pay_again_and_it_is_said(tmp_path, changed):
     draws = site_privacy.read(path)
     told = site_privacy.told(draws, second, "0")
     assert told.like > 0.9
-    assert "went into an earlier key" in " ".join(told.lines())
+    assert "went into an earlier" in " ".join(told.lines())
     assert float(told.cumulative) > 1.4
     assert draws.claim(second).cumulative_epsilon == told.cumulative
 

@@ -1,4 +1,4 @@
-"""Private selection: keys and thin slices come here, TALS runs here, and only weights and a size are ever sent.
+"""Private selection: embeddings and thin slices come here, TALS runs here, and only weights and a size are ever sent.
 
 What the pool sees besides: which short-listed learngenes were fetched for the first time. The arithmetic is that of the
 pool's workers (float32, one thread a candidate), so both give the same weights.
@@ -27,9 +27,9 @@ from genepool_protocol.learngene.tensors import TensorFile
 from genepool_protocol.progress import Progress
 from genepool_protocol.selection import net, tals
 from genepool_protocol.selection.combination import Mixture
+from genepool_protocol.selection.embedding import Embedding, task_embedding
 from genepool_protocol.selection.retrieval import Member
 from genepool_protocol.selection.score import Score
-from genepool_protocol.selection.task_key import Key, task_key
 from genepool_protocol.trust import digest
 from genepool_protocol.v1 import consume_pb2, types_pb2
 from genepool_protocol.wire.errors import InvalidInput, Refused
@@ -61,14 +61,14 @@ def select(
 
     Raises:
         Refused: POOL_EMPTY.
-        InvalidInput: ARCH_MISMATCH, SAFETENSORS_MALFORMED or NON_FINITE, the pool sent no such keys or slices.
+        InvalidInput: ARCH_MISMATCH, SAFETENSORS_MALFORMED or NON_FINITE, the pool sent no such embeddings or slices.
         GenepoolError: as `Connection.stream`.
     """
-    entries, members = list_keys(connection, blueprint, licenses)
+    entries, members = list_embeddings(connection, blueprint, licenses)
     progress(len(members), len(members), "keys")
     with one_thread():
         gene = seed_tensors(blueprint, seed)
-        task = task_key(blueprint, gene, support.pixels)
+        task = task_embedding(blueprint, gene, support.pixels)
         slices = Slices(connection, blueprint)
         if not licenses:  # else the pool listed a part of what it has
             slices.tidy(entries)
@@ -80,13 +80,13 @@ def select(
     return Selection.of_tals(blueprint.name, selection, entries)
 
 
-def list_keys(
+def list_embeddings(
     connection: Connection, blueprint: Blueprint, licenses: Sequence[str]
 ) -> tuple[dict[str, types_pb2.Entry], list[Member]]:
-    """Every active contribution of the pool with its key.
+    """Every active contribution of the pool with its domain embedding.
 
     Raises:
-        InvalidInput: ARCH_MISMATCH, a key is not of the blueprint; NAME_INVALID, a site or licence is no name.
+        InvalidInput: ARCH_MISMATCH, an embedding is not of the blueprint; NAME_INVALID, a site or licence is no name.
         GenepoolError: as `Connection.stream`.
     """
     entries: dict[str, types_pb2.Entry] = {}
@@ -101,7 +101,7 @@ def list_keys(
                 )
             check_entry(response.entry)
             entries[name] = response.entry
-            members.append(Member(name, _key(blueprint, response), response.entry.site, response.entry.log_index))
+            members.append(Member(name, _embedding(blueprint, response), response.entry.site, response.entry.log_index))
     return entries, members
 
 
@@ -122,16 +122,20 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _key(blueprint: Blueprint, answer: consume_pb2.ListKeysResponse) -> Key:
-    width = blueprint.key_width
+def _embedding(blueprint: Blueprint, answer: consume_pb2.ListKeysResponse) -> Embedding:
+    width = blueprint.embedding_width
     mean = np.frombuffer(answer.key_mean, dtype="<f4") if len(answer.key_mean) == 4 * width else None
     if mean is None or not np.isfinite(mean).all():
         raise InvalidInput(
-            "ARCH_MISMATCH", f"the pool sent a key that is not {width} finite numbers", "tell the pool's operator"
+            "ARCH_MISMATCH",
+            f"the pool sent a domain embedding that is not {width} finite numbers",
+            "tell the pool's operator",
         )
     if not 0 <= answer.key_noise < math.inf:
-        raise InvalidInput("ARCH_MISMATCH", "the pool sent a key with impossible noise", "tell the pool's operator")
-    return Key(mean, answer.key_noise)
+        raise InvalidInput(
+            "ARCH_MISMATCH", "the pool sent a domain embedding with impossible noise", "tell the pool's operator"
+        )
+    return Embedding(mean, answer.key_noise)
 
 
 class _Home:

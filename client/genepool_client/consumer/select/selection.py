@@ -23,15 +23,15 @@ Mode = Literal["private", "remote"]
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A contribution that TALS looked at; the scores are None where only its key was compared.
+    """A contribution that TALS looked at; the scores are None where only its domain embedding was compared.
 
     Attributes:
         contribution_id: names it.
         site: who made it.
         license: SPDX.
         images: how many images the site says it was made from.
-        key_distance: from its key to the task's.
-        place: by key distance, 1 is the nearest.
+        key_distance: from its domain embedding to the task embedding.
+        place: by embedding distance, 1 is the nearest.
         knn: leave-one-out accuracy of nearest neighbours on its features.
         lda: the same of linear discriminant analysis.
         logme: log maximum evidence.
@@ -59,7 +59,7 @@ class Selection:
         mode: who computed.
         choice: "seed", "single" or "combination".
         weights: (contribution id, thousandths), sorted by id; empty for the seed.
-        candidates: nearest key first.
+        candidates: nearest domain embedding first.
         reason: one sentence.
         kernel: which arithmetic scored.
         snapshot: hex SHA-256 over the sorted ids that were considered.
@@ -99,7 +99,11 @@ class Selection:
         weights = dict(answer.weights)
         candidates = tuple(
             _candidate(
-                entries[candidate.contribution_id], candidate.key_distance, candidate.place, candidate.score, weights
+                entries[candidate.contribution_id],
+                candidate.embedding_distance,
+                candidate.place,
+                candidate.score,
+                weights,
             )
             for candidate in answer.candidates
         )

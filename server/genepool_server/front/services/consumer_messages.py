@@ -7,8 +7,8 @@ import numpy as np
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.learngene.size import Budget, Size
 from genepool_protocol.selection import tals
+from genepool_protocol.selection.embedding import Embedding
 from genepool_protocol.selection.pixels import Pixels
-from genepool_protocol.selection.task_key import Key
 from genepool_protocol.v1 import consume_pb2, types_pb2
 from genepool_protocol.wire.errors import InvalidInput
 from genepool_server.records import Contribution
@@ -65,10 +65,10 @@ def entry(contribution: Contribution) -> types_pb2.Entry:
     )
 
 
-def key_message(contribution: Contribution, key: Key) -> consume_pb2.ListKeysResponse:
-    """A contribution with its key."""
-    mean = np.ascontiguousarray(key.mean, dtype="<f4").tobytes()
-    return consume_pb2.ListKeysResponse(entry=entry(contribution), key_mean=mean, key_noise=key.noise)
+def embedding_message(contribution: Contribution, embedding: Embedding) -> consume_pb2.ListKeysResponse:
+    """A contribution with its domain embedding."""
+    mean = np.ascontiguousarray(embedding.mean, dtype="<f4").tobytes()
+    return consume_pb2.ListKeysResponse(entry=entry(contribution), key_mean=mean, key_noise=embedding.noise)
 
 
 def progress_message(done: int, total: int, stage: str) -> consume_pb2.SelectResponse:
@@ -101,7 +101,7 @@ def selection_message(
 
 def _candidate(candidate: tals.TalsCandidate, contribution: Contribution) -> consume_pb2.Candidate:
     message = consume_pb2.Candidate(
-        entry=entry(contribution), key_distance=candidate.key_distance, place=candidate.place
+        entry=entry(contribution), key_distance=candidate.embedding_distance, place=candidate.place
     )
     if candidate.score is not None:
         message.knn, message.lda, message.logme = candidate.score.knn, candidate.score.lda, candidate.score.logme

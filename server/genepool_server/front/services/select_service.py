@@ -1,4 +1,4 @@
-"""SelectService: keys and thin slices for selections at home, and TALS on the pool's workers."""
+"""SelectService: domain embeddings and thin slices for selections at home, and TALS on the pool's workers."""
 
 import asyncio
 import weakref
@@ -32,10 +32,10 @@ class SelectServicer(consume_pb2_grpc.SelectServiceServicer):
         request: consume_pb2.ListKeysRequest,
         context: Any,  # noqa: ARG002 - the interface
     ) -> AsyncIterator[consume_pb2.ListKeysResponse]:
-        """Every active contribution with its key, sorted by id."""
-        async with aclosing(self._serving.keys(request.blueprint, request.licenses)) as keys:
-            async for contribution, key in keys:
-                yield consumer_messages.key_message(contribution, key)
+        """Every active contribution with its domain embedding, sorted by id."""
+        async with aclosing(self._serving.embeddings(request.blueprint, request.licenses)) as embeddings:
+            async for contribution, embedding in embeddings:
+                yield consumer_messages.embedding_message(contribution, embedding)
 
     async def GetThin(  # noqa: N802
         self,

@@ -14,7 +14,7 @@ import ray
 
 from genepool_server.serving.dispatcher import CANCELLABLE
 
-GROUPS: Final = {"task_key": "score", "score": "score", "slopes": "score", "build": "init", "ping": "ctl"}
+GROUPS: Final = {"task_embedding": "score", "score": "score", "slopes": "score", "build": "init", "ping": "ctl"}
 """Which threads of the actor run a method: pings are answered while scores are computed."""
 
 

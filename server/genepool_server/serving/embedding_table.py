@@ -1,4 +1,4 @@
-"""The keys of all learngenes, in a file of their own: a selection looks at every key, and at few learngenes.
+"""All domain embeddings, in a file of their own: a selection looks at every embedding, and at few learngenes.
 
 Rows lie in an unlinked temporary file that is mapped, so they belong to the page cache and not to the process; only
 the row's number is kept per learngene.
@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.learngene.tensors import TensorFile
-from genepool_protocol.selection.task_key import Key
+from genepool_protocol.selection.embedding import Embedding
 from genepool_protocol.wire.errors import GenepoolError, StorageError
 from genepool_server.serving.library import StoredFile
 
@@ -23,7 +23,7 @@ _ROWS: Final = 1024
 """Rows that are mapped together."""
 
 
-class KeyTable:
+class EmbeddingTable:
     """Keys of one blueprint's learngenes, read from each file once. Thread-safe.
 
     Only the header of a file is checked, not its digest: a selection only chooses, and what it chose is hashed before
@@ -35,7 +35,7 @@ class KeyTable:
     """
 
     def __init__(self, blueprint: Blueprint, folder: Path) -> None:
-        self._width = blueprint.key_width
+        self._width = blueprint.embedding_width
         self._file: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - lives as long as the table
         self._rows: dict[str, int] = {}
         self._free: list[int] = []
@@ -43,29 +43,29 @@ class KeyTable:
         self._lock = threading.Lock()
 
     def close(self) -> None:
-        """Forget all keys."""
+        """Forget all domain embeddings."""
         with self._lock:
             self._rows, self._blocks = {}, []
             self._file.close()
 
-    def keys(self, refs: Iterable[StoredFile]) -> list[Key]:
-        """The keys of these learngenes, in order, as copies: a row may be forgotten while they are used.
+    def embeddings(self, refs: Iterable[StoredFile]) -> list[Embedding]:
+        """The domain embeddings of these learngenes, in order, as copies: a row may be forgotten while they are used.
 
         Raises:
             StorageError: BLOB_CORRUPT.
         """
         with self._lock:
-            return [self._key(self._rows.get(ref.sha256, -1), ref) for ref in refs]
+            return [self._embedding(self._rows.get(ref.sha256, -1), ref) for ref in refs]
 
     def keep(self, digests: set[str]) -> None:
-        """Overwrite and forget the keys of all other files: of contributions that were withdrawn."""
+        """Overwrite and forget the domain embeddings of all other files: of contributions that were withdrawn."""
         with self._lock:
             for sha256 in set(self._rows) - digests:
                 row = self._rows.pop(sha256)
                 self._blocks[row // _ROWS][row % _ROWS] = 0.0
                 self._free.append(row)
 
-    def _key(self, row: int, ref: StoredFile) -> Key:
+    def _embedding(self, row: int, ref: StoredFile) -> Embedding:
         if row < 0:
             mean = self._read(ref)
             row = self._free.pop() if self._free else len(self._rows)
@@ -73,7 +73,7 @@ class KeyTable:
                 self._grow()
             self._blocks[row // _ROWS][row % _ROWS] = mean
             self._rows[ref.sha256] = row
-        return Key(self._blocks[row // _ROWS][row % _ROWS].copy())
+        return Embedding(self._blocks[row // _ROWS][row % _ROWS].copy())
 
     def _grow(self) -> None:
         shape = (_ROWS, self._width)
@@ -92,5 +92,5 @@ class KeyTable:
 
 
 def _corrupt(ref: StoredFile) -> StorageError:
-    what = f"the stored file {Path(ref.path).name} holds no key of its blueprint"
+    what = f"the stored file {Path(ref.path).name} holds no domain embedding of its blueprint"
     return StorageError("BLOB_CORRUPT", what, "run genepool-server fsck")

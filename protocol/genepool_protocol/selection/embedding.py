@@ -1,10 +1,12 @@
-"""Keys: what a site publishes about its data, and what a task is matched by.
+"""Embeddings: what a site publishes about its data, and what a task is matched by.
 
-A key is a mean over images of the seed's pooled features at the blueprint's key size. Before the mean, the features of
-each image are centred, scaled, folded to fewer numbers and clipped to a largest norm, all as the blueprint says, which
-knows it from public images alone.
-So no image can move the sum by more than the clip, whoever owns it, and a site's key can carry noise that is
-calibrated to that (`genepool_protocol.learngene.privacy`). A task's key is exact: it stays where the task is.
+On the wire and in stored JSON they are called by their first name, "key".
+
+An embedding is a mean over images of the seed's pooled features at the blueprint's embedding size. Before the mean, the
+features of each image are centred, scaled, folded to fewer numbers and clipped to a largest norm, all as the blueprint
+says, which knows it from public images alone. So no image can move the sum by more than the clip, whoever owns it, and
+a site's embedding can carry noise that is calibrated to that (`genepool_protocol.learngene.privacy`). A task embedding
+is exact: it stays where the task is.
 """
 
 import math
@@ -24,12 +26,12 @@ Vector = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class Embedding:
     """What is matched.
 
     Attributes:
-        mean: of the standard features, float32 of shape (the blueprint's key width,).
-        noise: standard deviation of the noise on every number; 0 for a task's own key.
+        mean: of the standard features, float32 of shape (the blueprint's embedding width,).
+        noise: standard deviation of the noise on every number; 0 for a task embedding.
     """
 
     mean: Vector
@@ -37,11 +39,11 @@ class Key:
 
 
 def standard(blueprint: Blueprint, features: torch.Tensor) -> torch.Tensor:
-    """Features of shape (N, width of the key size) as the blueprint's keys have them: float64, (N, its key width).
+    """Features (N, width of the embedding size) as the blueprint's embeddings have them: float64 (N, embedding width).
 
     They are centred, scaled, folded and clipped, so that none is too long.
     """
-    frame = blueprint.key_frame
+    frame = blueprint.embedding_frame
     vectors, clip = folded(features, frame.centre, frame.scale, frame.width), float(frame.clip)
     shrunk: torch.Tensor = vectors * (clip / vectors.norm(dim=1, keepdim=True).clamp_min(clip))
     return shrunk
@@ -60,24 +62,24 @@ def folded(features: torch.Tensor, centre: Sequence[float], scale: Sequence[floa
 
 
 def seed_weights(blueprint: Blueprint, seed: net.Weights) -> net.Weights:
-    """The seed's net at the key size, from the full-width seed gene."""
+    """The seed's net at the embedding size, from the full-width seed gene."""
     size = blueprint.key.size()
     return expansion.expand(expansion.plan(blueprint, size, blueprint.seed.components), seed)
 
 
-def task_key(blueprint: Blueprint, seed: net.Weights, pixels: Pixels) -> Key:
-    """The exact key of a set of images under the seed.
+def task_embedding(blueprint: Blueprint, seed: net.Weights, pixels: Pixels) -> Embedding:
+    """The exact embedding of a set of images under the seed.
 
     Args:
         blueprint: the family.
         seed: the full-width seed gene as tensors.
         pixels: uint8, shape (N, image, image, 3).
     """
-    return Key(mean_of(blueprint, seed, pixels).astype(np.float32))
+    return Embedding(mean_of(blueprint, seed, pixels).astype(np.float32))
 
 
 def mean_of(blueprint: Blueprint, seed: net.Weights, pixels: Pixels) -> npt.NDArray[np.float64]:
-    """The mean behind `task_key` before it is rounded, which is what noise is added to."""
+    """The mean behind `task_embedding` before it is rounded, which is what noise is added to."""
     features = net.embed(blueprint, blueprint.key.size(), seed_weights(blueprint, seed), pixels)
     mean: npt.NDArray[np.float64] = standard(blueprint, features).mean(dim=0).numpy()
     return mean
