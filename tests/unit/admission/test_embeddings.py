@@ -110,7 +110,8 @@ def test_attack_75_a_copied_embedding_waits_for_the_operator_and_its_owner_stays
     screener = Screener()
     try:
         loaded = world.pool.blueprint(c.BLUEPRINT)
-        found = screener(loaded, world.pool.contribution(copied), [owner])
+        contribution = world.pool.contribution(copied)
+        found = screener(loaded, contribution, world.pool.company(contribution))
     finally:
         screener.close()
     assert "EMBEDDING_COPY" in {finding.screen for finding in found}
