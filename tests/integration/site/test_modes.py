@@ -44,7 +44,7 @@ def joined(world, name, data) -> SiteFolder:
 
 
 def test_no_step_leaves_anything_open(world, tmp_path, hiding_nothing, monkeypatch):
-    data = write_classes(tmp_path / "data", {"a": 6, "b": 6}, np.random.default_rng(0))
+    data = write_classes(tmp_path / "data", {"a": 12, "b": 12}, np.random.default_rng(0))
     site = joined(world, "modes", data)
     assert exposed(site.path) == []
     materials = Materials.read(SiteBlueprint(site), Settings(device="cpu"), silent)
