@@ -83,8 +83,8 @@ def server(tmp_path_factory, task):
     with serving(make_pool(tmp_path_factory.mktemp("pools") / "pool")) as running:
         members = Members(running, task)
         for index, (site, license_) in enumerate((("north", "CC-BY-4.0"), ("south", "Apache-2.0")) * 2):
-            members.add(site, license_, 0.2 * (index + 1))
-        members.add("north", distance=1.0)
+            members.add(site if index < 2 else f"{site}-{index}", license_, 0.2 * (index + 1))  # a place is a site's
+        members.add("north-4", distance=1.0)
         yield running
 
 
