@@ -15,13 +15,13 @@ from genepool_server.serving.pool_view import PoolView
 
 def family(loaded: LoadedBlueprint) -> Family:
     """The blueprint with the file of its seed."""
-    seed = StoredFile(str(loaded.seed_path), loaded.blueprint.seed.sha256.removeprefix("sha256:"))
+    seed = StoredFile.at(loaded.seed_path, loaded.blueprint.seed.sha256.removeprefix("sha256:"))
     return Family(loaded.blueprint, seed)
 
 
 def file_of(contribution: Contribution) -> StoredFile:
     """The learngene file of a contribution."""
-    return StoredFile(str(contribution.path), contribution.sha256)
+    return StoredFile.at(contribution.path, contribution.sha256)
 
 
 def check_weights(weights: Sequence[tuple[str, int]]) -> None:

@@ -44,7 +44,7 @@ class Order:
 
     def build(self, slot: Slot) -> Build:
         """What the worker is told."""
-        members = tuple((StoredFile(str(member.path), member.sha256), milli) for member, milli in self.members)
+        members = tuple((StoredFile.at(member.path, member.sha256), milli) for member, milli in self.members)
         return Build(self.family, self.size, members, str(slot.path), slot.size)
 
 

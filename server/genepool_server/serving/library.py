@@ -8,6 +8,7 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from genepool_protocol.learngene import algebra
 from genepool_protocol.learngene.blueprint import Blueprint
@@ -23,6 +24,11 @@ class StoredFile:
 
     path: str
     sha256: str
+
+    @classmethod
+    def at(cls, path: Path, sha256: str) -> Self:
+        """The same by its whole path: workers run in other folders than the server."""
+        return cls(str(path.absolute()), sha256)
 
 
 @dataclass(frozen=True, slots=True)

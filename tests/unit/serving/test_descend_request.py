@@ -1,3 +1,5 @@
+from pathlib import Path
+
 """What may be built is decided before anything is computed."""
 
 import pytest
@@ -8,6 +10,7 @@ from genepool_protocol.learngene.size import Budget, Size
 from genepool_protocol.wire.errors import GenepoolError
 from genepool_protocol.wire.limits import LIMITS
 from genepool_server.serving import descend_request, descendant_documents
+from genepool_server.serving.library import StoredFile
 from tests.support.views import MemoryView
 
 
@@ -105,3 +108,8 @@ def test_the_same_order_is_attested_by_the_same_bytes(view):
     assert descendant_documents.attest(order, "5" * 64, key, "pool") == descendant_documents.attest(
         order, "5" * 64, key, "pool"
     )
+
+
+def test_a_workers_file_has_a_whole_path_wherever_the_server_was_started(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert StoredFile.at(Path("pool/blobs/ab"), "ab").path == str(tmp_path / "pool/blobs/ab")
