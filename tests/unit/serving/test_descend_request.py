@@ -1,6 +1,6 @@
-from pathlib import Path
-
 """What may be built is decided before anything is computed."""
+
+from pathlib import Path
 
 import pytest
 
