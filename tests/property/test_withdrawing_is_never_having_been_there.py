@@ -107,8 +107,8 @@ class World:
         labels = np.arange(12) % 3
         pixels = np.random.default_rng(3).integers(0, 255, (12, 16, 16, 3)).astype(np.uint8)
         selection = await serving.select(c.BLUEPRINT, pixels, labels, (), nothing) if live else None
-        order = await serving.order(c.BLUEPRINT, [(name, 300) for name in names], Budget(size=Size(3, 2)))
-        async with await serving.descend(order) as descent:
+        weights = [(name, 300) for name in names]
+        async with await serving.descend(c.BLUEPRINT, weights, Budget(size=Size(3, 2))) as descent:
             model = b"".join([bytes(chunk) for chunk in await collect(descent.chunks(0))])
         blobs = {path.name: path.read_bytes() for path in (self.folder / "blobs").rglob("*") if path.is_file()}
         return listed, keys, thin, selection, model, blobs

@@ -221,7 +221,7 @@ class Serving:
             raise
 
     async def order(self, name: str, weights: Sequence[tuple[str, int]], budget: Budget) -> Order:
-        """A checked order; see `orders.prepare` for what it raises."""
+        """A checked order; see `descend_request.prepare` for what it raises."""
         return await self.blocking(descend_request.prepare, self._view, name, weights, budget)
 
     async def descend(self, name: str, weights: Sequence[tuple[str, int]], budget: Budget) -> Descent:
@@ -231,7 +231,7 @@ class Serving:
 
         Raises:
             Unavailable: BUSY.
-            GenepoolError: what `orders.prepare` raises.
+            GenepoolError: what `descend_request.prepare` raises.
         """
         place = await self._descents.enter()
         try:

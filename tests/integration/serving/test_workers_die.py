@@ -62,8 +62,7 @@ def test_a_worker_killed_in_the_middle_of_a_build_is_replaced_and_the_bytes_are_
 
     async def run():
         worker = await pid(on_ray)
-        order = await on_ray.serving.order("big-32", weights, Budget(size=size))
-        async with await on_ray.serving.descend(order) as descent:
+        async with await on_ray.serving.descend("big-32", weights, Budget(size=size)) as descent:
             stream = descent.chunks()
             chunks = [await anext(stream), await anext(stream)]
             os.kill(worker, signal.SIGKILL)
@@ -157,8 +156,9 @@ def test_neither_weights_nor_images_enter_the_object_store(on_ray, support, tmp_
 
     async def run():
         before, most = stranger.store_bytes(), 0
-        order = await on_ray.serving.order("big-32", weights_of(on_ray, "big-32"), Budget(size=Size(12, 4)))
-        async with await on_ray.serving.descend(order) as descent:
+        weights = weights_of(on_ray, "big-32")
+        async with await on_ray.serving.descend("big-32", weights, Budget(size=Size(12, 4))) as descent:
+            total_bytes = descent.order.total_bytes
             async for _ in descent.chunks():
                 most = max(most, await asyncio.to_thread(stranger.store_bytes))
 
@@ -168,7 +168,7 @@ def test_neither_weights_nor_images_enter_the_object_store(on_ray, support, tmp_
 
         pixels, labels = support
         await select(on_ray, (np.tile(pixels, (40, 1, 1, 1)), labels * 40), progress=look)
-        return before, most, order.total_bytes
+        return before, most, total_bytes
 
     before, most, total = on_ray.run(run())
     stranger.close()

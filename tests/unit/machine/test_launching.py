@@ -15,7 +15,7 @@ PACKAGES = [Path(package.__file__).parent for package in (genepool_client, genep
 
 STARTERS = {
     "simulate/processes.py": "launching",
-    "serving/ray_link.py": "launching",
+    "serving/ray/link.py": "launching",
     "confined/worker.py": "_PASSED_ON",  # knows even less of the environment
 }
 """Modules that start programs, and what each makes their environment from."""
@@ -82,7 +82,7 @@ def test_programs_are_started_in_few_places_and_each_closes_them(what):
 
 
 def test_ray_is_started_in_one_place():
-    assert {name for name, text in sources().items() if "ray.init(" in text} == {"serving/runtime.py"}
+    assert {name for name, text in sources().items() if "ray.init(" in text} == {"serving/ray/runtime.py"}
 
 
 def test_memory_that_was_freed_is_overwritten():

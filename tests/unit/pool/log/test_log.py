@@ -68,7 +68,7 @@ def test_what_the_lock_store_does_not_know_is_not_shown(place, monkeypatch):
     before = place.pool.checkpoint()
     upload_id = c.upload(place.pool, place.pack())
     with monkeypatch.context() as patch:
-        patch.setattr(logs.Head, "advance", lambda *_: (_ for _ in ()).throw(c_full()))
+        patch.setattr(logs.HeadStore, "advance", lambda *_: (_ for _ in ()).throw(c_full()))
         assert reason_of(place.pool.commit, upload_id, c.NOW) == "DISK_FULL"
         assert place.pool.checkpoint() == before
         assert (len(place.pool.entries(0, 9)), len(place.pool.contributions())) == (6, 1)
