@@ -176,6 +176,15 @@ class OnlyThese:
     def active(self, _name, _licences):
         return list(self._found.values())
 
+    def active_page(self, _name, _licences, after, count):
+        return [found for name, found in self._found.items() if name > after][:count]
+
+    def active_count(self, _name):
+        return len(self._found)
+
+    def active_digests(self, _name):
+        return {found.sha256 for found in self._found.values()}
+
     def contribution(self, name):
         return self._found[name]
 
