@@ -126,6 +126,7 @@ def _greedy(anchors_file: Path, name: str, streams: int, seconds: float) -> Iter
     finally:
         process.terminate()
         process.wait(60)
+        process.stdout.close()
 
 
 def load(quick: bool, each: float = 3.0) -> list[Row]:
