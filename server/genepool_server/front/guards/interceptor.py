@@ -185,15 +185,19 @@ async def _only(messages: AsyncIterator[Any], limits: CallLimits, method: str) -
     """The one message of a call that has one.
 
     Raises:
-        InvalidInput: OPTION_INVALID, it does not come, or is none of this method's.
+        InvalidInput: OPTION_INVALID, it does not come, is none of this method's, or another one follows.
         Unavailable: TOO_SLOW.
     """
     try:
-        return await _next(messages, limits.first)
+        message = await _next(messages, limits.first)
     except StopAsyncIteration:
         raise InvalidInput("OPTION_INVALID", f"the call of {method} carries no message", "send one") from None
     except DecodeError:
         raise InvalidInput("OPTION_INVALID", f"the message is none of {method}", "use the published stubs") from None
+    with suppress(StopAsyncIteration):
+        await _next(messages, limits.first)  # to its end: gRPC's reader keeps the message, and its images, until then
+        raise InvalidInput("OPTION_INVALID", f"the call of {method} carries several messages", "send one")
+    return message
 
 
 async def _opened(messages: AsyncIterator[Any], limits: CallLimits) -> AsyncIterator[Any]:
