@@ -55,7 +55,7 @@ class SelectServiceServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def ListKeys(self, request, context):
-        """Every active contribution with its key: what a private selection retrieves from. Errors: NOT_FOUND BLUEPRINT_UNKNOWN.
+        """Every active contribution with its domain embedding: what a private selection retrieves from. Errors: NOT_FOUND BLUEPRINT_UNKNOWN.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -107,7 +107,7 @@ class SelectServiceStub(typing.Generic[_SelectServiceListKeysType, _SelectServic
     ], channel: grpc.aio.Channel) -> None: ...
 
     ListKeys: _SelectServiceListKeysType
-    """Every active contribution with its key: what a private selection retrieves from. Errors: NOT_FOUND BLUEPRINT_UNKNOWN."""
+    """Every active contribution with its domain embedding: what a private selection retrieves from. Errors: NOT_FOUND BLUEPRINT_UNKNOWN."""
 
     GetThin: _SelectServiceGetThinType
     """Thin slices (the first heads of the scoring size) of short-listed learngenes, as safetensors files in chunks.
@@ -141,7 +141,7 @@ class SelectServiceServicer(metaclass=abc.ABCMeta):
         request: genepool_protocol.v1.consume_pb2.ListKeysRequest,
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[genepool_protocol.v1.consume_pb2.ListKeysResponse], collections.abc.AsyncIterator[genepool_protocol.v1.consume_pb2.ListKeysResponse]]:
-        """Every active contribution with its key: what a private selection retrieves from. Errors: NOT_FOUND BLUEPRINT_UNKNOWN."""
+        """Every active contribution with its domain embedding: what a private selection retrieves from. Errors: NOT_FOUND BLUEPRINT_UNKNOWN."""
 
     @abc.abstractmethod
     def GetThin(
