@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from genepool_client.simulate import few_shot
+from genepool_client.simulate.episodes import draw_episode
 from genepool_protocol.selection import combination
 from tests.benchmarks import honest
 
@@ -27,8 +27,8 @@ def distances(task: Numbers, means: Numbers, noise: Numbers, *, off: bool) -> Nu
     """Root mean squares of the differences, with or without the noise taken off."""
     squares = np.mean((means - task) ** 2, axis=1)
     sure = (1 - 2 * math.sqrt(2 / len(task))) * noise**2
-    found: Numbers = np.sqrt(np.maximum(squares - sure * off, 0))
-    return found
+    roots: Numbers = np.sqrt(np.maximum(squares - sure * off, 0))
+    return roots
 
 
 def main() -> None:
@@ -38,26 +38,26 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=40)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    made = honest.family()
-    sites, tasks = honest.pack(options.out, made.blueprint)
-    vectors = {name: made.vectors(images) for name, images in (sites | tasks).items()}
+    family = honest.family()
+    sites, tasks = honest.pack(options.out, family.blueprint)
+    vectors = {name: family.vectors(images) for name, images in (sites | tasks).items()}
     rng, names = np.random.default_rng(0), list(sites)
     print("images   nearest: taken off  plain   weight alone   distance: least of noise, median")
     for images in _SITES:
         hits: dict[bool, list[bool]] = {True: [], False: []}
         near, weight = [], []
-        noise_of = made.sigma(images)
+        noise_of = family.sigma(images)
         for target, site in honest.TARGETS.items():
             for draw in range(options.draws):
-                noise = np.array([noise_of if name == site else made.sigma(700) for name in names])
+                noise = np.array([noise_of if name == site else family.sigma(700) for name in names])
                 exact = [
                     rng.permutation(vectors[name])[: images if name == site else 700].mean(axis=0) for name in names
                 ]
                 means = np.stack(exact) + noise[:, None] * rng.standard_normal(
-                    (len(names), made.blueprint.embedding_width)
+                    (len(names), family.blueprint.embedding_width)
                 )
                 places = np.arange(len(tasks[target].labels))
-                shown = few_shot.draw_episode(target, places, tasks[target].labels, _SHOTS, draw).support
+                shown = draw_episode(target, places, tasks[target].labels, _SHOTS, draw).support
                 task = vectors[target][shown].mean(axis=0)
                 for off, hit in hits.items():
                     hit.append(names[int(distances(task, means, noise, off=off).argmin())] == site)

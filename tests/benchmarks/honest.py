@@ -45,8 +45,8 @@ class Family:
         """What a domain embedding is the mean of: a row an image, shape (N, embedding width)."""
         size, blueprint = self.blueprint.key.size(), self.blueprint
         weights = embedding.seed_weights(blueprint, self.seed)
-        found: Numbers = embedding.standard(blueprint, net.embed(blueprint, size, weights, images.pixels)).numpy()
-        return found
+        vectors: Numbers = embedding.standard(blueprint, net.embed(blueprint, size, weights, images.pixels)).numpy()
+        return vectors
 
     def sigma(self, images: int) -> float:
         """The noise of a site of so many images, with the default budget."""
@@ -70,36 +70,38 @@ def pack(out: Path, blueprint: Blueprint) -> tuple[dict[str, ImageSet], dict[str
     return sites, {folder.name: load_images(str(folder), blueprint.image) for folder in played.tasks}
 
 
-def deltas(made: Family, sites: dict[str, ImageSet], out: Path, steps: int = 0) -> dict[str, Delta]:
+def deltas(family: Family, sites: dict[str, ImageSet], out: Path, steps: int = 0) -> dict[str, Delta]:
     """The learngene of each site, flat and as it is sent; kept in `out`, so that a run goes on.
 
     Args:
-        made: the family.
+        family: the blueprint with its seed.
         sites: their images.
         out: an existing folder.
         steps: of an ancestry model; 0: the recipe's own.
     """
-    found = {}
+    learngenes = {}
     for name, images in sites.items():
-        kept = out / f"{name}-{steps}.npy"
-        if not kept.exists():
-            np.save(kept, train(made, images, steps))
-        found[name] = np.load(kept)
-    return found
+        path = out / f"{name}-{steps}.npy"
+        if not path.exists():
+            np.save(path, train(family, images, steps))
+        learngenes[name] = np.load(path)
+    return learngenes
 
 
-def train(made: Family, images: ImageSet, steps: int = 0) -> Delta:
+def train(family: Family, images: ImageSet, steps: int = 0) -> Delta:
     """A site's whole way at home."""
     size = len(images.labels), len(images.classes)
     long, short = ancestry.default_recipe(*size), condense.default_recipe(*size)
     if steps:
         share = steps / long.steps
-        long, short = (type(one)(steps=max(2, round(share * one.steps))) for one in (long, short))
+        long, short = (type(recipe)(steps=max(2, round(share * recipe.steps))) for recipe in (long, short))
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
-        old = ancestry.train_ancestry(made.blueprint, made.gene, images, work, recipe=long, progress=lambda *_: None)
-        small = condense.condense(
-            made.blueprint, made.gene, images, old.weights, work, recipe=short, progress=lambda *_: None
+        old = ancestry.train_ancestry(
+            family.blueprint, family.gene, images, work, recipe=long, progress=lambda *_: None
         )
-    layout = expansion.gene_layout(made.blueprint, made.blueprint.components)
+        small = condense.condense(
+            family.blueprint, family.gene, images, old.weights, work, recipe=short, progress=lambda *_: None
+        )
+    layout = expansion.gene_layout(family.blueprint, family.blueprint.components)
     return algebra.flatten(layout, small.delta).astype(np.float16)

@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from genepool_client.simulate import few_shot
+from genepool_client.simulate.accuracy import before_and_after
+from genepool_client.simulate.episodes import draw_episode
+from genepool_client.simulate.start_weights import descended
 from genepool_protocol.learngene import algebra, expansion
 from genepool_protocol.selection import combination, embedding, net, retrieval, tals
 from genepool_protocol.selection.retrieval import Member
@@ -28,23 +30,23 @@ def main() -> None:
     parser.add_argument("--sites", nargs="+", default=["animals", "clothing", "digits"])
     options = parser.parse_args()
     torch.set_num_threads(1)
-    made = honest.family()
-    blueprint = made.blueprint
+    family = honest.family()
+    blueprint = family.blueprint
     layout = expansion.gene_layout(blueprint, blueprint.components)
-    whole = algebra.flatten(expansion.gene_layout(blueprint, blueprint.seed.components), made.gene).astype(np.float32)
+    whole = algebra.flatten(expansion.gene_layout(blueprint, blueprint.seed.components), family.gene).astype(np.float32)
     rows = []
     for target in honest.TARGETS:
-        scene = attacker.scene(made, options.out, target, options.sites, 240)
+        scene = attacker.scene(family, options.out, target, options.sites, 240)
         everything = {**scene.members, "~attacker": np.load(options.out / "attack.npy")}
         thin = {
-            name: net.as_tensors(tals.thin(blueprint, net.as_tensors(algebra.views(layout, one.astype(np.float32)))))
-            for name, one in everything.items()
+            name: net.as_tensors(tals.thin(blueprint, net.as_tensors(algebra.views(layout, gene.astype(np.float32)))))
+            for name, gene in everything.items()
         }
-        members = [Member(name, key, name, at) for at, (name, key) in enumerate(scene.keys.items())]
+        members = [Member(name, stated, name, at) for at, (name, stated) in enumerate(scene.embeddings.items())]
         for draw in range(options.draws):
-            shown = few_shot.draw_episode(target, scene.task.pixels, scene.task.labels, 1, draw)
-            task = embedding.task_embedding(blueprint, made.seed, shown.support)
-            local = tals.Local(tals.Scorer(blueprint, made.seed, shown.support, shown.support_labels), thin)
+            episode = draw_episode(target, scene.task.pixels, scene.task.labels, 1, draw)
+            task = embedding.task_embedding(blueprint, family.seed, episode.support)
+            local = tals.Local(tals.Scorer(blueprint, family.seed, episode.support, episode.support_labels), thin)
             mixtures = {
                 "seed": (),
                 "honest": combination.by_nearness(retrieval.retrieve(task, members, 64)),
@@ -53,8 +55,8 @@ def main() -> None:
             scores = dict(zip(mixtures, local.scores(list(mixtures.values())), strict=True))
             row = {"target": target}
             for name, mixture in mixtures.items():
-                weights = few_shot.descended(blueprint, blueprint.reference, whole, everything, mixture)
-                row[name] = few_shot.measure(blueprint, blueprint.reference, weights, shown, 0).before
+                weights = descended(blueprint, blueprint.reference, whole, everything, mixture)
+                row[name] = before_and_after(blueprint, blueprint.reference, weights, episode, 0).before
                 row[f"{name}_growth"] = float(np.mean(scores[name].errors) - np.mean(scores["seed"].errors))
             rows.append(row)
     of = {name: np.array([row[name] for row in rows]) for name in rows[0] if name != "target"}
@@ -64,7 +66,7 @@ def main() -> None:
     for limit in (0.01, 0.02, 0.05, 0.1, 0.2):
         kept = {who: np.where(of[f"{who}_growth"] > limit, of["seed"], of[who]) for who in ("honest", "attacker")}
         cost = 100 * (kept["honest"] - of["honest"]).mean()
-        means = [float(one.mean()) for one in (kept["attacker"], of["attacker"], of["seed"])]
+        means = [float(accuracies.mean()) for accuracies in (kept["attacker"], of["attacker"], of["seed"])]
         print("{:5}  {:+.2f}   {:.3f} ({:.3f}, {:.3f})".format(limit, cost, *means))
     (options.out / "one_image.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
