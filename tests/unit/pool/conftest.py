@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from genepool_server.pool.pool import Committed, OpenPool
+from genepool_server.pool.contributions.replies import Committed
+from genepool_server.pool.pool import OpenPool
 from tests.support import sites as c
 
 
@@ -33,7 +34,7 @@ class Place:
         return (site or self.a).pack(self.pool, self.weights(), **changes)
 
     def contribute(self, site: c.Contributor | None = None) -> Committed:
-        return self.pool.commit(c.upload(self.pool, self.pack(site)), c.NOW)
+        return c.submit(self.pool, self.pack(site))
 
 
 @pytest.fixture(scope="session")
