@@ -114,7 +114,7 @@ def _request(view: MemoryView) -> bytes:
     blueprint = view.blueprint("bench").blueprint
     weights = [
         types_pb2.Weight(contribution_id=one.contribution_id, milli=125)
-        for one in view.contributions.active(view.blueprint("bench").blueprint, ())
+        for one in view.contributions.active(blueprint, ())
     ]
     size = types_pb2.Size(depth=blueprint.depth, heads=blueprint.heads)
     return consume_pb2.DescendRequest(

@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from genepool_server.pool.contributions.intake import Intake
 from genepool_server.pool.contributions.replies import Committed
+from genepool_server.pool.contributions.withdrawal import Withdrawals
 from genepool_server.pool.pool import OpenPool
 from tests.support import sites as c
 
@@ -21,6 +23,14 @@ class Place:
     b: c.Contributor
     rng: np.random.Generator
     pool: OpenPool
+
+    @property
+    def intake(self) -> Intake:
+        return self.pool.contributions.intake
+
+    @property
+    def withdrawals(self) -> Withdrawals:
+        return self.pool.contributions.withdrawals
 
     def reopen(self, **options) -> OpenPool:
         self.pool.close()

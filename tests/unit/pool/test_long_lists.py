@@ -44,15 +44,13 @@ def test_a_popular_learngene_is_withdrawn_with_an_answer_and_its_descendants_com
     name = place.contribute().contribution_id
     descended(place.pool, name, MANY)
     bundle = signed(place, name)
-    done = place.pool.contributions.withdrawals.withdraw(bundle)
+    done = place.withdrawals.withdraw(bundle)
     answer = pb.WithdrawResponse(receipt=done.receipt, descendant_count=done.descendants)
     assert (done.descendants, answer.ByteSize() < 64 << 10) == (MANY, True)
-    assert place.pool.contributions.withdrawals.withdraw(bundle) == done
+    assert place.withdrawals.withdraw(bundle) == done
     seen, token = [], ""
     while True:
-        page = pages.page(
-            place.pool.contributions.withdrawals.descendants(bundle, pages.after(token), LIMITS.page_rows)
-        )
+        page = pages.page(place.withdrawals.descendants(bundle, pages.after(token), LIMITS.page_rows))
         assert page.ByteSize() <= LIMITS.message_bytes
         assert len(page.descendants) <= LIMITS.page_rows
         seen += [one.sha256 for one in page.descendants]
@@ -89,14 +87,14 @@ def test_the_same_descendant_is_one_row_and_beyond_the_limit_a_size_is_one_row(p
             withdrawal_rows.add_descendant(tx, made, DAY, 2)
     rows = list(place.pool.contributions.descendants.of(name))
     assert [(row.sha256, row.count) for row in rows] == [(digest(1), 3), (digest(2), 1), ("", 3)]
-    assert place.pool.contributions.withdrawals.withdraw(signed(place, name)).descendants == 3
+    assert place.withdrawals.withdraw(signed(place, name)).descendants == 3
 
 
 def test_a_lost_answer_is_given_again_whatever_became_of_the_site(place):
     bundle = signed(place, place.contribute().contribution_id)
-    done = place.pool.contributions.withdrawals.withdraw(bundle)
+    done = place.withdrawals.withdraw(bundle)
     place.pool.sites.revoke("site-a")
-    assert place.pool.contributions.withdrawals.withdraw(bundle) == done
+    assert place.withdrawals.withdraw(bundle) == done
 
 
 @pytest.fixture

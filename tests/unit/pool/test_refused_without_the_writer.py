@@ -71,11 +71,9 @@ def badly_withdrawn(place):
     name = place.contribute().contribution_id
     good, other = (withdrawal(place, key, name) for key in (place.a.key, place.b.key))
     return {
-        "SIGNATURE_INVALID": lambda: place.pool.contributions.withdrawals.withdraw(swapped(good, other)),
-        "SITE_MISMATCH": lambda: place.pool.contributions.withdrawals.withdraw(other),
-        "KEY_UNKNOWN": lambda: place.pool.contributions.withdrawals.withdraw(
-            withdrawal(place, SigningKey.generate(), name)
-        ),
+        "SIGNATURE_INVALID": lambda: place.withdrawals.withdraw(swapped(good, other)),
+        "SITE_MISMATCH": lambda: place.withdrawals.withdraw(other),
+        "KEY_UNKNOWN": lambda: place.withdrawals.withdraw(withdrawal(place, SigningKey.generate(), name)),
     }
 
 
@@ -118,19 +116,15 @@ def badly_rotated(place):
 
 def badly_begun(place):
     good, other = place.pack(), place.pack(place.b)
-    return {
-        "SIGNATURE_INVALID": lambda: place.pool.contributions.intake.begin(
-            swapped(good.bundle, other.bundle), good.manifest, c.NOW
-        )
-    }
+    return {"SIGNATURE_INVALID": lambda: place.intake.begin(swapped(good.bundle, other.bundle), good.manifest, c.NOW)}
 
 
 def badly_committed(place):
     packed = place.pack()
     uploaded = c.upload(place.pool, packed, weights=packed.weights[:-1] + b"x")
     return {
-        "UPLOAD_UNKNOWN": lambda: place.pool.contributions.intake.commit("f" * 64, c.NOW),
-        "DIGEST_MISMATCH": lambda: place.pool.contributions.intake.commit(uploaded, c.NOW),
+        "UPLOAD_UNKNOWN": lambda: place.intake.commit("f" * 64, c.NOW),
+        "DIGEST_MISMATCH": lambda: place.intake.commit(uploaded, c.NOW),
     }
 
 
@@ -209,14 +203,14 @@ def test_attack_what_is_public_and_was_taken_before_is_repeated_without_the_writ
     place.reopen(witnesses=WitnessPolicy((signer.public,), 1))
     name = place.contribute().contribution_id
     bundle = withdrawal(place, place.a.key, name)
-    place.pool.contributions.withdrawals.withdraw(bundle)
+    place.withdrawals.withdraw(bundle)
     note = cosigned(place, signer)
     place.pool.heads.add(note)
     new = SigningKey.generate()
     pair = rotation.sign(place.b.key, new, place.pool.origin, "site-b")
     place.pool.sites.rotate("site-b", *pair, c.NOW)
     for call in (
-        lambda: place.pool.contributions.withdrawals.withdraw(bundle),
+        lambda: place.withdrawals.withdraw(bundle),
         lambda: place.pool.heads.add(note),
         lambda: place.pool.sites.rotate("site-b", *pair, c.NOW),
     ):

@@ -35,7 +35,7 @@ def test_a_contribution_is_stored_logged_and_proved(place):
 
 def test_the_next_one_continues_the_chain(place):
     first = place.contribute()
-    nonce = place.pool.contributions.intake.begin_nonce("site-a", c.NOW)
+    nonce = place.intake.begin_nonce("site-a", c.NOW)
     assert (nonce.last_seq, nonce.last_payload_sha256) == (1, first.contribution_id)
     assert nonce.checkpoint == place.pool.heads.latest()
     assert (nonce.expires, len(nonce.nonce)) == ("2026-07-02T12:00:00Z", 43)
@@ -48,11 +48,11 @@ def test_committing_again_gives_the_same_receipt_and_no_leaf(place):
     packed = place.pack()
     done = c.submit(place.pool, packed)
     place.contribute(place.b)
-    assert place.pool.contributions.intake.commit(done.contribution_id, c.NOW) == done
+    assert place.intake.commit(done.contribution_id, c.NOW) == done
     assert place.reopen().contributions.intake.commit(done.contribution_id, c.NOW) == done
-    again = place.pool.contributions.intake.begin(packed.bundle, packed.manifest, c.NOW)
+    again = place.intake.begin(packed.bundle, packed.manifest, c.NOW)
     assert (again.upload_id, again.already_logged) == (done.contribution_id, True)
-    assert place.pool.contributions.intake.status(done.contribution_id) == (len(packed.weights), True)
+    assert place.intake.status(done.contribution_id) == (len(packed.weights), True)
     assert len(place.pool.log.entries(0, 10)) == 8
 
 
@@ -61,15 +61,15 @@ def test_the_other_valid_signature_is_the_same_contribution(place):
     done = c.submit(place.pool, packed)
     other = c.malleated(packed)
     assert other.bundle != packed.bundle
-    begun = place.pool.contributions.intake.begin(other.bundle, other.manifest, c.NOW)
+    begun = place.intake.begin(other.bundle, other.manifest, c.NOW)
     assert (begun.upload_id, begun.already_logged) == (done.contribution_id, True)
-    assert place.pool.contributions.intake.commit(begun.upload_id, c.NOW) == done
+    assert place.intake.commit(begun.upload_id, c.NOW) == done
 
 
 def test_two_commits_at_once_are_one_contribution(place):
     upload_id = c.upload(place.pool, place.pack())
     with ThreadPoolExecutor(4) as threads:
-        answers = list(threads.map(lambda _: place.pool.contributions.intake.commit(upload_id, c.NOW), range(4)))
+        answers = list(threads.map(lambda _: place.intake.commit(upload_id, c.NOW), range(4)))
     assert len(set(answers)) == 1
     assert len(place.pool.contributions.all()) == 1
     assert fsck(place.folder) == []
@@ -77,8 +77,8 @@ def test_two_commits_at_once_are_one_contribution(place):
 
 def test_two_uploads_with_one_number_become_one_contribution(place):
     one, two = c.upload(place.pool, place.pack()), c.upload(place.pool, place.pack())
-    place.pool.contributions.intake.commit(one, c.NOW)
-    assert reason_of(place.pool.contributions.intake.commit, two, c.NOW) == "SEQ_CONFLICT"
+    place.intake.commit(one, c.NOW)
+    assert reason_of(place.intake.commit, two, c.NOW) == "SEQ_CONFLICT"
     assert fsck(place.folder) == []
 
 
@@ -102,8 +102,8 @@ def test_another_site_cannot_contribute_the_same_weights(place, reorder):
         tensors.parse_header(weights, len(weights))
     copied = place.b.pack(place.pool, weights)
     upload_id = c.upload(place.pool, copied)
-    assert reason_of(place.pool.contributions.intake.commit, upload_id, c.NOW) == "DUPLICATE_WEIGHTS"
-    assert reason_of(place.pool.contributions.intake.status, upload_id) == "UPLOAD_UNKNOWN"
+    assert reason_of(place.intake.commit, upload_id, c.NOW) == "DUPLICATE_WEIGHTS"
+    assert reason_of(place.intake.status, upload_id) == "UPLOAD_UNKNOWN"
     assert place.pool.contributions.all()[0].path.read_bytes() == first.weights
     assert fsck(place.folder) == []
 
@@ -112,28 +112,28 @@ def test_a_site_does_not_learn_which_weights_the_pool_holds_without_having_them(
     weights = place.weights()
     c.submit(place.pool, place.a.pack(place.pool, weights))
     copied = place.b.pack(place.pool, weights)
-    begun = place.pool.contributions.intake.begin(copied.bundle, copied.manifest, c.NOW)
+    begun = place.intake.begin(copied.bundle, copied.manifest, c.NOW)
     assert (begun.committed_size, begun.already_logged) == (0, False)
-    assert reason_of(place.pool.contributions.intake.commit, begun.upload_id, c.NOW) == "UPLOAD_INCOMPLETE"
+    assert reason_of(place.intake.commit, begun.upload_id, c.NOW) == "UPLOAD_INCOMPLETE"
     assert place.reopen().contributions.intake.status(begun.upload_id) == (0, False)
 
 
 def test_a_site_suspended_during_its_upload_cannot_commit(place):
     upload_id = c.upload(place.pool, place.pack())
     place.pool.sites.suspend("site-a")
-    assert reason_of(place.pool.contributions.intake.commit, upload_id, c.NOW) == "SITE_NOT_ACTIVE"
-    assert reason_of(place.pool.contributions.intake.begin_nonce, "site-a", c.NOW) == "SITE_NOT_ACTIVE"
+    assert reason_of(place.intake.commit, upload_id, c.NOW) == "SITE_NOT_ACTIVE"
+    assert reason_of(place.intake.begin_nonce, "site-a", c.NOW) == "SITE_NOT_ACTIVE"
     place.pool.sites.approve("site-a")
-    assert place.pool.contributions.intake.commit(upload_id, c.NOW).state == "ACTIVE"
+    assert place.intake.commit(upload_id, c.NOW).state == "ACTIVE"
 
 
 def test_what_a_revoked_site_contributed_before_stays(place):
     done = place.contribute()
     packed = place.pack()
     place.pool.sites.revoke("site-a")
-    assert reason_of(place.pool.contributions.intake.begin, packed.bundle, packed.manifest, c.NOW) == "KEY_REVOKED"
-    assert reason_of(place.pool.contributions.intake.begin_nonce, "site-a", c.NOW) == "KEY_REVOKED"
-    assert place.pool.contributions.intake.commit(done.contribution_id, c.NOW) == done
+    assert reason_of(place.intake.begin, packed.bundle, packed.manifest, c.NOW) == "KEY_REVOKED"
+    assert reason_of(place.intake.begin_nonce, "site-a", c.NOW) == "KEY_REVOKED"
+    assert place.intake.commit(done.contribution_id, c.NOW) == done
 
 
 def test_a_pool_may_wait_for_its_operator(place):

@@ -38,9 +38,7 @@ def done(place):
 def test_a_site_withdraws_and_holds_the_proof(place, done):
     path = place.pool.contributions.get(done.contribution_id).path
     assert path.is_file()
-    answer = place.pool.contributions.withdrawals.withdraw(
-        signed(place.pool, done.contribution_id, place.a.key, reason="consent ended")
-    )
+    answer = place.withdrawals.withdraw(signed(place.pool, done.contribution_id, place.a.key, reason="consent ended"))
     assert (answer.contribution_id, answer.erased, answer.descendants) == (done.contribution_id, True, 0)
     bundle = envelope.parse(answer.receipt)
     logged = receipt.verify(bundle, envelope.verify(bundle, place.a.key.public), place.pool.log.keys)
@@ -54,10 +52,10 @@ def test_a_site_withdraws_and_holds_the_proof(place, done):
 
 
 def test_withdrawing_again_gives_the_same_answer_and_no_leaf(place, done):
-    first = place.pool.contributions.withdrawals.withdraw(signed(place.pool, done.contribution_id, place.a.key))
+    first = place.withdrawals.withdraw(signed(place.pool, done.contribution_id, place.a.key))
     head = place.pool.heads.latest()
     again = signed(place.pool, done.contribution_id, place.a.key, reason="another")
-    assert place.pool.contributions.withdrawals.withdraw(again) == first
+    assert place.withdrawals.withdraw(again) == first
     assert place.pool.contributions.withdraw_as_operator(done.contribution_id, "") == first
     assert place.reopen().contributions.withdrawals.withdraw(again) == first
     assert place.pool.heads.latest() == head
@@ -108,7 +106,7 @@ def _b64(raw):
 
 def test_a_suspended_site_can_still_withdraw(place, done):
     place.pool.sites.suspend("site-a")
-    assert place.pool.contributions.withdrawals.withdraw(signed(place.pool, done.contribution_id, place.a.key)).erased
+    assert place.withdrawals.withdraw(signed(place.pool, done.contribution_id, place.a.key)).erased
     assert fsck(place.folder) == []
 
 
@@ -118,7 +116,7 @@ def test_a_contribution_that_never_served_can_be_withdrawn(place, state):
     name = place.contribute().contribution_id
     if state == "REJECTED":
         place.pool.contributions.decide(name, "REJECTED", "")
-    assert place.pool.contributions.withdrawals.withdraw(signed(place.pool, name, place.a.key)).erased
+    assert place.withdrawals.withdraw(signed(place.pool, name, place.a.key)).erased
     assert reason_of(place.pool.contributions.decide, name, "ACTIVE", "") == "STATE_TRANSITION"
     assert fsck(place.folder) == []
 
@@ -126,15 +124,13 @@ def test_a_contribution_that_never_served_can_be_withdrawn(place, state):
 def test_what_was_withdrawn_does_not_come_back_under_any_name(place):
     packed = place.pack()
     done = c.submit(place.pool, packed)
-    place.pool.contributions.withdrawals.withdraw(signed(place.pool, done.contribution_id, place.a.key))
+    place.withdrawals.withdraw(signed(place.pool, done.contribution_id, place.a.key))
     for site in (place.a, place.b):
         again = site.pack(place.pool, packed.weights)
         upload_id = c.upload(place.pool, again)
-        assert reason_of(place.pool.contributions.intake.commit, upload_id, c.NOW) == "DUPLICATE_WEIGHTS"
-    assert place.pool.contributions.intake.commit(done.contribution_id, c.NOW).state == "WITHDRAWN", (
-        "its receipt stays what it was"
-    )
-    assert place.pool.contributions.intake.commit(done.contribution_id, c.NOW).receipt == done.receipt
+        assert reason_of(place.intake.commit, upload_id, c.NOW) == "DUPLICATE_WEIGHTS"
+    assert place.intake.commit(done.contribution_id, c.NOW).state == "WITHDRAWN", "its receipt stays what it was"
+    assert place.intake.commit(done.contribution_id, c.NOW).receipt == done.receipt
     place.contribute()
     assert fsck(place.folder) == []
 
@@ -147,7 +143,7 @@ def test_descendants_are_listed_and_none_is_released_after_the_withdrawal(place,
         place.pool.contributions.descendants.release(made)
     assert place.pool.contributions.descendants.find("1" * 64) == first
     assert list(place.pool.contributions.descendants.of(both[0])) == [first, second]
-    answer = place.pool.contributions.withdrawals.withdraw(signed(place.pool, done.contribution_id, place.a.key))
+    answer = place.withdrawals.withdraw(signed(place.pool, done.contribution_id, place.a.key))
     assert answer.descendants == (2 if done.contribution_id == both[0] else 1)
     assert first in list(place.pool.contributions.descendants.of(done.contribution_id))
     late = Descended("3" * 64, c.BLUEPRINT, "2,2", both)
@@ -164,9 +160,7 @@ def test_a_process_that_ends_before_it_erased_does_so_when_it_comes_back(place, 
             withdrawal.Withdrawals, "_erase", lambda *_: (_ for _ in ()).throw(StorageError("DISK_FAILED", "no"))
         )
         assert (
-            reason_of(
-                place.pool.contributions.withdrawals.withdraw, signed(place.pool, done.contribution_id, place.a.key)
-            )
+            reason_of(place.withdrawals.withdraw, signed(place.pool, done.contribution_id, place.a.key))
             == "DISK_FAILED"
         )
         assert c.active(place.pool) == [], "selection stops at once, whatever the disk says"
@@ -184,7 +178,7 @@ def test_the_bytes_of_an_erased_blob_are_overwritten_also_for_who_has_it_open(pl
     os.link(path, linked)
     with path.open("rb") as held:
         size = path.stat().st_size
-        place.pool.contributions.withdrawals.withdraw(signed(place.pool, done.contribution_id, place.a.key))
+        place.withdrawals.withdraw(signed(place.pool, done.contribution_id, place.a.key))
         assert held.read() == bytes(size)
     assert linked.read_bytes() == bytes(size)
     assert not path.exists()
@@ -192,7 +186,7 @@ def test_the_bytes_of_an_erased_blob_are_overwritten_also_for_who_has_it_open(pl
 
 def test_the_log_still_verifies_after_the_erasure(place, done):
     before = place.pool.heads.latest()
-    place.pool.contributions.withdrawals.withdraw(signed(place.pool, done.contribution_id, place.a.key))
+    place.withdrawals.withdraw(signed(place.pool, done.contribution_id, place.a.key))
     bundle = envelope.parse(done.receipt)
     assert receipt.verify(bundle, envelope.verify(bundle, place.a.key.public), place.pool.log.keys)
     old, new = (int(note.split("\n")[1]) for note in (before, place.pool.heads.latest()))
@@ -211,7 +205,7 @@ def test_the_log_still_verifies_after_the_erasure(place, done):
     ],
 )
 def test_fsck_finds_a_withdrawal_that_is_undone_in_the_ledger(place, done, statement):
-    place.pool.contributions.withdrawals.withdraw(signed(place.pool, done.contribution_id, place.a.key))
+    place.withdrawals.withdraw(signed(place.pool, done.contribution_id, place.a.key))
     place.pool.close()
     connection = sqlite3.connect(place.folder / "ledger.sqlite")
     connection.execute(statement)
@@ -223,6 +217,6 @@ def test_fsck_finds_a_withdrawal_that_is_undone_in_the_ledger(place, done, state
 def test_fsck_finds_a_blob_that_the_log_says_is_erased(place, done):
     path = place.pool.contributions.get(done.contribution_id).path
     raw = path.read_bytes()
-    place.pool.contributions.withdrawals.withdraw(signed(place.pool, done.contribution_id, place.a.key))
+    place.withdrawals.withdraw(signed(place.pool, done.contribution_id, place.a.key))
     path.write_bytes(raw)
     assert [problem.reason for problem in fsck(place.folder)] == ["BLOB_CORRUPT"]

@@ -25,7 +25,7 @@ def quarantine(place):
 
 
 def withdraw(place, contribution_id, site):
-    return place.pool.contributions.withdrawals.withdraw(signed(place.pool, contribution_id, site.key))
+    return place.withdrawals.withdraw(signed(place.pool, contribution_id, site.key))
 
 
 def variant(blueprint, delta):

@@ -69,11 +69,11 @@ def test_what_the_lock_store_does_not_know_is_not_shown(place, monkeypatch):
     upload_id = c.upload(place.pool, place.pack())
     with monkeypatch.context() as patch:
         patch.setattr(logs.HeadStore, "advance", lambda *_: (_ for _ in ()).throw(c_full()))
-        assert reason_of(place.pool.contributions.intake.commit, upload_id, c.NOW) == "DISK_FULL"
+        assert reason_of(place.intake.commit, upload_id, c.NOW) == "DISK_FULL"
         assert place.pool.heads.latest() == before
         assert (len(place.pool.log.entries(0, 9)), len(place.pool.contributions.all())) == (6, 1)
         assert reason_of(place.pool.contributions.get, upload_id) == "CONTRIBUTION_UNKNOWN"
-    done = place.pool.contributions.intake.commit(upload_id, c.NOW)
+    done = place.intake.commit(upload_id, c.NOW)
     assert (len(place.pool.log.entries(0, 9)), len(place.pool.contributions.all())) == (8, 2)
     assert place.pool.contributions.get(upload_id).receipt == done.receipt
 
