@@ -88,7 +88,7 @@ def init(folder: Path, config: ServerConfig, blueprints: Sequence[str], seeds: S
         seeds: files of the seeds that lie in no blueprint's folder; they are known by their digests.
 
     Raises:
-        InvalidInput: PATH_NOT_EMPTY, also of the database or the place of the weights; and what `Pool.create` raises.
+        InvalidInput: PATH_NOT_EMPTY, also of the database or the place of the weights; what `OpenPool.create` raises.
         Refused: SEED_MISMATCH.
         NotFound: BLUEPRINT_UNKNOWN.
         StorageError: DISK_FULL or DISK_FAILED.
@@ -206,7 +206,7 @@ async def run(folder: Path, config: ServerConfig, ready: Callable[[Running], Non
         Unavailable: PORT_IN_USE, FOLDER_IN_USE, STORE_UNAVAILABLE, SERVING_UNAVAILABLE.
         InvalidInput: OPTION_INVALID (listen), CONFIG_INVALID.
         NotFound: POOL_UNKNOWN, FILE_MISSING.
-        StorageError: what `Pool.open` finds; DISK_FULL or DISK_FAILED.
+        StorageError: what `OpenPool.open` finds; DISK_FULL or DISK_FAILED.
     """
     overwrite_freed_memory()  # consumers' images pass through buffers of TLS, gRPC and protobuf
     listen, loop = Address.parse(config.listen), asyncio.get_running_loop()
@@ -240,7 +240,7 @@ async def run(folder: Path, config: ServerConfig, ready: Callable[[Running], Non
         door = OperatorSocket(folder, parent, pool, config.serving.stall_seconds)
         undo.push_async_callback(door.stop)
         await door.start()
-        _log.info("%d learngenes are on this machine", await asyncio.to_thread(pool.gather))
+        _log.info("%d learngenes are on this machine", await asyncio.to_thread(pool.upkeep.gather))
         serving = await asyncio.to_thread(Serving.start, config.serving.config(), pool, start_workers)
         undo.push_async_callback(asyncio.to_thread, serving.close)
         undo.push_async_callback(front.stop, config.drain_seconds)
@@ -328,7 +328,7 @@ def _front(folder: Path, config: ServerConfig, pool: OpenPool) -> "Front":
     return Front(
         Doors((listen, tls(None)), (certified, tls(client_ca.read(keys)))),
         Guard(
-            NetworkCallers(pool.holder, pool.origin, config.anonymous_consumers, identity.utc_now),
+            NetworkCallers(pool.sites.holder, pool.origin, config.anonymous_consumers, identity.utc_now),
             Rates(config.quotas.calls_per_minute),
             Strangers(config.quotas.anonymous_descents_per_minute),
             client_ca.Issuer(keys, pool.origin, timedelta(days=config.certificate_days)).issue,

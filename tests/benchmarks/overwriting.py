@@ -51,7 +51,9 @@ def main() -> None:
         view = MemoryView(Path(folder), _FAMILY)
         members = [view.add(f"site-{number}", name="nano") for number in range(4)]
         del members
-        refs = [descend_request.file_of(found) for found in view.active("nano", ())]
+        refs = [
+            descend_request.file_of(found) for found in view.contributions.active(view.blueprint("nano").blueprint, ())
+        ]
         family, worker = descend_request.family(view.blueprint("nano")), Worker(8)
         slots = Slots.create([SHARED_MEMORY, Path(folder)], 1, 128 << 20)
         pictures = Pictures.create([SHARED_MEMORY, Path(folder)])

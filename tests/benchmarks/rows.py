@@ -180,7 +180,7 @@ def accepting(quick: bool) -> Row:
                 packed = site.pack(pool, weights)  # the site's own work
                 ours, floor = paired(
                     1,
-                    lambda packed=packed: pool.commit(sites.upload(pool, packed), sites.NOW),
+                    lambda packed=packed: sites.submit(pool, packed),
                     lambda weights=weights: bare.keep(weights),
                 )
                 best = [min(best[0], ours), min(best[1], floor)]

@@ -112,7 +112,10 @@ async def _measure(folder: Path, view: MemoryView, serving: Serving, rounds: int
 
 def _request(view: MemoryView) -> bytes:
     blueprint = view.blueprint("bench").blueprint
-    weights = [types_pb2.Weight(contribution_id=one.contribution_id, milli=125) for one in view.active("bench", ())]
+    weights = [
+        types_pb2.Weight(contribution_id=one.contribution_id, milli=125)
+        for one in view.contributions.active(blueprint, ())
+    ]
     size = types_pb2.Size(depth=blueprint.depth, heads=blueprint.heads)
     return consume_pb2.DescendRequest(
         blueprint="bench", weights=weights, budget=types_pb2.SizeBudget(size=size)

@@ -17,14 +17,14 @@ def template(request, tmp_path_factory):
     with OpenPool.open(made, storage) as pool:
         a, b = c.join(pool, "site-a"), c.join(pool, "site-b")
         done = [c.contribute(pool, site, rng) for site in (a, b, a)]
-        found = pool.contribution(done[1].contribution_id)
+        found = pool.contributions.get(done[1].contribution_id)
         event = events.Withdrawal(
             pool=pool.origin,
             time="2026-07-01T12:00:00Z",
             contribution_id=found.contribution_id,
             sha256=found.sha256,
         )
-        pool.withdraw(envelope.sign_statement(b.key, event.payload()))
+        pool.contributions.withdrawals.withdraw(envelope.sign_statement(b.key, event.payload()))
     return made, storage, a, b
 
 

@@ -23,8 +23,8 @@ from tests.support.refusals import reason_of
 
 def facts(pool):
     """Everything that a pool answers from its ledger and log."""
-    found = [(one.contribution_id, one.state, one.receipt, one.manifest) for one in pool.contributions()]
-    return pool.origin, pool.sites(), found, pool.checkpoint(), pool.entries(0, 256), pool.release_key.pem()
+    found = [(one.contribution_id, one.state, one.receipt, one.manifest) for one in pool.contributions.all()]
+    return pool.origin, pool.sites.all(), found, pool.heads.latest(), pool.log.entries(0, 256), pool.release_key.pem()
 
 
 @pytest.fixture
@@ -32,8 +32,8 @@ def saved(place, tmp_path):
     """The pool, and a backup of it with its keys."""
     folder, storage, *_ = place
     with OpenPool.open(folder, storage) as pool:
-        done = pool.backup(tmp_path / "backup", tmp_path / "keys")
-        assert (done.contributions, done.log_size) == (2, len(pool.entries(0, 256)))
+        done = pool.upkeep.backup(tmp_path / "backup", tmp_path / "keys")
+        assert (done.contributions, done.log_size) == (2, len(pool.log.entries(0, 256)))
     return BackupSource(tmp_path / "backup", tmp_path / "keys")
 
 
@@ -45,11 +45,14 @@ def test_a_restored_pool_is_the_same_wherever_it_is_put_and_goes_on(place, saved
     assert (report.problems, report.notes, report.contributions) == ([], [], 3)
     assert report == examine(target, other)
     with OpenPool.open(folder, storage) as before:
-        expected, weights = facts(before), [one.sha256 for one in before.active(c.BLUEPRINT, ())]
+        expected, weights = (
+            facts(before),
+            [one.sha256 for one in c.active(before)],
+        )
     with OpenPool.open(target, other) as after:
         assert facts(after) == expected
-        after.gather()
-        for found, sha256 in zip(after.active(c.BLUEPRINT, ()), weights, strict=True):
+        after.upkeep.gather()
+        for found, sha256 in zip(c.active(after), weights, strict=True):
             assert digest.sha256_file(found.path) == sha256
         c.contribute(after, a, np.random.default_rng(9))
     assert fsck(target, other) == []
@@ -60,7 +63,7 @@ def test_a_restored_pool_is_the_same_wherever_it_is_put_and_goes_on(place, saved
 
 def company(pool):
     """What the pool knows of what was withdrawn, and whom it would ask of its first contribution."""
-    found = pool.company(pool.contributions()[0])
+    found = pool.contributions.company(pool.contributions.all()[0])
     gone = [(one.contribution_id, one.index, one.sketch.direction.tolist()) for one in found.withdrawn]
     return [one.contribution_id for one in found.active], gone, found.salt
 
@@ -97,8 +100,8 @@ def test_a_backup_shows_no_key_and_no_weights(place, saved):
     files = [path for path in saved.backup.rglob("*") if path.is_file()]
     assert not [path for path in files if path.suffix == ".pem"]
     with OpenPool.open(folder, storage) as pool:
-        pool.gather()
-        pieces = [one.path.read_bytes()[-64:] for one in pool.active(c.BLUEPRINT, ())]
+        pool.upkeep.gather()
+        pieces = [one.path.read_bytes()[-64:] for one in c.active(pool)]
     kept = [path.read_bytes() for path in files]
     assert pieces
     assert not [1 for piece in pieces for raw in kept if piece in raw]
@@ -113,17 +116,17 @@ def test_a_backup_beside_a_busy_pool_is_of_one_moment(place, tmp_path):
         def busy():
             while not stop.is_set():
                 done = c.contribute(pool, a, rng)
-                pool.withdraw_as_operator(done.contribution_id, "")
+                pool.contributions.withdraw_as_operator(done.contribution_id, "")
 
         thread = threading.Thread(target=busy)
         thread.start()
         try:
             for n in range(3):
-                pool.backup(tmp_path / f"backup{n}", tmp_path / f"keys{n}")
+                pool.upkeep.backup(tmp_path / f"backup{n}", tmp_path / f"keys{n}")
         finally:
             stop.set()
             thread.join()
-        final = len(pool.contributions())
+        final = len(pool.contributions.all())
     for n in range(3):
         report = restore(
             BackupSource(tmp_path / f"backup{n}", tmp_path / f"keys{n}"), tmp_path / f"r{n}", stores.HERE, {}
@@ -135,10 +138,10 @@ def test_a_backup_beside_a_busy_pool_is_of_one_moment(place, tmp_path):
 def test_attack_51_a_backup_that_is_older_than_what_was_published_is_refused_and_a_newer_one_taken(place, tmp_path):
     folder, storage, a, b = place
     with OpenPool.open(folder, storage) as pool:
-        pool.backup(tmp_path / "older", tmp_path / "older-keys")
+        pool.upkeep.backup(tmp_path / "older", tmp_path / "older-keys")
         c.contribute(pool, a, np.random.default_rng(12))
-        pool.backup(tmp_path / "newer", tmp_path / "newer-keys")
-        (tmp_path / "head").write_text(pool.checkpoint())
+        pool.upkeep.backup(tmp_path / "newer", tmp_path / "newer-keys")
+        (tmp_path / "head").write_text(pool.heads.latest())
     older = (tmp_path / "older", tmp_path / "older-keys")
     for seen in (tmp_path / "head", folder / "log.size"):
         with pytest.raises(GenepoolError) as caught:
@@ -152,7 +155,7 @@ def test_attack_51_a_backup_that_is_older_than_what_was_published_is_refused_and
     restore(BackupSource(*older), tmp_path / "forked", stores.HERE, {})
     with OpenPool.open(tmp_path / "forked") as forked:
         c.contribute(forked, b, np.random.default_rng(13))
-        (tmp_path / "other-head").write_text(forked.checkpoint())
+        (tmp_path / "other-head").write_text(forked.heads.latest())
     newer = BackupSource(tmp_path / "newer", tmp_path / "newer-keys", [tmp_path / "other-head"])
     assert reason_of(restore, newer, tmp_path / "restored", stores.HERE, {}) == "LEDGER_INCONSISTENT"
     shutil.copy(folder / "log.size", tmp_path / "forked" / "log.size")
@@ -249,10 +252,10 @@ def test_a_backup_that_was_changed_with_its_digests_is_found_out_by_fsck(saved, 
 def test_nothing_that_exists_is_written_over(place, saved, tmp_path):
     folder, storage, *_ = place
     with OpenPool.open(folder, storage) as pool:
-        assert reason_of(pool.backup, saved.backup) == "PATH_NOT_EMPTY"
-        assert reason_of(pool.backup, tmp_path / "new", saved.keys) == "PATH_NOT_EMPTY"
+        assert reason_of(pool.upkeep.backup, saved.backup) == "PATH_NOT_EMPTY"
+        assert reason_of(pool.upkeep.backup, tmp_path / "new", saved.keys) == "PATH_NOT_EMPTY"
         assert not (tmp_path / "new").exists()
-        assert reason_of(pool.backup, folder / "backup") == "OPTION_INVALID"
+        assert reason_of(pool.upkeep.backup, folder / "backup") == "OPTION_INVALID"
     assert reason_of(restore, saved, folder, stores.HERE, {}) == "PATH_NOT_EMPTY"
     if storage.ledger:
         assert reason_of(restore, saved, tmp_path / "new", storage, {}) == "PATH_NOT_EMPTY"
@@ -265,7 +268,7 @@ def test_tiles_come_along(place, tmp_path, monkeypatch):
     folder, storage, a, _ = place
     with OpenPool.open(folder, storage) as pool:
         c.contribute(pool, a, np.random.default_rng(14))
-        pool.backup(tmp_path / "backup", tmp_path / "keys")
+        pool.upkeep.backup(tmp_path / "backup", tmp_path / "keys")
     names = {path.relative_to(folder) for path in (folder / "tiles").rglob("*") if path.is_file()}
     assert names
     assert all((tmp_path / "backup" / name).read_bytes() == (folder / name).read_bytes() for name in names)

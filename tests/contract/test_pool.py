@@ -27,14 +27,14 @@ def test_a_pool_is_sound_also_when_it_is_opened_again_and_goes_on(place):
     report = examine(folder, storage)
     assert (report.problems, report.notes, report.contributions) == ([], [], 3)
     with OpenPool.open(folder, storage) as pool:
-        assert [one.state for one in pool.contributions()] == ["ACTIVE", "WITHDRAWN", "ACTIVE"]
-        assert pool.gather() == 2
+        assert [one.state for one in pool.contributions.all()] == ["ACTIVE", "WITHDRAWN", "ACTIVE"]
+        assert pool.upkeep.gather() == 2
         done = c.contribute(pool, a, np.random.default_rng(4))
         bundle = envelope.parse(done.receipt)
-        receipt.verify(bundle, envelope.verify(bundle, a.key.public), pool.log_key)
-        assert pool.commit(done.contribution_id, c.NOW) == done
+        receipt.verify(bundle, envelope.verify(bundle, a.key.public), pool.log.keys)
+        assert pool.contributions.intake.commit(done.contribution_id, c.NOW) == done
         assert fsck(folder, storage) == [], "it reads beside a pool that is open"
-        for found in pool.active(c.BLUEPRINT, ()):
+        for found in c.active(pool):
             assert found.path.stat().st_size == found.size_bytes
     assert examine(folder, storage).log_size == report.log_size + 2
 
@@ -42,11 +42,11 @@ def test_a_pool_is_sound_also_when_it_is_opened_again_and_goes_on(place):
 def test_what_is_withdrawn_is_gone_from_every_place(place):
     folder, storage, *_ = place
     with OpenPool.open(folder, storage) as pool:
-        gone = pool.contributions()[0]
-        pool.gather()
-        assert pool.withdraw_as_operator(gone.contribution_id, "").erased
+        gone = pool.contributions.all()[0]
+        pool.upkeep.gather()
+        assert pool.contributions.withdraw_as_operator(gone.contribution_id, "").erased
         assert not gone.path.exists()
-        assert not pool._blobs.holds(gone.sha256)
+        assert not pool.contributions.blobs.holds(gone.sha256)
     assert fsck(folder, storage) == []
     if storage.blobs:
         stored = [one["path"] for page in obstore.list(stores.bucket(storage.blobs)) for one in page]
@@ -56,7 +56,7 @@ def test_what_is_withdrawn_is_gone_from_every_place(place):
 def test_a_reason_that_a_database_cannot_keep_is_refused_and_nothing_is_withdrawn(place):
     folder, storage, a, _ = place
     with OpenPool.open(folder, storage) as pool:
-        found = pool.contributions()[0]
+        found = pool.contributions.all()[0]
         event = events.Withdrawal.model_construct(  # what our own model would refuse, a site can sign all the same
             pool=pool.origin,
             time="2026-07-01T12:00:00Z",
@@ -64,8 +64,11 @@ def test_a_reason_that_a_database_cannot_keep_is_refused_and_nothing_is_withdraw
             sha256=found.sha256,
             reason="no\0consent",
         )
-        assert reason_of(pool.withdraw, envelope.sign_statement(a.key, event.payload())) == "STATEMENT_MALFORMED"
-        assert pool.contributions()[0].state == "ACTIVE"
+        assert (
+            reason_of(pool.contributions.withdrawals.withdraw, envelope.sign_statement(a.key, event.payload()))
+            == "STATEMENT_MALFORMED"
+        )
+        assert pool.contributions.all()[0].state == "ACTIVE"
     assert fsck(folder, storage) == []
 
 
@@ -76,10 +79,10 @@ def test_either_part_can_be_elsewhere_alone(tmp_path, which):
     with OpenPool.open(folder, storage) as pool:
         site = c.join(pool, "site-a")
         first, second = (c.contribute(pool, site, rng) for _ in range(2))
-        assert pool.withdraw_as_operator(first.contribution_id, "").erased
+        assert pool.contributions.withdraw_as_operator(first.contribution_id, "").erased
     with OpenPool.open(folder, storage) as pool:
-        assert pool.commit(second.contribution_id, c.NOW) == second
-        assert pool.gather() == 1
+        assert pool.contributions.intake.commit(second.contribution_id, c.NOW) == second
+        assert pool.upkeep.gather() == 1
     report = examine(folder, storage)
     assert (report.problems, report.notes, report.contributions) == ([], [], 2)
     # settings that name another place find nothing there
@@ -115,10 +118,14 @@ def test_attack_56_a_flipped_bit_in_any_column_is_found(flipping, table, column)
 def test_a_damaged_a_missing_and_a_superfluous_file_are_found(place):
     folder, storage, *_ = place
     with OpenPool.open(folder, storage) as pool:
-        found = pool.contributions()[2]
-        gone = pool.contributions()[1]
+        found = pool.contributions.all()[2]
+        gone = pool.contributions.all()[1]
         put, take = hands(pool, storage)
-        good = found.path.read_bytes() if found.path.exists() else pool._blobs.local(found.sha256).read_bytes()
+        good = (
+            found.path.read_bytes()
+            if found.path.exists()
+            else pool.contributions.blobs.local(found.sha256).read_bytes()
+        )
         for wrong in (good[:-1] + b"x", good[:-1]):
             put(found.sha256, wrong)
             assert {one.reason for one in fsck(folder, storage)} == {"BLOB_CORRUPT"}
@@ -143,10 +150,10 @@ def hands(pool, storage):
         )
 
     def put(sha256, data):
-        pool._blobs.path(sha256).parent.mkdir(exist_ok=True)
-        pool._blobs.path(sha256).write_bytes(data)
+        pool.contributions.blobs.path(sha256).parent.mkdir(exist_ok=True)
+        pool.contributions.blobs.path(sha256).write_bytes(data)
 
-    return put, lambda sha256: pool._blobs.path(sha256).unlink()
+    return put, lambda sha256: pool.contributions.blobs.path(sha256).unlink()
 
 
 def test_attack_51_a_restored_older_ledger_refuses_to_start_and_the_newest_one_starts(place, tmp_path):
@@ -161,7 +168,7 @@ def test_attack_51_a_restored_older_ledger_refuses_to_start_and_the_newest_one_s
     again = put_back(newer, storage, folder)
     assert fsck(folder, again) == []
     with OpenPool.open(folder, again) as pool:
-        assert pool.commit(newest.contribution_id, c.NOW) == newest
+        assert pool.contributions.intake.commit(newest.contribution_id, c.NOW) == newest
 
 
 def set_aside(storage, folder, target):
@@ -185,7 +192,7 @@ def test_attack_52_a_pool_is_open_once(place, tmp_path, monkeypatch):
         if storage.ledger:  # also from a copy of the folder, as on another machine
             shutil.copytree(folder, tmp_path / "other")
             assert reason_of(OpenPool.open, tmp_path / "other", storage) == "FOLDER_IN_USE"
-        assert len(pool.contributions()) == 3
+        assert len(pool.contributions.all()) == 3
     OpenPool.open(folder, storage).close()
 
 
@@ -203,8 +210,8 @@ def test_a_commit_whose_answer_was_lost_is_found_out_and_the_log_goes_on(remote,
     import psycopg
 
     packed = site.pack(pool, c.weights_of(pool.blueprint(c.BLUEPRINT).blueprint, np.random.default_rng(1)))
-    upload_id, before = c.upload(pool, packed), pool._log.size
-    writer = pool._ledger._writer
+    upload_id, before = c.upload(pool, packed), pool.log.size
+    writer = pool.contributions.ledger._writer
     real = writer.dialect.do_commit
 
     def lost(connection):
@@ -213,14 +220,14 @@ def test_a_commit_whose_answer_was_lost_is_found_out_and_the_log_goes_on(remote,
         raise psycopg.OperationalError("server closed the connection unexpectedly")
 
     monkeypatch.setattr(writer.dialect, "do_commit", lost)
-    assert reason_of(pool.commit, upload_id, c.NOW) == "STORE_UNAVAILABLE"
+    assert reason_of(pool.contributions.intake.commit, upload_id, c.NOW) == "STORE_UNAVAILABLE"
     monkeypatch.setattr(writer.dialect, "do_commit", real)
-    assert pool._log.size == before, "nothing is shown that may not be there"
-    done = pool.commit(upload_id, c.NOW)
-    assert pool._log.size == before + 2
+    assert pool.log.size == before, "nothing is shown that may not be there"
+    done = pool.contributions.intake.commit(upload_id, c.NOW)
+    assert pool.log.size == before + 2
     more = c.contribute(pool, site, np.random.default_rng(2))
-    assert pool.commit(more.contribution_id, c.NOW) == more
-    assert pool.commit(done.contribution_id, c.NOW) == done
+    assert pool.contributions.intake.commit(more.contribution_id, c.NOW) == more
+    assert pool.contributions.intake.commit(done.contribution_id, c.NOW) == done
     assert fsck(folder, storage) == []
 
 
@@ -241,18 +248,18 @@ def test_a_pool_goes_on_when_the_database_was_started_again(remote):
 def test_a_store_that_fails_loses_nothing_and_the_retry_works(remote, monkeypatch):
     pool, site, storage, folder = remote
     packed = site.pack(pool, c.weights_of(pool.blueprint(c.BLUEPRINT).blueprint, np.random.default_rng(1)))
-    upload_id, head = c.upload(pool, packed), pool.checkpoint()
+    upload_id, head = c.upload(pool, packed), pool.heads.latest()
 
     def refuses(*_, **__):
         raise OSError("the network is down")
 
     with monkeypatch.context() as patched:
         patched.setattr(obstore, "put", refuses)
-        assert reason_of(pool.commit, upload_id, c.NOW) == "STORE_UNAVAILABLE"
-    assert pool.checkpoint() == head
+        assert reason_of(pool.contributions.intake.commit, upload_id, c.NOW) == "STORE_UNAVAILABLE"
+    assert pool.heads.latest() == head
     assert fsck(folder, storage) == []
-    done = pool.commit(upload_id, c.NOW)
-    assert pool.commit(upload_id, c.NOW) == done
+    done = pool.contributions.intake.commit(upload_id, c.NOW)
+    assert pool.contributions.intake.commit(upload_id, c.NOW) == done
     assert examine(folder, storage).notes == []
 
 

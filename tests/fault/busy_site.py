@@ -26,7 +26,7 @@ def main(folder, key, acknowledged, seed, ledger, blobs):
         while True:
             weights = c.weights_of(pool.blueprint(c.BLUEPRINT).blueprint, rng)
             upload_id = c.upload(pool, site.pack(pool, weights), chunk=1000)
-            file.write(pool.commit(upload_id, c.NOW).receipt + b"\n")
+            file.write(pool.contributions.intake.commit(upload_id, c.NOW).receipt + b"\n")
 
 
 if __name__ == "__main__":

@@ -103,12 +103,12 @@ class Story:
             self.first = c.contribute(pool, self.site, self.rng)
             self.packed = self.site.pack(pool, c.weights_of(pool.blueprint(c.BLUEPRINT).blueprint, self.rng))
             self.prepare(pool)
-            self.before = len(pool.entries(0, 256))
+            self.before = len(pool.log.entries(0, 256))
 
     def prepare(self, pool):
         """Fill the log with other leaves up to a place."""
-        while self.leaves and len(pool.entries(0, 256)) < self.leaves:
-            (pool.suspend if pool.site("site-b").state == "ACTIVE" else pool.approve)("site-b")
+        while self.leaves and len(pool.log.entries(0, 256)) < self.leaves:
+            (pool.sites.suspend if pool.sites.get("site-b").state == "ACTIVE" else pool.sites.approve)("site-b")
 
     def fresh(self):
         """A copy of the pool."""
@@ -119,19 +119,19 @@ class Story:
 
     def play(self, pool):
         """Send the second contribution, from wherever an earlier attempt ended."""
-        return pool.commit(c.upload(pool, self.packed, chunk=CHUNK), c.NOW)
+        return c.submit(pool, self.packed, chunk=CHUNK)
 
     def verdict(self, pool, folder, acknowledged):
         """Play to the end and look at everything; an empty text is good."""
         done = self.play(pool)
         if acknowledged not in (None, done.receipt) or self.play_again(pool) != done:
             return "another receipt for the same upload"
-        if pool.commit(self.first.contribution_id, c.NOW) != self.first:
+        if pool.contributions.intake.commit(self.first.contribution_id, c.NOW) != self.first:
             return "an older receipt changed"
         for answer in (self.first, done):
             bundle = envelope.parse(answer.receipt)
-            receipt.verify(bundle, envelope.verify(bundle, self.site.key.public), pool.log_key)
-        if len(pool.contributions()) != 2 or size_of(pool) != self.before + 2:
+            receipt.verify(bundle, envelope.verify(bundle, self.site.key.public), pool.log.keys)
+        if len(pool.contributions.all()) != 2 or size_of(pool) != self.before + 2:
             return "the log holds something twice, or not at all"
         if self.leaves and not (folder / "tiles" / "tile" / "0" / "001").is_file():
             return "a tile is full and not there"
@@ -141,8 +141,8 @@ class Story:
         return "" if not report.problems and not report.notes else str(report)
 
     def play_again(self, pool):
-        begun = pool.begin(self.packed.bundle, self.packed.manifest, c.NOW)
-        return pool.commit(begun.upload_id, c.NOW) if begun.already_logged else None
+        begun = pool.contributions.intake.begin(self.packed.bundle, self.packed.manifest, c.NOW)
+        return pool.contributions.intake.commit(begun.upload_id, c.NOW) if begun.already_logged else None
 
 
 class Publishing(Story):
@@ -158,33 +158,33 @@ class Withdrawing(Story):
 
     def prepare(self, pool):
         self.second = super().play(pool)
-        pool.seal(self.folder / "sealed")
+        pool.upkeep.seal(self.folder / "sealed")
         super().prepare(pool)
-        found = pool.contribution(self.second.contribution_id)
+        found = pool.contributions.get(self.second.contribution_id)
         event = events.Withdrawal(
             pool=pool.origin, time="2026-07-01T12:00:00Z", contribution_id=found.contribution_id, sha256=found.sha256
         )
         self.sha256, self.bundle = found.sha256, envelope.sign_statement(self.site.key, event.payload())
 
     def play(self, pool):
-        return pool.withdraw(self.bundle)
+        return pool.contributions.withdrawals.withdraw(self.bundle)
 
     def verdict(self, pool, folder, acknowledged):
-        seen = pool.contribution(self.second.contribution_id).state
+        seen = pool.contributions.get(self.second.contribution_id).state
         if acknowledged is not None and seen != "WITHDRAWN":
             return "an acknowledged withdrawal is lost"
         done = self.play(pool)
         if acknowledged not in (None, done.receipt) or self.play(pool) != done or not done.erased:
             return "another answer for the same withdrawal"
         bundle = envelope.parse(done.receipt)
-        receipt.verify(bundle, envelope.verify(bundle, self.site.key.public), pool.log_key)
-        if [one.contribution_id for one in pool.active(c.BLUEPRINT, ())] != [self.first.contribution_id]:
+        receipt.verify(bundle, envelope.verify(bundle, self.site.key.public), pool.log.keys)
+        if [one.contribution_id for one in c.active(pool)] != [self.first.contribution_id]:
             return "the pool serves something else than the first contribution"
-        if pool._blobs.holds(self.sha256) or pool._blobs.path(self.sha256).exists():
+        if pool.contributions.blobs.holds(self.sha256) or pool.contributions.blobs.path(self.sha256).exists():
             return "the weights are still there"
         if (folder / "keys" / "data" / self.sha256).exists():
             return "the key of their sealed copy is still there"
-        if pool.commit(self.second.contribution_id, c.NOW).receipt != self.second.receipt:
+        if pool.contributions.intake.commit(self.second.contribution_id, c.NOW).receipt != self.second.receipt:
             return "the receipt of what was withdrawn changed"
         if size_of(pool) != self.before + 2:
             return "the log holds something twice, or not at all"
@@ -204,10 +204,10 @@ class Reviewed(Story):
     def play(self, pool):
         reviews = Reviews(pool, ReviewPolicy(), lambda *_: [Finding("NEAR_COPY", "a copy")])
         reviews.review_all()
-        return pool.contribution(self.second.contribution_id)
+        return pool.contributions.get(self.second.contribution_id)
 
     def verdict(self, pool, folder, acknowledged):
-        before = pool.contribution(self.second.contribution_id)
+        before = pool.contributions.get(self.second.contribution_id)
         if acknowledged is not None and before.state != "REJECTED":
             return "a concluded review is lost"
         if (before.state == "QUARANTINED") != (before.note == "") or (before.state, before.note == "") not in (
@@ -225,7 +225,7 @@ class Reviewed(Story):
 
 
 def size_of(pool):
-    return int(pool.checkpoint().split("\n")[1])
+    return int(pool.heads.latest().split("\n")[1])
 
 
 def child(function):
@@ -372,7 +372,7 @@ def backing_up(story, act):
 
     def run():
         with OpenPool.open(folder) as pool, counted(act):
-            pool.backup(out, story.folder / "out-keys")
+            pool.upkeep.backup(out, story.folder / "out-keys")
 
     return run, folder
 
@@ -382,7 +382,7 @@ def restoring(story, act):
     source, target = BackupSource(story.folder / "saved", story.folder / "saved-keys"), story.folder / "restored"
     if not source.backup.exists():
         with OpenPool.open(story.fresh()) as pool:
-            pool.backup(source.backup, source.keys)
+            pool.upkeep.backup(source.backup, source.keys)
     shutil.rmtree(target, ignore_errors=True)
 
     def run():

@@ -10,7 +10,7 @@ from tests.support import sites as c
 
 def limit_pages(pool, count):
     """The most pages that the ledger may have; less than it has means: no more."""
-    with pool._ledger.write() as tx:
+    with pool.contributions.ledger.write() as tx:
         tx.exec_driver_sql(f"PRAGMA max_page_count={count}")
 
 
@@ -30,22 +30,22 @@ def test_a_full_ledger_refuses_cleanly_and_takes_the_same_commit_later(tmp_path)
         limit_pages(pool, 1)
         reason, head = "", ""
         while not reason:
-            head = pool.checkpoint()
+            head = pool.heads.latest()
             upload_id = c.upload(pool, site.pack(pool, c.weights_of(pool.blueprint(c.BLUEPRINT).blueprint, rng)))
-            reason = reason_of(pool.commit, upload_id, c.NOW)
+            reason = reason_of(pool.contributions.intake.commit, upload_id, c.NOW)
         assert reason == "DISK_FULL"
-        assert pool.checkpoint() == head
+        assert pool.heads.latest() == head
         assert fsck(folder) == []
         limit_pages(pool, 1 << 30)
-        done = pool.commit(upload_id, c.NOW)
-        assert pool.commit(upload_id, c.NOW) == done
-        assert pool.checkpoint() != head
+        done = pool.contributions.intake.commit(upload_id, c.NOW)
+        assert pool.contributions.intake.commit(upload_id, c.NOW) == done
+        assert pool.heads.latest() != head
     assert fsck(folder) == []
 
 
 def test_a_full_ledger_does_not_invite(tmp_path):
     with OpenPool.open(c.make_pool(tmp_path)) as pool:
         limit_pages(pool, 1)
-        reasons = [reason_of(pool.invite, f"site-{n}", c.NOW) for n in range(200)]
+        reasons = [reason_of(pool.sites.invite, f"site-{n}", c.NOW) for n in range(200)]
         assert set(reasons) == {"", "DISK_FULL"}
-        assert len(pool.sites()) == reasons.count("")
+        assert len(pool.sites.all()) == reasons.count("")

@@ -46,7 +46,9 @@ def check(folder, storage, site, receipts):
     with OpenPool.open(folder, storage) as pool:
         for raw in receipts:
             bundle = envelope.parse(raw)
-            receipt.verify(bundle, envelope.verify(bundle, site.key.public), pool.log_key)
-            assert pool.commit(digest.sha256_hex(bundle.payload), c.NOW).receipt == raw
-        assert len(pool.contributions()) - len(receipts) in range(ROUNDS + 1), "at most one in flight was not heard of"
+            receipt.verify(bundle, envelope.verify(bundle, site.key.public), pool.log.keys)
+            assert pool.contributions.intake.commit(digest.sha256_hex(bundle.payload), c.NOW).receipt == raw
+        assert len(pool.contributions.all()) - len(receipts) in range(ROUNDS + 1), (
+            "at most one in flight was not heard of"
+        )
     assert fsck(folder, storage) == []

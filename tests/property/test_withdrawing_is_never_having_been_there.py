@@ -44,7 +44,7 @@ def origin(tmp_path_factory):
                 for seq in range(EACH):
                     nothing_seen = manifests.Observed(size=0, root="")
                     made = site.pack(scratch, c.weights_of(blueprint, rng), observed=nothing_seen)
-                    scratch.commit(c.upload(scratch, made), c.NOW)
+                    c.submit(scratch, made)
                     packed[n, seq] = made
     return folder / "pool", joined, packed
 
@@ -61,7 +61,7 @@ class World:
         self.serving, self.loop = None, asyncio.new_event_loop()
 
     def contribute(self, n, seq):
-        self.pool.commit(c.upload(self.pool, self.packed[n, seq], chunk=3000), c.NOW)
+        c.submit(self.pool, self.packed[n, seq], chunk=3000)
 
     def withdraw(self, n, seq):
         name = self.packed[n, seq].upload_id
@@ -69,9 +69,9 @@ class World:
             pool=self.pool.origin,
             time="2026-07-01T12:00:00Z",
             contribution_id=name,
-            sha256=self.pool.contribution(name).sha256,
+            sha256=self.pool.contributions.get(name).sha256,
         )
-        self.pool.withdraw(envelope.sign_statement(self.sites[n].key, event.payload()))
+        self.pool.contributions.withdrawals.withdraw(envelope.sign_statement(self.sites[n].key, event.payload()))
 
     def stop_serving(self):
         if self.serving is not None:
@@ -98,7 +98,7 @@ class World:
             serving.close()
 
     async def _seen(self, serving, pool):
-        live = pool.active(c.BLUEPRINT, ())
+        live = c.active(pool)
         listed = [(one.contribution_id, one.site, one.license, one.sha256, one.images, one.manifest) for one in live]
         found = await collect(serving.embeddings(c.BLUEPRINT, ()))
         keys = [(one.contribution_id, key.mean.tobytes()) for one, key in found]
@@ -166,26 +166,26 @@ class OnlyThese:
     """A pool's read side that never knew of anything but these contributions, whose weights lie in a folder."""
 
     def __init__(self, pool, ids, folder, weights):
-        self.blueprints, self.blueprint = pool.blueprints, pool.blueprint
+        self.blueprints, self.blueprint, self.contributions = pool.blueprints, pool.blueprint, self
         self._found = {}
         for name in sorted(ids):
-            found = pool.contribution(name)
+            found = pool.contributions.get(name)
             (folder / found.sha256).write_bytes(weights[name])
             self._found[name] = replace(found, path=folder / found.sha256)
 
-    def active(self, _name, _licences):
+    def active(self, _blueprint, _licences):
         return list(self._found.values())
 
-    def active_page(self, _name, _licences, after, count):
+    def active_page(self, _blueprint, _licences, after, count):
         return [found for name, found in self._found.items() if name > after][:count]
 
-    def active_count(self, _name):
+    def active_count(self, _blueprint):
         return len(self._found)
 
-    def active_digests(self, _name):
+    def active_digests(self, _blueprint):
         return {found.sha256 for found in self._found.values()}
 
-    def contribution(self, name):
+    def get(self, name):
         return self._found[name]
 
 
@@ -210,6 +210,6 @@ def test_what_a_pool_gives_is_a_function_of_the_live_contributions_alone(origin,
         weights = {world.packed[one].upload_id: world.packed[one].weights for one in kept}
         view = OnlyThese(world.pool, weights, folder, weights)
         assert world.seen() == world.seen_of(view)
-        assert set(world.seen()[-1]) == {world.pool.contribution(name).sha256 for name in weights}
+        assert set(world.seen()[-1]) == {world.pool.contributions.get(name).sha256 for name in weights}
     finally:
         world.close()

@@ -58,13 +58,16 @@ def at_home(world, support, *, labelled: bool = True) -> tals.TalsSelection:
 def expected(view, name, size, weights) -> bytes:
     blueprint = view.blueprint(name).blueprint
     layout = expansion.gene_layout(blueprint, blueprint.components)
-    members = [(milli, TensorFile(view.contribution(one).path).flat(layout)) for one, milli in weights]
+    members = [(milli, TensorFile(view.contributions.get(one).path).flat(layout)) for one, milli in weights]
     flat = algebra.flatten(expansion.gene_layout(blueprint, blueprint.seed.components), seed(view, name))
     return descendant.build(blueprint, size, flat, members)
 
 
 def weights_of(world, name="tiny-16", count=3):
-    return [(found.contribution_id, 250 * (n + 1)) for n, found in enumerate(world.view.active(name, ())[:count])]
+    return [
+        (found.contribution_id, 250 * (n + 1))
+        for n, found in enumerate(world.view.contributions.active(world.view.blueprint(name).blueprint, ())[:count])
+    ]
 
 
 async def download(world, name, weights, budget, offset=0):

@@ -17,9 +17,11 @@ from genepool_protocol.trust.enrolment import Application, mac, make_csr
 from genepool_protocol.trust.keys import SigningKey
 from genepool_protocol.trust.receipt import observed_root
 from genepool_protocol.trust.statement import model_statement
-from genepool_server.pool.pool import Committed, OpenPool
+from genepool_server.pool.contributions.replies import Committed
+from genepool_server.pool.pool import OpenPool
 from genepool_server.pool.sites.membership import Invitation
 from genepool_server.pool.store.storage import HERE, Storage
+from genepool_server.records import Contribution
 from tests.support import genes
 
 ORIGIN = "pool.test/log"
@@ -72,8 +74,8 @@ class Contributor:
 
     def pack(self, pool: OpenPool, weights: bytes, /, family: str = BLUEPRINT, **changes) -> Packed:
         """The signed artefact of the site's next contribution; members of the manifest can be changed."""
-        nonce = pool.begin_nonce(self.name, NOW)
-        head = checkpoint.verify(nonce.checkpoint, pool.log_key) if nonce.checkpoint else None
+        nonce = pool.contributions.intake.begin_nonce(self.name, NOW)
+        head = checkpoint.verify(nonce.checkpoint, pool.log.keys) if nonce.checkpoint else None
         size, root = observed_root(head)
         values = {
             "pool": pool.origin,
@@ -183,10 +185,10 @@ def make_pool(folder: Path, storage: Storage = HERE, **changes) -> Path:
 
 def enrol(pool: OpenPool, contributor: Contributor, **terms) -> Invitation:
     """Invite and enrol; the site is pending then."""
-    invitation = pool.invite(contributor.name, NOW, **terms)
+    invitation = pool.sites.invite(contributor.name, NOW, **terms)
     application = contributor.application(invitation.invite_id)
     proof = mac(invitation.secret, pool.origin, CHANNEL, application)
-    pool.enrol(application, proof, CHANNEL, NOW)
+    pool.sites.enrol(application, proof, CHANNEL, NOW)
     return invitation
 
 
@@ -194,27 +196,37 @@ def join(pool: OpenPool, name: str) -> Contributor:
     """A site that may contribute."""
     contributor = Contributor(name)
     enrol(pool, contributor)
-    pool.approve(name)
+    pool.sites.approve(name)
     return contributor
 
 
 def upload(pool: OpenPool, packed: Packed, *, chunk: int = 1 << 20, weights: bytes | None = None) -> str:
     """Begin, send what is missing, finish; answers the upload id."""
-    begun = pool.begin(packed.bundle, packed.manifest, NOW)
+    intake = pool.contributions.intake
+    begun = intake.begin(packed.bundle, packed.manifest, NOW)
     if begun.already_logged:
         return begun.upload_id
-    lease = pool.lease(begun.upload_id)
+    lease = intake.spool.lease(begun.upload_id)
     data = packed.weights if weights is None else weights
     for start in range(begun.committed_size, len(data), chunk):
-        pool.append(begun.upload_id, start, data[start : start + chunk], lease)
-    pool.finish(begun.upload_id, lease)
+        intake.spool.append(begun.upload_id, start, data[start : start + chunk], lease)
+    intake.spool.finish(begun.upload_id, lease)
     return begun.upload_id
 
 
 def contribute(pool: OpenPool, contributor: Contributor, rng: np.random.Generator) -> Committed:
     """A whole contribution."""
-    packed = contributor.pack(pool, weights_of(pool.blueprint(BLUEPRINT).blueprint, rng))
-    return pool.commit(upload(pool, packed), NOW)
+    return submit(pool, contributor.pack(pool, weights_of(pool.blueprint(BLUEPRINT).blueprint, rng)))
+
+
+def submit(pool: OpenPool, packed: Packed, **terms) -> Committed:
+    """Upload a signed artefact and commit it; `terms` as `upload`."""
+    return pool.contributions.intake.commit(upload(pool, packed, **terms), NOW)
+
+
+def active(pool: OpenPool, licenses: tuple[str, ...] = ()) -> list[Contribution]:
+    """Active contributions to the tiny blueprint."""
+    return pool.contributions.active(pool.blueprint(BLUEPRINT).blueprint, licenses)
 
 
 def malleated(packed: Packed) -> Packed:

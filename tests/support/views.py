@@ -26,10 +26,9 @@ class MemoryView:
         self.folder = folder
         self.log = Log()
         self._rng = np.random.default_rng(5)
-        self.released: dict[str, Descended] = {}
         self._keys: dict[str, SigningKey] = {}
         self._blueprints: dict[str, LoadedBlueprint] = {}
-        self._contributions: dict[str, Contribution] = {}
+        self.contributions = MemoryContributions()
         for changes in blueprints or ({},):
             name = changes.get("name", "tiny-16")
             blueprint = write_seed(folder / name, self._rng, **changes)
@@ -42,42 +41,6 @@ class MemoryView:
         if name not in self._blueprints:
             raise NotFound("BLUEPRINT_UNKNOWN", f"there is no blueprint {name!r}")
         return self._blueprints[name]
-
-    def contribution(self, contribution_id: str) -> Contribution:
-        if contribution_id not in self._contributions:
-            raise NotFound("CONTRIBUTION_UNKNOWN", f"there is no contribution {contribution_id[:16]!r}")
-        return self._contributions[contribution_id]
-
-    def active_page(self, name: str, licenses: tuple[str, ...], after: str, count: int) -> list[Contribution]:
-        return [found for found in self.active(name, licenses) if found.contribution_id > after][:count]
-
-    def active_count(self, name: str) -> int:
-        return len(self.active(name, ()))
-
-    def active_digests(self, name: str) -> set[str]:
-        return {found.sha256 for found in self.active(name, ())}
-
-    def active(self, name: str, licenses: tuple[str, ...]) -> list[Contribution]:
-        wanted = self.blueprint(name).blueprint.sha256
-        return [
-            found
-            for _, found in sorted(self._contributions.items())
-            if found.state == "ACTIVE"
-            and found.blueprint_sha256 == wanted
-            and (not licenses or found.license in licenses)
-        ]
-
-    def standing(self, contribution_id: str) -> ContributionStanding:
-        return ContributionStanding(contribution_id, self.contribution(contribution_id).state, b"")
-
-    def release(self, made: Descended) -> None:
-        for name in made.members:
-            if self.contribution(name).state != "ACTIVE":
-                raise Refused("CONTRIBUTION_NOT_ACTIVE", "it was withdrawn")
-        self.released[made.sha256] = made
-
-    def descendant(self, sha256: str) -> Descended | None:
-        return self.released.get(sha256)
 
     @property
     def only(self) -> Blueprint:
@@ -117,5 +80,58 @@ class MemoryView:
             receipt=receipt,
             site_key_pem=key.public.pem,
         )
-        self._contributions[found.contribution_id] = found
+        self.contributions.held[found.contribution_id] = found
         return found
+
+
+class MemoryContributions:
+    """See `genepool_server.serving.pool_view.ContributionsView`."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, Contribution] = {}
+        self.descendants = MemoryDescendants(self)
+
+    def get(self, contribution_id: str) -> Contribution:
+        if contribution_id not in self.held:
+            raise NotFound("CONTRIBUTION_UNKNOWN", f"there is no contribution {contribution_id[:16]!r}")
+        return self.held[contribution_id]
+
+    def standing(self, contribution_id: str) -> ContributionStanding:
+        return ContributionStanding(contribution_id, self.get(contribution_id).state, b"")
+
+    def active(self, blueprint: Blueprint, licenses: tuple[str, ...]) -> list[Contribution]:
+        return [
+            contribution
+            for _, contribution in sorted(self.held.items())
+            if contribution.state == "ACTIVE"
+            and contribution.blueprint_sha256 == blueprint.sha256
+            and (not licenses or contribution.license in licenses)
+        ]
+
+    def active_page(
+        self, blueprint: Blueprint, licenses: tuple[str, ...], after: str, count: int
+    ) -> list[Contribution]:
+        return [entry for entry in self.active(blueprint, licenses) if entry.contribution_id > after][:count]
+
+    def active_count(self, blueprint: Blueprint) -> int:
+        return len(self.active(blueprint, ()))
+
+    def active_digests(self, blueprint: Blueprint) -> set[str]:
+        return {entry.sha256 for entry in self.active(blueprint, ())}
+
+
+class MemoryDescendants:
+    """See `genepool_server.serving.pool_view.DescendantsView`."""
+
+    def __init__(self, contributions: MemoryContributions) -> None:
+        self._contributions = contributions
+        self._released: dict[str, Descended] = {}
+
+    def release(self, descended: Descended) -> None:
+        for name in descended.members:
+            if self._contributions.get(name).state != "ACTIVE":
+                raise Refused("CONTRIBUTION_NOT_ACTIVE", "it was withdrawn")
+        self._released[descended.sha256] = descended
+
+    def find(self, sha256: str) -> Descended | None:
+        return self._released.get(sha256)

@@ -29,7 +29,7 @@ def backup(
     from genepool_server.commands.operating import operate
 
     with operate(folder) as operator:
-        summary = operator.backup(out.absolute(), keys.absolute() if keys else None)
+        summary = operator.upkeep.backup(out.absolute(), keys.absolute() if keys else None)
     text = f"{summary.contributions} learngenes and {summary.log_size} log entries in {out}; " + (
         f"the keys are in {keys}: keep the two apart" if keys else "it cannot be restored without the keys of that day"
     )
@@ -83,7 +83,7 @@ def seal(
     from genepool_server.commands.operating import operate
 
     with operate(folder) as operator:
-        sealed, total = operator.seal(out.absolute())
+        sealed, total = operator.upkeep.seal(out.absolute())
     text = f"{sealed} sealed now, {total} in {out}; their keys are in {folder / 'keys' / 'data'}"
     terminal.answer({"sealed": sealed, "total": total, "folder": str(out)}, as_json=as_json, text=text)
 
@@ -98,6 +98,6 @@ def unseal(
     from genepool_server.commands.operating import opened
 
     with opened(folder) as pool:
-        restored, total = pool.unseal(source)
+        restored, total = pool.upkeep.unseal(source)
     text = f"{restored} put back, {total} are there"
     terminal.answer({"restored": restored, "total": total}, as_json=as_json, text=text)

@@ -29,7 +29,7 @@ def contributions(*, directory: DirOption = HERE, as_json: terminal.JsonOption =
     from genepool_server.commands.operating import operate
 
     with operate(directory) as operator:
-        rows = [_row(contribution) for contribution in operator.each_contribution(brief=True)]
+        rows = [_row(contribution) for contribution in operator.contributions.each(brief=True)]
     terminal.answer(rows, as_json=as_json, text=terminal.table(rows, _COLUMNS))
 
 
@@ -39,7 +39,7 @@ def show(identifier: IdArgument, *, directory: DirOption = HERE, as_json: termin
 
     with operate(directory) as operator:
         contribution = resolve(operator, identifier)
-        descendants = list(operator.descendants(contribution.contribution_id))
+        descendants = list(operator.contributions.descendants.of(contribution.contribution_id))
     value = _row(contribution) | {
         "note": contribution.note,
         "blueprint_sha256": contribution.blueprint_sha256,
@@ -78,8 +78,10 @@ def withdraw(
 
     text.require(reason, "the reason")
     with operate(directory) as operator:
-        withdrawn = operator.withdraw_as_operator(resolve(operator, identifier).contribution_id, reason)
-        descendants = [asdict(descendant) for descendant in operator.descendants(withdrawn.contribution_id)]
+        withdrawn = operator.contributions.withdraw_as_operator(resolve(operator, identifier).contribution_id, reason)
+        descendants = [
+            asdict(descendant) for descendant in operator.contributions.descendants.of(withdrawn.contribution_id)
+        ]
     value = {"contribution_id": withdrawn.contribution_id, "erased": withdrawn.erased, "descendants": descendants}
     lines = [f"{withdrawn.contribution_id} is withdrawn{' and erased' if withdrawn.erased else ''}"]
     lines += ["a sealed sketch of its weights is kept, to know a copy that comes back"]
@@ -96,7 +98,7 @@ def _decide(
 
     text.require(note, "the note")
     with operate(directory) as operator:
-        contribution = operator.decide(resolve(operator, identifier).contribution_id, state, note)
+        contribution = operator.contributions.decide(resolve(operator, identifier).contribution_id, state, note)
     terminal.answer(_row(contribution) | {"note": contribution.note}, as_json=as_json)
 
 

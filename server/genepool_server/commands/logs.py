@@ -37,11 +37,11 @@ def log(
     place = folder or directory
     policy = config.load(place).policy
     with operate(place) as operator:
-        witnessed, note = operator.witnessed(), operator.checkpoint()  # the second one is as large, or larger
+        witnessed, note = operator.heads.witnessed(), operator.heads.latest()  # the second one is as large, or larger
         lines = note.split("\n")
         size, root = (int(lines[1]), lines[2]) if note else (0, "")
         entries = _entries(operator, size, max(0, size - last)) if last else []
-        files = 0 if export is None else tile_files.export(export, size, note, operator.tile, witnessed)
+        files = 0 if export is None else tile_files.export(export, size, note, operator.log.tile, witnessed)
     value: dict[str, Any] = {
         "origin": lines[0],
         "size": size,
@@ -78,5 +78,5 @@ def _entries(operator: "Operator", size: int, start: int) -> list[dict[str, Any]
     from genepool_protocol.learngene.history import described
     from genepool_protocol.trust import tiles
 
-    entries = tiles.entries(operator.tile, size, start)
+    entries = tiles.entries(operator.log.tile, size, start)
     return [{"index": start + place, **described(payload)} for place, (_, payload) in enumerate(entries)]

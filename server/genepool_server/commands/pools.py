@@ -126,7 +126,7 @@ def fsck(
     storage = config.load(folder).storage
     if repair:
         with opened(folder) as pool:
-            pool.repair()
+            pool.log.repair()
     report = examine(folder, storage)
     report.problems.extend(problems(PoolFolder(folder)))
     lines = [f"{problem.where}: {problem.reason}: {problem.message}" for problem in report.problems]

@@ -46,7 +46,7 @@ def invite(
 
     with operate(directory) as operator:
         anchors = read_anchors(directory / ANCHORS_FILE)
-        given = operator.invite(
+        given = operator.sites.invite(
             site, datetime.now(UTC), life=timedelta(hours=hours), roles=role or DEFAULT_ROLES, again=again
         )
     path = out or Path(f"invite-{site}.json")
@@ -62,7 +62,7 @@ def sites(*, directory: DirOption = HERE, as_json: terminal.JsonOption = False) 
     from genepool_server.commands.operating import operate
 
     with operate(directory) as operator:
-        rows = [_shown(site) for site in operator.each_site()]
+        rows = [_shown(site) for site in operator.sites.each()]
     columns = ("site", "state", "roles", "fingerprint", "certificate_ends")
     terminal.answer(rows, as_json=as_json, text=terminal.table(rows, columns))
 
@@ -80,7 +80,7 @@ def approve(
     from genepool_server.commands.operating import operate
 
     with operate(directory) as operator:
-        approved = operator.approve(site, fingerprint)
+        approved = operator.sites.approve(site, fingerprint)
     terminal.answer(_shown(approved), as_json=as_json)
 
 
@@ -98,7 +98,7 @@ def _change(verb: str, name: str, directory: Path, *, as_json: bool) -> None:
     from genepool_server.commands.operating import operate
 
     with operate(directory) as operator:
-        changes = {"suspend": operator.suspend, "revoke": operator.revoke}
+        changes = {"suspend": operator.sites.suspend, "revoke": operator.sites.revoke}
         site = changes[verb](name)
     terminal.answer(_shown(site), as_json=as_json)
 

@@ -65,7 +65,7 @@ class OperatorSocket:
             options=[("grpc.max_receive_message_length", LIMITS.message_bytes)],
         )
         operator_pb2_grpc.add_OperatorServiceServicer_to_server(OperatorServicer(pool, utc_now), self._server)
-        pool_pb2_grpc.add_LogServiceServicer_to_server(LogServicer(pool), self._server)
+        pool_pb2_grpc.add_LogServiceServicer_to_server(LogServicer(pool.log, pool.heads), self._server)
 
     async def start(self) -> None:
         """Listen, and tell where.

@@ -1,6 +1,4 @@
 """The pool: sites and contributions with their states, ledger, blobs, spool, log and fsck.
 
-Every write is durable before it counts.
-
-`pool.Pool` is the one writer of a folder. `view` is what serving and the front read.
+Every write is durable before it counts. `pool.OpenPool` is the one writer of a folder; each folder here is one part.
 """

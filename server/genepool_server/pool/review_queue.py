@@ -78,7 +78,8 @@ class Reviews:
     """
 
     def __init__(self, pool: OpenPool, policy: ReviewPolicy, screen: Screen) -> None:
-        self._pool = pool
+        self._contributions = pool.contributions
+        self._blueprints = pool.blueprints()
         self._policy = policy
         self._screen = screen
         self._ended = threading.Event()
@@ -91,7 +92,7 @@ class Reviews:
     def ending(self) -> None:
         """Begin no review any more; whoever waits for one that runs then ends its process."""
         self._ended.set()
-        self._pool.arrived.set()
+        self._contributions.intake.arrived.set()
 
     def stop(self) -> None:
         """End; what is under review stays quarantined."""
@@ -100,20 +101,20 @@ class Reviews:
 
     def _run(self) -> None:
         while not self._ended.is_set():
-            self._pool.arrived.clear()
+            self._contributions.intake.arrived.clear()
             try:
                 self.review_all()
             except GenepoolError as exc:
                 if not self._ended.is_set():
                     _log.warning("reviews pause for %g s: %s: %s", _RETRY_SECONDS, exc.reason, exc.message)
                     self._ended.wait(_RETRY_SECONDS)
-                    self._pool.arrived.set()
+                    self._contributions.intake.arrived.set()
             except Exception:  # noqa: BLE001
                 # a defect must not end reviews for ever, and must be heard of
                 _log.exception("reviews pause for %g s", _RETRY_SECONDS)
                 self._ended.wait(_RETRY_SECONDS)
-                self._pool.arrived.set()
-            self._pool.arrived.wait()
+                self._contributions.intake.arrived.set()
+            self._contributions.intake.arrived.wait()
 
     def review_all(self) -> None:
         """Review everything that waits.
@@ -122,7 +123,7 @@ class Reviews:
             Unavailable: SERVING_UNAVAILABLE, no process for the screens can be started.
             StorageError: DISK_FULL or DISK_FAILED.
         """
-        for contribution in self._pool.unreviewed():
+        for contribution in self._contributions.unreviewed():
             if self._ended.is_set():
                 return
             self.review(contribution)
@@ -131,12 +132,12 @@ class Reviews:
         """Review one contribution and conclude it, unless it was decided or withdrawn meanwhile."""
         findings = self._findings(found)
         of_site = [
-            member for member in self._pool.contributions() if member.site == found.site and member.state == "ACTIVE"
+            member for member in self._contributions.all() if member.site == found.site and member.state == "ACTIVE"
         ]
         told = tuple((member.about, _foreign(found)) for member in findings if member.about)
         verdict = replace(self._policy.verdict(findings, len(of_site)), told=told)
         try:
-            self._pool.conclude(found.contribution_id, verdict)
+            self._contributions.conclude(found.contribution_id, verdict)
         except Refused as exc:
             _log.info("the review of %s came too late: %s", found.contribution_id[:16], exc.message)
         else:
@@ -149,10 +150,10 @@ class Reviews:
     def _findings(self, found: Contribution) -> list[Finding]:
         if self._policy.screening == "off":
             return []
-        loaded = next(entry for entry in self._pool.blueprints() if entry.blueprint.sha256 == found.blueprint_sha256)
+        loaded = next(entry for entry in self._blueprints if entry.blueprint.sha256 == found.blueprint_sha256)
         why = ""
         for _ in range(_ATTEMPTS):
-            company = self._pool.company(found)
+            company = self._contributions.company(found)
             try:
                 return self._screen(loaded, found, company)
             except (Unavailable, StorageError):
@@ -160,12 +161,12 @@ class Reviews:
             except GenepoolError as exc:  # weights may have been withdrawn while they were read
                 why = f"{exc.reason}: {exc.message}"
                 unchanged = sorted(entry.contribution_id for entry in company.active) == self._ids(loaded)
-                if unchanged or self._pool.contribution(found.contribution_id).state != "QUARANTINED":
+                if unchanged or self._contributions.get(found.contribution_id).state != "QUARANTINED":
                     break
         return [Finding("INCOMPLETE", f"the review could not be ended ({why})")]
 
     def _ids(self, loaded: LoadedBlueprint) -> list[str]:
-        return [member.contribution_id for member in self._pool.active(loaded.blueprint.name, ())]
+        return [member.contribution_id for member in self._contributions.active(loaded.blueprint, ())]
 
 
 def _foreign(found: Contribution) -> str:

@@ -60,7 +60,7 @@ def usable(view: PoolView, loaded: LoadedBlueprint, contribution_id: str) -> Con
         Refused: CONTRIBUTION_NOT_ACTIVE.
         InvalidInput: WEIGHTS_MALFORMED, it belongs to another blueprint.
     """
-    contribution = view.contribution(contribution_id)
+    contribution = view.contributions.get(contribution_id)
     if contribution.state != "ACTIVE":
         raise Refused(
             "CONTRIBUTION_NOT_ACTIVE",
@@ -79,7 +79,7 @@ def still_usable(view: PoolView, members: Iterable[Contribution]) -> None:
         Refused: CONTRIBUTION_NOT_ACTIVE.
     """
     for member in members:
-        if view.contribution(member.contribution_id).state != "ACTIVE":
+        if view.contributions.get(member.contribution_id).state != "ACTIVE":
             raise Refused(
                 "CONTRIBUTION_NOT_ACTIVE",
                 f"the contribution {member.contribution_id[:16]} was withdrawn meanwhile",

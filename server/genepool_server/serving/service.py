@@ -176,10 +176,10 @@ class Serving:
         """
         async with self._readers.turn():
             loaded = await self.blocking(self._view.blueprint, name)
-            table, after = self._table(loaded), ""
+            table, after, active_page = self._table(loaded), "", self._view.contributions.active_page
             if not licenses:
-                await self.blocking(lambda: table.keep(self._view.active_digests(name)))
-            while batch := await self.blocking(self._view.active_page, name, tuple(licenses), after, _BATCH):
+                await self.blocking(lambda: table.keep(self._view.contributions.active_digests(loaded.blueprint)))
+            while batch := await self.blocking(active_page, loaded.blueprint, tuple(licenses), after, _BATCH):
                 async with self._steady(batch):
                     embeddings = await self.blocking(_embeddings, table, batch)
                 for entry, embedding in zip(batch, embeddings, strict=True):
@@ -270,7 +270,7 @@ class Serving:
             ) from exc
 
     async def _entries(self, loaded: LoadedBlueprint, licenses: Sequence[str]) -> list[tuple[Contribution, Embedding]]:
-        members = await self.blocking(self._view.active, loaded.blueprint.name, tuple(licenses))
+        members = await self.blocking(self._view.contributions.active, loaded.blueprint, tuple(licenses))
         async with self._steady(members):
             table = self._table(loaded)
             if not licenses:  # these are all that there are

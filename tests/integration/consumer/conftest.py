@@ -68,7 +68,7 @@ class Members:
         gene["key.mean"] = self.task.mean + distance
         weights = tensors.encode(gene, "F16")
         packed = self.joined[site].pack(pool, weights, license=license_)
-        return pool.commit(sites.upload(pool, packed), sites.NOW).contribution_id
+        return sites.submit(pool, packed).contribution_id
 
 
 @pytest.fixture

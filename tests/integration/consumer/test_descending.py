@@ -115,7 +115,7 @@ def test_a_learngene_that_was_not_admitted_is_refused(tmp_path, out, task):
         with Pool(server.address, server.anchors, blueprint=TINY) as pool:
             assert reason_of(pool.descend, weights={name: 1000}, out=out) == "CONTRIBUTION_NOT_ACTIVE"
             assert leftovers(out) == []
-            server.pool.decide(name, "ACTIVE", "")
+            server.pool.contributions.decide(name, "ACTIVE", "")
             assert pool.descend(weights={name: 1000}).genepool.dependencies[0].contribution_id == name
 
 

@@ -31,7 +31,7 @@ def published(tmp_path_factory):
         for name in ("north", "south"):
             site = sites.join(running.pool, name)
             packed = site.pack(running.pool, sites.learngene_file(blueprint, rng), family=NAME)
-            running.pool.commit(sites.upload(running.pool, packed), sites.NOW)
+            sites.submit(running.pool, packed)
         yield running, folder / "seed"
 
 
@@ -46,7 +46,7 @@ def test_both_modes_select_the_same_and_every_depth_descends_and_loads(published
     with Pool(running.address, running.anchors) as pool:
         home, away = pool.select(pictures), pool.select(pictures, mode="remote")
         assert home.weights == away.weights
-        some = {entry.contribution_id: 500 for entry in running.pool.contributions()}
+        some = {entry.contribution_id: 500 for entry in running.pool.contributions.all()}
         images = pool.support(pictures).pixels
         for size in pool.blueprint.sizes():
             out = tmp_path / str(size.depth)

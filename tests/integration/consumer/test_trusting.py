@@ -149,7 +149,7 @@ def test_every_client_follows_a_pool_whose_keys_were_all_replaced(folder, task, 
         assert verify(tmp_path / "before", known_pools.trusted(first)), "offline, by what was known before"
         weights = sites.weights_of(server.pool.blueprint(TINY).blueprint, np.random.default_rng(9))
         packed = members.joined["north"].pack(server.pool, weights)
-        new = server.pool.commit(sites.upload(server.pool, packed), sites.NOW).contribution_id
+        new = sites.submit(server.pool, packed).contribution_id
         write(server, tmp_path / "after", new)
         for one in ("before", "after"):
             assert verify(tmp_path / one, known_pools.trusted(first))

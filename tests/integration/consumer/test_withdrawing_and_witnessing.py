@@ -43,9 +43,9 @@ def withdraw(members, site, contribution_id):
         pool=pool.origin,
         time="2026-07-01T12:00:00Z",
         contribution_id=contribution_id,
-        sha256=pool.contribution(contribution_id).sha256,
+        sha256=pool.contributions.get(contribution_id).sha256,
     )
-    return pool.withdraw(envelope.sign_statement(members.joined[site].key, event.payload()))
+    return pool.contributions.withdrawals.withdraw(envelope.sign_statement(members.joined[site].key, event.payload()))
 
 
 def asked(run, *arguments):
@@ -60,7 +60,7 @@ def test_a_descendant_of_a_withdrawn_learngene_is_answered_as_withdrawn(members,
         made = pool.write(tmp_path / "both", pool.budget("2,2", None, None), weights)
         pool.write(tmp_path / "alone", pool.budget("2,2", None, None), {members.south: 1000})
         assert run("verify", made.folder, "--pool", anchors, "--online")[0] == 0
-        listed = list(server.pool.descendants(members.north))
+        listed = list(server.pool.contributions.descendants.of(members.north))
         assert [one.sha256 for one in listed] == [made.lineage.model]
 
         done = withdraw(members, "north", members.north)
@@ -123,7 +123,7 @@ def test_a_withdrawal_while_a_descendant_is_built_is_never_half(members, tmp_pat
             == "CONTRIBUTION_NOT_ACTIVE"
         )
     assert not (tmp_path / "late").exists()
-    assert list(server.pool.descendants(members.north)) == []
+    assert list(server.pool.contributions.descendants.of(members.north)) == []
 
 
 def test_anybody_audits_the_log_from_the_pool_and_from_a_copy(members, run, tmp_path):
@@ -134,7 +134,7 @@ def test_anybody_audits_the_log_from_the_pool_and_from_a_copy(members, run, tmp_
     exported = command("log", server.folder, "--export", tmp_path / "copy", "--json")
     assert exported.returncode == 0, exported.stderr
     assert json.loads(exported.stdout)["entries"][-1]["kind"] == "erased"
-    (tmp_path / "before").write_text(server.pool.checkpoint())
+    (tmp_path / "before").write_text(server.pool.heads.latest())
     live = asked(run, "log", "verify", "--pool", anchors)
     copied = asked(
         run, "log", "verify", "--pool", anchors, "--folder", tmp_path / "copy", "--since", tmp_path / "before"
@@ -165,14 +165,14 @@ def forked(tmp_path, task):
         with ServedPool.open(folder) as pool:
             contributor = sites.join(pool, site)
             weights = sites.weights_of(pool.blueprint(TINY).blueprint, np.random.default_rng(len(site)))
-            pool.commit(sites.upload(pool, contributor.pack(pool, weights)), sites.NOW)
+            sites.submit(pool, contributor.pack(pool, weights))
     return first, second
 
 
 def test_a_consumer_catches_a_forked_pool_and_keeps_the_evidence(forked, run, tmp_path):
     first, second = forked
     with serving(first) as server:
-        name = server.pool.contributions()[0].contribution_id
+        name = server.pool.contributions.all()[0].contribution_id
         with Pool(server.address, server.anchors, blueprint=TINY) as pool:
             pool.write(tmp_path / "good", pool.budget("2,2", None, None), {name: 1000})
     with serving(second) as server, Pool(server.address, server.anchors, blueprint=TINY) as pool:
@@ -202,7 +202,7 @@ def test_a_witness_does_not_cosign_a_forked_pool(forked, tmp_path):
         assert witness.visit(connection, now).size == 8, "looking again cosigns again"
     with serving(second) as server, Connection(server.anchors) as connection:
         assert reason_of(witness.visit, connection, now) == "LOG_FORK"
-        assert server.pool.witnessed() == ""
+        assert server.pool.heads.witnessed() == ""
     assert len(log_memory.evidence(tmp_path / "witness")) == 1
 
 
@@ -238,19 +238,19 @@ def test_a_site_signs_nothing_under_a_head_that_lacks_the_quorum(tmp_path):
     witness = Witness.create(tmp_path / "witness", "witness.example/one")
     folder = make_pool(tmp_path / "pool", witnesses=[witness.signer.public.vkey], quorum=1)
     with serving(folder) as server, Connection(server.anchors) as connection:
-        made = server.pool.invite("north", datetime.now(UTC))
+        made = server.pool.sites.invite("north", datetime.now(UTC))
         values = {"invite_id": made.invite_id, "secret": made.secret, "expires": made.expires}
         invite = Invite(site="north", anchors=server.anchors, **values)
         (tmp_path / "invite.json").write_bytes(invite.model_dump_json(by_alias=True).encode())
         setup = enrolment.Setup(tmp_path / "invite.json", "", "", "", "CC-BY-4.0", TINY, 2)
         site = enrolment.init(tmp_path / "site", setup)
         enrolment.enrol(site, connection)
-        server.pool.approve("north")
+        server.pool.sites.approve("north")
         condensed(site, 1)
         with credentials.connect(site) as certified:
             assert reason_of(submission.submit, SiteBlueprint(site), certified, silent) == "WITNESSES_MISSING"
-            assert server.pool.contributions() == []
+            assert server.pool.contributions.all() == []
             witness.visit(connection, datetime.now(UTC))
             done = submission.submit(SiteBlueprint(site), certified, silent)
-        observed = json.loads(server.pool.contribution(done.contribution_id).manifest)["observed"]
+        observed = json.loads(server.pool.contributions.get(done.contribution_id).manifest)["observed"]
         assert observed["size"] == 2, "what it saw is what the witness saw"

@@ -199,30 +199,32 @@ def story(folder) -> list:
     """What an operator does in an ordinary week, and what comes of it."""
     said = []
     with operating.operate(folder) as operator:
-        said += [change("west").state for change in (operator.approve, operator.suspend, operator.revoke)]
-        made = operator.invite("east", sites.NOW, roles=("auditor",))
+        said += [
+            change("west").state for change in (operator.sites.approve, operator.sites.suspend, operator.sites.revoke)
+        ]
+        made = operator.sites.invite("east", sites.NOW, roles=("auditor",))
         said.append([len(part) for part in (made.invite_id, made.secret, made.expires)])
-        said.append(operator.sites())
-        first, second, _third = (one.contribution_id for one in operator.contributions())
-        said.append(operator.decide(first, "ACTIVE", "looks good").note)
-        said.append(operator.decide(second, "REJECTED", "").state)
-        said.append([(replace(one, path=one.path.relative_to(folder))) for one in operator.contributions()])
-        operator_sealed = operator.seal(folder.parent / "sealed")
-        said.append(operator.backup(folder.parent / "backup", folder.parent / "backup-keys"))
-        gone = operator.withdraw_as_operator(first, "court order")
-        said += [operator_sealed, gone.erased, gone.descendants, list(operator.descendants(first))]
-        said.append([one.state for one in operator.contributions()])
-        said += [operator.checkpoint().split("\n")[:2], len(operator.entries(1, 5))]  # roots depend on the clock
+        said.append(operator.sites.all())
+        first, second, _third = (one.contribution_id for one in operator.contributions.all())
+        said.append(operator.contributions.decide(first, "ACTIVE", "looks good").note)
+        said.append(operator.contributions.decide(second, "REJECTED", "").state)
+        said.append([(replace(one, path=one.path.relative_to(folder))) for one in operator.contributions.all()])
+        operator_sealed = operator.upkeep.seal(folder.parent / "sealed")
+        said.append(operator.upkeep.backup(folder.parent / "backup", folder.parent / "backup-keys"))
+        gone = operator.contributions.withdraw_as_operator(first, "court order")
+        said += [operator_sealed, gone.erased, gone.descendants, list(operator.contributions.descendants.of(first))]
+        said.append([one.state for one in operator.contributions.all()])
+        said += [operator.heads.latest().split("\n")[:2], len(operator.log.entries(1, 5))]  # roots depend on the clock
         for refused in (
-            lambda: operator.approve("nobody"),
-            lambda: operator.approve("west"),
-            lambda: operator.approve("later", "0" * 32),
-            lambda: operator.invite("east", sites.NOW, roles=("operator",)),
-            lambda: operator.invite("No Name", sites.NOW),
-            lambda: operator.decide(second, "ACTIVE", ""),
-            lambda: operator.decide("0" * 64, "ACTIVE", ""),
-            lambda: operator.withdraw_as_operator("0" * 64, ""),
-            lambda: operator.entries(99, 1),
+            lambda: operator.sites.approve("nobody"),
+            lambda: operator.sites.approve("west"),
+            lambda: operator.sites.approve("later", "0" * 32),
+            lambda: operator.sites.invite("east", sites.NOW, roles=("operator",)),
+            lambda: operator.sites.invite("No Name", sites.NOW),
+            lambda: operator.contributions.decide(second, "ACTIVE", ""),
+            lambda: operator.contributions.decide("0" * 64, "ACTIVE", ""),
+            lambda: operator.contributions.withdraw_as_operator("0" * 64, ""),
+            lambda: operator.log.entries(99, 1),
         ):
             with pytest.raises(GenepoolError) as caught:
                 refused()
@@ -323,13 +325,17 @@ def test_the_operator_cannot_sign_or_send_what_does_not_show(folder, verb):
 
 def test_a_prefix_of_several_ids_is_refused(template):
     with operating.operate(template) as operator:
-        ids = [one.contribution_id for one in operator.contributions()]
+        ids = [one.contribution_id for one in operator.contributions.all()]
 
         class Crowd:
             """The same pool, as if ids were short."""
 
-            def each_contribution(self, prefix):
-                return [*operator.each_contribution(prefix), *operator.each_contribution(prefix)]
+            @property
+            def contributions(self):
+                return self
+
+            def each(self, prefix):
+                return [*operator.contributions.each(prefix), *operator.contributions.each(prefix)]
 
         assert operating.resolve(operator, ids[0][:30].upper()).contribution_id == ids[0]
         with pytest.raises(InvalidInput) as several:

@@ -56,7 +56,9 @@ def test_every_active_contribution_is_listed_with_its_key(server, stubs, members
     width = 4 * server.pool.blueprint("tiny-16").blueprint.width(2)
     assert {len(one.key_mean) for one in entries} == {width}
     for one in entries:
-        stated = json.loads(server.pool.contribution(one.entry.contribution_id).manifest)["privacy"]["key"]["sigma"]
+        stated = json.loads(server.pool.contributions.get(one.entry.contribution_id).manifest)["privacy"]["key"][
+            "sigma"
+        ]
         assert one.key_noise == float(stated) > 0
     none = stubs.select.ListKeys(pb.ListKeysRequest(blueprint="tiny-16", licenses=["MIT"]), timeout=TIMEOUT)
     assert list(none) == []
@@ -116,7 +118,7 @@ def rebuilt(server, size, weights) -> bytes:
     seed, thin = (
         expansion.gene_layout(blueprint, count) for count in (blueprint.seed.components, blueprint.components)
     )
-    members = [(one.milli, server.pool.contribution(one.contribution_id).path) for one in weights]
+    members = [(one.milli, server.pool.contributions.get(one.contribution_id).path) for one in weights]
     deltas = [(milli, tensors.TensorFile(path).flat(thin)) for milli, path in members]
     return descendant.build(blueprint, size, tensors.TensorFile(loaded.seed_path).flat(seed).astype(np.float32), deltas)
 
@@ -185,7 +187,7 @@ def test_what_waits_in_quarantine_is_not_handed_out(tmp_path, rng):
         weight = types_pb2.Weight(contribution_id=done.contribution_id, milli=1000)
         asked = pb.DescendRequest(blueprint="tiny-16", weights=[weight], budget=types_pb2.SizeBudget(max_params=10**6))
         assert refused(stubs.descend.Descend, asked).reason == "CONTRIBUTION_NOT_ACTIVE"
-        server.pool.decide(done.contribution_id, "ACTIVE", "")
+        server.pool.contributions.decide(done.contribution_id, "ACTIVE", "")
         header, _, _ = descend(stubs, [weight], max_params=10**6)
         assert header.total_bytes
 

@@ -63,7 +63,7 @@ def test_tiles_are_served_by_their_paths_and_nothing_else_is(server, site, rng):
     size = log_size(site.stubs)
     for tile in tiles.tiles(size):
         parts = site.stubs.log.GetTile(pool_pb2.GetTileRequest(path=tile.path), timeout=TIMEOUT)
-        assert b"".join(part.chunk for part in parts) == server.pool.tile(tile.path)
+        assert b"".join(part.chunk for part in parts) == server.pool.log.tile(tile.path)
     tricks = (
         "",
         "checkpoint",

@@ -15,6 +15,7 @@ from genepool_protocol.wire.errors import StorageError
 from genepool_protocol.wire.status import from_rpc_error
 from genepool_server.front import operator_socket
 from genepool_server.front.guards.telling import SENTENCES
+from genepool_server.pool.contributions.contributions import Contributions
 from tests.integration.server.wire import WireSite, refused
 from tests.support import stores
 from tests.support.server import TIMEOUT, channel, pool_server
@@ -198,8 +199,8 @@ def test_a_disk_that_fails_is_a_constant_sentence_on_the_network_and_all_of_it_f
     def broken(*_args, **_options):
         raise StorageError("DISK_FAILED", secret, "look at the disk")
 
-    monkeypatch.setattr(server.pool, "standing", broken)
-    monkeypatch.setattr(server.pool, "decide", broken)
+    monkeypatch.setattr(Contributions, "standing", broken)
+    monkeypatch.setattr(Contributions, "decide", broken)
     with server.stubs() as stubs:
         request = consume_pb2.CheckStatusRequest(contribution_ids=["f" * 64])
         told = refused(stubs.descend.CheckStatus, request)

@@ -92,7 +92,7 @@ def test_a_wrong_mac_is_refused_and_uses_nothing_up(new_site, stubs):
 
 def test_attack_22_an_invitation_with_other_requests_is_used(server, new_site, stubs):
     site = new_site()
-    invitation = server.pool.invite(site.name, datetime.now(UTC))
+    invitation = server.pool.sites.invite(site.name, datetime.now(UTC))
     stubs.enrolment.Enrol(site.request_for(invitation), timeout=TIMEOUT)
     site.contributor = replace(site.contributor, tls=SigningKey.generate())
     assert refused(stubs.enrolment.Enrol, site.request_for(invitation)).reason == "INVITE_USED"
@@ -107,7 +107,7 @@ def test_attack_23_a_request_is_replayed_under_another_invitation(new_site, stub
 def test_an_invitation_that_ended_is_refused(new_site, stubs, server):
     site = new_site()
     past = datetime.now(UTC) - timedelta(hours=2)
-    invitation = server.pool.invite(site.name, past, life=timedelta(hours=1))
+    invitation = server.pool.sites.invite(site.name, past, life=timedelta(hours=1))
     assert refused(stubs.enrolment.Enrol, site.request_for(invitation)).reason == "INVITE_EXPIRED"
 
 
@@ -117,14 +117,14 @@ def test_an_invitation_of_another_pool_is_refused(tmp_path, new_site, stubs):
     with pool_server(tmp_path, name="other.pool/log") as other, other.stubs() as theirs:
         foreign = WireSite(other, theirs, site.name)
         foreign.contributor = site.contributor
-        invitation = other.pool.invite(site.name, datetime.now(UTC))
+        invitation = other.pool.sites.invite(site.name, datetime.now(UTC))
         assert refused(stubs.enrolment.Enrol, foreign.request_for(invitation)).reason == "INVITE_INVALID"
 
 
 def test_an_invitation_that_was_answered_over_a_false_ca_is_refused(server, new_site, stubs, tmp_path):
     """Who stands between site and pool with a CA of his own gets a MAC that the pool does not take."""
     site = new_site()
-    invitation = server.pool.invite(site.name, datetime.now(UTC))
+    invitation = server.pool.sites.invite(site.name, datetime.now(UTC))
     request = site.request_for(invitation)
     application = site.contributor.application(invitation.invite_id)
     false = channel_of(identity.create_ca(tmp_path, identity.utc_now()))
@@ -255,12 +255,12 @@ def test_who_consumes_without_a_certificate_is_a_setting(tmp_path, who, welcome)
 @pytest.mark.parametrize(("verb", "reason"), [("suspend", "SITE_NOT_ACTIVE"), ("revoke", "KEY_REVOKED")])
 def test_attack_20_a_site_that_is_shut_out_is_refused_on_the_connection_that_it_has(server, site, verb, reason):
     assert nonce(site.stubs, site.name).nonce
-    getattr(server.pool, verb)(site.name)
+    getattr(server.pool.sites, verb)(site.name)
     assert refused_nonce(site) == reason
     assert refused(site.stubs.enrolment.Renew, pb.RenewRequest()).reason == reason
     assert refused(site.stubs.select.ListKeys, KEYS).reason == reason
     if verb == "suspend":
-        server.pool.approve(site.name)
+        server.pool.sites.approve(site.name)
         assert nonce(site.stubs, site.name).nonce
 
 
@@ -279,14 +279,14 @@ def test_attack_21_a_site_is_shut_out_in_the_middle_of_an_upload(server, site, r
 
     call = site.stubs.contribute.Write.future(stream(), timeout=TIMEOUT)
     assert sent.wait(TIMEOUT)
-    getattr(server.pool, verb)(site.name)
+    getattr(server.pool.sites, verb)(site.name)
     decided.set()
     with pytest.raises(grpc.RpcError) as caught:
         call.result()
     assert reason in str(caught.value.trailing_metadata())
     assert refused(site.stubs.contribute.Commit, pb.CommitRequest(upload_id=begun.upload_id)).reason == reason
     if verb == "suspend":
-        server.pool.approve(site.name)
+        server.pool.sites.approve(site.name)
         site.write(list(chunks(begun.upload_id, packed.weights, site.begin(packed).committed_size)))
         assert site.commit(begun.upload_id).state == pb.CONTRIBUTION_STATE_ACTIVE
 

@@ -90,9 +90,9 @@ def crowded(tmp_path_factory):
     with pool_server(tmp_path_factory.mktemp("crowded")) as server, server.stubs() as stubs:
         site = WireSite(server, stubs, "site-1").join()
         name = site.contribute(np.random.default_rng(1)).contribution_id
-        real = server.pool.contribution(name)
+        real = server.pool.contributions.get(name)
         table = server.serving._table(server.pool.blueprint(c.BLUEPRINT))
-        with server.pool._ledger.write() as tx:
+        with server.pool.contributions.ledger.write() as tx:
             copied_sites(tx, "site-1")
             copied_contributions(tx, name)
             copied_descendants(tx, name)
@@ -100,7 +100,7 @@ def crowded(tmp_path_factory):
         list(stubs.select.ListKeys(consume.ListKeysRequest(blueprint=c.BLUEPRINT), timeout=SECONDS))
         table._rows.update({digest(n): table._rows[real.sha256] for n in range(MANY)})
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(type(server.pool._log), "size", 1 << 40)  # the copied rows lie beyond the real log
+            patch.setattr(type(server.pool.log), "size", 1 << 40)  # the copied rows lie beyond the real log
             yield server, stubs, name
 
 

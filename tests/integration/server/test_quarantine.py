@@ -61,7 +61,10 @@ def test_a_receipt_comes_at_once_and_the_review_s_reasons_go_back_to_the_site(tm
         assert "NEAR_COPY: it is too much like contribution" in note
         shown = s.operate(server.folder, "show", copy.contribution_id)
         assert (shown["state"], shown["note"]) == ("REJECTED", note)
-        assert [one.contribution_id for one in server.pool.active("tiny-16", ())] == [done.contribution_id]
+        assert [
+            one.contribution_id
+            for one in server.pool.contributions.active(server.pool.blueprint("tiny-16").blueprint, ())
+        ] == [done.contribution_id]
         assert fsck(server.folder) == []
 
 
@@ -71,7 +74,7 @@ def test_a_site_can_withdraw_what_is_still_quarantined(tmp_path):
         done = contribute(site, learngene(server, 1))
         state, note = settles(site, done)
         assert (state, note.split(":")[0]) == (pb.CONTRIBUTION_STATE_QUARANTINED, "waits for the operator")
-        server.pool.withdraw_as_operator(done.contribution_id, "")
+        server.pool.contributions.withdraw_as_operator(done.contribution_id, "")
         assert told(site, done)[0] == pb.CONTRIBUTION_STATE_WITHDRAWN
 
 
@@ -92,5 +95,8 @@ def test_a_server_killed_during_reviews_takes_them_up_again(tmp_path):
         process.end(signal.SIGKILL)
     assert fsck(folder) == []
     with s.serving(folder) as server, server.stubs() as stubs:
-        assert s.wait_until(lambda: len(server.pool.active("tiny-16", ())) == len(files), 180)
+        assert s.wait_until(
+            lambda: len(server.pool.contributions.active(server.pool.blueprint("tiny-16").blueprint, ())) == len(files),
+            180,
+        )
     assert fsck(folder) == []

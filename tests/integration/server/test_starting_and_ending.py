@@ -155,14 +155,15 @@ class RemotePool:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self.sites = self
 
     def invite(self, site, now, **terms):
         with operated(self._folder) as operator:
-            return operator.invite(site, now, **terms)
+            return operator.sites.invite(site, now, **terms)
 
     def approve(self, site):
         with operated(self._folder) as operator:
-            return operator.approve(site)
+            return operator.sites.approve(site)
 
     def blueprint(self, name):
         return load_blueprint(self._folder / "blueprints" / name)

@@ -51,7 +51,7 @@ class WireSite:
         return self.server.pool.blueprint("tiny-16").blueprint
 
     def enrol_request(self, **terms: Any) -> pb.EnrolRequest:
-        invitation = self.server.pool.invite(self.name, datetime.now(UTC), **terms)
+        invitation = self.server.pool.sites.invite(self.name, datetime.now(UTC), **terms)
         return self.request_for(invitation)
 
     def request_for(self, invitation: Invitation) -> pb.EnrolRequest:
@@ -70,7 +70,7 @@ class WireSite:
         answer = self.strange.enrolment.Enrol(self.enrol_request(**terms), timeout=TIMEOUT)
         assert answer.state == pb.SITE_STATE_PENDING
         assert answer.keyid == self.contributor.key.public.keyid
-        self.server.pool.approve(self.name)
+        self.server.pool.sites.approve(self.name)
         return self.certified()
 
     def enrolment(self) -> pb.GetEnrolmentResponse:

@@ -47,13 +47,13 @@ def test_an_unlabelled_set_is_answered_by_keys_alone(world, support):
 
 def test_licences_are_a_filter(world, support):
     found = world.run(select(world, support, licences=("CC-BY-4.0",)))
-    assert {world.view.contribution(c.contribution_id).license for c in found.candidates} == {"CC-BY-4.0"}
+    assert {world.view.contributions.get(c.contribution_id).license for c in found.candidates} == {"CC-BY-4.0"}
     assert reason_of(world, select(world, support, licences=("MIT",))) == "POOL_EMPTY"
 
 
 def test_what_is_quarantined_takes_no_part(world, support):
     found = world.run(select(world, support))
-    assert {world.view.contribution(c.contribution_id).state for c in found.candidates} == {"ACTIVE"}
+    assert {world.view.contributions.get(c.contribution_id).state for c in found.candidates} == {"ACTIVE"}
 
 
 def test_with_many_images_the_workers_search_as_one_does_at_home(world, support):
@@ -126,7 +126,7 @@ def test_a_cancelled_selection_leaves_room_for_the_next(world, support):
 def test_keys_come_sorted_and_filtered(world):
     found = world.run(collect(world.serving.embeddings("tiny-16", ())))
     assert [entry.contribution_id for entry, _ in found] == [
-        e.contribution_id for e in world.view.active("tiny-16", ())
+        e.contribution_id for e in world.view.contributions.active(world.view.blueprint("tiny-16").blueprint, ())
     ]
     for entry, key in found:
         file = TensorFile(entry.path)
@@ -139,19 +139,19 @@ def test_a_thin_slice_is_the_learngenes_own_numbers(world):
     ((answered, raw),) = world.run(collect(world.serving.thin("tiny-16", [name])))
     assert answered == name
     blueprint = world.view.blueprint("tiny-16").blueprint
-    whole = TensorFile(world.view.contribution(name).path)
+    whole = TensorFile(world.view.contributions.get(name).path)
     wanted = tals.thin(blueprint, {key: whole.array(key) for key in whole.header.layout})
     header = parse_header(raw, len(raw))
     assert header.layout == {key: array.shape for key, array in wanted.items()}
     for key, tensor in header.tensors.items():
         part = raw[header.length + tensor.begin : header.length + tensor.end]
         assert np.array_equal(np.frombuffer(part, np.float16).reshape(tensor.shape), wanted[key])
-    assert len(raw) < world.view.contribution(name).size_bytes
+    assert len(raw) < world.view.contributions.get(name).size_bytes
 
 
 def test_only_active_learngenes_of_the_blueprint_are_sliced(world):
     (other, _), *_ = weights_of(world, "big-32")
-    (quarantined,) = (f for f in world.view._contributions.values() if f.state == "QUARANTINED")
+    (quarantined,) = (f for f in world.view.contributions.held.values() if f.state == "QUARANTINED")
     assert reason_of(world, collect(world.serving.thin("tiny-16", [other]))) == "WEIGHTS_MALFORMED"
     assert reason_of(world, collect(world.serving.thin("tiny-16", ["0" * 64]))) == "CONTRIBUTION_UNKNOWN"
     wanted = [quarantined.contribution_id]
@@ -278,7 +278,7 @@ def test_a_learngene_that_was_changed_on_disk_is_not_served(world):
         assert reason_of(world, collect(world.serving.thin("tiny-16", [changed.contribution_id]))) == "BLOB_CORRUPT"
         assert world.run(slots_are_back(world))
     finally:
-        del world.view._contributions[changed.contribution_id]
+        del world.view.contributions.held[changed.contribution_id]
 
 
 def test_somebody_answers(world):

@@ -135,14 +135,14 @@ def test_a_handshake_that_the_pool_ends_is_explained_in_one_sentence(world, tmp_
 
 def joined(server: Server, folder: Path, **terms) -> SiteFolder:
     """An approved site of a server that runs in this process."""
-    made = server.pool.invite(folder.name, datetime.now(UTC), **terms)
+    made = server.pool.sites.invite(folder.name, datetime.now(UTC), **terms)
     values = {"invite_id": made.invite_id, "secret": made.secret, "expires": made.expires}
     invite = Invite(site=folder.name, anchors=server.anchors, **values)
     path = write_json(folder.with_suffix(".json"), invite.model_dump(by_alias=True))
     site = enrolment.init(folder, enrolment.Setup(invite=path))
     with Connection(site.config.anchors) as connection:
         enrolment.enrol(site, connection)
-    server.pool.approve(folder.name)
+    server.pool.sites.approve(folder.name)
     return site
 
 

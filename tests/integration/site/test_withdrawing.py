@@ -69,7 +69,7 @@ def test_a_suspended_site_keeps_its_right_to_withdraw(world):
     with credentials.connect(site) as connection:
         name = submission.submit(SiteBlueprint(site), connection, silent).contribution_id
     with operating.operate(world.pool.folder) as operator:
-        operator.suspend("suspended-one")
+        operator.sites.suspend("suspended-one")
     assert withdraw(site, name).erased
 
 

@@ -78,7 +78,7 @@ class World:
         """An invitation's file; through the operator's socket, as the command does, but without its process."""
         path = self.root / f"invite-{name}.json"
         with operating.operate(self.pool.folder) as operator:
-            made = operator.invite(name, datetime.now(UTC), **terms)
+            made = operator.sites.invite(name, datetime.now(UTC), **terms)
         values = {"invite_id": made.invite_id, "secret": made.secret, "expires": made.expires}
         invite = Invite(site=name, anchors=read_anchors(self.anchors), **values)
         write_json(path, invite.model_dump(by_alias=True))
@@ -86,11 +86,11 @@ class World:
 
     def approve(self, name: str) -> None:
         with operating.operate(self.pool.folder) as operator:
-            operator.approve(name)
+            operator.sites.approve(name)
 
     def contributions(self) -> dict[str, Contribution]:
         with operating.operate(self.pool.folder) as operator:
-            return {one.contribution_id: one for one in operator.contributions()}
+            return {one.contribution_id: one for one in operator.contributions.all()}
 
     def site(
         self, name: str, *, data: Path | None = None, address: str = "", approve: bool = True, **terms

@@ -15,11 +15,11 @@ def reason_of(world, packed, sent=None):
     """The reason that the commit gives, after which neither weights nor upload are kept."""
     upload_id = c.upload(world.pool, packed, weights=sent)
     with pytest.raises(GenepoolError) as caught:
-        world.pool.commit(upload_id, c.NOW)
+        world.pool.contributions.intake.commit(upload_id, c.NOW)
     root = world.scratch / "pool"
     assert not list((root / "spool").iterdir())
     assert not list((root / "blobs").glob("*/*"))
-    assert world.pool.checkpoint().split("\n")[1] == "2", "the site's own entries and nothing else"
+    assert world.pool.heads.latest().split("\n")[1] == "2", "the site's own entries and nothing else"
     return caught.value.reason
 
 
@@ -43,8 +43,8 @@ def test_one_flipped_byte_of_the_weights_is_refused(world):
 
 def test_the_upload_can_be_repeated_after_a_wrong_digest(world):
     reason_of(world, world.packed, bytes(len(world.weights)))
-    done = world.pool.commit(c.upload(world.pool, world.packed), c.NOW)
-    assert world.pool.contribution(done.contribution_id).path.read_bytes() == world.weights
+    done = c.submit(world.pool, world.packed)
+    assert world.pool.contributions.get(done.contribution_id).path.read_bytes() == world.weights
 
 
 @pytest.mark.parametrize("name", ["patch_embed.proj.weight", "a1.mlp.fc2.bias", "key.mean"])
@@ -96,13 +96,13 @@ def test_every_float16_has_the_magnitude_that_numpy_gives_it():
 def test_denormals_and_negative_zero_are_fine(world):
     gene = c.gene(world.blueprint, np.random.default_rng(1))
     gene["norm.bias"][:2] = [np.float16(6e-8), np.float16(-0.0)]
-    done = world.pool.commit(c.upload(world.pool, pack(world, tensors.encode(gene, "F16"))), c.NOW)
+    done = c.submit(world.pool, pack(world, tensors.encode(gene, "F16")))
     assert done.state == "ACTIVE"
 
 
 def test_float32_learngenes_are_fine(world):
     gene = c.gene(world.blueprint, np.random.default_rng(1))
-    assert world.pool.commit(c.upload(world.pool, pack(world, tensors.encode(gene, "F32"))), c.NOW).state == "ACTIVE"
+    assert c.submit(world.pool, pack(world, tensors.encode(gene, "F32"))).state == "ACTIVE"
 
 
 def header_of(weights):

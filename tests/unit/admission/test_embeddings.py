@@ -68,7 +68,7 @@ def test_attack_74_a_pool_refuses_an_embedding_of_zeros(world):
     gene = c.gene(world.blueprint, np.random.default_rng(3)) | {"key.mean": np.zeros(16, np.float16)}
     packed = world.site.pack(world.pool, c.tensors.encode(gene, "F16"))
     with pytest.raises(GenepoolError) as caught:
-        world.pool.commit(c.upload(world.pool, packed), c.NOW)
+        c.submit(world.pool, packed)
     assert caught.value.reason == "EMBEDDING_SPREAD"
 
 
@@ -100,21 +100,21 @@ def test_a_site_may_use_its_own_embedding_again():
 
 
 def test_attack_75_a_copied_embedding_waits_for_the_operator_and_its_owner_stays(world):
-    world.pool.commit(c.upload(world.pool, world.packed), c.NOW)
-    (owner,) = world.pool.active(c.BLUEPRINT, ())
+    c.submit(world.pool, world.packed)
+    (owner,) = c.active(world.pool)
     theirs = c.tensors.TensorFile(owner.path).array("key.mean")
     gene = c.gene(world.blueprint, np.random.default_rng(8)) | {"key.mean": theirs}
     thief = c.join(world.pool, "thief")
     packed = thief.pack(world.pool, c.tensors.encode(gene, "F16"))
-    copied = world.pool.commit(c.upload(world.pool, packed), c.NOW).contribution_id
+    copied = c.submit(world.pool, packed).contribution_id
     screener = Screener()
     try:
         loaded = world.pool.blueprint(c.BLUEPRINT)
-        contribution = world.pool.contribution(copied)
-        found = screener(loaded, contribution, world.pool.company(contribution))
+        contribution = world.pool.contributions.get(copied)
+        found = screener(loaded, contribution, world.pool.contributions.company(contribution))
     finally:
         screener.close()
     assert "EMBEDDING_COPY" in {finding.screen for finding in found}
     only = [finding for finding in found if finding.screen == "EMBEDDING_COPY"]
     assert ReviewPolicy().verdict(only, 1).state == "QUARANTINED"
-    assert world.pool.contribution(owner.contribution_id).state == "ACTIVE"
+    assert world.pool.contributions.get(owner.contribution_id).state == "ACTIVE"

@@ -16,7 +16,7 @@ from tests.support import sites as c
 
 def reason_of(world, packed, now=c.NOW):
     with pytest.raises(GenepoolError) as caught:
-        world.pool.begin(packed.bundle, packed.manifest, now)
+        world.pool.contributions.intake.begin(packed.bundle, packed.manifest, now)
     assert not list((world.scratch / "pool" / "spool").iterdir()), "nothing is stored before it was checked"
     return caught.value.reason
 
@@ -34,7 +34,7 @@ def test_a_site_cannot_contribute_in_another_sites_name(world):
 def test_a_manifest_expires(world):
     packed = world.pack(not_after="2026-07-01T12:00:00Z")
     assert reason_of(world, packed, c.NOW + timedelta(seconds=1)) == "MANIFEST_EXPIRED"
-    assert world.pool.begin(packed.bundle, packed.manifest, c.NOW).committed_size == 0
+    assert world.pool.contributions.intake.begin(packed.bundle, packed.manifest, c.NOW).committed_size == 0
 
 
 def test_a_date_that_does_not_exist_is_refused(world):
@@ -43,7 +43,7 @@ def test_a_date_that_does_not_exist_is_refused(world):
 
 def test_a_nonce_of_another_site_is_refused(world):
     c.join(world.pool, "site-b")
-    nonce = world.pool.begin_nonce("site-b", c.NOW).nonce
+    nonce = world.pool.contributions.intake.begin_nonce("site-b", c.NOW).nonce
     assert reason_of(world, world.pack(nonce=nonce)) == "NONCE_INVALID"
 
 
@@ -57,9 +57,9 @@ def test_a_nonce_expires(world):
 
 
 def test_a_nonce_is_used_once(world):
-    nonce = world.pool.begin_nonce("site-a", c.NOW).nonce
+    nonce = world.pool.contributions.intake.begin_nonce("site-a", c.NOW).nonce
     packed = world.pack(nonce=nonce)
-    world.pool.commit(c.upload(world.pool, packed), c.NOW)
+    c.submit(world.pool, packed)
     assert reason_of(world, world.pack(nonce=nonce)) == "NONCE_INVALID"
 
 
@@ -80,14 +80,14 @@ def test_a_gap_in_the_sequence_is_refused(world):
 
 
 def test_a_number_that_was_used_for_another_statement_is_refused(world):
-    world.pool.commit(c.upload(world.pool, world.packed), c.NOW)
+    c.submit(world.pool, world.packed)
     assert reason_of(world, world.pack(seq=1)) == "SEQ_CONFLICT"
 
 
 @pytest.mark.parametrize("first", [True, False])
 def test_another_predecessor_is_refused(world, first):
     if not first:
-        world.pool.commit(c.upload(world.pool, world.packed), c.NOW)
+        c.submit(world.pool, world.packed)
     prev = "1" * 64 if first else "0" * 64
     assert reason_of(world, world.pack(prev=prev)) == "PREV_MISMATCH"
 
@@ -99,15 +99,15 @@ def test_another_predecessor_is_refused(world, first):
     Observed(size=2, root="A" * 43 + "="),
 ])  # fmt: skip
 def test_a_site_that_saw_another_log_is_refused(world, observed):
-    world.pool.commit(c.upload(world.pool, world.packed), c.NOW)
+    c.submit(world.pool, world.packed)
     assert reason_of(world, world.pack(observed=observed)) == "LOG_FORK"
 
 
 def test_an_older_head_of_this_log_is_fine(world):
-    world.pool.commit(c.upload(world.pool, world.packed), c.NOW)
+    c.submit(world.pool, world.packed)
     weights = c.weights_of(world.blueprint, np.random.default_rng(2))
     packed = world.site.pack(world.pool, weights, observed=Observed(size=0, root=""))
-    assert world.pool.begin(packed.bundle, packed.manifest, c.NOW).committed_size == 0
+    assert world.pool.contributions.intake.begin(packed.bundle, packed.manifest, c.NOW).committed_size == 0
 
 
 def test_a_learngene_of_another_blueprint_is_refused(world):
@@ -139,14 +139,14 @@ def test_a_size_that_the_tensors_cannot_have_is_refused(world, size):
 def test_what_a_site_claims_about_its_privacy_is_kept_as_signed(world):
     claim = genes.privacy_for(world.pool.blueprint(c.BLUEPRINT).blueprint, epsilon="2.5", cumulative_epsilon="7")
     packed = world.pack(privacy=claim)
-    done = world.pool.commit(c.upload(world.pool, packed), c.NOW)
-    assert world.pool.contribution(done.contribution_id).manifest == packed.manifest
+    done = c.submit(world.pool, packed)
+    assert world.pool.contributions.get(done.contribution_id).manifest == packed.manifest
 
 
 def test_what_all_keys_of_a_site_cost_cannot_shrink(world):
     blueprint = world.pool.blueprint(c.BLUEPRINT).blueprint
     first = world.pack(privacy=genes.privacy_for(blueprint, cumulative_epsilon="2.5"))
-    world.pool.commit(c.upload(world.pool, first), c.NOW)
+    c.submit(world.pool, first)
     weights = c.learngene_file(blueprint, np.random.default_rng(9))
     for spent, reason in (("2.4999", "PRIVACY_SHRINKS"), ("1", "PRIVACY_SHRINKS"), ("2.5", "")):
         claim = genes.privacy_for(blueprint, cumulative_epsilon=spent)
@@ -154,7 +154,7 @@ def test_what_all_keys_of_a_site_cost_cannot_shrink(world):
         if reason:
             assert reason_of(world, again) == reason
         else:
-            assert world.pool.begin(again.bundle, again.manifest, c.NOW).committed_size == 0
+            assert world.pool.contributions.intake.begin(again.bundle, again.manifest, c.NOW).committed_size == 0
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_attack_74_a_site_of_too_few_images_is_refused(world):
         if reason:
             assert reason_of(world, packed) == reason
         else:
-            assert world.pool.begin(packed.bundle, packed.manifest, c.NOW).committed_size == 0
+            assert world.pool.contributions.intake.begin(packed.bundle, packed.manifest, c.NOW).committed_size == 0
 
 
 @pytest.mark.parametrize("classes", [0, 1, 101])
@@ -200,7 +200,7 @@ def test_attack_74_images_that_cannot_show_the_stated_classes_are_refused(world,
 
 def test_attack_74_other_images_than_a_site_ever_stated_cost_another_budget(world):
     blueprint = world.pool.blueprint(c.BLUEPRINT).blueprint
-    world.pool.commit(c.upload(world.pool, world.packed), c.NOW)
+    c.submit(world.pool, world.packed)
     weights = c.learngene_file(blueprint, np.random.default_rng(9))
 
     def again(images, total):
@@ -212,4 +212,4 @@ def test_attack_74_other_images_than_a_site_ever_stated_cost_another_budget(worl
     assert reason_of(world, again(700, "1")) == "PRIVACY_SHRINKS"
     assert reason_of(world, again(99, f"{both - 0.01:.4f}")) == "PRIVACY_SHRINKS"
     for packed in (again(100, "1"), again(700, f"{both + 1e-4:.4f}")):
-        assert world.pool.begin(packed.bundle, packed.manifest, c.NOW).committed_size == 0
+        assert world.pool.contributions.intake.begin(packed.bundle, packed.manifest, c.NOW).committed_size == 0

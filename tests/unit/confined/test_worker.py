@@ -55,7 +55,7 @@ def weights(pool, number=1):
 
 
 def commit(pool, site, number=1):
-    return pool.commit(c.upload(pool, site.pack(pool, weights(pool, number))), c.NOW)
+    return c.submit(pool, site.pack(pool, weights(pool, number)))
 
 
 def refused(pool, site, number=1):
@@ -74,12 +74,12 @@ def hold(pid, number=signal.SIGSTOP):
 def test_a_child_checks_as_the_server_itself_does(opened):
     with opened() as (pool, site, worker):
         done = commit(pool, site)
-        assert pool.contribution(done.contribution_id).path.read_bytes() == weights(pool)
+        assert pool.contributions.get(done.contribution_id).path.read_bytes() == weights(pool)
         first = worker.pid
         gene = c.gene(pool.blueprint(c.BLUEPRINT).blueprint, np.random.default_rng(2))
         gene["norm.bias"][0] = np.nan
         with pytest.raises(GenepoolError) as caught:
-            pool.commit(c.upload(pool, site.pack(pool, tensors.encode(gene, "F16"))), c.NOW)
+            c.submit(pool, site.pack(pool, tensors.encode(gene, "F16")))
         assert (caught.value.reason, type(caught.value).__name__) == ("NON_FINITE", "InvalidInput")
         assert "norm.bias" in caught.value.message
         assert worker.pid == first, "a refusal costs no new process"
@@ -92,7 +92,7 @@ def test_attack_47_a_child_that_hangs_is_killed_and_the_next_upload_is_taken(ope
         hold(stuck)
         assert refused(pool, site, 2) == "CHECK_LIMIT"
         assert not Path(f"/proc/{stuck}").exists()
-        assert not list(Path(pool.contributions()[0].path.parents[2] / "spool").iterdir()), "the upload is dropped"
+        assert not list(Path(pool.contributions.all()[0].path.parents[2] / "spool").iterdir()), "the upload is dropped"
         assert commit(pool, site, 3).state == "ACTIVE"
         assert worker.pid not in (None, stuck)
 
@@ -120,7 +120,7 @@ def test_attack_47_a_child_that_is_killed_is_replaced_and_the_upload_is_taken(op
         os.kill(first, signal.SIGKILL)  # as the kernel does when the machine is out of memory
         thread.join(60)
         assert done[0].state == "ACTIVE"
-        assert fsck(pool.contributions()[0].path.parents[2]) == []
+        assert fsck(pool.contributions.all()[0].path.parents[2]) == []
 
 
 def test_attack_47_an_upload_that_two_children_do_not_survive_is_refused(opened, monkeypatch):
@@ -164,7 +164,7 @@ def test_a_child_inherits_no_secret_and_no_open_file(opened, monkeypatch):
             *(b"OMP_NUM_THREADS", b"OPENBLAS_NUM_THREADS", b"MKL_NUM_THREADS", b"OMP_WAIT_POLICY"),
         }
         links = [str(path.readlink()) for path in Path(f"/proc/{worker.pid}/fd").iterdir()]
-        assert not [link for link in links if str(pool.contributions()[0].path.parents[2]) in link], links
+        assert not [link for link in links if str(pool.contributions.all()[0].path.parents[2]) in link], links
         assert sum(link.startswith("socket:") for link in links) == 1
 
 
@@ -185,6 +185,6 @@ def test_a_closed_worker_says_so_and_leaves_no_process(opened):
         packed = site.pack(pool, weights(pool, 2))
         upload_id = c.upload(pool, packed)
         with pytest.raises(GenepoolError) as caught:
-            pool.commit(upload_id, c.NOW)
+            pool.contributions.intake.commit(upload_id, c.NOW)
         assert caught.value.reason == "SERVING_UNAVAILABLE"
-        assert pool.status(upload_id)[1], "the upload is kept: it can be committed later"
+        assert pool.contributions.intake.status(upload_id)[1], "the upload is kept: it can be committed later"

@@ -7,7 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from genepool_server.pool.pool import Committed, OpenPool
+from genepool_server.pool.contributions.intake import Intake
+from genepool_server.pool.contributions.replies import Committed
+from genepool_server.pool.contributions.withdrawal import Withdrawals
+from genepool_server.pool.pool import OpenPool
 from tests.support import sites as c
 
 
@@ -21,6 +24,14 @@ class Place:
     rng: np.random.Generator
     pool: OpenPool
 
+    @property
+    def intake(self) -> Intake:
+        return self.pool.contributions.intake
+
+    @property
+    def withdrawals(self) -> Withdrawals:
+        return self.pool.contributions.withdrawals
+
     def reopen(self, **options) -> OpenPool:
         self.pool.close()
         self.pool = OpenPool.open(self.folder, **options)
@@ -33,7 +44,7 @@ class Place:
         return (site or self.a).pack(self.pool, self.weights(), **changes)
 
     def contribute(self, site: c.Contributor | None = None) -> Committed:
-        return self.pool.commit(c.upload(self.pool, self.pack(site)), c.NOW)
+        return c.submit(self.pool, self.pack(site))
 
 
 @pytest.fixture(scope="session")

@@ -57,13 +57,13 @@ def withdrawal(place, key, contribution_id):
         pool=place.pool.origin,
         time="2026-07-01T12:00:00Z",
         contribution_id=contribution_id,
-        sha256=place.pool.contribution(contribution_id).sha256,
+        sha256=place.pool.contributions.get(contribution_id).sha256,
     )
     return envelope.sign_statement(key, event.payload())
 
 
 def cosigned(place, signer):
-    head = checkpoint.verify(place.pool.checkpoint(), place.pool.log_key)
+    head = checkpoint.verify(place.pool.heads.latest(), place.pool.log.keys)
     return witness.joined(head.note, [witness.cosign(head, signer, 1)])
 
 
@@ -71,15 +71,15 @@ def badly_withdrawn(place):
     name = place.contribute().contribution_id
     good, other = (withdrawal(place, key, name) for key in (place.a.key, place.b.key))
     return {
-        "SIGNATURE_INVALID": lambda: place.pool.withdraw(swapped(good, other)),
-        "SITE_MISMATCH": lambda: place.pool.withdraw(other),
-        "KEY_UNKNOWN": lambda: place.pool.withdraw(withdrawal(place, SigningKey.generate(), name)),
+        "SIGNATURE_INVALID": lambda: place.withdrawals.withdraw(swapped(good, other)),
+        "SITE_MISMATCH": lambda: place.withdrawals.withdraw(other),
+        "KEY_UNKNOWN": lambda: place.withdrawals.withdraw(withdrawal(place, SigningKey.generate(), name)),
     }
 
 
 def badly_enrolled(place):
     new = c.Contributor("site-c")
-    invitation = place.pool.invite("site-c", c.NOW)
+    invitation = place.pool.sites.invite("site-c", c.NOW)
     good = new.application(invitation.invite_id)
     proof = mac(invitation.secret, place.pool.origin, c.CHANNEL, good)
     broken = bytearray(good.signing_csr)
@@ -87,9 +87,9 @@ def badly_enrolled(place):
     forged = Application(good.site, good.invite_id, good.tls_csr, bytes(broken))
     late = c.NOW + timedelta(days=9)
     return {
-        "INVITE_INVALID": lambda: place.pool.enrol(good, bytes(32), c.CHANNEL, c.NOW),
-        "SIGNATURE_INVALID": lambda: place.pool.enrol(forged, proof, c.CHANNEL, c.NOW),
-        "INVITE_EXPIRED": lambda: place.pool.enrol(good, proof, c.CHANNEL, late),
+        "INVITE_INVALID": lambda: place.pool.sites.enrol(good, bytes(32), c.CHANNEL, c.NOW),
+        "SIGNATURE_INVALID": lambda: place.pool.sites.enrol(forged, proof, c.CHANNEL, c.NOW),
+        "INVITE_EXPIRED": lambda: place.pool.sites.enrol(good, proof, c.CHANNEL, late),
     }
 
 
@@ -99,8 +99,8 @@ def badly_renewed(place):
     broken[-3] ^= 1
     used = make_csr(place.b.tls)
     return {
-        "SIGNATURE_INVALID": lambda: place.pool.renew("site-a", bytes(broken), issue, c.NOW),
-        "KEY_IN_USE": lambda: place.pool.renew("site-a", used, issue, c.NOW),
+        "SIGNATURE_INVALID": lambda: place.pool.sites.renew("site-a", bytes(broken), issue, c.NOW),
+        "KEY_IN_USE": lambda: place.pool.sites.renew("site-a", used, issue, c.NOW),
     }
 
 
@@ -109,46 +109,46 @@ def badly_rotated(place):
     pair = rotation.sign(place.a.key, new, place.pool.origin, "site-a")
     stranger = rotation.sign(SigningKey.generate(), new, place.pool.origin, "site-a")
     return {
-        "SIGNATURE_INVALID": lambda: place.pool.rotate("site-a", swapped(pair[0], stranger[0]), pair[1], c.NOW),
-        "BUNDLE_MALFORMED": lambda: place.pool.rotate("site-a", b"{}", pair[1], c.NOW),
+        "SIGNATURE_INVALID": lambda: place.pool.sites.rotate("site-a", swapped(pair[0], stranger[0]), pair[1], c.NOW),
+        "BUNDLE_MALFORMED": lambda: place.pool.sites.rotate("site-a", b"{}", pair[1], c.NOW),
     }
 
 
 def badly_begun(place):
     good, other = place.pack(), place.pack(place.b)
-    return {"SIGNATURE_INVALID": lambda: place.pool.begin(swapped(good.bundle, other.bundle), good.manifest, c.NOW)}
+    return {"SIGNATURE_INVALID": lambda: place.intake.begin(swapped(good.bundle, other.bundle), good.manifest, c.NOW)}
 
 
 def badly_committed(place):
     packed = place.pack()
     uploaded = c.upload(place.pool, packed, weights=packed.weights[:-1] + b"x")
     return {
-        "UPLOAD_UNKNOWN": lambda: place.pool.commit("f" * 64, c.NOW),
-        "DIGEST_MISMATCH": lambda: place.pool.commit(uploaded, c.NOW),
+        "UPLOAD_UNKNOWN": lambda: place.intake.commit("f" * 64, c.NOW),
+        "DIGEST_MISMATCH": lambda: place.intake.commit(uploaded, c.NOW),
     }
 
 
 def badly_cosigned(place):
     known, stranger = WitnessSigner.generate("witness.test/one"), WitnessSigner.generate("witness.test/two")
     place.reopen(witnesses=WitnessPolicy((known.public,), 1))
-    note = place.pool.checkpoint()
+    note = place.pool.heads.latest()
     return {
-        "KEY_UNKNOWN": lambda: place.pool.add_cosignature(cosigned(place, stranger)),
-        "CHECKPOINT_INVALID": lambda: place.pool.add_cosignature(note.replace("\n", "x\n", 1)),
+        "KEY_UNKNOWN": lambda: place.pool.heads.add(cosigned(place, stranger)),
+        "CHECKPOINT_INVALID": lambda: place.pool.heads.add(note.replace("\n", "x\n", 1)),
     }
 
 
 def badly_decided(place):
     name = place.contribute().contribution_id
     return {
-        "CONTRIBUTION_UNKNOWN": lambda: place.pool.decide("f" * 64, "ACTIVE", ""),
-        "STATE_TRANSITION": lambda: place.pool.decide(name, "REJECTED", ""),
+        "CONTRIBUTION_UNKNOWN": lambda: place.pool.contributions.decide("f" * 64, "ACTIVE", ""),
+        "STATE_TRANSITION": lambda: place.pool.contributions.decide(name, "REJECTED", ""),
     }
 
 
 def badly_moved(method):
     def cases(place):
-        return {"SITE_UNKNOWN": lambda: getattr(place.pool, method)("nobody")}
+        return {"SITE_UNKNOWN": lambda: getattr(place.pool.sites, method)("nobody")}
 
     return cases
 
@@ -156,8 +156,8 @@ def badly_moved(method):
 def badly_approved(place):
     c.enrol(place.pool, c.Contributor("site-c"))
     return {
-        "SITE_UNKNOWN": lambda: place.pool.approve("nobody"),
-        "FINGERPRINT_MISMATCH": lambda: place.pool.approve("site-c", "0000 " * 8),
+        "SITE_UNKNOWN": lambda: place.pool.sites.approve("nobody"),
+        "FINGERPRINT_MISMATCH": lambda: place.pool.sites.approve("site-c", "0000 " * 8),
     }
 
 
@@ -173,21 +173,21 @@ CASES = {
     "approve": badly_approved,
     "suspend": badly_moved("suspend"),
     "revoke": badly_moved("revoke"),
-    "invite": lambda place: {"SITE_EXISTS": lambda: place.pool.invite("site-a", c.NOW)},
+    "invite": lambda place: {"SITE_EXISTS": lambda: place.pool.sites.invite("site-a", c.NOW)},
     "withdraw_as_operator": lambda place: {
-        "CONTRIBUTION_UNKNOWN": lambda: place.pool.withdraw_as_operator("f" * 64, "")
+        "CONTRIBUTION_UNKNOWN": lambda: place.pool.contributions.withdraw_as_operator("f" * 64, "")
     },
 }
 
 
 def taken(pool, call):
     """How often a call takes the writer, and what it answers with."""
-    counted = Counted(pool._ledger.writing)
-    pool._ledger.writing = counted
+    counted = Counted(pool.contributions.ledger.writing)
+    pool.contributions.ledger.writing = counted
     try:
         return counted, call()
     finally:
-        pool._ledger.writing = counted._lock
+        pool.contributions.ledger.writing = counted._lock
 
 
 @pytest.mark.parametrize("method", CASES)
@@ -203,16 +203,16 @@ def test_attack_what_is_public_and_was_taken_before_is_repeated_without_the_writ
     place.reopen(witnesses=WitnessPolicy((signer.public,), 1))
     name = place.contribute().contribution_id
     bundle = withdrawal(place, place.a.key, name)
-    place.pool.withdraw(bundle)
+    place.withdrawals.withdraw(bundle)
     note = cosigned(place, signer)
-    place.pool.add_cosignature(note)
+    place.pool.heads.add(note)
     new = SigningKey.generate()
     pair = rotation.sign(place.b.key, new, place.pool.origin, "site-b")
-    place.pool.rotate("site-b", *pair, c.NOW)
+    place.pool.sites.rotate("site-b", *pair, c.NOW)
     for call in (
-        lambda: place.pool.withdraw(bundle),
-        lambda: place.pool.add_cosignature(note),
-        lambda: place.pool.rotate("site-b", *pair, c.NOW),
+        lambda: place.withdrawals.withdraw(bundle),
+        lambda: place.pool.heads.add(note),
+        lambda: place.pool.sites.rotate("site-b", *pair, c.NOW),
     ):
         assert taken(place.pool, call)[0].taken == 0
 

@@ -47,7 +47,7 @@ def honest(place, number):
 def commit(place, site, delta_of, number):
     blueprint, delta = honest(place, number)
     packed = site.pack(place.pool, s.file(blueprint, delta_of(blueprint, delta)))
-    return place.pool.commit(c.upload(place.pool, packed), c.NOW).contribution_id
+    return c.submit(place.pool, packed).contribution_id
 
 
 def as_it_is(_, delta):
@@ -55,14 +55,14 @@ def as_it_is(_, delta):
 
 
 def state(place, contribution_id):
-    return place.pool.contribution(contribution_id).state
+    return place.pool.contributions.get(contribution_id).state
 
 
 def decisions(place):
     """(id, passed, screened, policy) of each decision in the log, which replays without a violation."""
     signers = PoolFolder(place.folder).signers()
     history, found = History(place.pool.origin, signers.release, signers.operator), []
-    with place.pool._ledger.read() as tx:
+    with place.pool.contributions.ledger.read() as tx:
         from genepool_server.pool.rows import log_rows
 
         rows = log_rows.raw(tx)
@@ -103,13 +103,16 @@ def test_every_finding_has_a_consequence():
 
 def test_nothing_is_selected_before_its_review_has_passed(quarantine):
     found = commit(quarantine, quarantine.a, as_it_is, 1)
-    assert (state(quarantine, found), quarantine.pool.active(c.BLUEPRINT, ())) == ("QUARANTINED", [])
-    assert quarantine.pool.arrived.is_set()
+    assert (
+        state(quarantine, found),
+        c.active(quarantine.pool),
+    ) == ("QUARANTINED", [])
+    assert quarantine.pool.contributions.intake.arrived.is_set()
     reviews(quarantine).review_all()
-    assert [one.contribution_id for one in quarantine.pool.active(c.BLUEPRINT, ())] == [found]
-    assert quarantine.pool.contribution(found).note == "passed every check, the screens and the canary"
+    assert [one.contribution_id for one in c.active(quarantine.pool)] == [found]
+    assert quarantine.pool.contributions.get(found).note == "passed every check, the screens and the canary"
     assert decisions(quarantine) == [(found, True, True, "automatic")]
-    assert quarantine.pool.unreviewed() == []
+    assert quarantine.pool.contributions.unreviewed() == []
     assert fsck(quarantine.folder) == []
 
 
@@ -117,13 +120,13 @@ def test_attack_68_a_disguised_copy_is_rejected_with_its_reason_and_logged(quara
     first = commit(quarantine, quarantine.a, as_it_is, 1)
     copy = commit(quarantine, quarantine.b, s.permuted, 1)
     reviews(quarantine).review_all()
-    rejected = quarantine.pool.contribution(copy)
+    rejected = quarantine.pool.contributions.get(copy)
     assert (state(quarantine, first), rejected.state) == ("ACTIVE", "REJECTED")
     assert rejected.note.startswith(f"NEAR_COPY: it is too much like contribution {first[:16]}")
     assert decisions(quarantine)[-1] == (copy, False, False, "automatic")
     assert fsck(quarantine.folder) == []
     with pytest.raises(GenepoolError) as caught:
-        quarantine.pool.decide(copy, "ACTIVE", "")
+        quarantine.pool.contributions.decide(copy, "ACTIVE", "")
     assert caught.value.reason == "STATE_TRANSITION"
 
 
@@ -132,10 +135,12 @@ def test_what_is_held_waits_for_the_operator_with_its_reason(quarantine):
     held = commit(quarantine, quarantine.b, lambda blueprint, delta: 0 * delta, 2)
     for _ in range(2):  # it is looked at once
         reviews(quarantine).review_all()
-    found = quarantine.pool.contribution(held)
+    found = quarantine.pool.contributions.get(held)
     assert (found.state, found.note.split(":")[:2]) == ("QUARANTINED", ["waits for the operator", " DIRECTION"])
     assert len(decisions(quarantine)) == 1, "holding decides nothing"
-    assert quarantine.pool.decide(held, "ACTIVE", "").note == found.note, "what the screens said can still be read"
+    assert quarantine.pool.contributions.decide(held, "ACTIVE", "").note == found.note, (
+        "what the screens said can still be read"
+    )
     assert decisions(quarantine)[-1] == (held, True, False, "operator")
 
 
@@ -143,7 +148,7 @@ def test_the_first_contributions_of_a_site_can_be_left_to_the_operator(quarantin
     ids = [commit(quarantine, quarantine.a, as_it_is, number) for number in (1, 2)]
     reviews(quarantine, approve_first=1).review_all()
     assert [state(quarantine, one) for one in ids] == ["QUARANTINED", "QUARANTINED"]
-    quarantine.pool.decide(ids[0], "ACTIVE", "")
+    quarantine.pool.contributions.decide(ids[0], "ACTIVE", "")
     third = commit(quarantine, quarantine.a, as_it_is, 3)
     reviews(quarantine, approve_first=1).review_all()
     assert [state(quarantine, one) for one in (*ids, third)] == ["ACTIVE", "QUARANTINED", "ACTIVE"]
@@ -152,15 +157,15 @@ def test_the_first_contributions_of_a_site_can_be_left_to_the_operator(quarantin
 def test_what_was_not_reviewed_when_the_pool_ended_is_taken_up_by_the_next_one(quarantine):
     ids = [commit(quarantine, quarantine.a, as_it_is, number) for number in (1, 2, 3)]
     again = Reviews(quarantine.pool, ReviewPolicy(), screen)
-    again.review(quarantine.pool.unreviewed()[0])
+    again.review(quarantine.pool.contributions.unreviewed()[0])
     quarantine.reopen(automatic=False)
-    assert [one.contribution_id for one in quarantine.pool.unreviewed()] == ids[1:]
+    assert [one.contribution_id for one in quarantine.pool.contributions.unreviewed()] == ids[1:]
     started = reviews(quarantine)
     started.start()
     late = commit(quarantine, quarantine.b, as_it_is, 4)
     try:
         for _ in range(600):
-            if not quarantine.pool.unreviewed():
+            if not quarantine.pool.contributions.unreviewed():
                 break
             started._ended.wait(0.05)
     finally:
@@ -174,7 +179,7 @@ def test_what_is_withdrawn_during_its_review_stays_withdrawn(quarantine):
 
     def withdrawn(loaded, subject, company):
         answer = screen(loaded, subject, company)
-        quarantine.pool.withdraw_as_operator(found, "consent ended")
+        quarantine.pool.contributions.withdraw_as_operator(found, "consent ended")
         return answer
 
     Reviews(quarantine.pool, ReviewPolicy(), withdrawn).review_all()
@@ -185,13 +190,13 @@ def test_what_is_withdrawn_during_its_review_stays_withdrawn(quarantine):
 
 def test_a_member_withdrawn_during_a_review_only_makes_it_begin_again(quarantine):
     first, second = (commit(quarantine, quarantine.a, as_it_is, number) for number in (1, 2))
-    reviews(quarantine).review(quarantine.pool.contribution(first))
+    reviews(quarantine).review(quarantine.pool.contributions.get(first))
     seen = []
 
     def interrupted(loaded, subject, company):
         seen.append([one.contribution_id for one in company.active])
         if len(seen) == 1:
-            quarantine.pool.withdraw_as_operator(first, "")
+            quarantine.pool.contributions.withdraw_as_operator(first, "")
         return screen(loaded, subject, company)
 
     Reviews(quarantine.pool, ReviewPolicy(), interrupted).review_all()
@@ -205,7 +210,7 @@ def test_attack_47_a_contribution_that_the_screens_cannot_get_through_is_held(qu
         raise InvalidInput("CHECK_LIMIT", "checking the learngene took more memory than is allowed")
 
     Reviews(quarantine.pool, ReviewPolicy(), breaks).review_all()
-    kept = quarantine.pool.contribution(found)
+    kept = quarantine.pool.contributions.get(found)
     assert kept.state == "QUARANTINED"
     assert "INCOMPLETE: the review could not be ended (CHECK_LIMIT" in kept.note
 
@@ -214,4 +219,4 @@ def test_a_learngene_of_an_older_pool_without_a_note_is_reviewed_too(place):
     random = np.random.default_rng(1)
     place.reopen(automatic=False)
     done = c.contribute(place.pool, place.a, random)
-    assert [one.contribution_id for one in place.pool.unreviewed()] == [done.contribution_id]
+    assert [one.contribution_id for one in place.pool.contributions.unreviewed()] == [done.contribution_id]

@@ -39,7 +39,7 @@ class World:
     def contribute(self):
         with opened(self.place.root) as pool:
             weights = sites.weights_of(pool.blueprint("tiny-16").blueprint, self.rng)
-            pool.commit(sites.upload(pool, self.site.pack(pool, weights)), sites.NOW)
+            sites.submit(pool, self.site.pack(pool, weights))
 
     @property
     def trusted(self):
@@ -47,11 +47,11 @@ class World:
 
     def receipts(self):
         with opened(self.place.root) as pool:
-            return [envelope.parse(one.receipt) for one in pool.contributions()]
+            return [envelope.parse(one.receipt) for one in pool.contributions.all()]
 
     def head(self):
         with opened(self.place.root) as pool:
-            return pool.checkpoint()
+            return pool.heads.latest()
 
 
 @pytest.fixture
@@ -202,7 +202,7 @@ def test_only_a_release_key_can_be_called_compromised(world):
 
 def test_a_backup_holds_the_trust_root_and_none_of_the_operators_keys(world, tmp_path):
     with opened(world.place.root) as pool:
-        pool.backup(tmp_path / "backup", tmp_path / "keys")
+        pool.upkeep.backup(tmp_path / "backup", tmp_path / "keys")
     secrets = [path.read_bytes() for path in world.place.offline.iterdir()]
     for folder in ("backup", "keys"):
         for path in (tmp_path / folder).rglob("*"):
@@ -213,7 +213,7 @@ def test_a_backup_holds_the_trust_root_and_none_of_the_operators_keys(world, tmp
     with held(restored, world.place.offline) as at:
         at.replace_pool_key("log")
     with opened(restored.root) as pool:
-        assert len(pool.log_key.spans) == 2
+        assert len(pool.log.keys.spans) == 2
     assert fsck(restored.root) == []
 
 

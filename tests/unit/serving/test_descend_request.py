@@ -34,7 +34,10 @@ def refused(*args, **options) -> str:
 
 
 def test_an_order_holds_size_and_members_in_order(view):
-    weights = [(found.contribution_id, 100 * n - 50) for n, found in enumerate(view.active("tiny-16", ()))]
+    weights = [
+        (found.contribution_id, 100 * n - 50)
+        for n, found in enumerate(view.contributions.active(view.blueprint("tiny-16").blueprint, ()))
+    ]
     order = prepare(view, weights, Budget(max_params=10**9))
     assert order.size == Size(5, 2)
     assert [(member.contribution_id, milli) for member, milli in order.members] == weights
@@ -46,7 +49,7 @@ def test_no_weights_ask_for_the_seed(view):
 
 
 def test_weights_are_sorted_single_nonzero_bounded_and_few(view):
-    a, b, _ = (found.contribution_id for found in view.active("tiny-16", ()))
+    a, b, _ = (found.contribution_id for found in view.contributions.active(view.blueprint("tiny-16").blueprint, ()))
     for weights in (
         [(b, 1), (a, 1)],
         [(a, 1), (a, 2)],
@@ -60,8 +63,8 @@ def test_weights_are_sorted_single_nonzero_bounded_and_few(view):
 
 
 def test_only_active_contributions_of_the_blueprint_take_part(two_families):
-    by_state = {found.state: found for found in two_families._contributions.values() if found.site == "north"}
-    (other,) = two_families.active("other-16", ())
+    by_state = {found.state: found for found in two_families.contributions.held.values() if found.site == "north"}
+    (other,) = two_families.contributions.active(two_families.blueprint("other-16").blueprint, ())
     assert refused(two_families, [(other.contribution_id, 1)]) == "WEIGHTS_MALFORMED"
     assert refused(two_families, [(by_state["QUARANTINED"].contribution_id, 1)]) == "CONTRIBUTION_NOT_ACTIVE"
     assert refused(two_families, [("0" * 64, 1)]) == "CONTRIBUTION_UNKNOWN"
@@ -74,7 +77,7 @@ def test_an_attestation_signs_every_file_of_the_folder(view):
     from genepool_protocol.trust import digest, envelope, receipt, statement
     from genepool_protocol.trust.keys import SigningKey
 
-    found = view.active("tiny-16", ())
+    found = view.contributions.active(view.blueprint("tiny-16").blueprint, ())
     order = prepare(view, [(one.contribution_id, 500) for one in found])
     key = SigningKey.generate()
     files = descendant_documents.attest(order, "5" * 64, key, "pool.local/log")

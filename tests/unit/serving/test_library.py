@@ -29,7 +29,9 @@ def table(view, tmp_path):
 
 
 def refs(view) -> list[StoredFile]:
-    return [descend_request.file_of(found) for found in view.active("tiny-16", ())]
+    return [
+        descend_request.file_of(found) for found in view.contributions.active(view.blueprint("tiny-16").blueprint, ())
+    ]
 
 
 def test_a_file_is_mapped_once_and_the_longest_unused_goes_first(view):

@@ -29,10 +29,14 @@ class Gone:
     def standing(self, name):
         return ContributionStanding(name, "WITHDRAWN", self.receipt)
 
-    def descendant(self, sha256):
+    @property
+    def descendants(self):
+        return self
+
+    def find(self, sha256):
         return Descended(sha256, "tiny-16", "2,2", tuple(IDS[: LIMITS.members]))
 
-    def contribution(self, _name):
+    def get(self, _name):
         return SimpleNamespace(state="WITHDRAWN")
 
 
@@ -67,7 +71,7 @@ def test_a_pool_that_answers_nothing_does_not_keep_the_client():
 @pytest.fixture
 def order(view):
     """As many members as there may be, each with the longest manifest and receipt."""
-    (member, *_) = view.active("tiny-16", ())
+    (member, *_) = view.contributions.active(view.blueprint("tiny-16").blueprint, ())
     order = descend_request.prepare(view, "tiny-16", [(member.contribution_id, 500)], Budget(size=Size(2, 1)))
     long = replace(member, manifest=b"m" * LIMITS.manifest_bytes, receipt=b"r" * (LIMITS.bundle_bytes + (24 << 10)))
     members = tuple((replace(long, contribution_id=name), 500) for name in IDS[: LIMITS.members])

@@ -26,7 +26,9 @@ def slots(tmp_path):
 
 
 def refs(view) -> list[StoredFile]:
-    return [descend_request.file_of(found) for found in view.active("tiny-16", ())]
+    return [
+        descend_request.file_of(found) for found in view.contributions.active(view.blueprint("tiny-16").blueprint, ())
+    ]
 
 
 def seed_gene(view) -> dict:

@@ -13,22 +13,25 @@ from genepool_server.front.guards.callers import Callers
 from genepool_server.front.guards.slow_clients import Pace, too_slow
 from genepool_server.front.services import pages
 from genepool_server.front.services.messages import contribution_state
+from genepool_server.pool.contributions.contributions import Contributions, unknown_contribution
 from genepool_server.pool.contributions.uploads import unknown_upload
-from genepool_server.pool.pool import OpenPool, unknown_contribution
 
 
 class ContributeServicer(contribute_pb2_grpc.ContributeServiceServicer):
     """See contribute.proto. Raises our errors; the front's interceptor puts them on the wire.
 
     Args:
-        pool: who decides and keeps.
+        contributions: who decides and keeps.
         callers: tells who calls.
         stall_seconds: an upload that sends nothing for so long is ended.
         now: the clock.
     """
 
-    def __init__(self, pool: OpenPool, callers: Callers, stall_seconds: float, now: Callable[[], datetime]) -> None:
-        self._pool = pool
+    def __init__(
+        self, contributions: Contributions, callers: Callers, stall_seconds: float, now: Callable[[], datetime]
+    ) -> None:
+        self._contributions = contributions
+        self._intake = contributions.intake
         self._callers = callers
         self._stall_seconds = stall_seconds
         self._now = now
@@ -46,7 +49,7 @@ class ContributeServicer(contribute_pb2_grpc.ContributeServiceServicer):
                 f"the certificate is of {caller}, the nonce for {request.site[:64]!r}",
                 "use each site's own certificate",
             )
-        nonce = await asyncio.to_thread(self._pool.begin_nonce, request.site, self._now())
+        nonce = await asyncio.to_thread(self._intake.begin_nonce, request.site, self._now())
         return pb.BeginNonceResponse(
             nonce=nonce.nonce,
             expires=nonce.expires,
@@ -62,7 +65,7 @@ class ContributeServicer(contribute_pb2_grpc.ContributeServiceServicer):
     ) -> pb.BeginResponse:
         """The checks on statement and manifest."""
         caller = self._callers(context).site
-        begun = await asyncio.to_thread(self._pool.begin, request.bundle, request.manifest, self._now(), caller)
+        begun = await asyncio.to_thread(self._intake.begin, request.bundle, request.manifest, self._now(), caller)
         return pb.BeginResponse(
             upload_id=begun.upload_id,
             committed_size=begun.committed_size,
@@ -81,17 +84,19 @@ class ContributeServicer(contribute_pb2_grpc.ContributeServiceServicer):
         while (message := await _next(request_iterator, pace)) is not None:
             if not upload_id:
                 upload_id = await self._own(message.upload_id, context)
-                lease = await asyncio.to_thread(self._pool.lease, upload_id)
+                lease = await asyncio.to_thread(self._intake.spool.lease, upload_id)
             elif message.upload_id not in ("", upload_id):
                 raise InvalidInput(
                     "OPTION_INVALID", "a stream writes to two uploads", "open one stream for each upload"
                 )
             pace.took(len(message.data))
             if message.data:
-                await asyncio.to_thread(self._pool.append, upload_id, message.offset, message.data, lease)
+                await asyncio.to_thread(self._intake.spool.append, upload_id, message.offset, message.data, lease)
             if message.finish_write:
-                return pb.WriteResponse(committed_size=await asyncio.to_thread(self._pool.finish, upload_id, lease))
-        committed, _ = await asyncio.to_thread(self._pool.status, upload_id)
+                return pb.WriteResponse(
+                    committed_size=await asyncio.to_thread(self._intake.spool.finish, upload_id, lease)
+                )
+        committed, _ = await asyncio.to_thread(self._intake.status, upload_id)
         return pb.WriteResponse(committed_size=committed)
 
     async def QueryWriteStatus(  # noqa: N802
@@ -101,7 +106,7 @@ class ContributeServicer(contribute_pb2_grpc.ContributeServiceServicer):
     ) -> pb.QueryWriteStatusResponse:
         """How many bytes are durable."""
         upload_id = await self._own(request.upload_id, context)
-        committed, finished = await asyncio.to_thread(self._pool.status, upload_id)
+        committed, finished = await asyncio.to_thread(self._intake.status, upload_id)
         return pb.QueryWriteStatusResponse(committed_size=committed, finished=finished)
 
     async def Commit(  # noqa: N802
@@ -111,7 +116,7 @@ class ContributeServicer(contribute_pb2_grpc.ContributeServiceServicer):
     ) -> pb.CommitResponse:
         """The checks on the bytes, then the log entry."""
         upload_id = await self._own(request.upload_id, context)
-        committed = await asyncio.to_thread(self._pool.commit, upload_id, self._now())
+        committed = await asyncio.to_thread(self._intake.commit, upload_id, self._now())
         return pb.CommitResponse(
             receipt=committed.receipt,
             contribution_id=committed.contribution_id,
@@ -125,7 +130,7 @@ class ContributeServicer(contribute_pb2_grpc.ContributeServiceServicer):
     ) -> pb.GetContributionResponse:
         """The state and receipt of a contribution."""
         caller = self._callers(context)
-        contribution = await asyncio.to_thread(self._pool.contribution, request.contribution_id)
+        contribution = await asyncio.to_thread(self._contributions.get, request.contribution_id)
         if contribution.site != caller.site and "auditor" not in caller.roles:
             raise unknown_contribution(request.contribution_id)  # whether another site has it is not said
         return pb.GetContributionResponse(
@@ -138,7 +143,7 @@ class ContributeServicer(contribute_pb2_grpc.ContributeServiceServicer):
         context: Any,  # noqa: ARG002 - the interface
     ) -> pb.WithdrawResponse:
         """The end of a contribution, by its site's word: the signature is the proof, whoever brings it."""
-        withdrawn = await asyncio.to_thread(self._pool.withdraw, request.bundle)
+        withdrawn = await asyncio.to_thread(self._contributions.withdrawals.withdraw, request.bundle)
         return pb.WithdrawResponse(
             receipt=withdrawn.receipt, erased=withdrawn.erased, descendant_count=withdrawn.descendants
         )
@@ -151,12 +156,12 @@ class ContributeServicer(contribute_pb2_grpc.ContributeServiceServicer):
         """A page of what was handed over before the end; the signed withdrawal is the right to see it."""
         after = pages.after(request.page_token)
         return await asyncio.to_thread(
-            lambda: pages.page(self._pool.descendants_for(request.bundle, after, LIMITS.page_rows))
+            lambda: pages.page(self._contributions.withdrawals.descendants(request.bundle, after, LIMITS.page_rows))
         )
 
     async def _own(self, upload_id: str, context: Any) -> str:
         """The id of an upload of the caller's; another site's is as unknown as one that does not exist."""
-        if await asyncio.to_thread(self._pool.owner, upload_id) != self._callers(context).site:
+        if await asyncio.to_thread(self._intake.owner, upload_id) != self._callers(context).site:
             raise unknown_upload(upload_id)
         return upload_id
 

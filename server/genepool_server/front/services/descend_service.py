@@ -11,7 +11,7 @@ from genepool_server.front.guards.strangers import Strangers
 from genepool_server.front.services import consumer_messages
 from genepool_server.front.services.messages import contribution_state
 from genepool_server.serving import descend_request, descendant_documents
-from genepool_server.serving.pool_view import PoolView
+from genepool_server.serving.pool_view import ContributionsView, PoolView
 from genepool_server.serving.service import Order, Serving
 
 
@@ -47,7 +47,7 @@ class DescendServicer(consume_pb2_grpc.DescendServiceServicer):
             raise InvalidInput(
                 "OPTION_INVALID", f"more than {LIMITS.log_entries} states were asked for", "ask several times"
             )
-        return await self._serving.blocking(_statuses, self._view, request)
+        return await self._serving.blocking(_statuses, self._view.contributions, request)
 
     async def Descend(  # noqa: N802
         self, request: consume_pb2.DescendRequest, context: Any
@@ -71,7 +71,8 @@ class DescendServicer(consume_pb2_grpc.DescendServiceServicer):
                 )
                 raise
             descent.release()
-            await self._serving.blocking(self._view.release, descendant_documents.descended(order, descent.sha256))
+            descended = descendant_documents.descended(order, descent.sha256)
+            await self._serving.blocking(self._view.contributions.descendants.release, descended)
             files = await self._serving.blocking(
                 descendant_documents.attest, order, descent.sha256, self._release_key, self._origin
             )
@@ -84,7 +85,7 @@ def _header(order: Order) -> consume_pb2.DescendHeader:
     return consume_pb2.DescendHeader(size=size, total_bytes=order.total_bytes)
 
 
-def _statuses(view: PoolView, request: consume_pb2.CheckStatusRequest) -> consume_pb2.CheckStatusResponse:
+def _statuses(view: ContributionsView, request: consume_pb2.CheckStatusRequest) -> consume_pb2.CheckStatusResponse:
     answer, room = consume_pb2.CheckStatusResponse(), LIMITS.chunk_bytes
     for name in request.contribution_ids:
         if room <= 0:  # the consumer sees that states are missing, and asks again for those
@@ -99,7 +100,7 @@ def _statuses(view: PoolView, request: consume_pb2.CheckStatusRequest) -> consum
     return answer
 
 
-def _contribution(view: PoolView, name: str) -> consume_pb2.ContributionStatus:
+def _contribution(view: ContributionsView, name: str) -> consume_pb2.ContributionStatus:
     try:
         standing = view.standing(name)
     except NotFound:
@@ -108,10 +109,10 @@ def _contribution(view: PoolView, name: str) -> consume_pb2.ContributionStatus:
     return consume_pb2.ContributionStatus(contribution_id=name, state=state, withdrawal=standing.withdrawal)
 
 
-def _descendant(view: PoolView, sha256: str) -> consume_pb2.DescendantStatus:
-    descended = view.descendant(sha256)
+def _descendant(view: ContributionsView, sha256: str) -> consume_pb2.DescendantStatus:
+    descended = view.descendants.find(sha256)
     if descended is None:
         return consume_pb2.DescendantStatus(sha256=sha256)
-    gone = [name for name in descended.members if view.contribution(name).state == "WITHDRAWN"]
+    gone = [name for name in descended.members if view.get(name).state == "WITHDRAWN"]
     state = contribute_pb2.CONTRIBUTION_STATE_WITHDRAWN if gone else contribute_pb2.CONTRIBUTION_STATE_ACTIVE
     return consume_pb2.DescendantStatus(sha256=sha256, state=state, withdrawn=gone)

@@ -10,7 +10,7 @@ from genepool_protocol.v1 import contribute_pb2 as pb
 from genepool_protocol.v1 import contribute_pb2_grpc
 from genepool_server.front.guards.callers import Callers
 from genepool_server.front.services.messages import site_state
-from genepool_server.pool.pool import OpenPool
+from genepool_server.pool.sites.registrar import Registrar
 from genepool_server.pool.sites.site_keys import Issue
 
 
@@ -18,7 +18,7 @@ class EnrolmentServicer(contribute_pb2_grpc.EnrolmentServiceServicer):
     """See contribute.proto. Raises our errors; the front's interceptor puts them on the wire.
 
     Args:
-        pool: who decides and keeps.
+        sites: who may contribute.
         callers: tells who calls.
         channel: SHA-256 of the key of the CA that clients pin.
         issue: makes certificates.
@@ -26,9 +26,9 @@ class EnrolmentServicer(contribute_pb2_grpc.EnrolmentServiceServicer):
     """
 
     def __init__(
-        self, pool: OpenPool, callers: Callers, channel: bytes, issue: Issue, now: Callable[[], datetime]
+        self, sites: Registrar, callers: Callers, channel: bytes, issue: Issue, now: Callable[[], datetime]
     ) -> None:
-        self._pool = pool
+        self._sites = sites
         self._callers = callers
         self._channel = channel
         self._issue = issue
@@ -41,7 +41,7 @@ class EnrolmentServicer(contribute_pb2_grpc.EnrolmentServiceServicer):
     ) -> pb.EnrolResponse:
         """Register a site's keys under an invitation."""
         application = Application(request.site, request.invite_id, request.tls_csr, request.signing_csr)
-        site = await asyncio.to_thread(self._pool.enrol, application, request.mac, self._channel, self._now())
+        site = await asyncio.to_thread(self._sites.enrol, application, request.mac, self._channel, self._now())
         return pb.EnrolResponse(state=site_state(site.state), keyid=site.keyid, fingerprint=site.fingerprint)
 
     async def GetEnrolment(  # noqa: N802
@@ -51,7 +51,7 @@ class EnrolmentServicer(contribute_pb2_grpc.EnrolmentServiceServicer):
     ) -> pb.GetEnrolmentResponse:
         """The state of a site, and its certificate."""
         site, certificate = await asyncio.to_thread(
-            self._pool.certificate, request.site, request.tls_keyid, self._issue, self._now()
+            self._sites.certificate, request.site, request.tls_keyid, self._issue, self._now()
         )
         return pb.GetEnrolmentResponse(
             state=site_state(site.state),
@@ -64,7 +64,7 @@ class EnrolmentServicer(contribute_pb2_grpc.EnrolmentServiceServicer):
     async def Renew(self, request: pb.RenewRequest, context: Any) -> pb.RenewResponse:  # noqa: N802
         """A certificate for the next TLS key."""
         site = self._callers(context).site
-        pem = await asyncio.to_thread(self._pool.renew, site, request.tls_csr, self._issue, self._now())
+        pem = await asyncio.to_thread(self._sites.renew, site, request.tls_csr, self._issue, self._now())
         return pb.RenewResponse(certificate_pem=pem)
 
     async def RotateSigningKey(  # noqa: N802
@@ -72,5 +72,5 @@ class EnrolmentServicer(contribute_pb2_grpc.EnrolmentServiceServicer):
     ) -> pb.RotateSigningKeyResponse:
         """The next signing key."""
         site = self._callers(context).site
-        keyid, ends = await asyncio.to_thread(self._pool.rotate, site, request.by_old, request.by_new, self._now())
+        keyid, ends = await asyncio.to_thread(self._sites.rotate, site, request.by_old, request.by_new, self._now())
         return pb.RotateSigningKeyResponse(keyid=keyid, old_ends=ends)

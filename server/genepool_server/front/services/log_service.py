@@ -1,62 +1,26 @@
 """LogService: the append-only log, for everybody."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from typing import Any, Protocol
+from collections.abc import AsyncIterator
+from typing import Any
 
 from genepool_protocol.v1 import pool_pb2, pool_pb2_grpc
 from genepool_protocol.wire.limits import LIMITS
-
-
-class LogReader(Protocol):
-    """The log's read side. Blocking, thread-safe."""
-
-    def checkpoint(self) -> str:
-        """The latest signed tree head, empty while the log is."""
-        ...
-
-    def witnessed(self) -> str:
-        """The latest head with a quorum of cosignatures, empty before the first."""
-        ...
-
-    def add_cosignature(self, note: str) -> None:
-        """Keep a witness's cosignature.
-
-        Raises:
-            VerificationError: CHECKPOINT_INVALID, LOG_FORK or KEY_UNKNOWN.
-        """
-        ...
-
-    def entries(self, start: int, count: int) -> Sequence[bytes]:
-        """Leaves from `start` on.
-
-        Raises:
-            Refused: LOG_RANGE.
-        """
-        ...
-
-    def tile(self, path: str) -> bytes:
-        """A file of the log's static copy.
-
-        Raises:
-            Refused: LOG_RANGE.
-        """
-        ...
-
-    def consistency(self, old: int, new: int) -> Sequence[bytes]:
-        """Proof that one tree extends another.
-
-        Raises:
-            Refused: LOG_RANGE.
-        """
-        ...
+from genepool_server.pool.log.log import Log
+from genepool_server.pool.log.witnessing import Cosigned
 
 
 class LogServicer(pool_pb2_grpc.LogServiceServicer):
-    """See pool.proto. Raises our errors; the front's interceptor puts them on the wire."""
+    """See pool.proto. Raises our errors; the front's interceptor puts them on the wire.
 
-    def __init__(self, log: LogReader) -> None:
+    Args:
+        log: leaves, tiles and proofs.
+        heads: of the log, with the witnesses' cosignatures.
+    """
+
+    def __init__(self, log: Log, heads: Cosigned) -> None:
         self._log = log
+        self._heads = heads
 
     async def GetCheckpoint(  # noqa: N802
         self,
@@ -64,7 +28,7 @@ class LogServicer(pool_pb2_grpc.LogServiceServicer):
         context: Any,  # noqa: ARG002 - the interface
     ) -> pool_pb2.GetCheckpointResponse:
         """The latest signed tree head."""
-        latest, witnessed = await asyncio.to_thread(lambda: (self._log.checkpoint(), self._log.witnessed()))
+        latest, witnessed = await asyncio.to_thread(lambda: (self._heads.latest(), self._heads.witnessed()))
         return pool_pb2.GetCheckpointResponse(checkpoint=latest, witnessed=witnessed)
 
     async def AddCosignature(  # noqa: N802
@@ -73,7 +37,7 @@ class LogServicer(pool_pb2_grpc.LogServiceServicer):
         context: Any,  # noqa: ARG002 - the interface
     ) -> pool_pb2.AddCosignatureResponse:
         """Hand in a witness's cosignature."""
-        await asyncio.to_thread(self._log.add_cosignature, request.checkpoint)
+        await asyncio.to_thread(self._heads.add, request.checkpoint)
         return pool_pb2.AddCosignatureResponse()
 
     async def GetEntries(  # noqa: N802

@@ -48,7 +48,7 @@ class OperatorServicer(operator_pb2_grpc.OperatorServiceServicer):
         life = timedelta(seconds=request.life_seconds) if request.life_seconds else INVITE_LIFE
         roles = tuple(request.roles) or DEFAULT_ROLES
         invitation = await asyncio.to_thread(
-            self._pool.invite, request.site, self._now(), life=life, roles=roles, again=request.again
+            self._pool.sites.invite, request.site, self._now(), life=life, roles=roles, again=request.again
         )
         return op.InviteResponse(invite_id=invitation.invite_id, secret=invitation.secret, expires=invitation.expires)
 
@@ -58,7 +58,7 @@ class OperatorServicer(operator_pb2_grpc.OperatorServiceServicer):
         context: Any,  # noqa: ARG002 - the interface
     ) -> AsyncIterator[op.ListSitesResponse]:
         """Every site, by name."""
-        async for site in _threaded(self._pool.each_site()):
+        async for site in _threaded(self._pool.sites.each()):
             yield op.ListSitesResponse(site=messages.site_message(site))
 
     async def ChangeSite(  # noqa: N802
@@ -68,9 +68,9 @@ class OperatorServicer(operator_pb2_grpc.OperatorServiceServicer):
     ) -> op.ChangeSiteResponse:
         """Approve, suspend or revoke."""
         changes: dict[int, Callable[[str], Site]] = {
-            pb.SITE_STATE_ACTIVE: partial(self._pool.approve, fingerprint=request.fingerprint),
-            pb.SITE_STATE_SUSPENDED: self._pool.suspend,
-            pb.SITE_STATE_REVOKED: self._pool.revoke,
+            pb.SITE_STATE_ACTIVE: partial(self._pool.sites.approve, fingerprint=request.fingerprint),
+            pb.SITE_STATE_SUSPENDED: self._pool.sites.suspend,
+            pb.SITE_STATE_REVOKED: self._pool.sites.revoke,
         }
         if request.state not in changes:
             raise _no_such_change()
@@ -83,7 +83,7 @@ class OperatorServicer(operator_pb2_grpc.OperatorServiceServicer):
         context: Any,  # noqa: ARG002 - the interface
     ) -> AsyncIterator[op.ListContributionsResponse]:
         """Every contribution, in the order of the log."""
-        async for contribution in _threaded(self._pool.each_contribution(request.prefix, brief=request.brief)):
+        async for contribution in _threaded(self._pool.contributions.each(request.prefix, brief=request.brief)):
             yield op.ListContributionsResponse(contribution=messages.contribution_message(contribution))
 
     async def DecideContribution(  # noqa: N802
@@ -95,7 +95,9 @@ class OperatorServicer(operator_pb2_grpc.OperatorServiceServicer):
         decision = _DECISIONS.get(request.state)
         if decision is None:
             raise _no_such_change()
-        contribution = await asyncio.to_thread(self._pool.decide, request.contribution_id, decision, request.note)
+        contribution = await asyncio.to_thread(
+            self._pool.contributions.decide, request.contribution_id, decision, request.note
+        )
         return op.DecideContributionResponse(contribution=messages.contribution_message(contribution))
 
     async def WithdrawContribution(  # noqa: N802
@@ -104,7 +106,9 @@ class OperatorServicer(operator_pb2_grpc.OperatorServiceServicer):
         context: Any,  # noqa: ARG002 - the interface
     ) -> op.WithdrawContributionResponse:
         """Withdraw by the operator's word."""
-        withdrawn = await asyncio.to_thread(self._pool.withdraw_as_operator, request.contribution_id, request.reason)
+        withdrawn = await asyncio.to_thread(
+            self._pool.contributions.withdraw_as_operator, request.contribution_id, request.reason
+        )
         return op.WithdrawContributionResponse(
             receipt=withdrawn.receipt, erased=withdrawn.erased, descendant_count=withdrawn.descendants
         )
@@ -115,7 +119,7 @@ class OperatorServicer(operator_pb2_grpc.OperatorServiceServicer):
         context: Any,  # noqa: ARG002 - the interface
     ) -> op.SealResponse:
         """Write sealed copies of all weights."""
-        sealed, total = await asyncio.to_thread(self._pool.seal, Path(request.folder))
+        sealed, total = await asyncio.to_thread(self._pool.upkeep.seal, Path(request.folder))
         return op.SealResponse(sealed=sealed, total=total)
 
     async def Backup(  # noqa: N802
@@ -125,7 +129,7 @@ class OperatorServicer(operator_pb2_grpc.OperatorServiceServicer):
     ) -> op.BackupResponse:
         """Write a backup."""
         keys = Path(request.keys) if request.keys else None
-        summary = await asyncio.to_thread(self._pool.backup, Path(request.folder), keys)
+        summary = await asyncio.to_thread(self._pool.upkeep.backup, Path(request.folder), keys)
         return op.BackupResponse(contributions=summary.contributions, log_size=summary.log_size)
 
     async def ListDescendants(  # noqa: N802
@@ -134,7 +138,7 @@ class OperatorServicer(operator_pb2_grpc.OperatorServiceServicer):
         context: Any,  # noqa: ARG002 - the interface
     ) -> AsyncIterator[op.ListDescendantsResponse]:
         """Descendants of a contribution."""
-        async for descended in _threaded(self._pool.descendants(request.contribution_id)):
+        async for descended in _threaded(self._pool.contributions.descendants.of(request.contribution_id)):
             yield op.ListDescendantsResponse(descendant=messages.descendant_message(descended))
 
 

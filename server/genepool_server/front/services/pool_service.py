@@ -61,7 +61,6 @@ class PoolServicer(pool_pb2_grpc.PoolServiceServicer):
 
     def _capabilities(self) -> pool_pb2.GetCapabilitiesResponse:
         blueprints = self._view.blueprints()
-        names = [loaded.blueprint.name for loaded in blueprints]
         return pool_pb2.GetCapabilitiesResponse(
             low_api_version=API_VERSION,
             high_api_version=API_VERSION,
@@ -74,7 +73,7 @@ class PoolServicer(pool_pb2_grpc.PoolServiceServicer):
             max_learngene_bytes=LIMITS.learngene_bytes,
             max_chunk_bytes=LIMITS.chunk_bytes,
             max_support_images=min((_support_images(loaded) for loaded in blueprints), default=LIMITS.support_images),
-            active_contributions=sum(map(self._view.active_count, names)),
+            active_contributions=sum(self._view.contributions.active_count(loaded.blueprint) for loaded in blueprints),
             certified_port=self._certified_port,
         )
 

@@ -79,7 +79,8 @@ class SelectServicer(consume_pb2_grpc.SelectServiceServicer):
             lambda *event: events.put_nowait(consumer_messages.progress_message(*event)),
         )
         names = [candidate.contribution_id for candidate in selection.candidates]
-        contributions = await self._serving.blocking(lambda: {name: self._view.contribution(name) for name in names})
+        known = self._view.contributions
+        contributions = await self._serving.blocking(lambda: {name: known.get(name) for name in names})
         return consumer_messages.selection_message(selection, contributions)
 
 

@@ -6,8 +6,9 @@ Whatever moment the process ends at, the next one finds an upload that can be co
 """
 
 import logging
+import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -44,19 +45,20 @@ Inspect = Callable[[Fitting, Path], Sound]
 
 @dataclass(frozen=True, slots=True)
 class Intake:
-    """The way in. Thread-safe; made by the pool, which calls `recover` first.
+    """The way in (its checks have the numbers of SPEC.md). Thread-safe; made by the pool, which calls `recover` first.
 
     Attributes:
         ledger: sites, contributions.
         log: where contributions are logged.
         notary: signs what is decided about them.
-        spool: unfinished uploads.
+        spool: unfinished uploads; their bytes are handed to it, under a lease.
         blobs: accepted weights.
         blueprints: of which learngenes are taken.
         nonce_key: authenticates nonces.
         automatic: whether what passes every check becomes active at once.
         quotas: what one site may take.
         inspect: checks 14 to 16; `content.check`, or the same in a process of its own.
+        arrived: set whenever a contribution was committed; whoever reviews them clears it.
     """
 
     ledger: Ledger
@@ -69,6 +71,7 @@ class Intake:
     automatic: bool
     quotas: Quotas
     inspect: Inspect
+    arrived: threading.Event = field(default_factory=threading.Event)
 
     def recover(self) -> None:
         """Put right what a process left that ended inside `commit`.
@@ -88,7 +91,12 @@ class Intake:
                 self.spool.moved(ticket.upload_id, self.blobs.path(sha256))
 
     def begin_nonce(self, site: str, now: datetime) -> Nonce:
-        """See `Pool.begin_nonce`."""
+        """A nonce for the site's next contribution, and where its chain stands. Writes nothing.
+
+        Raises:
+            NotFound: SITE_UNKNOWN.
+            Refused: SITE_NOT_ACTIVE or KEY_REVOKED.
+        """
         with self.ledger.read() as tx:
             record = membership.known(tx, site)
             statement.require_active(record.name, record.state)
@@ -97,8 +105,25 @@ class Intake:
         nonce = nonces.issue(self.nonce_key, site, expires)
         return Nonce(nonce, expires.strftime("%Y-%m-%dT%H:%M:%SZ"), seq, payload, self.log.checkpoint)
 
-    def begin(self, bundle: bytes, manifest: bytes, now: datetime, caller: str | None) -> Begun:
-        """See `Pool.begin`."""
+    def begin(self, bundle: bytes, manifest: bytes, now: datetime, caller: str | None = None) -> Begun:
+        """Checks 3 to 12; a statement that passes them may upload its weights.
+
+        Args:
+            bundle: model.sig.
+            manifest: manifest.json.
+            now: the time.
+            caller: the site that the certificate of the call names; None: nobody called, this is the pool's machine.
+
+        Raises:
+            InvalidInput: JSON_MALFORMED, BUNDLE_MALFORMED, STATEMENT_MALFORMED, MANIFEST_MALFORMED, DIGEST_MISMATCH,
+                ARCH_MISMATCH.
+            VerificationError: KEY_UNKNOWN, SIGNATURE_INVALID, LOG_FORK.
+            Refused: SITE_NOT_ACTIVE, KEY_REVOKED, AUDIENCE_MISMATCH, SITE_MISMATCH, MANIFEST_EXPIRED, NONCE_INVALID,
+                SEQ_GAP, SEQ_CONFLICT, PREV_MISMATCH, CERT_MISMATCH.
+            NotFound: BLUEPRINT_UNKNOWN.
+            Unavailable: TOO_MANY_UPLOADS, SPOOL_FULL, QUOTA_EXCEEDED.
+            StorageError: DISK_FULL or DISK_FAILED.
+        """
         with self.ledger.read() as tx:
             claim = self._claim(tx, bundle, manifest, now)
             _require_caller(claim, caller)
@@ -112,7 +137,12 @@ class Intake:
         return Begun(claim.contribution_id, committed, already_logged=False)
 
     def status(self, upload_id: str) -> tuple[int, bool]:
-        """See `Pool.status`."""
+        """How many bytes are durable, and whether the upload is finished.
+
+        Raises:
+            NotFound: UPLOAD_UNKNOWN.
+            StorageError: DISK_FULL or DISK_FAILED.
+        """
         try:
             return self.spool.status(upload_id)
         except NotFound:
@@ -122,7 +152,11 @@ class Intake:
             return contribution.size_bytes, True
 
     def owner(self, upload_id: str) -> str:
-        """See `Pool.owner`."""
+        """The site whose upload or contribution that is.
+
+        Raises:
+            NotFound: UPLOAD_UNKNOWN.
+        """
         try:
             return self.spool.ticket(upload_id).site
         except NotFound:
@@ -132,7 +166,16 @@ class Intake:
             return contribution.site
 
     def commit(self, upload_id: str, now: datetime) -> Committed:
-        """See `Pool.commit`."""
+        """Checks 3 to 12 again, 14 to 16 on the bytes, then the log entry. The same upload gives the same receipt.
+
+        Raises:
+            NotFound: UPLOAD_UNKNOWN, BLUEPRINT_UNKNOWN.
+            Refused: UPLOAD_INCOMPLETE, DUPLICATE_WEIGHTS, and what `begin` refuses.
+            InvalidInput: DIGEST_MISMATCH, SAFETENSORS_MALFORMED, ARCH_MISMATCH, NON_FINITE, NORM_BOUND: the bytes are
+                discarded, the statement may begin again.
+            VerificationError: as `begin`.
+            StorageError: DISK_FULL or DISK_FAILED: commit again.
+        """
         contribution = self._logged(upload_id)  # 8
         if contribution is None:
             try:
@@ -147,6 +190,7 @@ class Intake:
             raise GenepoolError("INTERNAL", "a contribution is not there after it was committed")
         self.log.publish()
         self.spool.discard(upload_id)
+        self.arrived.set()
         return Committed(contribution.receipt, contribution.contribution_id, contribution.state)
 
     def _accept(self, upload_id: str, path: Path, now: datetime) -> None:

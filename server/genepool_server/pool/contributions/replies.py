@@ -53,8 +53,8 @@ class WithdrawalReply:
         contribution_id: whose.
         receipt: the withdrawal's bundle with its log entry.
         erased: whether its weights are gone from the store.
-        descendants: how many rows `Pool.descendants` has of what was made from it and handed over before; that cannot
-            be recalled, only answered as withdrawn.
+        descendants: how many rows `DescendantRecords.of` has of what was made from it and handed over before; that
+            cannot be recalled, only answered as withdrawn.
     """
 
     contribution_id: str

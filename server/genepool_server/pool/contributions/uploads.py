@@ -114,7 +114,7 @@ class Spool:
             return upload.durable, upload.finished
 
     def lease(self, upload_id: str) -> int:
-        """The right to write; it ends the earlier ones.
+        """The right to write to an upload; it ends every earlier one.
 
         Raises:
             NotFound: UPLOAD_UNKNOWN.
@@ -126,13 +126,13 @@ class Spool:
             return upload.lease
 
     def append(self, upload_id: str, offset: int, data: bytes, lease: int) -> int:
-        """Take a chunk; answers how many bytes are durable.
+        """Check 13: take a chunk; answers how many bytes are durable, which grows every LIMITS.fsync_bytes.
 
         Raises:
             NotFound: UPLOAD_UNKNOWN.
-            Refused: OFFSET or UPLOAD_SUPERSEDED.
-            InvalidInput: CHUNK_TOO_LARGE.
-            StorageError: DISK_FULL or DISK_FAILED.
+            Refused: OFFSET (with metadata committed_size), UPLOAD_SUPERSEDED.
+            InvalidInput: CHUNK_TOO_LARGE, the chunk is, or it ends after the size in the manifest.
+            StorageError: DISK_FULL or DISK_FAILED; nothing of the chunk was kept.
         """
         with self._turn(upload_id, lease) as upload:
             _check_chunk(upload, offset, data)
@@ -144,11 +144,11 @@ class Spool:
             return upload.durable
 
     def finish(self, upload_id: str, lease: int) -> int:
-        """Mark the upload as finished; answers its size.
+        """Make everything durable and mark the upload as finished; answers its size.
 
         Raises:
             NotFound: UPLOAD_UNKNOWN.
-            Refused: UPLOAD_SUPERSEDED or UPLOAD_INCOMPLETE.
+            Refused: UPLOAD_SUPERSEDED, UPLOAD_INCOMPLETE (with metadata committed_size).
             StorageError: DISK_FULL or DISK_FAILED.
         """
         with self._turn(upload_id, lease) as upload:

@@ -7,7 +7,6 @@ A sealed sketch is kept of it, by which `admission.copies` knows it again. From 
 served it. Whatever moment the process ends at, the next one finishes the rest.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -18,7 +17,6 @@ from genepool_protocol.trust.events import Erasure, Withdrawal
 from genepool_protocol.trust.keys import SigningKey
 from genepool_protocol.wire.documents import moment
 from genepool_protocol.wire.errors import InvalidInput, NotFound, Refused, VerificationError
-from genepool_protocol.wire.limits import LIMITS
 from genepool_server.pool.contributions.replies import WithdrawalReply
 from genepool_server.pool.contributions.sealing import Sealer
 from genepool_server.pool.contributions.sketching import Sketcher
@@ -64,7 +62,18 @@ class Withdrawals:
             self._erase(contribution_id)
 
     def withdraw(self, raw: bytes) -> WithdrawalReply:
-        """See `Pool.withdraw`."""
+        """End a contribution: logged and out of every selection at once, then erased. Again: the same answer.
+
+        Args:
+            raw: a withdrawal that the contribution's site signed, as a bundle.
+
+        Raises:
+            InvalidInput: JSON_MALFORMED, BUNDLE_MALFORMED, STATEMENT_MALFORMED.
+            VerificationError: KEY_UNKNOWN, SIGNATURE_INVALID.
+            Refused: AUDIENCE_MISMATCH, SITE_MISMATCH, KEY_REVOKED.
+            NotFound: CONTRIBUTION_UNKNOWN.
+            StorageError: DISK_FULL or DISK_FAILED: withdraw again.
+        """
         bundle = envelope.parse(raw)
         with self.ledger.read() as tx:  # a stranger must not make anybody wait for the writer
             contribution = self._checked(tx, bundle)
@@ -78,25 +87,28 @@ class Withdrawals:
         self._erase(contribution.contribution_id)
         return self._answer(contribution.contribution_id)
 
-    def by_operator(self, found: Contribution, reason: str) -> WithdrawalReply:
-        """See `Pool.withdraw_as_operator`."""
+    def by_operator(self, contribution: Contribution, reason: str) -> WithdrawalReply:
+        """See `Contributions.withdraw_as_operator`."""
         event = Withdrawal(
             pool=self.notary.origin,
             time=self.notary.time(),
-            contribution_id=found.contribution_id,
-            sha256=found.sha256,
+            contribution_id=contribution.contribution_id,
+            sha256=contribution.sha256,
             reason=reason,
         )
         return self.withdraw(envelope.sign_statement(self.operator_key, event.payload()))
 
-    def release(self, made: Descended) -> None:
-        """See `Pool.release`."""
-        with self.ledger.write() as tx:  # no withdrawal can come between the look and the record
-            require_active(withdrawal_rows.states(tx, made.members), made.members)
-            withdrawal_rows.add_descendant(tx, made, self.notary.time()[:10], LIMITS.descendants)
-
     def descendants(self, raw: bytes, after: str, count: int) -> list[Descended]:
-        """See `Pool.descendants_for`."""
+        """A page of what was made from a contribution, for whoever shows its withdrawal.
+
+        Args:
+            raw: as `withdraw`.
+            after: the digest that the page before ended with; empty: the first page.
+            count: at most so many.
+
+        Raises:
+            GenepoolError: as `withdraw`.
+        """
         bundle = envelope.parse(raw)
         with self.ledger.read() as tx:
             return withdrawal_rows.descendants(tx, self._checked(tx, bundle).contribution_id, after, count)
@@ -198,19 +210,3 @@ class Withdrawals:
         if row is None:
             raise NotFound("CONTRIBUTION_UNKNOWN", "the contribution was not withdrawn", "withdraw it again")
         return WithdrawalReply(contribution_id, row.receipt, row.erased is not None, descendants)
-
-
-def require_active(states: dict[str, str], names: Sequence[str]) -> None:
-    """Refuse members of which one is not ACTIVE.
-
-    Raises:
-        Refused: CONTRIBUTION_NOT_ACTIVE.
-    """
-    for name in names:
-        state = states.get(name, "unknown")
-        if state != "ACTIVE":
-            raise Refused(
-                "CONTRIBUTION_NOT_ACTIVE",
-                f"the contribution {name[:16]} is {state.lower()} and takes no part",
-                "select again",
-            )

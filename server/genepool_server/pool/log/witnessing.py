@@ -26,7 +26,12 @@ class Cosigned:
     policy: WitnessPolicy
 
     def add(self, note: str) -> None:
-        """See `Pool.add_cosignature`."""
+        """Keep a witness's cosignature of one of the log's heads.
+
+        Raises:
+            VerificationError: CHECKPOINT_INVALID; LOG_FORK, it is no head of this log; KEY_UNKNOWN, of no witness.
+            StorageError: DISK_FULL or DISK_FAILED.
+        """
         head = heads.verify(note, self.log.keys)
         if head.size > self.log.size or self.log.root(head.size) != head.root:
             raise VerificationError("LOG_FORK", "the checkpoint is none of this log's", "tell the operator at once")

@@ -61,19 +61,19 @@ class Registrar:
         with self._changing():
             return membership.invite(self._ledger, self._notary, site, now, life=life, roles=roles, again=again)
 
-    def sites(self) -> list[Site]:
+    def all(self) -> list[Site]:
         """Every site, by name, all at once."""
-        return list(self.each_site())
+        return list(self.each())
 
-    def each_site(self) -> Iterator[Site]:
+    def each(self) -> Iterator[Site]:
         """Every site, by name; read page by page."""
-        return paged(self._sites, lambda site: site.name, "")
+        return paged(self._page, lambda site: site.name, "")
 
-    def _sites(self, after: str, count: int) -> list[Site]:
+    def _page(self, after: str, count: int) -> list[Site]:
         with self._ledger.read() as tx:
             return site_rows.sites(tx, after, count)
 
-    def site(self, name: str) -> Site:
+    def get(self, name: str) -> Site:
         """The site of that name.
 
         Raises:

@@ -16,24 +16,18 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
 from pydantic import Field
 from sqlalchemy import Connection, insert, select
 
-from genepool_protocol.trust import digest
 from genepool_protocol.wire.documents import Document
 from genepool_protocol.wire.errors import InvalidInput, StorageError
 from genepool_server import durable
-from genepool_server.pool.contributions.sealing import Sealer
-from genepool_server.pool.rows import contribution_rows
 from genepool_server.pool.store import schema
 from genepool_server.pool.store.database import Database
-from genepool_server.pool.store.folder import PoolFolder
 from genepool_server.pool.store.ledger import Ledger
-from genepool_server.pool.store.sqlite import Sqlite
 
 MANIFEST: Final = "backup.json"
 SEALED: Final = "sealed"
@@ -49,19 +43,6 @@ class BackupManifest(Document):
     pool: str
     log_size: int
     files: dict[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class BackedUp:
-    """What a backup holds.
-
-    Attributes:
-        contributions: whose weights are in it.
-        log_size: leaves of the log.
-    """
-
-    contributions: int
-    log_size: int
 
 
 def copy_rows(source: Connection, database: Database) -> None:
@@ -80,69 +61,6 @@ def copy_rows(source: Connection, database: Database) -> None:
                 tx.execute(insert(table), [dict(row) for row in rows])
 
     Ledger.create(database, fill).close()
-
-
-def seal_all(ledger: Ledger, sealer: Sealer, folder: Path) -> tuple[int, int]:
-    """Seal what has weights and no sealed copy in a folder; answers how many now, and how many there are."""
-    with ledger.read() as tx:
-        names = [row.contribution_id for row in contribution_rows.raw(tx)]
-    sealed, total = 0, 0
-    for name in names:
-        with ledger.writing:  # no withdrawal can come between the look and the key
-            with ledger.read() as tx:
-                contribution = contribution_rows.contribution(tx, Path, name)
-            if contribution is not None and contribution.state != "WITHDRAWN":
-                sealed += sealer.seal(contribution.sha256, folder)
-                total += 1
-    return sealed, total
-
-
-def back_up(place: PoolFolder, ledger: Ledger, sealer: Sealer, target: Path, keys: Path | None) -> BackedUp:
-    """See `Pool.backup`."""
-    _require_outside(place, target, keys)
-    with ledger.read() as tx:
-        origin = tx.execute(select(schema.identity.c.origin)).scalar_one()
-    with made_whole(target) as building:
-        seal_all(ledger, sealer, building / SEALED)  # most of the work, before anybody has to wait
-        with ledger.writing:
-            total = seal_all(ledger, sealer, building / SEALED)[1]
-            with ledger.read() as tx:
-                copy_rows(tx, Sqlite(building / place.ledger.name))
-                size = len(tx.execute(select(schema.leaf.c.log_index)).all())
-            copy_tree(place.root, building, _left_out(place))
-            if keys is not None:
-                with made_whole(keys) as private:
-                    copy_tree(place.keys, private, frozenset())
-        files = {name: digest.sha256_file(building / name) for name in _names(building)}
-        said = BackupManifest(pool=origin, log_size=size, files=files)
-        durable.write(building / MANIFEST, said.model_dump_json(by_alias=True, indent=1).encode() + b"\n")
-    return BackedUp(total, size)
-
-
-def _left_out(place: PoolFolder) -> frozenset[str]:
-    """What is not copied as it is: what is elsewhere in a backup, and what belongs to a process."""
-    ledger = place.ledger.name
-    parts = (place.keys, place.offline, place.blobs, place.cache, place.spool, place.lock)
-    return frozenset(
-        {
-            *(part.name for part in parts),
-            *(ledger + end for end in ("", "-wal", "-shm")),
-            *("operator.json", "address", MANIFEST, SEALED),
-        }
-    )
-
-
-def _require_outside(place: PoolFolder, *targets: Path | None) -> None:
-    for target in targets:
-        if target is not None and target.resolve().is_relative_to(place.root.resolve()):
-            raise InvalidInput(
-                "OPTION_INVALID", f"{target} lies inside the pool's folder", "write to another disk or machine"
-            )
-
-
-def _names(folder: Path) -> list[str]:
-    paths = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    return sorted(path.as_posix() for path in paths if path.parts[0] not in (SEALED, MANIFEST))
 
 
 def copy_tree(source: Path, target: Path, left_out: frozenset[str]) -> None:

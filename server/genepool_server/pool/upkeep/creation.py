@@ -32,7 +32,7 @@ SEED: Final = "seed.safetensors"
 def create(
     place: PoolFolder, origin: str, blueprints: Sequence[Path], seeds: Sequence[Path] = (), storage: Storage = HERE
 ) -> None:
-    """See `Pool.create`."""
+    """See `OpenPool.create`."""
     storage.check()
     _require_room(place)
     log_key = LogSigner.generate(origin)

@@ -38,17 +38,19 @@ class Play:
     def begin(self, n):
         packed = self.any(n)
         with allowed(STALE):
-            begun = self.pool.begin(packed.bundle, packed.manifest, c.NOW)
+            begun = self.pool.contributions.intake.begin(packed.bundle, packed.manifest, c.NOW)
             assert begun.already_logged or packed.upload_id not in self.acknowledged
             if not begun.already_logged:
-                self.leases[packed.upload_id] = self.pool.lease(packed.upload_id)
+                self.leases[packed.upload_id] = self.pool.contributions.intake.spool.lease(packed.upload_id)
 
     def send_some(self, n):
         packed = self.any(n)
         with allowed({"OFFSET", "UPLOAD_SUPERSEDED", "UPLOAD_UNKNOWN"}):
-            offset = self.pool.status(packed.upload_id)[0] + (n % 5 == 0)
+            offset = self.pool.contributions.intake.status(packed.upload_id)[0] + (n % 5 == 0)
             chunk = packed.weights[offset : offset + 300 * n]
-            self.pool.append(packed.upload_id, offset, chunk, self.leases.get(packed.upload_id, 0))
+            self.pool.contributions.intake.spool.append(
+                packed.upload_id, offset, chunk, self.leases.get(packed.upload_id, 0)
+            )
 
     def send_the_rest(self, n):
         with allowed(STALE):
@@ -59,17 +61,17 @@ class Play:
         with allowed(STALE | {"UPLOAD_INCOMPLETE"}):
             if n % 4:
                 c.upload(self.pool, packed)
-            self.acknowledge(packed, self.pool.commit(packed.upload_id, c.NOW))
+            self.acknowledge(packed, self.pool.contributions.intake.commit(packed.upload_id, c.NOW))
 
     def commit_while_suspended(self, n):
-        packed, before = self.any(n), len(self.pool.contributions())
+        packed, before = self.any(n), len(self.pool.contributions.all())
         for site in self.sites:
-            self.pool.suspend(site.name)
+            self.pool.sites.suspend(site.name)
         with allowed(STALE | {"UPLOAD_INCOMPLETE", "SITE_NOT_ACTIVE"}):
-            self.acknowledge(packed, self.pool.commit(packed.upload_id, c.NOW))
-        assert len(self.pool.contributions()) == before
+            self.acknowledge(packed, self.pool.contributions.intake.commit(packed.upload_id, c.NOW))
+        assert len(self.pool.contributions.all()) == before
         for site in self.sites:
-            self.pool.approve(site.name)
+            self.pool.sites.approve(site.name)
 
     def restart(self, _):
         self.pool.close()
@@ -89,13 +91,13 @@ class Play:
     def acknowledge(self, packed, done):
         site = next(site for site in self.sites if f'"site":"{site.name}"'.encode() in packed.manifest)
         bundle = envelope.parse(done.receipt)
-        receipt.verify(bundle, envelope.verify(bundle, site.key.public), self.pool.log_key)
+        receipt.verify(bundle, envelope.verify(bundle, site.key.public), self.pool.log.keys)
         assert self.acknowledged.setdefault(packed.upload_id, done.receipt) == done.receipt
 
     def check(self):
         for upload_id, raw in self.acknowledged.items():
-            assert self.pool.contribution(upload_id).receipt == raw
-        assert len(self.pool.contributions()) == len(self.acknowledged)
+            assert self.pool.contributions.get(upload_id).receipt == raw
+        assert len(self.pool.contributions.all()) == len(self.acknowledged)
 
 
 class allowed:  # noqa: N801 - reads like pytest.raises

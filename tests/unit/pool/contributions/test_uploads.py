@@ -17,10 +17,10 @@ from tests.support.refusals import reason_of, refusal_of
 
 @pytest.fixture
 def begun(place):
-    """An upload that has begun: pool, id, lease and the bytes to send."""
+    """An upload that has begun: id, lease and the bytes to send."""
     packed = place.pack()
-    upload_id = place.pool.begin(packed.bundle, packed.manifest, c.NOW).upload_id
-    return SimpleNamespace(id=upload_id, lease=place.pool.lease(upload_id), data=packed.weights, packed=packed)
+    upload_id = place.intake.begin(packed.bundle, packed.manifest, c.NOW).upload_id
+    return SimpleNamespace(id=upload_id, lease=place.intake.spool.lease(upload_id), data=packed.weights, packed=packed)
 
 
 def test_the_upload_id_names_the_signed_payload(begun):
@@ -28,120 +28,120 @@ def test_the_upload_id_names_the_signed_payload(begun):
 
 
 def test_chunks_go_where_the_last_one_ended(place, begun):
-    pool, data = place.pool, begun.data
-    pool.append(begun.id, 0, data[:100], begun.lease)
+    intake, data = place.intake, begun.data
+    intake.spool.append(begun.id, 0, data[:100], begun.lease)
     for offset in (0, 99, 101, len(data), -1):
-        error = refusal_of(pool.append, begun.id, offset, data[100:200], begun.lease)
+        error = refusal_of(intake.spool.append, begun.id, offset, data[100:200], begun.lease)
         assert (error.reason, error.metadata["committed_size"]) == ("OFFSET", "100")
-    pool.append(begun.id, 100, data[100:], begun.lease)
-    assert pool.status(begun.id) == (len(data), False)
+    intake.spool.append(begun.id, 100, data[100:], begun.lease)
+    assert intake.status(begun.id) == (len(data), False)
 
 
 def test_an_upload_is_finished_when_it_is_said_to_be_and_is_whole(place, begun):
-    pool, data = place.pool, begun.data
-    pool.append(begun.id, 0, data[:-1], begun.lease)
-    error = refusal_of(pool.finish, begun.id, begun.lease)
+    intake, data = place.intake, begun.data
+    intake.spool.append(begun.id, 0, data[:-1], begun.lease)
+    error = refusal_of(intake.spool.finish, begun.id, begun.lease)
     assert (error.reason, error.metadata["committed_size"]) == ("UPLOAD_INCOMPLETE", str(len(data) - 1))
-    pool.append(begun.id, len(data) - 1, data[-1:], begun.lease)
-    assert reason_of(pool.commit, begun.id, c.NOW) == "UPLOAD_INCOMPLETE"
-    assert pool.finish(begun.id, begun.lease) == pool.finish(begun.id, begun.lease) == len(data)
-    assert pool.status(begun.id) == (len(data), True)
+    intake.spool.append(begun.id, len(data) - 1, data[-1:], begun.lease)
+    assert reason_of(intake.commit, begun.id, c.NOW) == "UPLOAD_INCOMPLETE"
+    assert intake.spool.finish(begun.id, begun.lease) == intake.spool.finish(begun.id, begun.lease) == len(data)
+    assert intake.status(begun.id) == (len(data), True)
 
 
 def test_a_chunk_that_is_too_large_or_too_long_is_refused(place, begun):
-    pool, data = place.pool, begun.data
-    assert reason_of(pool.append, begun.id, 0, bytes(LIMITS.chunk_bytes + 1), begun.lease) == "CHUNK_TOO_LARGE"
-    assert reason_of(pool.append, begun.id, 0, data + b"x", begun.lease) == "CHUNK_TOO_LARGE"
-    pool.append(begun.id, 0, data, begun.lease)
-    pool.finish(begun.id, begun.lease)
-    assert reason_of(pool.append, begun.id, len(data), b"x", begun.lease) == "CHUNK_TOO_LARGE"
-    assert pool.append(begun.id, len(data), b"", begun.lease) == len(data)
+    intake, data = place.intake, begun.data
+    assert reason_of(intake.spool.append, begun.id, 0, bytes(LIMITS.chunk_bytes + 1), begun.lease) == "CHUNK_TOO_LARGE"
+    assert reason_of(intake.spool.append, begun.id, 0, data + b"x", begun.lease) == "CHUNK_TOO_LARGE"
+    intake.spool.append(begun.id, 0, data, begun.lease)
+    intake.spool.finish(begun.id, begun.lease)
+    assert reason_of(intake.spool.append, begun.id, len(data), b"x", begun.lease) == "CHUNK_TOO_LARGE"
+    assert intake.spool.append(begun.id, len(data), b"", begun.lease) == len(data)
 
 
 def test_a_newer_stream_ends_the_older_one(place, begun):
-    pool = place.pool
-    pool.append(begun.id, 0, begun.data[:50], begun.lease)
-    newer = pool.lease(begun.id)
-    assert reason_of(pool.append, begun.id, 50, begun.data[50:], begun.lease) == "UPLOAD_SUPERSEDED"
-    assert reason_of(pool.finish, begun.id, begun.lease) == "UPLOAD_SUPERSEDED"
-    pool.append(begun.id, 50, begun.data[50:], newer)
-    pool.finish(begun.id, newer)
-    assert pool.commit(begun.id, c.NOW).contribution_id == begun.id
+    intake = place.intake
+    intake.spool.append(begun.id, 0, begun.data[:50], begun.lease)
+    newer = intake.spool.lease(begun.id)
+    assert reason_of(intake.spool.append, begun.id, 50, begun.data[50:], begun.lease) == "UPLOAD_SUPERSEDED"
+    assert reason_of(intake.spool.finish, begun.id, begun.lease) == "UPLOAD_SUPERSEDED"
+    intake.spool.append(begun.id, 50, begun.data[50:], newer)
+    intake.spool.finish(begun.id, newer)
+    assert intake.commit(begun.id, c.NOW).contribution_id == begun.id
 
 
 @pytest.mark.parametrize("upload_id", ["", "0" * 64, "../../etc/passwd", "x" * 10_000, "\0"])
 def test_an_upload_that_was_not_begun_is_unknown(place, upload_id):
-    pool = place.pool
-    assert reason_of(pool.append, upload_id, 0, b"x", 1) == "UPLOAD_UNKNOWN"
-    for call in (pool.lease, pool.status):
+    intake = place.intake
+    assert reason_of(intake.spool.append, upload_id, 0, b"x", 1) == "UPLOAD_UNKNOWN"
+    for call in (intake.spool.lease, intake.status):
         assert reason_of(call, upload_id) == "UPLOAD_UNKNOWN"
-    assert reason_of(pool.finish, upload_id, 1) == "UPLOAD_UNKNOWN"
-    assert reason_of(pool.commit, upload_id, c.NOW) == "UPLOAD_UNKNOWN"
+    assert reason_of(intake.spool.finish, upload_id, 1) == "UPLOAD_UNKNOWN"
+    assert reason_of(intake.commit, upload_id, c.NOW) == "UPLOAD_UNKNOWN"
 
 
 def test_beginning_again_resumes(place, begun):
-    place.pool.append(begun.id, 0, begun.data[:77], begun.lease)
-    again = place.pool.begin(begun.packed.bundle, begun.packed.manifest, c.NOW)
+    place.intake.spool.append(begun.id, 0, begun.data[:77], begun.lease)
+    again = place.intake.begin(begun.packed.bundle, begun.packed.manifest, c.NOW)
     assert (again.upload_id, again.committed_size, again.already_logged) == (begun.id, 77, False)
 
 
 def test_an_upload_resumes_after_a_restart(place, begun):
-    place.pool.append(begun.id, 0, begun.data[:77], begun.lease)
-    pool = place.reopen()
-    assert pool.status(begun.id) == (77, False)
-    assert reason_of(pool.append, begun.id, 77, b"x", begun.lease) == "UPLOAD_SUPERSEDED"
-    lease = pool.lease(begun.id)
-    pool.append(begun.id, 77, begun.data[77:], lease)
-    pool.finish(begun.id, lease)
-    pool = place.reopen()
-    assert pool.status(begun.id) == (len(begun.data), True)
-    assert pool.commit(begun.id, c.NOW).contribution_id == begun.id
+    place.intake.spool.append(begun.id, 0, begun.data[:77], begun.lease)
+    place.reopen()
+    assert place.intake.status(begun.id) == (77, False)
+    assert reason_of(place.intake.spool.append, begun.id, 77, b"x", begun.lease) == "UPLOAD_SUPERSEDED"
+    lease = place.intake.spool.lease(begun.id)
+    place.intake.spool.append(begun.id, 77, begun.data[77:], lease)
+    place.intake.spool.finish(begun.id, lease)
+    place.reopen()
+    assert place.intake.status(begun.id) == (len(begun.data), True)
+    assert place.intake.commit(begun.id, c.NOW).contribution_id == begun.id
 
 
 def test_bytes_are_durable_in_steps_and_whenever_somebody_asks(place, begun, monkeypatch):
     monkeypatch.setattr(spools, "LIMITS", replace(LIMITS, fsync_bytes=1000))
-    pool, data = place.pool, begun.data
-    assert pool.append(begun.id, 0, data[:999], begun.lease) == 0
-    assert pool.append(begun.id, 999, data[999:1500], begun.lease) == 1500
-    assert pool.append(begun.id, 1500, data[1500:2000], begun.lease) == 1500
-    assert pool.status(begun.id)[0] == 2000
+    intake, data = place.intake, begun.data
+    assert intake.spool.append(begun.id, 0, data[:999], begun.lease) == 0
+    assert intake.spool.append(begun.id, 999, data[999:1500], begun.lease) == 1500
+    assert intake.spool.append(begun.id, 1500, data[1500:2000], begun.lease) == 1500
+    assert intake.status(begun.id)[0] == 2000
 
 
 def test_a_site_has_a_bounded_number_of_uploads(place):
     for _ in range(LIMITS.open_uploads):
         packed = place.pack()
-        place.pool.begin(packed.bundle, packed.manifest, c.NOW)
+        place.intake.begin(packed.bundle, packed.manifest, c.NOW)
     one_more = place.pack()
-    assert reason_of(place.pool.begin, one_more.bundle, one_more.manifest, c.NOW) == "TOO_MANY_UPLOADS"
-    place.pool.begin(packed.bundle, packed.manifest, c.NOW)
+    assert reason_of(place.intake.begin, one_more.bundle, one_more.manifest, c.NOW) == "TOO_MANY_UPLOADS"
+    place.intake.begin(packed.bundle, packed.manifest, c.NOW)
     other = place.pack(place.b)
-    assert place.pool.begin(other.bundle, other.manifest, c.NOW).committed_size == 0
+    assert place.intake.begin(other.bundle, other.manifest, c.NOW).committed_size == 0
 
 
 def test_uploads_that_can_never_be_committed_make_room(place):
     uploads = [c.upload(place.pool, place.pack()) for _ in range(LIMITS.open_uploads)]
-    place.pool.commit(uploads[2], c.NOW)
+    place.intake.commit(uploads[2], c.NOW)
     one_more = place.pack()
-    place.pool.begin(one_more.bundle, one_more.manifest, c.NOW)
+    place.intake.begin(one_more.bundle, one_more.manifest, c.NOW)
     for stale in (uploads[0], uploads[1], uploads[3]):
-        assert reason_of(place.pool.status, stale) == "UPLOAD_UNKNOWN"
+        assert reason_of(place.intake.status, stale) == "UPLOAD_UNKNOWN"
 
 
 def test_expired_uploads_make_room(place):
     for _ in range(LIMITS.open_uploads):
         packed = place.pack()
-        place.pool.begin(packed.bundle, packed.manifest, c.NOW)
+        place.intake.begin(packed.bundle, packed.manifest, c.NOW)
     later = c.NOW + timedelta(days=2)
-    nonce = place.pool.begin_nonce("site-a", later).nonce
+    nonce = place.intake.begin_nonce("site-a", later).nonce
     fresh = place.pack(nonce=nonce, not_after="2027-01-01T00:00:00Z")
-    assert place.pool.begin(fresh.bundle, fresh.manifest, later).committed_size == 0
+    assert place.intake.begin(fresh.bundle, fresh.manifest, later).committed_size == 0
 
 
 def test_an_upload_begins_only_when_there_is_room(place, monkeypatch):
     usage = spools.shutil.disk_usage(place.folder)
     packed = place.pack()
     monkeypatch.setattr(spools.shutil, "disk_usage", lambda _: usage._replace(free=64 << 20))
-    assert reason_of(place.pool.begin, packed.bundle, packed.manifest, c.NOW) == "SPOOL_FULL"
+    assert reason_of(place.intake.begin, packed.bundle, packed.manifest, c.NOW) == "SPOOL_FULL"
     assert list((place.folder / "spool").iterdir()) == []
 
 
@@ -156,7 +156,7 @@ def test_what_others_may_still_send_counts_as_used(tmp_path, monkeypatch):
 
 
 def test_left_overs_and_damaged_tickets_are_dropped_when_the_pool_opens(place, begun):
-    place.pool.append(begun.id, 0, begun.data[:10], begun.lease)
+    place.intake.spool.append(begun.id, 0, begun.data[:10], begun.lease)
     place.pool.close()
     spool = place.folder / "spool"
     for name in ("1" * 64 + ".part", "2" * 64 + ".done", f".{'3' * 64}.json.new"):
@@ -167,20 +167,20 @@ def test_left_overs_and_damaged_tickets_are_dropped_when_the_pool_opens(place, b
         ("6" * 64, (spool / f"{begun.id}.json").read_bytes()),
     ):
         (spool / f"{name}.json").write_bytes(content)
-    pool = place.reopen()
+    place.reopen()
     assert sorted(path.name for path in spool.iterdir()) == [f"{begun.id}.json", f"{begun.id}.part"]
-    assert pool.status(begun.id) == (10, False)
+    assert place.intake.status(begun.id) == (10, False)
 
 
 def test_bytes_that_a_failed_sync_lost_are_sent_again(place, begun, monkeypatch):
-    pool = place.pool
-    pool.append(begun.id, 0, begun.data[:100], begun.lease)
-    pool.status(begun.id)
-    pool.append(begun.id, 100, begun.data[100:200], begun.lease)
+    intake = place.intake
+    intake.spool.append(begun.id, 0, begun.data[:100], begun.lease)
+    intake.status(begun.id)
+    intake.spool.append(begun.id, 100, begun.data[100:200], begun.lease)
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(5, "Input/output error")))
-        assert reason_of(pool.finish, begun.id, begun.lease) == "DISK_FAILED"
-    assert pool.status(begun.id) == (100, False)
-    pool.append(begun.id, 100, begun.data[100:], begun.lease)
-    pool.finish(begun.id, begun.lease)
-    assert pool.commit(begun.id, c.NOW).contribution_id == begun.id
+        assert reason_of(intake.spool.finish, begun.id, begun.lease) == "DISK_FAILED"
+    assert intake.status(begun.id) == (100, False)
+    intake.spool.append(begun.id, 100, begun.data[100:], begun.lease)
+    intake.spool.finish(begun.id, begun.lease)
+    assert intake.commit(begun.id, c.NOW).contribution_id == begun.id

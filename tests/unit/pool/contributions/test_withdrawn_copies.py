@@ -25,7 +25,7 @@ def quarantine(place):
 
 
 def withdraw(place, contribution_id, site):
-    return place.pool.withdraw(signed(place.pool, contribution_id, site.key))
+    return place.withdrawals.withdraw(signed(place.pool, contribution_id, site.key))
 
 
 def variant(blueprint, delta):
@@ -47,7 +47,7 @@ def test_attack_withdrawn_weights_do_not_come_back_under_another_name(quarantine
     copy = commit(quarantine, quarantine.b, disguise, 1)
     quarantine.reopen(automatic=False)
     reviews(quarantine).review_all()
-    found = quarantine.pool.contribution(copy)
+    found = quarantine.pool.contributions.get(copy)
     assert found.state == "REJECTED", found.note
     assert f"NEAR_COPY: it is too much like the withdrawn contribution {withdrawn[:16]}" in found.note
     assert fsck(quarantine.folder) == []
@@ -59,7 +59,7 @@ def test_attack_the_owner_s_later_variant_wins_over_a_foreign_copy_and_the_opera
     assert state(quarantine, copy) == "ACTIVE", "as older software admitted it"
     later = commit(quarantine, quarantine.a, variant, 1)
     reviews(quarantine).review_all()
-    found, foreign = (quarantine.pool.contribution(name) for name in (later, copy))
+    found, foreign = (quarantine.pool.contributions.get(name) for name in (later, copy))
     assert found.state == "ACTIVE"
     assert found.note.startswith("passed every check, the screens and the canary; FOREIGN_COPY: this site came first")
     assert foreign.state == "ACTIVE", "what becomes of it is the operator's word"
@@ -70,15 +70,15 @@ def test_attack_the_owner_s_later_variant_wins_over_a_foreign_copy_and_the_opera
 def test_what_the_operator_withdrew_waits_for_the_operator_when_its_site_brings_it_again(quarantine):
     name = commit(quarantine, quarantine.a, as_it_is, 1)
     reviews(quarantine).review_all()
-    quarantine.pool.withdraw_as_operator(name, "court order")
+    quarantine.pool.contributions.withdraw_as_operator(name, "court order")
     again = commit(quarantine, quarantine.a, s.one_bit_flipped, 1)
     reviews(quarantine).review_all()
-    found = quarantine.pool.contribution(again)
+    found = quarantine.pool.contributions.get(again)
     assert (found.state, "RETURNED: the operator withdrew" in found.note) == ("QUARANTINED", True)
 
 
 def rows(place):
-    with place.pool._ledger.read() as tx:
+    with place.pool.contributions.ledger.read() as tx:
         return sketch_rows.raw(tx)
 
 
@@ -143,7 +143,7 @@ def test_fsck_finds_a_sketch_that_is_gone(quarantine, withdrawn):
 
 def test_weights_that_cannot_be_read_any_more_are_withdrawn_without_a_sketch(quarantine):
     name = commit(quarantine, quarantine.a, as_it_is, 1)
-    quarantine.pool.contribution(name).path.write_bytes(b"damaged")
+    quarantine.pool.contributions.get(name).path.write_bytes(b"damaged")
     assert withdraw(quarantine, name, quarantine.a).erased
     assert [(row.contribution_id, row.sealed) for row in rows(quarantine)] == [(name, b"")]
     assert fsck(quarantine.folder) == []
@@ -156,14 +156,16 @@ def test_attack_no_id_is_good_for_a_place_among_the_judges(place):
     done = [c.contribute(place.pool, site, random).contribution_id for site in sites for _ in range(2)]
     orders = {}
     for name in done:
-        found = place.pool.contribution(name)
-        orders.setdefault(found.site, []).append([one.contribution_id for one in place.pool.company(found).active])
+        found = place.pool.contributions.get(name)
+        orders.setdefault(found.site, []).append(
+            [one.contribution_id for one in place.pool.contributions.company(found).active]
+        )
     assert all(first == second for first, second in orders.values()), "trying again does not draw others"
     assert len({tuple(first) for first, _ in orders.values()}) == len(sites)
     assert sorted(done) not in [first for first, _ in orders.values()]
-    found = place.pool.contribution(done[0])
+    found = place.pool.contributions.get(done[0])
     place.reopen()
-    assert [one.contribution_id for one in place.pool.company(found).active] == orders[found.site][0]
+    assert [one.contribution_id for one in place.pool.contributions.company(found).active] == orders[found.site][0]
     (place.folder / "keys" / "review.key").write_bytes(bytes(32))
     place.reopen()
-    assert [one.contribution_id for one in place.pool.company(found).active] != orders[found.site][0]
+    assert [one.contribution_id for one in place.pool.contributions.company(found).active] != orders[found.site][0]

@@ -13,8 +13,8 @@ from genepool_server.pool.upkeep.fsck import fsck
 
 def grow(pool, count):
     """So many leaves, quickly: a site is suspended and approved again and again."""
-    while int(pool.checkpoint().split("\n")[1]) < count:
-        (pool.suspend if pool.site("site-a").state == "ACTIVE" else pool.approve)("site-a")
+    while int(pool.heads.latest().split("\n")[1]) < count:
+        (pool.sites.suspend if pool.sites.get("site-a").state == "ACTIVE" else pool.sites.approve)("site-a")
 
 
 @pytest.fixture(scope="module")
@@ -41,25 +41,25 @@ def test_full_tiles_are_files_and_partial_ones_are_made_on_demand(folder):
     assert files(folder / "tiles") == ["statements/000", "tile/0/000", "tile/entries/000"]
     with OpenPool.open(folder) as pool:
         for tile in tiles.tiles(260):
-            raw = pool.tile(tile.path)
+            raw = pool.log.tile(tile.path)
             assert raw
             if (folder / "tiles" / tile.path).is_file():
                 assert (folder / "tiles" / tile.path).read_bytes() == raw
         for path in ("tile/0/001.p/5", "tile/0/001", "tile/1/000.p/2", "tile/entries/002.p/1", "nothing"):
             with pytest.raises(GenepoolError) as caught:
-                pool.tile(path)
+                pool.log.tile(path)
             assert caught.value.reason == "LOG_RANGE"
 
 
 def test_a_static_copy_holds_the_whole_log_and_grows_with_it(folder, tmp_path):
     target = tmp_path / "copy"
     with OpenPool.open(folder) as pool:
-        tile_files.export(target, 260, pool.checkpoint(), pool.tile)
+        tile_files.export(target, 260, pool.heads.latest(), pool.log.tile)
         grow(pool, 300)
-        tile_files.export(target, 300, pool.checkpoint(), pool.tile)
-        head = checkpoint.verify((target / "checkpoint").read_text(), pool.log_key)
+        tile_files.export(target, 300, pool.heads.latest(), pool.log.tile)
+        head = checkpoint.verify((target / "checkpoint").read_text(), pool.log.keys)
         found = list(tiles.entries(lambda path: (target / path).read_bytes(), 300))
-        assert [body for body, _ in found] == [*pool.entries(0, 256), *pool.entries(256, 256)]
+        assert [body for body, _ in found] == [*pool.log.entries(0, 256), *pool.log.entries(256, 256)]
     assert merkle.Tree(merkle.leaf_hash(body) for body, _ in found).root() == head.root
     assert head.size == 300
 
@@ -82,7 +82,7 @@ def test_fsck_finds_a_flipped_bit_in_any_tile_and_repair_mends_it(folder, name):
     assert [problem.where for problem in fsck(folder)] == [name]
     with OpenPool.open(folder) as pool:
         assert [problem.where for problem in fsck(folder)] == [name], "opening does not read every tile"
-        assert pool.repair() == [name]
+        assert pool.log.repair() == [name]
     assert path.read_bytes() == before
     assert fsck(folder) == []
 
@@ -92,14 +92,14 @@ def test_a_tile_is_durable_before_anybody_sees_the_leaf_that_filled_it(folder, m
 
     with OpenPool.open(folder) as pool:
         grow(pool, 511)
-        head = pool.checkpoint()
+        head = pool.heads.latest()
         with monkeypatch.context() as patch:
             patch.setattr(
                 tile_files.durable, "write", lambda *_: (_ for _ in ()).throw(StorageError("DISK_FULL", "no"))
             )
             with pytest.raises(StorageError):
                 grow(pool, 512)
-        assert pool.checkpoint() == head
+        assert pool.heads.latest() == head
         grow(pool, 513)
         assert (folder / "tiles" / "tile" / "0" / "001").is_file()
     assert fsck(folder) == []

@@ -32,9 +32,9 @@ def empty(tmp_path):
 def test_a_fresh_pool_is_empty_and_sound(empty, blueprint):
     OpenPool.create(empty, c.ORIGIN, [blueprint])
     with OpenPool.open(empty) as pool:
-        assert (pool.origin, pool.log_key.name) == (c.ORIGIN, c.ORIGIN)
-        assert pool.sites() == pool.contributions() == pool.entries(0, 10) == []
-        assert pool.checkpoint() == ""
+        assert (pool.origin, pool.log.keys.name) == (c.ORIGIN, c.ORIGIN)
+        assert pool.sites.all() == pool.contributions.all() == pool.log.entries(0, 10) == []
+        assert pool.heads.latest() == ""
         assert [one.blueprint.name for one in pool.blueprints()] == [c.BLUEPRINT]
     assert fsck(empty) == []
 
@@ -42,7 +42,7 @@ def test_a_fresh_pool_is_empty_and_sound(empty, blueprint):
 def test_secrets_are_for_this_user_only(empty, blueprint):
     OpenPool.create(empty, c.ORIGIN, [blueprint])
     with OpenPool.open(empty) as pool:
-        pool.invite("site-a", c.NOW)
+        pool.sites.invite("site-a", c.NOW)
         for path in [empty / "keys" / "log.pem", empty / "keys" / "release.pem", *empty.glob("ledger.sqlite*")]:
             assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
         for path in (empty / "keys", empty / "spool", empty / "blobs"):
@@ -122,7 +122,7 @@ def test_a_folder_is_open_once(place):
     assert reason_of(OpenPool.open, place.folder) == "FOLDER_IN_USE"
     place.contribute()
     place.reopen()
-    assert len(place.pool.contributions()) == 1
+    assert len(place.pool.contributions.all()) == 1
 
 
 def test_a_pool_that_could_not_be_opened_can_be_opened_later(place):
@@ -142,8 +142,8 @@ def test_a_pool_that_could_not_be_opened_can_be_opened_later(place):
 def test_a_closed_pool_takes_no_more_calls(place):
     place.pool.close()
     place.pool.close()
-    assert reason_of(place.pool.sites) == "INTERNAL"
-    assert reason_of(place.pool.invite, "site-c", c.NOW) == "INTERNAL"
+    assert reason_of(place.pool.sites.all) == "INTERNAL"
+    assert reason_of(place.pool.sites.invite, "site-c", c.NOW) == "INTERNAL"
 
 
 def test_a_ledger_of_another_version_is_refused(place):
@@ -181,7 +181,7 @@ def test_a_restored_older_ledger_refuses_to_start(place):
     assert reason_of(OpenPool.open, place.folder) == "LEDGER_INCONSISTENT"
     assert "LEDGER_INCONSISTENT" in {problem.reason for problem in fsck(place.folder)}
     shutil.copy(place.folder.parent / "newer.sqlite", place.folder / "ledger.sqlite")
-    assert place.reopen().commit(newer.contribution_id, c.NOW) == newer
+    assert place.reopen().contributions.intake.commit(newer.contribution_id, c.NOW) == newer
 
 
 @pytest.mark.parametrize("text", [None, "", "1\n", "x\ny\n", "01\n" + "A" * 43 + "=\n", "1\n" + "A" * 43 + "=\n"])
@@ -211,6 +211,6 @@ def test_a_folder_with_characters_that_mean_something_in_addresses_works(tmp_pat
     folder.mkdir()
     OpenPool.create(folder, c.ORIGIN, [blueprint])
     with OpenPool.open(folder) as pool:
-        assert pool.sites() == []
+        assert pool.sites.all() == []
     assert fsck(folder) == []
     assert (folder / "ledger.sqlite").is_file()

@@ -125,7 +125,7 @@ def test_a_flipped_byte_a_shorter_and_a_missing_blob_are_found(full):
         lambda path: path.write_bytes(path.read_bytes()[:-1]),
         lambda path: path.unlink(),
     ):
-        path = full.pool.contributions()[1].path
+        path = full.pool.contributions.all()[1].path
         good = path.read_bytes()
         change(path)
         assert reasons(full.folder) == {"BLOB_CORRUPT"}
