@@ -23,3 +23,9 @@ def pytest_configure(config):
     home = tempfile.TemporaryDirectory(prefix="genepool-home-")
     os.environ["GENEPOOL_HOME"] = home.name  # nothing of a test is remembered for the user
     config.add_cleanup(home.cleanup)
+
+
+def pytest_collection_modifyitems(items):
+    """Files with long tests first: what begins last must not be what all other workers wait for."""
+    long = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in long)

@@ -5,6 +5,8 @@ import stat
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +63,21 @@ def superlink() -> psutil.Process:
     )
 
 
+def simulation(superlink: psutil.Process) -> psutil.Process:
+    """The process that plays the nodes: it started Ray, and ends it."""
+    return next(child for child in superlink.children(recursive=True) if "flwr-simulation" in " ".join(child.cmdline()))
+
+
+@contextmanager
+def held(process: psutil.Process) -> Iterator[None]:
+    """A process that does not go on meanwhile."""
+    process.suspend()
+    try:
+        yield
+    finally:
+        process.resume()
+
+
 class Look:
     """What a running simulation shows of itself."""
 
@@ -71,6 +88,7 @@ class Look:
         self.open: list[str] = []
         self.joined: bool | None = None
         self.statuses: tuple[int, int] | None = None
+        self.ray: Path | None = None
 
     def __call__(self) -> None:
         process = superlink()
@@ -82,13 +100,16 @@ class Look:
             path = "/v1/control/list-runs"
             self.statuses = status(port, path, NOBODY), status(port, path, 0)
         if self.joined is None and "raylet" in {name for name, _, _ in self.listeners}:
-            own = Path(process.environ()["RAY_TMPDIR"])
+            own = self.ray = Path(process.environ()["RAY_TMPDIR"])
             assert (own.parent, own.name.startswith(RAY_PREFIX)) == (Path(tempfile.gettempdir()), True)
             assert stat.S_IMODE(own.stat().st_mode) == 0o700
             self.open += bound.open_to_others(own)
-            stranger = Stranger(gcs(own), None, self.work)
-            self.joined = stranger.joined
-            stranger.close()
+            with held(simulation(process)):  # else it may be over, and its Ray, before the stranger is at the door
+                address = gcs(own)
+                stranger = Stranger(address, None, self.work)
+                self.joined = stranger.joined
+                stranger.close()
+                assert bound.answers("127.0.0.1", int(address.rpartition(":")[2]))
 
 
 def test_a_simulations_flower_and_ray_are_closed(world, tmp_path, monkeypatch):
@@ -111,7 +132,7 @@ def test_a_simulations_flower_and_ray_are_closed(world, tmp_path, monkeypatch):
     if look.statuses is not None:
         other, own = look.statuses
         assert (other, own == 403) == (403, False)
-    assert list(Path(tempfile.gettempdir()).glob(f"{RAY_PREFIX}*/ray")) == []
+    assert not look.ray.exists()
 
 
 def test_a_sites_node_is_closed(world, tmp_path):

@@ -177,9 +177,8 @@ def test_ray_workers_serve_and_end_with_their_server(tmp_path, rng):
     folder = new_pool(tmp_path / "pool", serving={"workers": 1})
     with server_process(folder) as process, channel(process.anchors) as opened:
         stubs = Stubs(opened)
-        site = WireSite(RemoteServer(folder, process.anchors), stubs, "north").join()
-        for _ in range(2):
-            site.contribute(rng)
+        for name in ("north", "south"):
+            WireSite(RemoteServer(folder, process.anchors), stubs, name).join().contribute(rng)
         progress, selection = select(stubs, *support(rng))
         assert progress
         assert len(selection.candidates) == 2
