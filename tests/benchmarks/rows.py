@@ -15,6 +15,7 @@ from genepool_protocol.learngene.blueprint import SeedRef, SizeRef, bundled_fold
 from genepool_protocol.learngene.size import Size
 from genepool_protocol.learngene.tensors import TensorFile
 from genepool_protocol.selection import embedding, net, tals
+from genepool_protocol.selection.pixels import to_images
 from genepool_protocol.selection.retrieval import Member
 from genepool_server.pool.pool import OpenPool
 from tests.benchmarks.floor import Floor
@@ -97,7 +98,7 @@ def scoring(quick: bool) -> list[Row]:
     model = timm.create_model(
         descendant.TIMM_ARCHITECTURE, num_classes=0, **descendant.model_args(blueprint, size)
     ).eval()
-    images = net.to_images(blueprint, pixels)
+    images = to_images(blueprint, pixels)
 
     @torch.inference_mode()
     def peer() -> torch.Tensor:

@@ -41,8 +41,8 @@ from tests.support import sites as c
 
 STEPS = ("mkdir", "pwrite", "fsync", "replace", "unlink")
 CHUNK = 3000
-tiles.WIDTH = tile_files.WIDTH = 8  # so that a short log fills tiles; of hashes only those of level 0
-uploads.LIMITS = replace(LIMITS, fsync_bytes=4000)  # so that an upload syncs in between
+tiles.WIDTH = tile_files.WIDTH = 8  # type: ignore[attr-defined]  # so that a short log fills tiles; of hashes only those of level 0
+uploads.LIMITS = replace(LIMITS, fsync_bytes=4000)  # type: ignore[attr-defined]  # so that an upload syncs in between
 
 
 @contextmanager

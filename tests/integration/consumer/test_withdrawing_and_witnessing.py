@@ -28,13 +28,17 @@ from tests.support.server import command, serving
 pytestmark = pytest.mark.usefixtures("nothing_seen")
 
 
+class Two(Members):
+    def __post_init__(self):
+        super().__post_init__()
+        self.north, self.south = self.add("north"), self.add("south", distance=0.6)
+
+
 @pytest.fixture
 def members(tmp_path, task):
     """A pool of its own with two contributions, of north and south."""
     with serving(make_pool(tmp_path / "pool")) as server:
-        found = Members(server, task)
-        found.north, found.south = found.add("north"), found.add("south", distance=0.6)
-        yield found
+        yield Two(server, task)
 
 
 def withdraw(members, site, contribution_id):

@@ -63,10 +63,12 @@ def test_help_needs_none_of_the_heavy_libraries():
 def test_every_command_is_there_with_one_sentence_and_json():
     from genepool_server.commands.cli import app
 
-    root = typer.main.get_command(app)
-    found = dict(root.commands)
+    def commands(group):
+        return dict(group.commands)
+
+    found = commands(typer.main.get_command(app))
     for name in ("blueprint", "root"):
-        found |= {f"{name} {verb}": one for verb, one in found.pop(name).commands.items()}
+        found |= {f"{name} {verb}": one for verb, one in commands(found.pop(name)).items()}
     assert set(found) == {
         *(
             "init",

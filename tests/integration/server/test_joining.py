@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import grpc
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from genepool_protocol.trust import rotation
@@ -45,7 +46,7 @@ def leaf(
     end = now + timedelta(days=days)
     start = min(now, end - timedelta(days=1))
     made = authority.issue(key.public, x509.SubjectAlternativeName(general), purpose, start, end)
-    return made.public_bytes(certificates.Encoding.PEM)
+    return made.public_bytes(Encoding.PEM)
 
 
 def handshake_fails(server, key: SigningKey | None, chain: bytes | None) -> bool:

@@ -75,7 +75,7 @@ def test_a_call_that_runs_when_the_server_goes_down_gets_its_seconds(tmp_path, r
         server.stop()
         assert wait_until(lambda: not advertised(server.folder) - {"operator.json"})
         with channel(server.anchors) as late, pytest.raises(grpc.RpcError):
-            Stubs(late).pool.GetBlueprint(pool_pb2.GetBlueprintRequest(name="x"), timeout=2.0).next()
+            next(Stubs(late).pool.GetBlueprint(pool_pb2.GetBlueprintRequest(name="x"), timeout=2.0))
         upload.send(*parts[1:], None)
         assert upload.call.result().committed_size == len(packed.weights)
     with serving(server.folder) as again, again.stubs() as stubs:

@@ -16,6 +16,7 @@ from genepool_client.site.folder import SiteFolder
 from genepool_client.transport.channel import Connection
 from genepool_client.transport.durable import write_json
 from genepool_protocol.trust.anchors import Invite
+from genepool_protocol.trust.enrolment import make_csr
 from genepool_protocol.trust.key_files import TlsIdentity
 from genepool_protocol.trust.keys import SigningKey
 from genepool_protocol.v1 import contribute_pb2 as pb
@@ -86,7 +87,7 @@ def test_a_renewal_that_was_interrupted_anywhere_is_finished(world, old):
     first = credentials.ready(site)
     lost = site.keys.next_tls()  # it was killed here, or after the pool had answered:
     with Connection(site.config.anchors, identity=first) as connection:
-        answer = connection.call(connection.account.Renew, pb.RenewRequest(tls_csr=credentials.make_csr(lost.key)))
+        answer = connection.call(connection.account.Renew, pb.RenewRequest(tls_csr=make_csr(lost.key)))
     old(61)
     second = credentials.ready(site)
     assert (second.key.public, second.chain.decode()) == (lost.key.public, answer.certificate_pem)

@@ -8,6 +8,7 @@ import pytest
 from genepool_client.site import folder as folders
 from genepool_client.site.folder import SiteConfig, SiteFolder
 from genepool_client.site.materials import Materials, Settings, SiteBlueprint
+from genepool_client.transport.durable import write_json
 from genepool_protocol.progress import silent
 from genepool_protocol.trust.keys import LogSigner, SigningKey
 from genepool_protocol.wire.errors import GenepoolError
@@ -32,7 +33,7 @@ def site(tmp_path, monkeypatch) -> SiteFolder:
         blueprint_sha256=f"sha256:{blueprint.sha256}",
     )
     (tmp_path / "site").mkdir()
-    folders.write_json(tmp_path / "site" / folders.CONFIG_FILE, config.model_dump(by_alias=True))
+    write_json(tmp_path / "site" / folders.CONFIG_FILE, config.model_dump(by_alias=True))
     return SiteFolder(tmp_path / "site")
 
 

@@ -48,9 +48,12 @@ def test_the_loop_takes_the_very_steps_that_are_written_out_here():
     ours, plain = start(), start()
     origin = {"norm.bias": torch.ones(4)}
     losses = []
-    loop(ours, anchor=Anchor(origin, 0.3, 0.5)).run(
-        loss_of(ours), lambda *_: None, lambda _step, loss: losses.append(loss) or ""
-    )
+
+    def note(_step, loss):
+        losses.append(loss)
+        return ""
+
+    loop(ours, anchor=Anchor(origin, 0.3, 0.5)).run(loss_of(ours), lambda *_: None, note)
     rng = torch.Generator().manual_seed(1)
     matrices = [plain["blocks.0.weight"], plain["blocks.1.weight"]]
     optimizer = Muon(

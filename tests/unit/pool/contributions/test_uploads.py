@@ -1,6 +1,7 @@
 """Uploads: offsets, leases, resuming, limits. A flaw of one is found before anything is committed."""
 
 import os
+import shutil
 from dataclasses import replace
 from datetime import timedelta
 from types import SimpleNamespace
@@ -138,17 +139,17 @@ def test_expired_uploads_make_room(place):
 
 
 def test_an_upload_begins_only_when_there_is_room(place, monkeypatch):
-    usage = spools.shutil.disk_usage(place.folder)
+    usage = shutil.disk_usage(place.folder)
     packed = place.pack()
-    monkeypatch.setattr(spools.shutil, "disk_usage", lambda _: usage._replace(free=64 << 20))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=64 << 20))
     assert reason_of(place.intake.begin, packed.bundle, packed.manifest, c.NOW) == "SPOOL_FULL"
     assert list((place.folder / "spool").iterdir()) == []
 
 
 def test_what_others_may_still_send_counts_as_used(tmp_path, monkeypatch):
     (tmp_path / "spool").mkdir()
-    usage = spools.shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(spools.shutil, "disk_usage", lambda _: usage._replace(free=(64 << 20) + 1500))
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=(64 << 20) + 1500))
     spool = Spool(tmp_path / "spool")
     spool.begin(Ticket("a" * 64, "site-a", 1000, b"bundle", b"manifest"))
     ticket = Ticket("b" * 64, "site-b", 1000, b"bundle", b"manifest")

@@ -5,6 +5,7 @@ import pytest
 from genepool_protocol.trust import checkpoint, envelope, merkle, receipt
 from genepool_protocol.wire.limits import LIMITS
 from genepool_server.pool.log import log as logs
+from genepool_server.pool.log.published_head import HeadStore
 from tests.support import sites as c
 from tests.support.refusals import reason_of
 
@@ -68,7 +69,7 @@ def test_what_the_lock_store_does_not_know_is_not_shown(place, monkeypatch):
     before = place.pool.heads.latest()
     upload_id = c.upload(place.pool, place.pack())
     with monkeypatch.context() as patch:
-        patch.setattr(logs.HeadStore, "advance", lambda *_: (_ for _ in ()).throw(c_full()))
+        patch.setattr(HeadStore, "advance", lambda *_: (_ for _ in ()).throw(c_full()))
         assert reason_of(place.intake.commit, upload_id, c.NOW) == "DISK_FULL"
         assert place.pool.heads.latest() == before
         assert (len(place.pool.log.entries(0, 9)), len(place.pool.contributions.all())) == (6, 1)

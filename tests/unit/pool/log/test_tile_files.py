@@ -6,6 +6,7 @@ import pytest
 
 from genepool_protocol.trust import checkpoint, merkle, tiles
 from genepool_protocol.wire.errors import GenepoolError
+from genepool_server import durable
 from genepool_server.pool.log import tile_files
 from genepool_server.pool.pool import OpenPool
 from genepool_server.pool.upkeep.fsck import fsck
@@ -94,9 +95,7 @@ def test_a_tile_is_durable_before_anybody_sees_the_leaf_that_filled_it(folder, m
         grow(pool, 511)
         head = pool.heads.latest()
         with monkeypatch.context() as patch:
-            patch.setattr(
-                tile_files.durable, "write", lambda *_: (_ for _ in ()).throw(StorageError("DISK_FULL", "no"))
-            )
+            patch.setattr(durable, "write", lambda *_: (_ for _ in ()).throw(StorageError("DISK_FULL", "no")))
             with pytest.raises(StorageError):
                 grow(pool, 512)
         assert pool.heads.latest() == head
