@@ -18,9 +18,10 @@ from google.protobuf.message import DecodeError
 
 from genepool_protocol.wire.errors import GenepoolError, InvalidInput, StorageError
 from genepool_protocol.wire.status import to_status
+from genepool_server.deadline import within
 from genepool_server.front.guards.rpc_shapes import parts
 from genepool_server.front.guards.shares import Shares
-from genepool_server.front.guards.slow_clients import HEAD_START, SLOWEST_READ, Reader, life
+from genepool_server.front.guards.slow_clients import HEAD_START, SLOWEST_READ, Reader
 from genepool_server.serving.bounded_queue import Gate
 from genepool_server.serving.peers import CURRENT
 
@@ -128,7 +129,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
                 if self._shares is not None:
                     CURRENT.set(self._shares.take(context))
                 self._check(method, context)
-                async with life(seconds, f"the call of {method}"):
+                async with within(seconds, f"the call of {method} did not end"):
                     request = (
                         _opened(messages, self._limits)
                         if handler.request_streaming
@@ -177,7 +178,7 @@ async def _next(messages: AsyncIterator[Any], seconds: float) -> Any:
         StopAsyncIteration: there is none.
         Unavailable: TOO_SLOW.
     """
-    async with life(seconds, "the next message of a call"):
+    async with within(seconds, "the next message of a call did not end"):
         return await anext(messages)
 
 
