@@ -110,11 +110,6 @@ class Serving:
             self._tables = {}
         self._undo.close()
 
-    @property
-    def free_slots(self) -> int:
-        """Slots that are not leased."""
-        return self._slots.free
-
     async def ping(self) -> bool:
         """Whether a worker answers; true or an error.
 

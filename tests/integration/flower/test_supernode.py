@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 
 from genepool_client.simulate.processes import Child, free_port, run_json, script
-from genepool_client.site import steps
 from genepool_protocol.machine.launching import QUIET
 from genepool_server.campaign import server_app
 from genepool_server.campaign.fab import app_folder
-from tests.integration.site.world import World
+from tests.integration.site.world import World, last_received
 from tests.support.images import write_classes
 
 pytestmark = pytest.mark.slow
@@ -121,7 +120,7 @@ def test_a_receipt_leaves_and_nothing_else_does(site, tmp_path):
         campaign.node("node", folder, bundle_digest(app_folder()))
         report = campaign.run(app_folder())
         assert [row["result"] for row in report["sites"]] == ["accepted"]
-        assert report["sites"][0]["claim"]["contribution_id"] == steps.submitted(folder).contribution_id
+        assert report["sites"][0]["claim"]["contribution_id"] == last_received(folder)
 
         report = campaign.run(leaky)
         assert [row["reason"] for row in report["sites"]] == ["[1000] refused by the site's egress guard"]

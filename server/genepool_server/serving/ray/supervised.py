@@ -62,11 +62,6 @@ class SupervisedRay:
         """See `dispatcher.Dispatcher`."""
         return max(1, self._config.workers) * self._config.score_threads
 
-    @property
-    def driver(self) -> int | None:
-        """Process number of what holds Ray; None while there is none."""
-        return self._link.pid if self._link is not None else None
-
     async def submit(self, verb: Verb, *args: Any) -> Any:
         """See `dispatcher.Dispatcher`."""
         async with contextlib.aclosing(self._events("submit", verb, args)) as events:
