@@ -10,6 +10,7 @@ DIST ?= dist
 export GENEPOOL_MODEL_SIGNING ?= $(abspath $(MODEL_SIGNING))
 export GENEPOOL_RELEASE_TOOLS ?= $(abspath $(RELEASE))
 PYTEST_WORKERS ?= 2
+TESTS ?= tests/unit tests/property tests/contract tests/conformance
 export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -27,8 +28,8 @@ demo: $(VENV)/.installed ## from real images to a verified descendant, with a re
 test: $(VENV)/.installed-dev $(MODEL_SIGNING) $(VENV)/release/.installed ## every test, the long ones too
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
 
-test-fast: $(VENV)/.installed-dev $(MODEL_SIGNING) $(VENV)/release/.installed ## without the long tests
-	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile -m "not slow" $(PYTEST_ARGS)
+test-fast: $(VENV)/.installed-dev $(MODEL_SIGNING) $(VENV)/release/.installed ## what needs no running server: most of the tests, in under two minutes
+	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile -m "not slow" $(TESTS) $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-dev ## formatting, rules, types, import contracts, pages, protocol, stubs, the lock
 	$(BIN)/ruff format --check .
