@@ -36,7 +36,11 @@ class Dispatcher(Protocol):
         ...
 
     async def submit(self, verb: Verb, *args: Any) -> Any:
-        """The answer of one call, done again once when the worker dies; cancelling it cancels the work."""
+        """The answer of one call, done again once when the worker dies.
+
+        Cancelling it cancels the work, and lasts until the work has really ended: whoever gives up and asks again at
+        once would else have more at work than its share.
+        """
         ...
 
     def stream(self, verb: Verb, *args: Any) -> AsyncIterator[Any]:
@@ -75,10 +79,7 @@ class InlineDispatcher:
         given_up = threading.Event()
         if verb in CANCELLABLE:
             args = (*args, given_up.is_set)
-        try:
-            return await self._run(getattr(self._worker, verb), *args)
-        finally:
-            given_up.set()
+        return await self._run(getattr(self._worker, verb), *args, given_up=given_up)
 
     async def stream(self, verb: Verb, *args: Any) -> AsyncIterator[Any]:
         """See `Dispatcher`."""
@@ -99,15 +100,19 @@ class InlineDispatcher:
         self._drained = True
         self._threads.shutdown(wait=True, cancel_futures=True)
 
-    async def _run(self, function: Callable[..., Any], *args: Any) -> Any:
+    async def _run(self, function: Callable[..., Any], *args: Any, given_up: threading.Event | None = None) -> Any:
         self._check()
+        work = self._threads.submit(function, *args)
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, function, *args)
+            return await asyncio.wrap_future(work)
         except GenepoolError:
             raise
         except asyncio.CancelledError:
             if self._drained and not _is_cancelled():
                 raise drained() from None
+            if given_up is not None and not work.done():
+                given_up.set()
+                await asyncio.wait([asyncio.wrap_future(work)])
             raise
         except Exception as exc:
             _log.exception("a worker failed")

@@ -111,6 +111,11 @@ class SupervisedRay:
                         yield payload
                     if what == "value":
                         return
+            except asyncio.CancelledError:
+                link.cancel(number)
+                while (await events.get())[0] == "item":
+                    pass
+                raise
             finally:
                 link.close(number)
         raise lost()
