@@ -17,7 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 PAGES = $(shell git ls-files '*.md')
 
-.PHONY: demo test test-fast lint format docs docs-output bench bench-method fuzz tuf-conformance proto lock advisories dist clean help
+.PHONY: demo test test-fast lint format docs docs-output bench bench-method fuzz mutants tuf-conformance proto lock advisories dist clean help
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ bench-method: $(VENV)/.installed ## the method against its controls: QUICK=1 for
 
 fuzz: $(VENV)/.installed-dev ## break what every parser reads, for MINUTES=10; crashes go to tests/fuzz/crashes and are tests from then on
 	$(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),10) $(FUZZ_ARGS)
+
+mutants: $(VENV)/.installed-dev $(VENV)/release/.installed ## take defences out in a copy, one by one: their tests must fail (an hour); ATTACKS="74 106": those
+	$(BIN)/python -m tests.conformance.mutants $(ATTACKS)
 
 tuf-conformance: $(VENV)/.installed-dev ## TUF's own suite against our client; SUITE=FOLDER: a checkout of theupdateframework/tuf-conformance
 	@test -d "$(SUITE)/tuf_conformance" || { echo "give a checkout of github.com/theupdateframework/tuf-conformance: make tuf-conformance SUITE=FOLDER"; exit 2; }

@@ -14,11 +14,11 @@ from genepool_protocol.wire.errors import InvalidInput
 PACKAGES = [Path(package.__file__).parent for package in (genepool_client, genepool_server)]
 
 STARTERS = {
-    "simulate/processes.py": "launching",
-    "serving/ray/link.py": "launching",
-    "confined/worker.py": "_PASSED_ON",  # knows even less of the environment
+    "simulate/processes.py": "env=environment(",
+    "serving/ray/link.py": "env=launching.environment(launching.ray_environment(",
+    "confined/worker.py": "env=_environment(",  # knows even less of the environment
 }
-"""Modules that start programs, and what each makes their environment from."""
+"""Modules that start programs, and the environment that each gives to every one of them."""
 
 
 def sources() -> dict[str, str]:
@@ -78,7 +78,8 @@ def test_programs_are_started_in_few_places_and_each_closes_them(what):
     found = {name for name, text in sources().items() if what in text}
     assert found <= set(STARTERS)
     for name in found:
-        assert STARTERS[name] in sources()[name]
+        started = sum(sources()[name].count(f"subprocess.{call}(") for call in ("Popen", "run"))
+        assert sources()[name].count(STARTERS[name]) == started
 
 
 def test_ray_is_started_in_one_place():
