@@ -30,7 +30,7 @@ from genepool_client.site.flower import guard
 from genepool_client.site.flower.egress import Egress
 from genepool_client.site.folder import SiteFolder
 from genepool_client.transport import neighbours
-from genepool_console import terminal
+from genepool_console import log_lines
 from genepool_protocol.machine import launching
 from genepool_protocol.wire.errors import InvalidInput, VersionMismatch
 
@@ -71,7 +71,7 @@ def run(site: SiteFolder, link: Link) -> None:
         )
     command = importlib.import_module("flwr.supernode.cli.flower_supernode")
     for handler in logging.getLogger("flwr").handlers:  # it repeats what the SuperLink says
-        handler.addFilter(terminal.Escaping())
+        handler.addFilter(log_lines.Escaping())
     install(Egress(site), importlib.import_module("flwr.supernode.start_client_internal"), command)
     neighbours.shut_out(importlib.import_module("flwr.supernode.main"))
     _close(site)
