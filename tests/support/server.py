@@ -169,6 +169,8 @@ class Process:
     folder: Path
     popen: subprocess.Popen[str]
     log: Path
+    ready: str = ""
+    """The line that said that it serves."""
 
     @property
     def pid(self) -> int:
@@ -187,6 +189,7 @@ class Process:
         assert self.popen.stdout is not None
         line = self.popen.stdout.readline()
         assert line, self.log.read_text()
+        self.ready = line
         return line
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:

@@ -18,7 +18,7 @@ from genepool_protocol.wire.status import REQUEST_ID, from_rpc_error
 from genepool_protocol.wire.versions import API_VERSION
 from genepool_server.observing.meter import METHODS
 from tests.integration.server.wire import WireSite, chunks, refused
-from tests.support.bound import is_loopback, listeners
+from tests.support.bound import is_loopback, listeners, tree
 from tests.support.server import TIMEOUT, command, new_pool, operate, pool_server, server_process, wait_until
 
 MARK = 0xA7
@@ -257,6 +257,32 @@ def test_an_error_names_its_request_and_the_log_knows_it(stubs, lines):
     assert error.request == trailing[REQUEST_ID]
     assert error.diagnostics().endswith(f"(request {error.request})")
     assert wait_until(lambda: lines.access(request=error.request, reason="BLUEPRINT_UNKNOWN"))
+
+
+def test_a_command_shows_the_id_that_the_log_knows(server, lines):
+    done = command("approve", "nobody", "--dir", server.folder)
+    (request,) = re.findall(r"\(request ([0-9a-f]{16})\)", done.stderr)
+    (line,) = lines.access(request=request)
+    assert (line["event"], line["reason"], line["caller"]) == ("refusal", "SITE_UNKNOWN", "operator")
+
+
+@pytest.mark.slow
+def test_workers_that_die_are_seen_and_so_are_those_that_come_instead(tmp_path):
+    folder = new_pool(tmp_path / "pool", serving={"workers": 1})
+    with server_process(folder, "--metrics", "0", "--json") as process:
+        place = json.loads(process.ready)["metrics"]
+
+        def crew() -> tuple[float, ...]:
+            with urllib.request.urlopen(f"http://{place}/metrics", timeout=TIMEOUT) as response:
+                found = samples(response.read().decode())
+            names = ("workers_wanted", "workers_running", "ray_restarts_total")
+            return tuple(found[f"genepool_{name}",] for name in names)
+
+        assert crew() == (1, 1, 0)
+        next(one for one in tree(process.pid) if one.name() == "raylet").kill()
+        assert wait_until(lambda: crew() == (1, 0, 1), 60)
+        assert wait_until(lambda: crew() == (1, 1, 1), 120)
+        assert all(json.loads(line)["event"] for line in process.log.read_text().splitlines())
 
 
 def test_two_calls_have_two_ids_and_good_answers_none(stubs):
