@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from genepool_client.site.folder import SiteFolder
-from genepool_console import terminal
+from genepool_console import log_lines, terminal
 from genepool_console.terminal import JsonOption
 
 if TYPE_CHECKING:
@@ -316,6 +316,12 @@ def run(
         str, typer.Option("--allow-fab", metavar="sha256:HEX", help="An app bundle to accept from now on.")
     ] = "",
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="For the node's own helpers.")] = 9094,
+    metrics: Annotated[
+        str, typer.Option("--metrics", metavar="[HOST:]PORT", help="Numbers for Prometheus; no host: this machine.")
+    ] = "",
+    logs: Annotated[
+        str, typer.Option("--logs", metavar="FORM", help="How log lines look: auto, text or json.")
+    ] = "auto",
 ) -> None:
     """Answer a campaign's invitations: Flower's SuperNode with the site's egress guard around it, until interrupted."""
     site = SiteFolder(folder)
@@ -323,7 +329,7 @@ def run(
 
     if allow_fab and allow_fab not in site.config.fabs:
         site.change(fabs=[*site.config.fabs, allow_fab])
-    supernode.run(site, supernode.Link(superlink, root_certificates, auth_key, port))
+    supernode.run(site, supernode.Link(superlink, root_certificates, auth_key, port), metrics, log_lines.form_of(logs))
 
 
 def _settings(site: SiteFolder, data: str, steps: int, device: str) -> "Settings":

@@ -28,8 +28,10 @@ QUIET: Final[dict[str, str]] = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     # its fork handlers abort what Ray forks beside a thread that speaks gRPC (tests/integration/flower shows it)
     "GRPC_ENABLE_FORK_SUPPORT": "0",
+    # its core writes lines of its own to standard error, past every log: "Got goaway [2] err=UNAVAILABLE"
+    "GRPC_VERBOSITY": "NONE",
 }
-"""No telemetry, no update checks, no downloads."""
+"""No telemetry, no update checks, no downloads, no lines of gRPC's."""
 
 _CLOSED: Final[dict[str, str]] = {
     "RAY_AUTH_MODE": "token",

@@ -78,21 +78,24 @@ def serve(
         str | None, typer.Option(help="Where clients with a certificate connect; by default the next port.")
     ] = None,
     workers: Annotated[int | None, typer.Option(help="Ray workers, instead of what the settings say.")] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(help="Numbers for Prometheus there; no host: this machine.", metavar="[HOST:]PORT"),
+    ] = None,
+    logs: Annotated[str | None, typer.Option(help="How log lines look: auto, text or json.", metavar="FORM")] = None,
     as_json: terminal.JsonOption = False,
 ) -> None:
     """Serve the pool until Ctrl-C or SIGTERM; prints one line when it is ready."""
     from genepool_server import app, config
 
-    terminal.log_to_stderr()
-    settings = config.load(folder)
-    changed = settings.model_dump()
-    if listen is not None:
-        changed["listen"] = listen
-    if listen_certified is not None:
-        changed["listen_certified"] = listen_certified
-    if workers is not None:
-        changed["serving"]["workers"] = workers
+    changed = config.load(folder).model_dump()
+    given = {"listen": listen, "listen_certified": listen_certified}
+    changed |= {name: value for name, value in given.items() if value is not None}
+    for table, name, value in (("serving", "workers", workers), ("metrics", "listen", metrics), ("logs", "form", logs)):
+        if value is not None:
+            changed[table][name] = value
     settings = config.parse(changed, "the options")
+    terminal.log_to_stderr(settings.logs.form)
 
     def ready(running: app.Running) -> None:
         names = ", ".join(loaded.blueprint.name for loaded in running.pool.blueprints())
@@ -101,6 +104,7 @@ def serve(
             "certified_port": running.certified,
             "name": running.pool.origin,
             "blueprints": names,
+            **({"metrics": running.metrics} if running.metrics else {}),
         }
         terminal.announce(value, as_json=as_json, text=f"serving {running.address} {running.pool.origin} ({names})")
 

@@ -9,6 +9,7 @@ import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
 
 from genepool_protocol.wire.errors import GenepoolError, Unavailable
@@ -23,6 +24,21 @@ CANCELLABLE: Final[frozenset[Verb]] = frozenset({"score", "slopes"})
 """Verbs whose last argument tells whether the answer is still wanted."""
 
 
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """The worker processes.
+
+    Attributes:
+        wanted: how many there should be.
+        running: how many the Ray that runs has; 0 while it is started again.
+        restarts: how often Ray was started again.
+    """
+
+    wanted: int
+    running: int
+    restarts: int
+
+
 class Dispatcher(Protocol):
     """Runs methods of workers. For one event loop.
 
@@ -33,6 +49,11 @@ class Dispatcher(Protocol):
     @property
     def lanes(self) -> int:
         """How many candidates are scored at the same time."""
+        ...
+
+    @property
+    def crew(self) -> Crew:
+        """The worker processes at this moment."""
         ...
 
     async def submit(self, verb: Verb, *args: Any) -> Any:
@@ -70,6 +91,11 @@ class InlineDispatcher:
         self._slots = config.slots
         self._threads = ThreadPoolExecutor(config.score_threads + config.slots, thread_name_prefix="genepool-worker")
         self._drained = False
+
+    @property
+    def crew(self) -> Crew:
+        """None: the workers are threads of this process."""
+        return Crew(0, 0, 0)
 
     async def submit(self, verb: Verb, *args: Any) -> Any:
         """See `Dispatcher`."""

@@ -25,7 +25,7 @@ from genepool_server.serving import descend_request, room, selecting
 from genepool_server.serving.bounded_queue import Gate
 from genepool_server.serving.config import ServingConfig
 from genepool_server.serving.descent import Descent, Order
-from genepool_server.serving.dispatcher import Dispatcher
+from genepool_server.serving.dispatcher import Crew, Dispatcher
 from genepool_server.serving.embedding_table import EmbeddingTable
 from genepool_server.serving.library import Library
 from genepool_server.serving.pool_view import PoolView
@@ -109,6 +109,16 @@ class Serving:
                 table.close()
             self._tables = {}
         self._undo.close()
+
+    @property
+    def crew(self) -> Crew:
+        """The worker processes."""
+        return self._dispatcher.crew
+
+    @property
+    def gates(self) -> dict[str, Gate]:
+        """What stands before the work, by a short name for each kind of it."""
+        return {"selections": self._selects, "descendants": self._descents, "downloads": self._readers}
 
     async def ping(self) -> bool:
         """Whether a worker answers; true or an error.

@@ -2,6 +2,8 @@
 
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -109,3 +111,33 @@ def test_memory_that_was_freed_is_overwritten():
     os.close(read)
     os.close(write)
     assert b"\x5a\x5a" not in left
+
+
+GRPC_COMPLAINS = """
+import grpc
+from concurrent import futures
+try:
+    grpc.server(futures.ThreadPoolExecutor(1)).add_insecure_port("256.1.1.1:99999")
+except RuntimeError:
+    pass
+"""
+
+SPEAKERS = {
+    "a command of the client": "import genepool_client.commands.cli",
+    "a command of the server": "import genepool_server.commands.cli",
+    "a child in our environment": "",
+}
+
+
+@pytest.mark.parametrize("who", SPEAKERS)
+def test_grpc_writes_nothing_of_its_own(who):
+    loud = {name: text for name, text in os.environ.items() if not name.startswith("GRPC_")}
+    quiet = loud if SPEAKERS[who] else launching.environment()
+    told = [
+        subprocess.run(
+            [sys.executable, "-c", code], env=variables, capture_output=True, text=True, check=True, timeout=120
+        ).stderr
+        for code, variables in ((GRPC_COMPLAINS, loud), (SPEAKERS[who] + GRPC_COMPLAINS, quiet))
+    ]
+    assert "256.1.1.1" in told[0]  # else this test says nothing
+    assert told[1] == ""
