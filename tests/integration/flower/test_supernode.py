@@ -7,9 +7,9 @@ import time
 import numpy as np
 import pytest
 
-from genepool_client.simulate.processes import Child, free_port, run_json, script
 from genepool_client.site import steps
 from genepool_protocol.machine.launching import QUIET
+from genepool_protocol.machine.processes import Child, free_port, run_json, script
 from genepool_server.campaign import server_app
 from genepool_server.campaign.fab import app_folder
 from tests.integration.site.world import World

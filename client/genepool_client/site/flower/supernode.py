@@ -29,9 +29,8 @@ from flwr.supercore.inflatable.inflatable_object import get_object_tree, no_obje
 from genepool_client.site.flower import guard
 from genepool_client.site.flower.egress import Egress
 from genepool_client.site.folder import SiteFolder
-from genepool_client.transport import neighbours
 from genepool_console import terminal
-from genepool_protocol.machine import launching
+from genepool_protocol.machine import launching, neighbours
 from genepool_protocol.wire.errors import InvalidInput, VersionMismatch
 
 VERIFIED: Final = "1.41."
