@@ -8,6 +8,8 @@ outbox/SEQ/          what left, or is about to: learngene.safetensors, manifest.
 keys.json            every domain embedding that was drawn from the site's images, see `privacy`: never delete it
 checkpoint           the last verified checkpoint of the pool's log
 trust/               what was verified of the pool's trust root
+campaign.json        the Flower campaign that the site entered last
+flower/              what Flower's processes leave
 """
 
 import contextlib
@@ -34,7 +36,7 @@ CONFIG_FILE: Final = "site.json"
 INVITE_FILE: Final = "invite.json"
 _PRIVATE: Final = (
     *(CONFIG_FILE, "work", "outbox", "withdrawals", "keys.json", "checkpoint", "trust"),
-    "fork-evidence",
+    *("fork-evidence", "campaign.json", "flower"),
 )
 
 

@@ -23,10 +23,11 @@ from flwr.app import Error
 from flwr.app.message import make_message
 from flwr.app.metadata import Metadata
 from flwr.supercore import log
+from flwr.supercore.exit import ExitCode, flwr_exit
 from flwr.supercore.fab import Fab
 from flwr.supercore.inflatable.inflatable_object import get_object_tree, no_object_id_recompute
 
-from genepool_client.site.flower import guard
+from genepool_client.site.flower import guard, returning
 from genepool_client.site.flower.egress import Egress
 from genepool_client.site.folder import SiteFolder
 from genepool_console import terminal
@@ -46,16 +47,18 @@ class Link:
         root_certificates: PEM file of its CA; None: without TLS, for a SuperLink on this machine.
         auth_key: OpenSSH ECDSA key that the node is registered with; None for none.
         port: where the node's own helpers find it, on loopback.
+        patience: seconds that a SuperLink may be away before the node ends; None: for ever.
     """
 
     superlink: str
     root_certificates: Path | None
     auth_key: Path | None
     port: int
+    patience: float | None = None
 
 
 def run(site: SiteFolder, link: Link) -> None:
-    """Answer invitations until interrupted.
+    """Answer invitations until interrupted, or until the SuperLink has been away for `link.patience`.
 
     Raises:
         VersionMismatch: API_VERSION, this flwr was not verified.
@@ -71,11 +74,16 @@ def run(site: SiteFolder, link: Link) -> None:
     command = importlib.import_module("flwr.supernode.cli.flower_supernode")
     for handler in logging.getLogger("flwr").handlers:  # it repeats what the SuperLink says
         handler.addFilter(terminal.Escaping())
-    install(Egress(site), importlib.import_module("flwr.supernode.start_client_internal"), command)
+    client = importlib.import_module("flwr.supernode.start_client_internal")
+    install(Egress(site), client, command)
+    returning.remember(client, site.path / "flower" / "node.json")
     neighbours.shut_out(importlib.import_module("flwr.supernode.main"))
     _close(site)
     sys.argv = ["flower-supernode", *arguments(site, link)]
     command.flower_supernode()
+    # it comes back when the SuperLink was away for too long, and leaves a thread that would keep this process
+    over = f"the SuperLink at {link.superlink} has gone: its campaign is over; run this again for the next one"
+    flwr_exit(ExitCode.SUCCESS, over)
 
 
 def _close(site: SiteFolder) -> None:
@@ -109,6 +117,7 @@ def arguments(site: SiteFolder, link: Link) -> list[str]:
     """The command line of `flower-supernode`."""
     words = ["--superlink", link.superlink, "--host", "127.0.0.1", "--port", str(link.port)]
     words += ["--node-config", f"site-dir={json.dumps(str(site.path))}"]
+    words += ["--max-wait-time", str(link.patience)] if link.patience is not None else []
     words += ["--root-certificates", str(link.root_certificates)] if link.root_certificates else ["--insecure"]
     return words + (["--auth-supernode-private-key", str(link.auth_key)] if link.auth_key else [])
 
