@@ -27,13 +27,13 @@ from genepool_client.pictures.images import ImageSet, load_images
 from genepool_client.simulate import start_weights
 from genepool_client.simulate.partition import hold_out
 from genepool_client.simulate.pool_process import PoolProcess
-from genepool_client.simulate.processes import script
 from genepool_client.site import credentials, enrolment
 from genepool_client.transport.channel import Connection
 from genepool_lab.benchmark import rows as names
 from genepool_lab.benchmark.rows import Row
 from genepool_lab.benchmark.statistics import gain, mean, where
 from genepool_protocol.learngene.size import Size
+from genepool_protocol.machine.processes import script
 from genepool_protocol.selection import net, pixels
 from genepool_protocol.training import precision
 from genepool_protocol.trust.anchors import read_anchors

@@ -14,7 +14,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Annotated, Any, NoReturn
@@ -22,12 +22,13 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich import progress as rich_progress
 from rich.console import Console  # noqa: TID251 - this is the place
+from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from genepool_console import log_lines
 from genepool_protocol.progress import Progress
-from genepool_protocol.wire.errors import REQUEST, GenepoolError, StorageError
+from genepool_protocol.wire.errors import REQUEST, GenepoolError, InvalidInput, StorageError
 from genepool_protocol.wire.text import shown
 
 CONTEXT = {"help_option_names": ["-h", "--help"]}
@@ -127,6 +128,22 @@ class Rows:
     title: str = ""
 
 
+def confirmed(question: str, way_out: str) -> bool:
+    """Whether a person says yes.
+
+    Args:
+        question: a line; the answer is typed behind it.
+        way_out: what to do where nobody can type.
+
+    Raises:
+        InvalidInput: OPTION_INVALID, nobody is there.
+    """
+    if not sys.stdin.isatty():
+        raise InvalidInput("OPTION_INVALID", "this has to be confirmed, and nobody is here to do it", way_out)
+    print(f"{shown(question)} [y/N] ", end="", file=sys.stderr, flush=True)  # noqa: T201
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
 def answer(value: Any, *, as_json: bool, text: str | Sequence[str] | Rows | None = None) -> None:
     """Print a command's result.
 
@@ -186,13 +203,17 @@ def _print_lines(lines: Sequence[str]) -> None:
 
 
 def _print_rows(rows: Rows) -> None:
-    made = Table(box=None, pad_edge=False, header_style="bold", title=Text(shown(rows.title)), title_justify="left")
-    for column in rows.columns:
-        made.add_column(Text(shown(column)), overflow="fold")
-    for row in rows.cells:
-        made.add_row(*(Text(shown(cell)) for cell in row))
     # a pipe has no width: no line is folded for whoever reads it
-    Console(width=None if sys.stdout.isatty() else 10_000).print(made)
+    Console(width=None if sys.stdout.isatty() else 10_000).print(_drawn(rows))
+
+
+def _drawn(rows: Rows) -> Table:
+    drawn = Table(box=None, pad_edge=False, header_style="bold", title=Text(shown(rows.title)), title_justify="left")
+    for column in rows.columns:
+        drawn.add_column(Text(shown(column)), overflow="fold")
+    for row in rows.cells:
+        drawn.add_row(*(Text(shown(cell)) for cell in row))
+    return drawn
 
 
 def _traceback(_kind: type[BaseException], exc: BaseException, _trace: TracebackType | None) -> None:
@@ -220,6 +241,37 @@ def progress(label: str) -> Iterator[Progress]:
     with rich_progress.Progress(*columns, console=console, transient=False) as bar:
         task = bar.add_task(shown(label), total=None, note="")
         yield lambda done, total, note: bar.update(task, completed=done, total=total, note=shown(note))
+
+
+@contextlib.contextmanager
+def board() -> Iterator[Callable[[Rows], None]]:
+    """A table on standard error that is drawn anew with every call; without a terminal, one line for each change.
+
+    The first cell of a row names it.
+    """
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _changes()
+        return
+    with Live(console=console, auto_refresh=False) as live:
+        yield lambda rows: live.update(_drawn(rows), refresh=True)
+
+
+def _changes() -> Callable[[Rows], None]:
+    said: dict[object, tuple[object, ...]] = {}
+    headed = ""
+
+    def show(rows: Rows) -> None:
+        nonlocal headed
+        if rows.title != headed:
+            headed = rows.title
+            say(headed)
+        for name, *cells in rows.cells:
+            if said.get(name) != tuple(cells):
+                said[name] = tuple(cells)
+                say(f"{name}: {', '.join(str(cell) for cell in cells if cell not in ('', 0))}")
+
+    return show
 
 
 def _lines(label: str) -> Progress:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from genepool_client.simulate.processes import free_port
+from genepool_protocol.machine.processes import free_port
 from genepool_server.front.guards.calls import Call
 from genepool_server.observing import access_log
 from genepool_server.observing.meter import Meter

@@ -12,6 +12,7 @@ from genepool_console.terminal import JsonOption
 
 if TYPE_CHECKING:
     from genepool_client.site.contribution import Contributed
+    from genepool_client.site.flower.joining import CampaignOffer
     from genepool_client.site.materials import Materials, Settings
     from genepool_client.site.submission import Submitted
 
@@ -305,17 +306,23 @@ def status(folder: Folder, *, as_json: JsonOption = False) -> None:
 def run(
     folder: Folder,
     *,
-    superlink: Annotated[str, typer.Option("--superlink", metavar="HOST:PORT", help="The campaign's SuperLink.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Accept the campaign's app bundle without a question.")] = False,
+    superlink: Annotated[
+        str, typer.Option("--superlink", metavar="HOST:PORT", help="A SuperLink that is not the pool's own campaign's.")
+    ] = "",
     root_certificates: Annotated[
-        Path | None, typer.Option("--root-certificates", metavar="FILE", help="CA of the SuperLink; else no TLS.")
+        Path | None, typer.Option("--root-certificates", metavar="FILE", help="CA of that SuperLink; else no TLS.")
     ] = None,
     auth_key: Annotated[
-        Path | None, typer.Option("--auth-key", metavar="FILE", help="OpenSSH ECDSA key that the node registered.")
+        Path | None,
+        typer.Option("--auth-key", metavar="FILE", help="OpenSSH ECDSA key that the node registered there."),
     ] = None,
     allow_fab: Annotated[
         str, typer.Option("--allow-fab", metavar="sha256:HEX", help="An app bundle to accept from now on.")
     ] = "",
-    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="For the node's own helpers.")] = 9094,
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="For the node's own helpers; 0: a free one.")
+    ] = 0,
     metrics: Annotated[
         str, typer.Option("--metrics", metavar="[HOST:]PORT", help="Numbers for Prometheus; no host: this machine.")
     ] = "",
@@ -323,13 +330,29 @@ def run(
         str, typer.Option("--logs", metavar="FORM", help="How log lines look: auto, text or json.")
     ] = "auto",
 ) -> None:
-    """Answer a campaign's invitations: Flower's SuperNode with the site's egress guard around it, until interrupted."""
+    """Answer a campaign's invitations: Flower's SuperNode with the site's egress guard around it, until interrupted.
+
+    The pool says where the campaign is and which app bundle it runs; you confirm the bundle once.
+    """
     site = SiteFolder(folder)
-    from genepool_client.site.flower import supernode
+    from genepool_client.site.flower import joining, supernode
+    from genepool_protocol.machine.processes import free_port
 
     if allow_fab and allow_fab not in site.config.fabs:
         site.change(fabs=[*site.config.fabs, allow_fab])
-    supernode.run(site, supernode.Link(superlink, root_certificates, auth_key, port), metrics, log_lines.form_of(logs))
+    supernode.check_version()
+    own = port or free_port()
+    if superlink:
+        link = supernode.Link(superlink, root_certificates, auth_key, own)
+    else:
+        link = joining.join(site, lambda offer: yes or _agreed(offer), own)
+    supernode.run(site, link, metrics, log_lines.form_of(logs))
+
+
+def _agreed(offer: "CampaignOffer") -> bool:
+    for line in offer.lines():
+        terminal.say(line)
+    return terminal.confirmed("run this app bundle, now and in later campaigns?", "compare the digest, then give --yes")
 
 
 def _settings(site: SiteFolder, data: str, steps: int, device: str) -> "Settings":

@@ -9,9 +9,9 @@ from pathlib import Path
 from subprocess import TimeoutExpired
 from typing import Any
 
-from genepool_client.simulate.processes import Child, free_port, run_json, script
 from genepool_protocol.machine.launching import no_core_dumps, ray_environment, ray_folder
 from genepool_protocol.machine.private_folder import OwnedFolder
+from genepool_protocol.machine.processes import Child, free_port, run_json, script
 from genepool_protocol.wire.errors import Unavailable
 
 _READY = 60.0  # seconds
@@ -77,7 +77,7 @@ class Fleet:
     def _start(self, port: int) -> None:
         no_core_dumps()  # the children take it from us
         # Flower's control has no log-in: instead of one, our launcher answers nobody but this user's own processes
-        command = [sys.executable, "-m", "genepool_client.simulate.superlink", "--simulation", "--insecure"]
+        command = [sys.executable, "-m", "genepool_protocol.machine.superlink", "--simulation", "--insecure"]
         command += ["--isolation", "subprocess", "--host", "127.0.0.1", "--port", str(port)]
         self._ray = ray_folder()
         env = {**ray_environment(self._ray.path), **self._env, "FLWR_HOME": str(self._home)}

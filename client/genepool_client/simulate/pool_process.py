@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from genepool_client.simulate.processes import Child, run_json, script
+from genepool_protocol.machine.processes import Child, run_json, script
 
 _READY = 120.0  # seconds; Ray alone takes five to fifteen
 

@@ -9,6 +9,8 @@ keys.json            every domain embedding that was drawn from the site's image
 calls.json           how many calls to the pool were made under `site run`, and how they ended
 checkpoint           the last verified checkpoint of the pool's log
 trust/               what was verified of the pool's trust root
+campaign.json        the Flower campaign that the site entered last
+flower/              what Flower's processes leave
 """
 
 import contextlib
@@ -35,7 +37,7 @@ CONFIG_FILE: Final = "site.json"
 INVITE_FILE: Final = "invite.json"
 _PRIVATE: Final = (
     *(CONFIG_FILE, "work", "outbox", "withdrawals", "keys.json", "checkpoint", "trust"),
-    "fork-evidence",
+    *("fork-evidence", "campaign.json", "flower"),
 )
 
 

@@ -1,9 +1,10 @@
-"""A site's two keys on its disk, apart from each other: one signs learngenes, one is shown in TLS.
+"""A site's keys on its disk, apart from each other: one signs learngenes, one is shown in TLS, one is a Flower node's.
 
 signing.pem         the signing key, under a passphrase if the site wants one, and its public half
 tls.pem             the TLS key, and its certificate once the pool issued it
 signing.next.pem    keys that are about to take their places; they survive an interruption, so that
 tls.next.pem        asking the pool again is asking for the same
+node.key            the key of its node in Flower campaigns, in OpenSSH's form, which Flower wants
 old/KEYID.pub       what earlier contributions were signed with
 
 Everything is 0600 in a folder of 0700, and is not read otherwise.
@@ -15,6 +16,10 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
 from genepool_client.transport.durable import remove, write_atomic
 from genepool_protocol.private_files import private_folder, sync_folder
 from genepool_protocol.trust.key_files import TlsIdentity, read_private
@@ -25,6 +30,7 @@ ANSWER: Final = "GENEPOOL_PASSPHRASE"
 """Environment variable that answers for the person at the terminal."""
 
 _LOST: Final = "restore it from a backup, or enrol with a new invitation: genepool site enrol DIR --invite FILE"
+_NODE: Final = "remove it: a new one is made"
 _PUBLIC: Final = b"-----BEGIN PUBLIC KEY-----"
 
 
@@ -137,6 +143,27 @@ class Keyring:
         write_atomic(self._tls, identity.pem(), 0o600)
         remove(self._next_tls)
         return identity
+
+    # -- the node's key ------------------------------------------------------------------------------------------------
+
+    def node(self) -> tuple[SigningKey, Path]:
+        """The key of the site's Flower node, and the file that Flower reads it from; made when there is none.
+
+        Raises:
+            VerificationError: KEY_EXPOSED.
+            InvalidInput: KEY_MALFORMED.
+        """
+        path = self._folder / "node.key"
+        if not path.exists():
+            how = (serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption())
+            write_atomic(path, SigningKey.generate().private.private_bytes(*how), 0o600)
+        try:
+            key = serialization.load_ssh_private_key(read_private(path, _NODE), None)
+        except (ValueError, TypeError, UnsupportedAlgorithm) as exc:
+            raise InvalidInput("KEY_MALFORMED", f"{path} is no unencrypted OpenSSH key", _NODE) from exc
+        if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
+            raise InvalidInput("KEY_MALFORMED", f"{path} is no ECDSA P-256 key", _NODE)
+        return SigningKey(key), path
 
 
 def new_passphrase(*, wanted: bool) -> bytes | None:

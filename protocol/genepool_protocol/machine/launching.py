@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import os
 import secrets
+import signal
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -61,6 +62,7 @@ RAY_PARENT: Final = _SOCKET_PATH - _BELOW
 
 _M_PERTURB: Final = -6
 _OVERWRITE: Final = 0xFF
+_PR_SET_PDEATHSIG: Final = 1
 
 
 def be_quiet() -> None:
@@ -120,6 +122,13 @@ def no_core_dumps() -> None:
     except ImportError:  # there are no core files either
         return
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def end_with_parent() -> None:
+    """Let this process end with the one that started it, also when that is killed; only Linux can."""
+    if sys.platform.startswith("linux"):
+        with contextlib.suppress(AttributeError, OSError):
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
 
 
 def overwrite_freed_memory() -> bool:

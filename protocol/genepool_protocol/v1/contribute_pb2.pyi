@@ -569,6 +569,53 @@ class Descendant(google.protobuf.message.Message):
 Global___Descendant: typing_extensions.TypeAlias = Descendant
 
 @typing.final
+class JoinCampaignRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NODE_CSR_FIELD_NUMBER: builtins.int
+    node_csr: builtins.bytes
+    """PKCS #10 in DER: the key that the site's node will sign Flower's requests with, and no other key"""
+    def __init__(
+        self,
+        *,
+        node_csr: builtins.bytes = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["node_csr", b"node_csr"]) -> None: ...
+
+Global___JoinCampaignRequest: typing_extensions.TypeAlias = JoinCampaignRequest
+
+@typing.final
+class JoinCampaignResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CAMPAIGN_ID_FIELD_NUMBER: builtins.int
+    ADDRESS_FIELD_NUMBER: builtins.int
+    BUNDLE_SHA256_FIELD_NUMBER: builtins.int
+    ENDS_FIELD_NUMBER: builtins.int
+    READY_FIELD_NUMBER: builtins.int
+    campaign_id: builtins.str
+    address: builtins.str
+    """HOST:PORT of the campaign's gate, under the pool's CA"""
+    bundle_sha256: builtins.str
+    """sha256:HEX of the app bundle: what the site's people allow to run"""
+    ends: builtins.str
+    """RFC 3339"""
+    ready: builtins.bool
+    """the node is registered there; else ask again in a second"""
+    def __init__(
+        self,
+        *,
+        campaign_id: builtins.str = ...,
+        address: builtins.str = ...,
+        bundle_sha256: builtins.str = ...,
+        ends: builtins.str = ...,
+        ready: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["address", b"address", "bundle_sha256", b"bundle_sha256", "campaign_id", b"campaign_id", "ends", b"ends", "ready", b"ready"]) -> None: ...
+
+Global___JoinCampaignResponse: typing_extensions.TypeAlias = JoinCampaignResponse
+
+@typing.final
 class GetContributionRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 

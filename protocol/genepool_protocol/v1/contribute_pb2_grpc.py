@@ -283,6 +283,11 @@ class ContributeServiceStub(object):
                 request_serializer=genepool__protocol_dot_v1_dot_contribute__pb2.GetDescendantsRequest.SerializeToString,
                 response_deserializer=genepool__protocol_dot_v1_dot_contribute__pb2.GetDescendantsResponse.FromString,
                 _registered_method=True)
+        self.JoinCampaign = channel.unary_unary(
+                '/genepool.v1.ContributeService/JoinCampaign',
+                request_serializer=genepool__protocol_dot_v1_dot_contribute__pb2.JoinCampaignRequest.SerializeToString,
+                response_deserializer=genepool__protocol_dot_v1_dot_contribute__pb2.JoinCampaignResponse.FromString,
+                _registered_method=True)
 
 
 class ContributeServiceServicer(object):
@@ -350,6 +355,15 @@ class ContributeServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def JoinCampaign(self, request, context):
+        """Enters the site's node into the campaign that runs, and says how to reach it. Idempotent for the same key.
+        Errors: NOT_FOUND CAMPAIGN_UNKNOWN; INVALID_ARGUMENT KEY_MALFORMED; PERMISSION_DENIED SIGNATURE_INVALID;
+        ALREADY_EXISTS KEY_IN_USE; RESOURCE_EXHAUSTED RATE_EXCEEDED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ContributeServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -392,6 +406,11 @@ def add_ContributeServiceServicer_to_server(servicer, server):
                     servicer.GetDescendants,
                     request_deserializer=genepool__protocol_dot_v1_dot_contribute__pb2.GetDescendantsRequest.FromString,
                     response_serializer=genepool__protocol_dot_v1_dot_contribute__pb2.GetDescendantsResponse.SerializeToString,
+            ),
+            'JoinCampaign': grpc.unary_unary_rpc_method_handler(
+                    servicer.JoinCampaign,
+                    request_deserializer=genepool__protocol_dot_v1_dot_contribute__pb2.JoinCampaignRequest.FromString,
+                    response_serializer=genepool__protocol_dot_v1_dot_contribute__pb2.JoinCampaignResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -610,6 +629,33 @@ class ContributeService(object):
             '/genepool.v1.ContributeService/GetDescendants',
             genepool__protocol_dot_v1_dot_contribute__pb2.GetDescendantsRequest.SerializeToString,
             genepool__protocol_dot_v1_dot_contribute__pb2.GetDescendantsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def JoinCampaign(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/genepool.v1.ContributeService/JoinCampaign',
+            genepool__protocol_dot_v1_dot_contribute__pb2.JoinCampaignRequest.SerializeToString,
+            genepool__protocol_dot_v1_dot_contribute__pb2.JoinCampaignResponse.FromString,
             options,
             channel_credentials,
             insecure,

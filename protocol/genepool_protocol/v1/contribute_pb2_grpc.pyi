@@ -338,7 +338,23 @@ _ContributeServiceGetDescendantsType = typing_extensions.TypeVar(
     ],
 )
 
-class ContributeServiceStub(typing.Generic[_ContributeServiceBeginNonceType, _ContributeServiceBeginType, _ContributeServiceWriteType, _ContributeServiceQueryWriteStatusType, _ContributeServiceCommitType, _ContributeServiceGetContributionType, _ContributeServiceWithdrawType, _ContributeServiceGetDescendantsType]):
+_ContributeServiceJoinCampaignType = typing_extensions.TypeVar(
+    '_ContributeServiceJoinCampaignType',
+    grpc.UnaryUnaryMultiCallable[
+        genepool_protocol.v1.contribute_pb2.JoinCampaignRequest,
+        genepool_protocol.v1.contribute_pb2.JoinCampaignResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        genepool_protocol.v1.contribute_pb2.JoinCampaignRequest,
+        genepool_protocol.v1.contribute_pb2.JoinCampaignResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        genepool_protocol.v1.contribute_pb2.JoinCampaignRequest,
+        genepool_protocol.v1.contribute_pb2.JoinCampaignResponse,
+    ],
+)
+
+class ContributeServiceStub(typing.Generic[_ContributeServiceBeginNonceType, _ContributeServiceBeginType, _ContributeServiceWriteType, _ContributeServiceQueryWriteStatusType, _ContributeServiceCommitType, _ContributeServiceGetContributionType, _ContributeServiceWithdrawType, _ContributeServiceGetDescendantsType, _ContributeServiceJoinCampaignType]):
     @typing.overload
     def __init__(self: ContributeServiceStub[
         grpc.UnaryUnaryMultiCallable[
@@ -372,6 +388,10 @@ class ContributeServiceStub(typing.Generic[_ContributeServiceBeginNonceType, _Co
         grpc.UnaryUnaryMultiCallable[
             genepool_protocol.v1.contribute_pb2.GetDescendantsRequest,
             genepool_protocol.v1.contribute_pb2.GetDescendantsResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            genepool_protocol.v1.contribute_pb2.JoinCampaignRequest,
+            genepool_protocol.v1.contribute_pb2.JoinCampaignResponse,
         ],
     ], channel: grpc.Channel) -> None: ...
 
@@ -408,6 +428,10 @@ class ContributeServiceStub(typing.Generic[_ContributeServiceBeginNonceType, _Co
         grpc.aio.UnaryUnaryMultiCallable[
             genepool_protocol.v1.contribute_pb2.GetDescendantsRequest,
             genepool_protocol.v1.contribute_pb2.GetDescendantsResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            genepool_protocol.v1.contribute_pb2.JoinCampaignRequest,
+            genepool_protocol.v1.contribute_pb2.JoinCampaignResponse,
         ],
     ], channel: grpc.aio.Channel) -> None: ...
 
@@ -446,6 +470,12 @@ class ContributeServiceStub(typing.Generic[_ContributeServiceBeginNonceType, _Co
     Errors: as Withdraw; INVALID_ARGUMENT FIELD_MALFORMED, the token is not one of these answers.
     """
 
+    JoinCampaign: _ContributeServiceJoinCampaignType
+    """Enters the site's node into the campaign that runs, and says how to reach it. Idempotent for the same key.
+    Errors: NOT_FOUND CAMPAIGN_UNKNOWN; INVALID_ARGUMENT KEY_MALFORMED; PERMISSION_DENIED SIGNATURE_INVALID;
+    ALREADY_EXISTS KEY_IN_USE; RESOURCE_EXHAUSTED RATE_EXCEEDED.
+    """
+
 ContributeServiceAsyncStub: typing_extensions.TypeAlias = ContributeServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
         genepool_protocol.v1.contribute_pb2.BeginNonceRequest,
@@ -478,6 +508,10 @@ ContributeServiceAsyncStub: typing_extensions.TypeAlias = ContributeServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
         genepool_protocol.v1.contribute_pb2.GetDescendantsRequest,
         genepool_protocol.v1.contribute_pb2.GetDescendantsResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        genepool_protocol.v1.contribute_pb2.JoinCampaignRequest,
+        genepool_protocol.v1.contribute_pb2.JoinCampaignResponse,
     ],
 ]
 
@@ -555,6 +589,17 @@ class ContributeServiceServicer(metaclass=abc.ABCMeta):
     ) -> typing.Union[genepool_protocol.v1.contribute_pb2.GetDescendantsResponse, collections.abc.Awaitable[genepool_protocol.v1.contribute_pb2.GetDescendantsResponse]]:
         """A page of the descendants that were handed over before a withdrawal. The same withdrawal is the right to see them.
         Errors: as Withdraw; INVALID_ARGUMENT FIELD_MALFORMED, the token is not one of these answers.
+        """
+
+    @abc.abstractmethod
+    def JoinCampaign(
+        self,
+        request: genepool_protocol.v1.contribute_pb2.JoinCampaignRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[genepool_protocol.v1.contribute_pb2.JoinCampaignResponse, collections.abc.Awaitable[genepool_protocol.v1.contribute_pb2.JoinCampaignResponse]]:
+        """Enters the site's node into the campaign that runs, and says how to reach it. Idempotent for the same key.
+        Errors: NOT_FOUND CAMPAIGN_UNKNOWN; INVALID_ARGUMENT KEY_MALFORMED; PERMISSION_DENIED SIGNATURE_INVALID;
+        ALREADY_EXISTS KEY_IN_USE; RESOURCE_EXHAUSTED RATE_EXCEEDED.
         """
 
 def add_ContributeServiceServicer_to_server(servicer: ContributeServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -40,7 +40,7 @@ ACCESS: Final = MappingProxyType(
         **_rows("EnrolmentService", _ANY_SITE, "Renew"),
         **_rows("EnrolmentService", frozenset({"contributor"}), "RotateSigningKey"),
         **_rows("ContributeService", frozenset({"contributor"}), "BeginNonce", "Begin", "Write", "QueryWriteStatus"),
-        **_rows("ContributeService", frozenset({"contributor"}), "Commit"),
+        **_rows("ContributeService", frozenset({"contributor"}), "Commit", "JoinCampaign"),
         **_rows("ContributeService", frozenset({"contributor", "auditor"}), "GetContribution"),
         **_rows("SelectService", frozenset({"consumer"}), "ListKeys", "GetThin", "Select"),
         **_rows("DescendService", frozenset({"consumer"}), "Descend"),

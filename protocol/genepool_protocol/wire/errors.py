@@ -148,7 +148,7 @@ REASONS: Final[dict[str, Reason]] = {
     **_rows(Refused, "ABORTED", "UPLOAD_SUPERSEDED"),
     # things that are not there
     **_rows(NotFound, "NOT_FOUND", "SITE_UNKNOWN", "CONTRIBUTION_UNKNOWN", "UPLOAD_UNKNOWN", "BLUEPRINT_UNKNOWN"),
-    **_rows(NotFound, "NOT_FOUND", "POOL_UNKNOWN", "FILE_MISSING"),
+    **_rows(NotFound, "NOT_FOUND", "POOL_UNKNOWN", "FILE_MISSING", "CAMPAIGN_UNKNOWN"),
     # the world
     **_rows(
         Unavailable, "UNAVAILABLE", "POOL_UNREACHABLE", "POOL_UNTRUSTED", "SERVING_UNAVAILABLE", "SIMULATION_FAILED"
@@ -157,6 +157,7 @@ REASONS: Final[dict[str, Reason]] = {
     **_rows(Unavailable, "RESOURCE_EXHAUSTED", "RATE_EXCEEDED", "QUOTA_EXCEEDED"),
     **_rows(Unavailable, "DEADLINE_EXCEEDED", "TOO_SLOW"),
     **_rows(Unavailable, "UNAVAILABLE", "PORT_IN_USE", "FOLDER_IN_USE", "STORE_UNAVAILABLE", "QUORUM_MISSED"),
+    **_rows(Unavailable, "UNAVAILABLE", "CAMPAIGN_FAILED"),
     **_rows(StorageError, "UNAVAILABLE", "DISK_FULL", "DISK_FAILED"),
     **_rows(StorageError, "INTERNAL", "LEDGER_INCONSISTENT", "BLOB_CORRUPT", "LEDGER_VERSION"),
     **_rows(VersionMismatch, "FAILED_PRECONDITION", "API_VERSION"),

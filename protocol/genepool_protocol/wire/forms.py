@@ -90,7 +90,7 @@ FORMS: Final = MappingProxyType(
         **_rows(_text(128, reason="FILE_MISSING"), "GetFileRequest.name"),
         **_rows(Form(_pattern("[0-9a-f]{32}"), 32, reason="INVITE_INVALID"), "EnrolRequest.invite_id"),
         **_rows(_bytes(LIMITS.csr_bytes, "KEY_MALFORMED"), "EnrolRequest.tls_csr", "EnrolRequest.signing_csr"),
-        **_rows(_bytes(LIMITS.csr_bytes, "KEY_MALFORMED"), "RenewRequest.tls_csr"),
+        **_rows(_bytes(LIMITS.csr_bytes, "KEY_MALFORMED"), "RenewRequest.tls_csr", "JoinCampaignRequest.node_csr"),
         **_rows(_bytes(64, "INVITE_INVALID"), "EnrolRequest.mac"),
         **_rows(_ID, "GetEnrolmentRequest.tls_keyid"),
         **_rows(_BUNDLE, "RotateSigningKeyRequest.by_old", "RotateSigningKeyRequest.by_new", "BeginRequest.bundle"),

@@ -16,6 +16,7 @@ from genepool_protocol.trust.encoding import unb64
 from genepool_protocol.trust.envelope import Bundle
 from genepool_protocol.trust.key_files import TlsIdentity
 from genepool_protocol.trust.keys import VerifyingKey
+from genepool_protocol.trust.terms import AnyLog
 from genepool_protocol.trust.updating import refresh
 from genepool_protocol.v1.contribute_pb2 import GetContributionRequest
 from genepool_protocol.v1.contribute_pb2_grpc import ContributeServiceStub
@@ -77,17 +78,7 @@ class PoolWitness:
             response = self._contribute.GetContribution(request, timeout=_TIMEOUT, wait_for_ready=True)
         except grpc.RpcError as exc:
             raise from_rpc_error(exc, self._anchors.address) from exc
-        return self._check(response.receipt, claim)
-
-    def _check(self, raw: bytes, claim: ReceiptClaim) -> int:
-        bundle = envelope.parse(raw)
-        verified = envelope.verify(bundle, _logged_key(bundle))
-        logged = receipt.verify(bundle, verified, self._trusted.log)
-        names = [LEARNGENE_FILE, MANIFEST_FILE]
-        stated = statement.check_model_statement(verified, SUBJECT, names, ignore=[BUNDLE_FILE])
-        if (digest.sha256_hex(bundle.payload), stated.digests[LEARNGENE_FILE]) != (claim.contribution_id, claim.sha256):
-            raise VerificationError("PROOF_INVALID", "the pool's receipt is for another learngene than the site claims")
-        return logged.index
+        return check_receipt(response.receipt, claim, self._trusted.log)
 
     def close(self) -> None:
         """Close the channel."""
@@ -100,6 +91,28 @@ class PoolWitness:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def check_receipt(raw: bytes, claim: ReceiptClaim, log: AnyLog) -> int:
+    """The log index of a receipt of the pool, after it was verified and held against a claim.
+
+    Args:
+        raw: the receipt's bytes.
+        claim: what a site says that it is.
+        log: the keys that the receipt must be signed with.
+
+    Raises:
+        VerificationError: PROOF_INVALID or CHECKPOINT_INVALID.
+        InvalidInput: BUNDLE_MALFORMED or JSON_MALFORMED.
+    """
+    bundle = envelope.parse(raw)
+    verified = envelope.verify(bundle, _logged_key(bundle))
+    logged = receipt.verify(bundle, verified, log)
+    names = [LEARNGENE_FILE, MANIFEST_FILE]
+    stated = statement.check_model_statement(verified, SUBJECT, names, ignore=[BUNDLE_FILE])
+    if (digest.sha256_hex(bundle.payload), stated.digests[LEARNGENE_FILE]) != (claim.contribution_id, claim.sha256):
+        raise VerificationError("PROOF_INVALID", "the pool's receipt is for another learngene than the site claims")
+    return logged.index
 
 
 def _logged_key(bundle: Bundle) -> VerifyingKey:

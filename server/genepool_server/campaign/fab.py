@@ -9,8 +9,22 @@ def app_folder() -> Path:
     return Path(__file__).parent / "app"
 
 
-def expected_sha256() -> str:
-    """`sha256:...` of the bundle that Flower makes of the folder: an entry for `fabs` of a site's config."""
+def build(folder: Path | None = None) -> bytes:
+    """The bundle that Flower makes of a folder: the same bytes wherever, whenever and by whomever it is made.
+
+    Args:
+        folder: of the app; by default `app_folder()`.
+    """
     from flwr.cli.build import build_fab_from_disk
 
-    return f"sha256:{hashlib.sha256(build_fab_from_disk(app_folder())).hexdigest()}"
+    return build_fab_from_disk(folder or app_folder())
+
+
+def digest_of(bundle: bytes) -> str:
+    """`sha256:...` of a bundle: an entry for `fabs` of a site's config."""
+    return f"sha256:{hashlib.sha256(bundle).hexdigest()}"
+
+
+def expected_sha256() -> str:
+    """The digest of the bundle that this installation makes."""
+    return digest_of(build())

@@ -13,7 +13,8 @@ from genepool_server.campaign.claims import Outcome, ReceiptClaim, claim_of
 
 _POLL: Final = 1.0  # seconds
 _MARGIN: Final = 10.0  # seconds that a reply may be under way when its time is over
-_MESSAGE: Final = "query.contribute"
+MESSAGE: Final = "query.contribute"
+"""What a site's ClientApp answers to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ def invite(
         plan: of the campaign.
         confirm: raises a GenepoolError when the pool does not hold a claim.
     """
-    messages = [Message(content, invited.node, _MESSAGE, ttl=plan.site_timeout) for invited in nodes]
+    messages = [Message(content, invited.node, MESSAGE, ttl=plan.site_timeout) for invited in nodes]
     waiting = dict(zip(grid.push_messages(messages), nodes, strict=True))
     deadline = time.monotonic() + plan.site_timeout + _MARGIN
     while waiting and time.monotonic() < deadline:

@@ -1,12 +1,17 @@
-"""The ServerApp: invites every site once, collects receipts, and believes only what the pool confirms.
+"""The ServerApp: invites sites, collects receipts, and believes only what the pool confirms.
 
 Named by the app bundle as `genepool_server.campaign.server_app:app`. Its process is Flower's; it learns where the pool
 is from GENEPOOL_POOL_ANCHORS (path of pool.json), asks it as the auditor whose TLS key and certificate are in the file
-GENEPOOL_CAMPAIGN_IDENTITY (keys/tls.pem of a site folder), and writes the run report to GENEPOOL_CAMPAIGN_REPORT.
+GENEPOOL_CAMPAIGN_IDENTITY (keys/tls.pem of a site folder), and writes the run report to GENEPOOL_CAMPAIGN_REPORT. Then
+every site is invited once.
+
+`genepool-server campaign start` sets GENEPOOL_CAMPAIGN_POOL (the pool's folder) and GENEPOOL_CAMPAIGN (an id) instead:
+then the pool is asked as its operator, and sites are invited until the campaign's deadline.
 """
 
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -15,16 +20,23 @@ from flwr.serverapp import Grid, ServerApp
 
 from genepool_protocol.trust.anchors import Anchors, read_anchors
 from genepool_protocol.trust.key_files import TlsIdentity
+from genepool_protocol.wire.documents import moment
 from genepool_protocol.wire.errors import InvalidInput, Unavailable
 from genepool_server.campaign.confirm import PoolWitness
 from genepool_server.campaign.invitations import CampaignPlan, invite, wait_for_sites
+from genepool_server.campaign.operator_witness import OperatorWitness
+from genepool_server.campaign.pursuit import PROGRESS_FILE, ProgressFile, Pursuit
 from genepool_server.campaign.report import RunReport
+from genepool_server.pool.sites.campaigns import Campaigns, SiteRecord
+from genepool_server.pool.store.folder import PoolFolder
 
 _log = logging.getLogger(__name__)
 
 ANCHORS: Final = "GENEPOOL_POOL_ANCHORS"
 IDENTITY: Final = "GENEPOOL_CAMPAIGN_IDENTITY"
 REPORT: Final = "GENEPOOL_CAMPAIGN_REPORT"
+POOL: Final = "GENEPOOL_CAMPAIGN_POOL"
+CAMPAIGN: Final = "GENEPOOL_CAMPAIGN"
 
 app = ServerApp()
 
@@ -37,6 +49,9 @@ def main(grid: Grid, context: Context) -> None:
         InvalidInput: CONFIG_INVALID or PATH_MISSING, before anybody is invited.
         Unavailable: QUORUM_MISSED, at the end, after the report was written.
     """
+    if POOL in os.environ:
+        pursue(grid, PoolFolder(Path(os.environ[POOL])), os.environ.get(CAMPAIGN, ""))
+        return
     anchors, identity, plan = _anchors(), _identity(), CampaignPlan.of(context.run_config)
     path = os.environ.get(REPORT)
     report = RunReport(context.run_id, Path(path) if path else None)
@@ -54,6 +69,33 @@ def main(grid: Grid, context: Context) -> None:
             f"{report.accepted} sites contributed, the campaign needs {report.quorum}",
             f"see the run report {path}" if path else f"set {REPORT} to get a run report",
         )
+
+
+def pursue(grid: Grid, pool: PoolFolder, campaign: str) -> None:
+    """Invite the sites of a recorded campaign until each has contributed, or its deadline is over.
+
+    Args:
+        grid: Flower's.
+        pool: whose campaign it is.
+        campaign: its id.
+
+    Raises:
+        StorageError: LEDGER_INCONSISTENT, its record cannot be read.
+    """
+    campaigns = Campaigns(pool.campaigns)
+    record, progress = campaigns.read(campaign), ProgressFile(campaigns.files(campaign) / PROGRESS_FILE)
+    told: list[SiteRecord] = []
+
+    def tell(sites: Sequence[SiteRecord]) -> None:
+        told[:] = sites
+        progress.tell(sites)
+
+    witness = OperatorWitness(pool.root)
+    # whom the campaign is for may change while it runs: the process that runs it keeps the list
+    Pursuit(grid, witness.confirm, tell).until(
+        moment(record.deadline), lambda: {site.site for site in campaigns.read(campaign).sites}
+    )
+    progress.tell(told, ended=True)
 
 
 def _anchors() -> Anchors:

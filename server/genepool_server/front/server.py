@@ -178,7 +178,7 @@ class Front:
         pool_pb2_grpc.add_LogServiceServicer_to_server(LogServicer(pool.log, pool.heads), server)
         enrolment = EnrolmentServicer(pool.sites, guard.callers, guard.channel, guard.issue, utc_now)
         contribute_pb2_grpc.add_EnrolmentServiceServicer_to_server(enrolment, server)
-        contribute = ContributeServicer(pool.contributions, guard.callers, self._stall_seconds, utc_now)
+        contribute = ContributeServicer(pool.contributions, pool.campaigns, guard.callers, self._stall_seconds, utc_now)
         contribute_pb2_grpc.add_ContributeServiceServicer_to_server(contribute, server)
         consume_pb2_grpc.add_SelectServiceServicer_to_server(SelectServicer(pool, serving), server)
         descend = DescendServicer(pool, serving, key, pool.origin, guard.strangers)

@@ -25,6 +25,7 @@ from genepool_server.pool.log.signed_events import Notary
 from genepool_server.pool.log.tile_files import TileFiles
 from genepool_server.pool.log.witnessing import Cosigned
 from genepool_server.pool.rows import site_rows, sketch_rows
+from genepool_server.pool.sites.campaigns import Campaigns
 from genepool_server.pool.sites.registrar import Registrar
 from genepool_server.pool.store.blobs import Blobs
 from genepool_server.pool.store.folder import FolderLock, PoolFolder
@@ -44,6 +45,7 @@ class OpenPool:
         release_key: signs descendants.
         contributions: what it was given: contributing, deciding, withdrawing, reading.
         sites: who may contribute.
+        campaigns: in which some of them are invited through Flower.
         log: what happened, for everybody.
         heads: the log's signed heads with the witnesses' cosignatures.
         upkeep: what is done to all weights at once.
@@ -85,6 +87,7 @@ class OpenPool:
         self.heads = Cosigned(ledger, self.log, witnesses)
         notary = Notary(self.log, keys)
         self.sites = Registrar(ledger, notary)
+        self.campaigns = Campaigns(folder.campaigns)
         intake = Intake(
             ledger=ledger,
             log=self.log,

@@ -87,6 +87,22 @@ def current(keys: Path, hosts: Iterable[str], now: datetime) -> Identity:
     return _issue(keys, names, now)
 
 
+def temporary(keys: Path, hosts: Iterable[str], now: datetime, end: datetime) -> Identity:
+    """A certificate for another server of this machine that is soon over; it is not stored.
+
+    Args:
+        keys: the folder with the CA.
+        hosts: names and IP addresses that clients connect to, besides `LOCAL`.
+        now: the time.
+        end: until when it is valid.
+
+    Raises:
+        NotFound: FILE_MISSING, the CA.
+        InvalidInput: KEY_MALFORMED, the CA; CONFIG_INVALID, a host is neither a name nor an address.
+    """
+    return _certified(keys, _names(hosts), now, end)[0]
+
+
 def server_credentials(
     get: Callable[[], Identity], now: Callable[[], datetime], client_ca: bytes | None = None
 ) -> grpc.ServerCredentials:
@@ -120,16 +136,22 @@ def server_credentials(
 
 
 def _issue(keys: Path, names: list[x509.GeneralName], now: datetime) -> Identity:
-    authority, key = certificates.Authority.read(keys, "ca"), SigningKey.generate()
-    certificate = authority.issue(
-        key.public, x509.SubjectAlternativeName(names), ExtendedKeyUsageOID.SERVER_AUTH, now, now + SERVER_LIFE
-    )
-    identity = Identity(key.pem(), certificate.public_bytes(Encoding.PEM), certificates.renewal(certificate))
+    identity, certificate = _certified(keys, names, now, now + SERVER_LIFE)
     durable.write(keys / "tls.pem", identity.key)
     durable.write(keys / "tls.crt", identity.chain, 0o644)
     end = certificate.not_valid_after_utc.isoformat()
     _log.info("issued a TLS certificate for %s until %s", ", ".join(str(name.value) for name in names), end)
     return identity
+
+
+def _certified(
+    keys: Path, names: list[x509.GeneralName], now: datetime, end: datetime
+) -> tuple[Identity, x509.Certificate]:
+    authority, key = certificates.Authority.read(keys, "ca"), SigningKey.generate()
+    alternatives = x509.SubjectAlternativeName(names)
+    certificate = authority.issue(key.public, alternatives, ExtendedKeyUsageOID.SERVER_AUTH, now, end)
+    renew_at = certificates.renewal(certificate)
+    return Identity(key.pem(), certificate.public_bytes(Encoding.PEM), renew_at), certificate
 
 
 def _stored(keys: Path) -> tuple[Identity, x509.Certificate] | None:

@@ -59,7 +59,7 @@ def superlink() -> psutil.Process:
     return next(
         one
         for one in psutil.Process().children(recursive=True)
-        if "genepool_client.simulate.superlink" in one.cmdline()
+        if "genepool_protocol.machine.superlink" in one.cmdline()
     )
 
 

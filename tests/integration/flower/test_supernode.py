@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from genepool_client.simulate.processes import Child, free_port, run_json, script
 from genepool_protocol.machine.launching import QUIET
+from genepool_protocol.machine.processes import Child, free_port, run_json, script
 from genepool_server.campaign import server_app
 from genepool_server.campaign.fab import app_folder
 from tests.integration.site.world import World, last_received

@@ -151,6 +151,7 @@ def test_without_a_certificate_nothing_but_enrolling_and_public_reading_is_answe
         (stubs.contribute.QueryWriteStatus, pb.QueryWriteStatusRequest()),
         (stubs.contribute.Commit, pb.CommitRequest()),
         (stubs.contribute.GetContribution, pb.GetContributionRequest()),
+        (stubs.contribute.JoinCampaign, pb.JoinCampaignRequest()),
         (stubs.enrolment.Renew, pb.RenewRequest()),
         (stubs.enrolment.RotateSigningKey, pb.RotateSigningKeyRequest()),
     ):

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from genepool_client.simulate.pool_process import PoolProcess
-from genepool_client.simulate.processes import Child, free_port, run_json, script
 from genepool_client.site import credentials, enrolment, outbox, submission
 from genepool_client.site.folder import SiteFolder
 from genepool_client.site.materials import SiteBlueprint
@@ -17,6 +16,7 @@ from genepool_client.transport.channel import Connection
 from genepool_client.transport.durable import write_atomic, write_json
 from genepool_protocol.learngene import tensors
 from genepool_protocol.learngene.manifest import file_layout
+from genepool_protocol.machine.processes import Child, free_port, run_json, script
 from genepool_protocol.trust import digest
 from genepool_protocol.trust.anchors import Invite, read_anchors
 from genepool_protocol.trust.encoding import b64

@@ -303,3 +303,44 @@ def test_nothing_prints_past_the_terminal_module():
     done = subprocess.run(command, input=code, cwd=root, capture_output=True, text=True, check=False)
     assert done.stdout.count("TID251") == 3
     assert done.stdout.count("T201") == 1
+
+
+def rows(title: str, *cells) -> terminal.Rows:
+    return terminal.Rows(["site", "progress", "reason"], cells, title)
+
+
+def test_a_board_without_a_terminal_is_a_line_for_each_change(capsys):
+    with terminal.board() as show:
+        show(rows("begun", ["a", "waiting", ""], ["b", "waiting", ""]))
+        show(rows("begun", ["a", "waiting", ""], ["b", "failed", EVIL]))
+        show(rows("over", ["a", "waiting", ""], ["b", "failed", EVIL]))
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(" ")[0] for line in lines] == ["begun", "a:", "b:", "b:", "over"]
+    assert all(line.isprintable() for line in lines)
+
+
+def test_a_board_on_a_terminal_is_printable(monkeypatch):
+    sink = io.StringIO()
+    console = rich.console.Console  # noqa: TID251
+    monkeypatch.setattr(terminal, "Console", lambda **_: console(file=sink, force_terminal=True, width=200))
+    with terminal.board() as show:
+        show(rows(f"begun {EVIL}", ["a", "waiting [bold]", EVIL]))
+    assert "[bold]" in sink.getvalue()
+    assert EVIL not in sink.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"), [("y\n", True), ("YES\n", True), ("\n", False), ("", False), ("n\n", False)]
+)
+def test_only_a_yes_is_one(monkeypatch, capsys, typed, said):
+    monkeypatch.setattr(sys, "stdin", io.StringIO(typed))
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    assert terminal.confirmed(f"run {EVIL}?", "give --yes") is typed.lower().startswith("y")
+    assert EVIL not in capsys.readouterr().err
+
+
+def test_where_nobody_can_say_yes_the_way_out_is_told(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
+    with pytest.raises(InvalidInput) as caught:
+        terminal.confirmed("run it?", "give --yes")
+    assert caught.value.fix == "give --yes"

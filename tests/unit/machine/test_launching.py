@@ -9,14 +9,15 @@ from pathlib import Path
 import pytest
 
 import genepool_client
+import genepool_protocol
 import genepool_server
 from genepool_protocol.machine import launching
 from genepool_protocol.wire.errors import InvalidInput
 
-PACKAGES = [Path(package.__file__).parent for package in (genepool_client, genepool_server)]
+PACKAGES = [Path(package.__file__).parent for package in (genepool_client, genepool_protocol, genepool_server)]
 
 STARTERS = {
-    "simulate/processes.py": "env=environment(",
+    "machine/processes.py": "env=environment(",
     "serving/ray/link.py": "env=launching.environment(launching.ray_environment(",
     "confined/worker.py": "env=_environment(",  # knows even less of the environment
 }

@@ -22,16 +22,16 @@ from flwr.app import Error
 from flwr.app.message import make_message
 from flwr.app.metadata import Metadata
 from flwr.supercore import log
+from flwr.supercore.exit import ExitCode, flwr_exit
 from flwr.supercore.fab import Fab
 from flwr.supercore.inflatable.inflatable_object import get_object_tree, no_object_id_recompute
 
-from genepool_client.site.flower import guard, logs
+from genepool_client.site.flower import guard, logs, returning
 from genepool_client.site.flower.egress import Egress
 from genepool_client.site.folder import SiteFolder
-from genepool_client.transport import neighbours
 from genepool_console.log_lines import Form
 from genepool_console.metrics_page import MetricsPage
-from genepool_protocol.machine import launching
+from genepool_protocol.machine import launching, neighbours
 from genepool_protocol.wire.errors import InvalidInput, VersionMismatch
 
 VERIFIED: Final = "1.41."
@@ -52,16 +52,18 @@ class Link:
         root_certificates: PEM file of its CA; None: without TLS, for a SuperLink on this machine.
         auth_key: OpenSSH ECDSA key that the node is registered with; None for none.
         port: where the node's own helpers find it, on loopback.
+        patience: seconds that a SuperLink may be away before the node ends; None: for ever.
     """
 
     superlink: str
     root_certificates: Path | None
     auth_key: Path | None
     port: int
+    patience: float | None = None
 
 
 def run(site: SiteFolder, link: Link, metrics: str = "", form: Form = "auto") -> None:
-    """Answer invitations until interrupted.
+    """Answer invitations until interrupted, or until the SuperLink has been away for `link.patience`.
 
     Args:
         site: who answers.
@@ -83,12 +85,17 @@ def run(site: SiteFolder, link: Link, metrics: str = "", form: Form = "auto") ->
         )
     command = importlib.import_module("flwr.supernode.cli.flower_supernode")
     told = _shown(site, metrics) if metrics else _nobody
-    install(Egress(site), importlib.import_module("flwr.supernode.start_client_internal"), command, told)
+    client = importlib.import_module("flwr.supernode.start_client_internal")
+    install(Egress(site), client, command, told)
+    returning.remember(client, site.path / "flower" / "node.json")
     neighbours.shut_out(importlib.import_module("flwr.supernode.main"))
     _close(site)
     logs.begin(form)
     sys.argv = ["flower-supernode", *arguments(site, link)]
     command.flower_supernode()
+    # it comes back when the SuperLink was away for too long, and leaves a thread that would keep this process
+    over = f"the SuperLink at {link.superlink} has gone: its campaign is over; run this again for the next one"
+    flwr_exit(ExitCode.SUCCESS, over)
 
 
 def _nobody(_what: What, _outcome: Outcome) -> None:
@@ -137,6 +144,7 @@ def arguments(site: SiteFolder, link: Link) -> list[str]:
     """The command line of `flower-supernode`."""
     words = ["--superlink", link.superlink, "--host", "127.0.0.1", "--port", str(link.port)]
     words += ["--node-config", f"site-dir={json.dumps(str(site.path))}"]
+    words += ["--max-wait-time", str(link.patience)] if link.patience is not None else []
     words += ["--root-certificates", str(link.root_certificates)] if link.root_certificates else ["--insecure"]
     return words + (["--auth-supernode-private-key", str(link.auth_key)] if link.auth_key else [])
 

@@ -12,6 +12,7 @@ LIMITED: Final = frozenset(
         "/genepool.v1.ContributeService/BeginNonce",
         "/genepool.v1.ContributeService/Begin",
         "/genepool.v1.ContributeService/Commit",
+        "/genepool.v1.ContributeService/JoinCampaign",
         "/genepool.v1.EnrolmentService/Renew",
         "/genepool.v1.EnrolmentService/RotateSigningKey",
     }

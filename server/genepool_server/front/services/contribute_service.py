@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from typing import Any
 
+from genepool_protocol.trust.enrolment import read_csr
 from genepool_protocol.v1 import contribute_pb2 as pb
 from genepool_protocol.v1 import contribute_pb2_grpc
 from genepool_protocol.wire.errors import InvalidInput, Refused
@@ -16,6 +17,7 @@ from genepool_server.front.services import pages
 from genepool_server.front.services.messages import contribution_state
 from genepool_server.pool.contributions.contributions import Contributions, unknown_contribution
 from genepool_server.pool.contributions.uploads import unknown_upload
+from genepool_server.pool.sites.campaigns import Campaigns
 
 
 class ContributeServicer(contribute_pb2_grpc.ContributeServiceServicer):
@@ -23,15 +25,22 @@ class ContributeServicer(contribute_pb2_grpc.ContributeServiceServicer):
 
     Args:
         contributions: who decides and keeps.
+        campaigns: in which sites are invited.
         callers: tells who calls.
         stall_seconds: an upload that sends nothing for so long is ended.
         now: the clock.
     """
 
     def __init__(
-        self, contributions: Contributions, callers: Callers, stall_seconds: float, now: Callable[[], datetime]
+        self,
+        contributions: Contributions,
+        campaigns: Campaigns,
+        callers: Callers,
+        stall_seconds: float,
+        now: Callable[[], datetime],
     ) -> None:
         self._contributions = contributions
+        self._campaigns = campaigns
         self._intake = contributions.intake
         self._callers = callers
         self._stall_seconds = stall_seconds
@@ -137,6 +146,20 @@ class ContributeServicer(contribute_pb2_grpc.ContributeServiceServicer):
             raise unknown_contribution(request.contribution_id)  # whether another site has it is not said
         return pb.GetContributionResponse(
             state=contribution_state(contribution.state), note=contribution.note, receipt=contribution.receipt
+        )
+
+    async def JoinCampaign(  # noqa: N802
+        self, request: pb.JoinCampaignRequest, context: Any
+    ) -> pb.JoinCampaignResponse:
+        """Enter the caller's node into the campaign that runs."""
+        site, key = self._callers(context).site, read_csr(request.node_csr, "node's request")
+        record = await asyncio.to_thread(self._campaigns.enter, site, key)
+        return pb.JoinCampaignResponse(
+            campaign_id=record.id,
+            address=record.address,
+            bundle_sha256=record.bundle,
+            ends=record.deadline,
+            ready=bool(record.address) and record.nodes.get(site) == key.keyid,
         )
 
     async def Withdraw(  # noqa: N802

@@ -123,6 +123,11 @@ class PoolFolder:
         return self.root / "spool"
 
     @property
+    def campaigns(self) -> Path:
+        """What Flower campaigns were asked for and became."""
+        return self.root / "campaigns"
+
+    @property
     def blueprints(self) -> Path:
         """One folder per blueprint."""
         return self.root / "blueprints"

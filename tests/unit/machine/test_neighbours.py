@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from genepool_client.transport.neighbours import OwnUserOnly, shut_out, user_of
+from genepool_protocol.machine.neighbours import OwnUserOnly, shut_out, user_of
 from genepool_protocol.wire.errors import VersionMismatch
 
 ROW = "   1: 0100007F:{client} 0100007F:{server} {state} 00000000:00000000 00:00000000 00000000  {user}        0 99 1"

@@ -10,12 +10,13 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
-
-import psutil
+from typing import TYPE_CHECKING, Self
 
 from genepool_protocol.machine.launching import UMASK, environment
 from genepool_protocol.wire.errors import InvalidInput, Unavailable
+
+if TYPE_CHECKING:
+    import psutil
 
 _GRACE = 20.0  # seconds between asking and killing
 
@@ -48,11 +49,21 @@ class Child:
         log: file that takes stdout and stderr.
         env: added to our environment, of which it gets what `launching.environment` passes on.
         cwd: working folder.
+        reason: of the error when it does not start: what it is a part of.
     """
 
-    def __init__(self, name: str, command: Sequence[str], log: Path, *, env: Mapping[str, str], cwd: Path) -> None:
-        self.name, self.log = name, log
-        with log.open("ab") as sink:
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        log: Path,
+        *,
+        env: Mapping[str, str],
+        cwd: Path,
+        reason: str = "SIMULATION_FAILED",
+    ) -> None:
+        self.name, self.log, self._reason = name, log, reason
+        with os.fdopen(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600), "ab") as sink:
             self._begins = sink.tell()
             self._process = subprocess.Popen(
                 command,
@@ -64,6 +75,11 @@ class Child:
                 umask=UMASK,
                 start_new_session=True,  # so that the whole group can be stopped, and a Ctrl-C reaches us alone
             )
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        return self._process.pid
 
     @property
     def returncode(self) -> int | None:
@@ -79,7 +95,7 @@ class Child:
         """The first line that this process wrote into its log and that contains `text`.
 
         Raises:
-            Unavailable: SIMULATION_FAILED, it ended before, or took too long.
+            Unavailable: of its reason, it ended before, or took too long.
         """
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -90,7 +106,7 @@ class Child:
             if self.returncode is not None:
                 break
             time.sleep(0.1)
-        raise Unavailable("SIMULATION_FAILED", f"{self.name} did not start", f"its log {self.log} ends:\n{self.tail()}")
+        raise Unavailable(self._reason, f"{self.name} did not start", f"its log {self.log} ends:\n{self.tail()}")
 
     def wait(self, seconds: float) -> int | None:
         """Exit code, or None after that time."""
@@ -101,9 +117,10 @@ class Child:
 
     def stop(self) -> None:
         """Ask it to end, wait, then kill its whole group and all descendants; returns when nothing of it is left."""
-        family = _descendants(
-            self._process.pid
-        )  # now: who loses a parent is nobody's child, and some lead own sessions
+        import psutil
+
+        # now: who loses a parent is nobody's child, and some lead own sessions
+        family = _descendants(self._process.pid)
         if self.returncode is None:
             self._process.terminate()
             self.wait(_GRACE)
@@ -140,7 +157,9 @@ class Child:
         self.stop()
 
 
-def _descendants(pid: int) -> list[psutil.Process]:
+def _descendants(pid: int) -> "list[psutil.Process]":
+    import psutil
+
     try:
         return psutil.Process(pid).children(recursive=True)
     except psutil.NoSuchProcess:
@@ -170,3 +189,48 @@ def run_json(command: Sequence[str], *, env: Mapping[str, str], cwd: Path, secon
             completed.stderr.strip()[-2000:],
         )
     return completed.stdout
+
+
+def beginning(pid: int) -> str:
+    """When a process of this machine began: with its number, that names it for ever. Empty when there is none.
+
+    Args:
+        pid: its number; a process that has ended and was not waited for is none.
+    """
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return ""
+        kernel = Path(f"/proc/{pid}/stat")  # ticks since the boot, which no change of the clock moves
+        return kernel.read_text().rpartition(")")[2].split()[19] if kernel.exists() else str(process.create_time())
+    except (psutil.NoSuchProcess, OSError):
+        return ""
+
+
+def terminate(pid: int, began: str) -> bool:
+    """Ask a process to end, if it is the one that began then; answers whether it was asked.
+
+    Args:
+        pid: its number.
+        began: its `beginning`.
+    """
+    try:
+        # the handle is of one process: after it was opened, a number that is given anew cannot mislead
+        handle = os.pidfd_open(pid) if hasattr(os, "pidfd_open") else -1
+    except ProcessLookupError:
+        return False
+    try:
+        if not began or beginning(pid) != began:
+            return False
+        if handle >= 0:
+            signal.pidfd_send_signal(handle, signal.SIGTERM)
+        else:
+            os.kill(pid, signal.SIGTERM)
+    except ProcessLookupError:
+        return False
+    finally:
+        if handle >= 0:
+            os.close(handle)
+    return True

@@ -1,4 +1,4 @@
-"""`python -m genepool_client.simulate.superlink ...`: flower-superlink that answers this user's own processes only."""
+"""`python -m genepool_protocol.machine.superlink ...`: flower-superlink that answers this user's own processes only."""
 
 import importlib
 
@@ -7,7 +7,7 @@ from genepool_protocol.machine.launching import be_quiet, no_core_dumps
 be_quiet()
 no_core_dumps()
 
-from genepool_client.transport import neighbours  # noqa: E402 - the switches come first
+from genepool_protocol.machine import neighbours  # noqa: E402 - the switches come first
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from genepool_client.simulate.processes import Child, run_json
+from genepool_protocol.machine.processes import Child, run_json
 from genepool_protocol.wire.errors import Unavailable
 
 PARENT = """
@@ -28,7 +28,7 @@ def alive(pid):
 
 
 def test_stopping_a_child_ends_its_children_too(tmp_path, monkeypatch):
-    monkeypatch.setattr("genepool_client.simulate.processes._GRACE", 0.5)
+    monkeypatch.setattr("genepool_protocol.machine.processes._GRACE", 0.5)
     with Child("a parent", [sys.executable, "-c", PARENT], tmp_path / "log", env={}, cwd=tmp_path) as child:
         pid = int(child.wait_for("inner ", 20).split()[1])
         child.wait_for("deaf", 20)

@@ -1,0 +1,112 @@
+"""The record of a campaign: whole, private, found by its first characters, and never open without its process."""
+
+import os
+import stat
+import subprocess
+import sys
+
+import pytest
+
+from genepool_protocol.machine.processes import beginning, terminate
+from genepool_protocol.trust.keys import SigningKey
+from genepool_protocol.wire.errors import GenepoolError
+from genepool_server.pool.sites.campaigns import CampaignRecord, Campaigns, SiteRecord, this_process
+
+
+@pytest.fixture
+def campaigns(tmp_path):
+    return Campaigns(tmp_path / "campaigns")
+
+
+@pytest.fixture
+def other():
+    """A process that is not this one."""
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    yield child
+    child.kill()
+    child.wait()
+
+
+def record(number: int = 1, **values) -> CampaignRecord:
+    pid, process = this_process()
+    return CampaignRecord.model_validate(
+        {
+            "id": f"{number:08x}", "state": "running", "pid": pid, "process": process, "min_sites": 1,
+            "bundle": "sha256:" + "0" * 64, "began": f"2026-01-0{number}T00:00:00Z", "deadline": "2026-02-01T00:00:00Z",
+        } | values
+    )  # fmt: skip
+
+
+def reason(call, *arguments) -> str:
+    with pytest.raises(GenepoolError) as caught:
+        call(*arguments)
+    return caught.value.reason
+
+
+def test_records_are_private_and_kept_in_the_order_of_their_beginnings(campaigns):
+    assert list(campaigns.each()) == []
+    for number in (2, 1):
+        campaigns.create(record(number, sites=[SiteRecord(site="a", progress="failed", reason="\u202eno")]))
+    assert [entry.id for entry in campaigns.each()] == ["00000001", "00000002"]
+    assert campaigns.get("00000002") == record(2, sites=[SiteRecord(site="a", progress="failed", reason="\u202eno")])
+    assert stat.S_IMODE(campaigns.folder.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(path.stat().st_mode) for path in campaigns.folder.glob("*.json")} == {0o600}
+
+
+def test_an_id_that_names_none_or_several_is_refused(campaigns):
+    campaigns.create(record(1))
+    campaigns.create(record(2))
+    assert reason(campaigns.get, "f") == reason(campaigns.get, "") == "CAMPAIGN_UNKNOWN"
+    assert reason(campaigns.get, "0000000") == "OPTION_INVALID"
+    assert campaigns.get("00000001").id == "00000001"
+
+
+def test_a_record_that_was_damaged_is_named(campaigns):
+    campaigns.create(record(1))
+    (campaigns.folder / "00000001.json").write_text('{"id": 1}')
+    with pytest.raises(GenepoolError) as caught:
+        list(campaigns.each())
+    assert (caught.value.reason, "00000001.json" in caught.value.message) == ("LEDGER_INCONSISTENT", True)
+
+
+def test_what_nobody_runs_any_more_is_closed_as_failed(campaigns, other):
+    campaigns.create(record(1, pid=other.pid, process=beginning(other.pid)))
+    assert campaigns.settle(campaigns.get("00000001")).state == "running"
+    assert campaigns.running() is not None
+    other.kill()
+    other.wait()
+    assert campaigns.running() is None
+    settled = campaigns.settle(campaigns.get("00000001"))
+    assert (settled.state, bool(settled.ended), str(other.pid) in settled.note) == ("failed", True, True)
+    assert campaigns.get("00000001") == settled
+
+
+def test_a_process_with_the_same_number_is_not_taken_for_it(campaigns, other):
+    campaigns.create(record(1, pid=other.pid, process="1"))
+    assert campaigns.running() is None
+    assert not terminate(other.pid, "1")
+    assert not terminate(other.pid, "")
+    assert other.poll() is None
+    assert terminate(other.pid, beginning(other.pid))
+    assert other.wait(10) != 0
+
+
+def test_a_process_that_has_ended_is_none(other):
+    began = beginning(other.pid)
+    other.kill()
+    os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)  # a zombie until it is waited for
+    assert beginning(other.pid) == ""
+    assert not terminate(other.pid, began)
+
+
+def test_a_site_enters_with_a_key_of_its_own(campaigns):
+    key, another = SigningKey.generate().public, SigningKey.generate().public
+    assert reason(campaigns.enter, "a", key) == "CAMPAIGN_UNKNOWN"
+    campaigns.create(record(1, chosen=["a", "b"]))
+    assert campaigns.enter("a", key).id == "00000001"
+    assert campaigns.enter("a", key) == record(1, chosen=["a", "b"])
+    assert reason(campaigns.enter, "b", key) == "KEY_IN_USE"
+    assert reason(campaigns.enter, "c", another) == "CAMPAIGN_UNKNOWN"
+    campaigns.enter("a", another)
+    campaigns.enter("b", key)
+    assert dict(campaigns.nodes("00000001")) == {"a": another, "b": key}
