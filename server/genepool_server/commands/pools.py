@@ -88,13 +88,9 @@ def serve(
     """Serve the pool until Ctrl-C or SIGTERM; prints one line when it is ready."""
     from genepool_server import app, config
 
-    changed = config.load(folder).model_dump()
-    given = {"listen": listen, "listen_certified": listen_certified}
-    changed |= {name: value for name, value in given.items() if value is not None}
-    for table, name, value in (("serving", "workers", workers), ("metrics", "listen", metrics), ("logs", "form", logs)):
-        if value is not None:
-            changed[table][name] = value
-    settings = config.parse(changed, "the options")
+    given = {"listen": listen, "listen_certified": listen_certified, "serving.workers": workers}
+    given |= {"metrics.listen": metrics, "logs.form": logs}
+    settings = config.parse(_changed(config.load(folder).model_dump(), given), "the options")
     terminal.log_to_stderr(settings.logs.form)
 
     def ready(running: app.Running) -> None:
@@ -109,6 +105,15 @@ def serve(
         terminal.announce(value, as_json=as_json, text=f"serving {running.address} {running.pool.origin} ({names})")
 
     app.serve(folder, settings, ready)
+
+
+def _changed(settings: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """The settings with the options that were given, by `name` or `table.name`."""
+    for path, value in given.items():
+        table, _, name = path.rpartition(".")
+        if value is not None:
+            (settings[table] if table else settings)[name] = value
+    return settings
 
 
 def fsck(
