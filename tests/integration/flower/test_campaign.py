@@ -192,7 +192,7 @@ def test_stopping_ends_it_and_only_registered_nodes_of_active_sites_pass(world, 
     with operating.operate(world.pool.folder) as operator:
         operator.sites.suspend("centre")
     assert wait_until(lambda: json.loads(record.read_text())["nodes"] == {}, 20)
-    assert "SUSPENDED" in campaign.sites()["centre"]["reason"]
+    assert wait_until(lambda: "SUSPENDED" in campaign.sites()["centre"]["reason"], 20)  # the report follows the record
     assert campaign.server("stop", told["id"])["state"] == "stopped"
     assert campaign.ended(child) == 130
     assert campaign.told()["state"] == "stopped"
