@@ -70,6 +70,11 @@ def be_quiet() -> None:
     os.environ.update(QUIET)
 
 
+def quieten_grpc() -> None:
+    """Keep gRPC's own lines from the terminal of somebody else's program, unless that asks for them."""
+    os.environ.setdefault("GRPC_VERBOSITY", QUIET["GRPC_VERBOSITY"])
+
+
 def environment(*more: Mapping[str, str]) -> dict[str, str]:
     """Our environment for a child: quiet, with `more`, and without what the shell says about Ray and Flower.
 

@@ -126,6 +126,7 @@ except RuntimeError:
 SPEAKERS = {
     "a command of the client": "import genepool_client.commands.cli",
     "a command of the server": "import genepool_server.commands.cli",
+    "a program that uses our client": "from genepool_client import Pool",
     "a child in our environment": "",
 }
 
