@@ -7,14 +7,15 @@ from pathlib import Path
 import pytest
 
 import genepool_client
+import genepool_protocol
 import genepool_server
 from genepool_protocol.machine import launching
 from genepool_protocol.wire.errors import InvalidInput
 
-PACKAGES = [Path(package.__file__).parent for package in (genepool_client, genepool_server)]
+PACKAGES = [Path(package.__file__).parent for package in (genepool_client, genepool_protocol, genepool_server)]
 
 STARTERS = {
-    "simulate/processes.py": "launching",
+    "machine/processes.py": "launching",
     "serving/ray/link.py": "launching",
     "confined/worker.py": "_PASSED_ON",  # knows even less of the environment
 }
