@@ -29,7 +29,8 @@ from genepool_server.pool.store.folder import FolderLock, PoolFolder
 from genepool_server.records import Site
 
 _POLL: Final = 0.5  # seconds
-_SELDOM: Final = 4  # polls between two questions to the pool and to Flower
+_POOL: Final = 4  # polls between two questions to the pool
+_FLOWER: Final = 20  # polls between two questions to Flower, which writes each of them into its log
 _GRACE: Final = 30.0  # seconds that the ServerApp has to end after the deadline
 
 
@@ -114,17 +115,17 @@ class Conductor:
         run = stage.control.start(bundle)
         for tick in count():
             stage.check()
-            seldom = tick % _SELDOM == 0
-            if seldom:
+            if tick % _POOL == 0:
                 roll.ask()
             roll.register(self._record, stage.control)
-            over = seldom and stage.control.state(run).startswith("finished")  # before what the ServerApp wrote is read
+            # asked before what the ServerApp told is read
+            over = tick % _FLOWER == 0 and stage.control.state(run).startswith("finished")
             told, ended = self._progress.read()
             self._change(sites=roll.lines(self._record, told), nodes=roll.nodes)
             if ended:
                 return
             if over:
-                raise stage.failed("the ServerApp ended too early")
+                raise stage.failed("the ServerApp ended too early", stage.control.account(run))
             if time.time() > moment(self._record.deadline).timestamp() + _GRACE:
                 raise stage.failed("the ServerApp does not end")
             time.sleep(_POLL)

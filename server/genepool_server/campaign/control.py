@@ -112,6 +112,16 @@ class Control:
         status = _asked(lambda: self._client.ListRuns(ListRunsRequest(run_id=run))).run_dict[run].status
         return f"{status.status}:{status.sub_status}".rstrip(":")
 
+    def account(self, run: int) -> str:
+        """What the ServerApp of a run wrote so far; empty when Flower does not say."""
+        from flwr.proto.control_pb2 import StreamLogsRequest
+
+        try:
+            answers = self._client.StreamLogs(StreamLogsRequest(run_id=run, after_timestamp=0.0))
+            return next((str(answer.log_output) for answer in answers), "")
+        except (httpx.HTTPError, ValueError):
+            return ""
+
     def close(self) -> None:
         """Close the connection."""
         self._client.close()

@@ -113,9 +113,18 @@ class Stage:
         if self._child.returncode is not None:
             raise self.failed("Flower's SuperLink ended")
 
-    def failed(self, why: str) -> Unavailable:
-        """The error of a campaign whose processes do not do what they should."""
-        return Unavailable("CAMPAIGN_FAILED", why, f"see {self._child.log}")
+    def failed(self, why: str, account: str = "") -> Unavailable:
+        """The error of a campaign whose processes do not do what they should.
+
+        Args:
+            why: the sentence.
+            account: what a process wrote; kept beside the SuperLink's log.
+        """
+        log = self._child.log
+        if account:
+            log = log.with_name("serverapp.log")
+            durable.write(log, account.encode())
+        return Unavailable("CAMPAIGN_FAILED", why, f"see {log}")
 
     def _certify(self, undo: ExitStack) -> _Tls:
         hosts, end = self._doors.hosts(self._config), self._deadline + _CERTIFIED

@@ -94,17 +94,7 @@ def start(
             PoolFolder(directory.absolute()), settings, lambda: _sites(directory), _watch(show, report)
         )
         record = conductor.run(terms, _doors(settings.listen, listen, advertise))
-    failure = _failure(record, f"see {report}" if report else f"see genepool-server campaign show {record.id}")
-    if failure is None or not as_json:
-        terminal.answer(_summary(record), as_json=as_json, text=_text(record))
-    else:  # one JSON value, which says why, too
-        said = {"error": failure.reason, "message": failure.message, "fix": failure.fix}
-        terminal.answer(_summary(record) | said, as_json=True)
-        raise typer.Exit(failure.exit_code)
-    if failure is not None:
-        raise failure
-    if record.state == "stopped":
-        raise KeyboardInterrupt
+    _conclude(record, report, as_json=as_json)
 
 
 @app.command("list")
@@ -255,6 +245,21 @@ def _ended(campaigns: "Campaigns", campaign: str) -> "CampaignRecord":
     while (record := campaigns.settle(campaigns.get(campaign))).alive and time.monotonic() < deadline:
         time.sleep(_POLL)
     return record
+
+
+def _conclude(record: "CampaignRecord", report: Path | None, *, as_json: bool) -> None:
+    """Say how it ended, and end so."""
+    failure = _failure(record, f"see {report}" if report else f"see genepool-server campaign show {record.id}")
+    if failure is None or not as_json:
+        terminal.answer(_summary(record), as_json=as_json, text=_text(record))
+    else:  # one JSON value, which says why, too
+        said = {"error": failure.reason, "message": failure.message, "fix": failure.fix}
+        terminal.answer(_summary(record) | said, as_json=True)
+        raise typer.Exit(failure.exit_code)
+    if failure is not None:
+        raise failure
+    if record.state == "stopped":
+        raise KeyboardInterrupt
 
 
 def _failure(record: "CampaignRecord", fix: str) -> "Unavailable | None":

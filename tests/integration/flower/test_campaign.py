@@ -5,6 +5,7 @@ import os
 import signal
 import ssl
 import stat
+import subprocess
 import sys
 
 import httpx
@@ -18,6 +19,7 @@ from genepool_client.site.folder import SiteFolder
 from genepool_protocol.machine.processes import Child, run_json, script
 from genepool_server.commands import operating
 from tests.integration.site.world import World, last_received
+from tests.support import bound
 from tests.support.images import write_classes
 from tests.support.server import wait_until
 
@@ -25,10 +27,21 @@ pytestmark = pytest.mark.slow
 
 ENV = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 
-IMPATIENT = (
-    "from genepool_client.site.flower import joining; joining._AWAY = 2.0; "
-    "from genepool_client.commands.site import app; from genepool_console import terminal; terminal.run(app, 'site')"
-)
+SITE = "from genepool_client.commands.site import app; from genepool_console import terminal; terminal.run(app, 'site')"
+IMPATIENT = f"from genepool_client.site.flower import joining; joining._AWAY = 2.0; {SITE}"
+UNWILLING = f"from genepool_client.site.flower import joining; joining._accept = lambda *_: None; {SITE}"
+
+ASK = """
+import os, socket, ssl, sys
+context = ssl._create_unverified_context()
+os.setuid(int(sys.argv[1]))
+plain = socket.socket()
+plain.settimeout(20)
+plain.connect(("127.0.0.1", int(sys.argv[2])))
+asking = context.wrap_socket(plain)
+asking.sendall(b"POST /v1/control/list-runs HTTP/1.1\\r\\nHost: x\\r\\nContent-Length: 0\\r\\n\\r\\n")
+print(asking.recv(99).split()[1].decode())
+"""
 
 
 @pytest.fixture(scope="module")
@@ -127,13 +140,14 @@ def test_two_sites_contribute_and_the_record_stays(world, campaign):
 
 
 def test_a_missed_quorum_is_told_by_the_exit_code_and_the_report(world, campaign):
-    dry = site(world, "dry", 3, images=False)
+    folder = site(world, "unwilling", 3)
+    folder.change(fabs=["sha256:" + "0" * 64])  # the guard refuses the campaign's bundle, before a process is started
     site(world, "away", 4)
-    child = campaign.start("--min-sites", "2", "--deadline", "20s", "--sites", "dry,away", "--json")
-    campaign.node(dry)
+    child = campaign.start("--min-sites", "2", "--deadline", "30s", "--sites", "unwilling,away", "--json")
+    campaign.spawn("unwilling", [sys.executable, "-c", UNWILLING, "run", str(folder.path)])
     assert campaign.ended(child) == 5
     sites = campaign.sites()
-    assert (sites["dry"]["progress"], sites["dry"]["reason"][:6]) == ("failed", "[1000]")
+    assert sites["unwilling"]["reason"] == "[1000] refused by the site's egress guard"
     assert (sites["away"]["progress"], sites["away"]["invitations"]) == ("absent", 0)
     assert "genepool site run DIR" in sites["away"]["reason"]
     assert campaign.told()["state"] == "quorum missed"
@@ -175,6 +189,24 @@ def test_a_campaign_whose_process_was_killed_is_closed_by_who_looks(world, campa
     assert wait_until(lambda: not flower.is_running(), 20)
     told = campaign.server("show", campaign.told()["id"])
     assert (told["state"], "without a word" in told["note"]) == ("failed", True)
+
+
+def test_its_processes_are_closed_to_others(world, campaign):
+    child = campaign.start("--min-sites", "1", "--deadline", "5m")
+    rows = bound.listeners(child.pid)
+    assert [row for row in rows if not bound.is_loopback(row[1])] == []
+    assert bound.core_limits(child.pid) == {("0", "0")}
+    assert bound.open_to_others(world.pool.folder / "campaigns") == []
+    if os.getuid() == 0:
+        (port,) = {port for _, _, port in bound.listeners(superlink(child).pid)}
+        other, own = (status(port, user) for user in (65534, 0))
+        assert (other, own == 403) == (403, False)
+
+
+def status(port: int, user: int) -> int:
+    """The HTTP status that a user of this machine gets of the SuperLink itself."""
+    command = [sys.executable, "-I", "-c", ASK, str(user), str(port)]
+    return int(subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout)
 
 
 def test_stopping_ends_it_and_only_registered_nodes_of_active_sites_pass(world, campaign):
