@@ -10,13 +10,14 @@ DIST ?= dist
 export GENEPOOL_MODEL_SIGNING ?= $(abspath $(MODEL_SIGNING))
 export GENEPOOL_RELEASE_TOOLS ?= $(abspath $(RELEASE))
 PYTEST_WORKERS ?= 2
+TESTS ?= tests/unit tests/property tests/contract tests/conformance
 export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 PAGES = $(shell git ls-files '*.md')
 
-.PHONY: demo test test-fast lint format docs docs-output bench bench-method fuzz tuf-conformance proto lock advisories dist clean help
+.PHONY: demo test test-fast lint format docs docs-output bench bench-method fuzz mutants tuf-conformance proto lock advisories dist clean help
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,8 +28,8 @@ demo: $(VENV)/.installed ## from real images to a verified descendant, with a re
 test: $(VENV)/.installed-dev $(MODEL_SIGNING) $(VENV)/release/.installed ## every test, the long ones too
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
 
-test-fast: $(VENV)/.installed-dev $(MODEL_SIGNING) $(VENV)/release/.installed ## without the long tests
-	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile -m "not slow" $(PYTEST_ARGS)
+test-fast: $(VENV)/.installed-dev $(MODEL_SIGNING) $(VENV)/release/.installed ## what needs no running server: most of the tests, in under two minutes
+	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile -m "not slow" $(TESTS) $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-dev ## formatting, rules, types, import contracts, pages, protocol, stubs, the lock
 	$(BIN)/ruff format --check .
@@ -60,6 +61,9 @@ bench-method: $(VENV)/.installed ## the method against its controls: QUICK=1 for
 
 fuzz: $(VENV)/.installed-dev ## break what every parser reads, for MINUTES=10; crashes go to tests/fuzz/crashes and are tests from then on
 	$(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),10) $(FUZZ_ARGS)
+
+mutants: $(VENV)/.installed-dev $(VENV)/release/.installed ## take defences out in a copy, one by one: their tests must fail (an hour); ATTACKS="74 106": those
+	$(BIN)/python -m tests.conformance.mutants $(ATTACKS)
 
 tuf-conformance: $(VENV)/.installed-dev ## TUF's own suite against our client; SUITE=FOLDER: a checkout of theupdateframework/tuf-conformance
 	@test -d "$(SUITE)/tuf_conformance" || { echo "give a checkout of github.com/theupdateframework/tuf-conformance: make tuf-conformance SUITE=FOLDER"; exit 2; }

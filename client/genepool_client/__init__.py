@@ -6,6 +6,8 @@ model = Pool("pool.json").descend(support="my_images/", max_params="1M")  # a ti
 
 from typing import TYPE_CHECKING, Any
 
+from genepool_protocol.machine.launching import quieten_grpc
+
 if TYPE_CHECKING:
     from genepool_client.consumer.pool import Pool
 
@@ -15,6 +17,7 @@ __all__ = ["Pool"]
 def __getattr__(name: str) -> Any:
     # gRPC and torch are loaded by whoever uses them
     if name == "Pool":
+        quieten_grpc()
         from genepool_client.consumer.pool import Pool
 
         return Pool

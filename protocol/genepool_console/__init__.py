@@ -1,1 +1,1 @@
-"""What both command lines share: how they fail, answer and show progress."""
+"""What both command lines share: how they fail, answer, show progress, write their logs and show their numbers."""

@@ -10,13 +10,10 @@ exit code is the error class's (`wire.errors`): 0 is success, 130 an interruptio
 
 import contextlib
 import errno
-import json
 import logging
 import os
 import signal
 import sys
-import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -29,8 +26,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from genepool_console import log_lines
 from genepool_protocol.progress import Progress
-from genepool_protocol.wire.errors import GenepoolError, InvalidInput, StorageError
+from genepool_protocol.wire.errors import REQUEST, GenepoolError, InvalidInput, StorageError
 from genepool_protocol.wire.text import shown
 
 CONTEXT = {"help_option_names": ["-h", "--help"]}
@@ -54,6 +52,8 @@ _INTERRUPTED = 130
 def run(app: typer.Typer, name: str) -> NoReturn:
     """Run a command line and exit with its code; no traceback reaches the user for an error of ours."""
     signal.signal(signal.SIGTERM, _terminated)
+    if logging.lastResort is not None:
+        logging.lastResort.addFilter(log_lines.Escaping())  # what commands without a log warn of
     try:
         # typer answers the code of typer.Exit, and of KeyboardInterrupt, instead of letting them through
         code = app(prog_name=name, standalone_mode=False)
@@ -102,7 +102,8 @@ def _terminated(_number: int, _frame: object) -> NoReturn:
 
 def _fail(exc: GenepoolError) -> NoReturn:
     if "--json" in sys.argv:
-        _print_json({"error": exc.reason, "message": exc.message, "fix": exc.fix}, None)
+        value = {"error": exc.reason, "message": exc.message, "fix": exc.fix}
+        _print_json(value | ({REQUEST: exc.request} if exc.request else {}), None)
     say(f"error ({exc.reason}): {exc.diagnostics()}")
     raise SystemExit(exc.exit_code) from None
 
@@ -180,32 +181,21 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Rows:
     return Rows([column.replace("_", " ") for column in columns], [[row[name] for name in columns] for row in rows])
 
 
-class Escaping(logging.Filter):
-    """Makes what a handler writes to a terminal printable: messages are one line each, tracebacks keep their lines."""
+def log_to_stderr(form: log_lines.Form = "auto") -> None:
+    """Write the log to standard error, with the time in UTC.
 
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Rewrite the record; nothing is left out."""
-        record.msg, record.args = shown(record.getMessage()), ()
-        if record.exc_info and record.exc_info[1]:
-            record.exc_text = _formatted(record.exc_info[1])
-        if record.stack_info:
-            record.stack_info = _lines_shown(record.stack_info)
-        return True
-
-
-def log_to_stderr() -> None:
-    """Write the log to standard error, with the time in UTC."""
-    formatter = logging.Formatter("%(asctime)sZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
-    formatter.converter = time.gmtime
+    Args:
+        form: text or json; auto: text when standard error is a terminal, else JSON.
+    """
+    text = form == "text" or (form == "auto" and sys.stderr.isatty())
     handler = logging.StreamHandler(sys.stderr)  # noqa: TID251 - with the filter
-    handler.setFormatter(formatter)
-    handler.addFilter(Escaping())
+    handler.setFormatter(log_lines.TextLines() if text else log_lines.JsonLines())
+    handler.addFilter(log_lines.Escaping())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
 def _print_json(value: Any, indent: int | None) -> None:
-    # what is not ASCII is escaped by json, and only inside of strings DEL can be left
-    print(json.dumps(value, indent=indent).replace("\x7f", "\\u007f"), flush=True)  # noqa: T201
+    print(log_lines.json_text(value, indent), flush=True)  # noqa: T201
 
 
 def _print_lines(lines: Sequence[str]) -> None:
@@ -228,15 +218,7 @@ def _drawn(rows: Rows) -> Table:
 
 def _traceback(_kind: type[BaseException], exc: BaseException, _trace: TracebackType | None) -> None:
     """What Python prints of a defect, printable."""
-    print(_formatted(exc), file=sys.stderr, flush=True)  # noqa: T201
-
-
-def _formatted(exc: BaseException) -> str:
-    return _lines_shown("".join(traceback.format_exception(exc)).rstrip("\n"))
-
-
-def _lines_shown(text: str) -> str:
-    return "\n".join(map(shown, text.split("\n")))
+    print(log_lines.formatted(exc), file=sys.stderr, flush=True)  # noqa: T201
 
 
 @contextlib.contextmanager

@@ -28,6 +28,7 @@ from genepool_server.confined.checker import Checker
 from genepool_server.confined.screener import Screener
 from genepool_server.front.operator_socket import OperatorSocket
 from genepool_server.net import Address, check_free
+from genepool_server.observing.watcher import Watcher
 from genepool_server.pool.pool import OpenPool
 from genepool_server.pool.review_queue import ReviewPolicy, Reviews
 from genepool_server.pool.store.folder import PoolFolder
@@ -43,8 +44,10 @@ from genepool_server.tls import client_ca, identity
 if TYPE_CHECKING:
     import grpc
 
+    from genepool_server.front.guards.calls import Call
     from genepool_server.front.guards.interceptor import CallLimits
     from genepool_server.front.server import Front
+    from genepool_server.observing.collector import StateCollector
     from genepool_server.serving.config import ServingConfig
     from genepool_server.serving.dispatcher import Dispatcher
     from genepool_server.serving.service import Serving
@@ -67,12 +70,14 @@ class Running:
         certified: port of the same host for clients that show a certificate.
         pool: what it serves.
         serving: how it computes.
+        metrics: HOST:PORT of the numbers for Prometheus; empty for none.
     """
 
     address: str
     certified: int
     pool: OpenPool
     serving: "Serving"
+    metrics: str = ""
 
 
 # -- making a pool -----------------------------------------------------------------------------------------------------
@@ -214,6 +219,8 @@ async def run(folder: Path, config: ServerConfig, ready: Callable[[Running], Non
         check_free(place)
     loop.set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="genepool-pool"))
     async with contextlib.AsyncExitStack() as undo:
+        watcher = Watcher(config.metrics.listen)
+        undo.callback(watcher.close)
         checker, quotas = Checker(), config.quotas.quotas()
         undo.callback(checker.close)
         checker.worker.start()
@@ -230,14 +237,14 @@ async def run(folder: Path, config: ServerConfig, ready: Callable[[Running], Non
         undo.push_async_callback(freshness.stop)
         from genepool_server.serving.service import Serving  # with torch behind it: what fails before need not wait
 
-        front = _front(folder, config, pool)
+        front = _front(folder, config, pool, watcher.called)
         undo.push_async_callback(front.stop, 0)
         address = str(config.advertised(front.bound, socket.gethostname()))
         if listen.everywhere and not config.advertise:
             _log.warning("clients are told %s; if they cannot reach that, set advertise in %s", address, CONFIG_FILE)
         _tell_clients(PoolFolder(folder), trusted, address)
         parent = Path(config.serving.temp_dir or tempfile.gettempdir())
-        door = OperatorSocket(folder, parent, pool, config.serving.stall_seconds)
+        door = OperatorSocket(folder, parent, pool, config.serving.stall_seconds, watcher.called)
         undo.push_async_callback(door.stop)
         await door.start()
         _log.info("%d learngenes are on this machine", await asyncio.to_thread(pool.upkeep.gather))
@@ -246,12 +253,14 @@ async def run(folder: Path, config: ServerConfig, ready: Callable[[Running], Non
         undo.push_async_callback(front.stop, config.drain_seconds)
         if stop.is_set():
             return
-        undo.push_async_callback(asyncio.to_thread, _review(pool, config.reviews))
+        undo.push_async_callback(asyncio.to_thread, _review(pool, config.reviews, watcher))
         await front.start(pool, serving)
+        watcher.show(partial(_collector, front, serving, pool, folder))
+        undo.push_async_callback(asyncio.to_thread, watcher.close)  # before what it reads
         undo.callback((folder / ADDRESS_FILE).unlink, missing_ok=True)
         durable.write(folder / ADDRESS_FILE, f"{address}\n".encode(), 0o644)
         _log.info("serving %s at %s", pool.origin, address)
-        ready(Running(address, front.certified.port, pool, serving))
+        ready(Running(address, front.certified.port, pool, serving, watcher.address))
         await stop.wait()
 
 
@@ -277,12 +286,12 @@ def start_workers(config: "ServingConfig") -> "Dispatcher":
     return workers
 
 
-def _review(pool: OpenPool, policy: ReviewPolicy) -> Callable[[], None]:
+def _review(pool: OpenPool, policy: ReviewPolicy, watcher: Watcher) -> Callable[[], None]:
     """Begin to review what is quarantined; answers how to end that."""
     if policy.at_once or policy == ReviewPolicy(automatic=False, screening="off"):
         return lambda: None  # there is nothing to say before the operator does
     screener = Screener()
-    reviews = Reviews(pool, policy, screener)
+    reviews = Reviews(pool, policy, screener, watcher.reviewed)
     reviews.start()
 
     def end() -> None:
@@ -291,6 +300,17 @@ def _review(pool: OpenPool, policy: ReviewPolicy) -> Callable[[], None]:
         reviews.stop()
 
     return end
+
+
+def _collector(front: "Front", serving: "Serving", pool: OpenPool, folder: Path) -> "StateCollector":
+    """What stands, for Prometheus; made on the event loop."""
+    from genepool_server.observing import collector
+
+    return collector.StateCollector(
+        partial(collector.read_front, front, serving),
+        lambda: collector.read_pool(pool, PoolFolder(folder), identity.utc_now()),
+        asyncio.get_running_loop(),
+    )
 
 
 def _check_name(pool: OpenPool, config: ServerConfig) -> None:
@@ -310,7 +330,7 @@ def _compare(trusted: Trusted, config: ServerConfig) -> None:
         )
 
 
-def _front(folder: Path, config: ServerConfig, pool: OpenPool) -> "Front":
+def _front(folder: Path, config: ServerConfig, pool: OpenPool, ended: "Callable[[Call], None]") -> "Front":
     from genepool_server.front.guards.callers import NetworkCallers
     from genepool_server.front.guards.rates import Rates
     from genepool_server.front.guards.strangers import Strangers
@@ -337,6 +357,7 @@ def _front(folder: Path, config: ServerConfig, pool: OpenPool) -> "Front":
             config.advertise_certified_port,
         ),
         Load(config.concurrent_calls, config.quotas.open_calls, _patience(config)),
+        ended,
     )
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from genepool_console import metrics_page
 from genepool_protocol.trust.keys import WitnessVerifier
 from genepool_protocol.trust.witness import MAX_WITNESSES, WitnessPolicy
 from genepool_protocol.wire.documents import first_problem
@@ -47,6 +48,13 @@ def _place(**address: str) -> str:
     except InvalidInput as exc:
         raise ValueError(exc.diagnostics()) from None
     return "".join(address.values())
+
+
+def _metrics_place(text: str) -> str:
+    try:
+        return ":".join(map(str, metrics_page.place(text))) if text else text
+    except InvalidInput as exc:
+        raise ValueError(exc.diagnostics()) from exc
 
 
 def _ledger(text: str) -> str:
@@ -134,6 +142,28 @@ class QuotaSettings(BaseModel):
         return Quotas(self.contributions_per_day, self.spool_mib << 20, self.open_uploads)
 
 
+class MetricsSettings(BaseModel):
+    """Numbers for Prometheus."""
+
+    model_config = _MODEL
+
+    listen: Annotated[str, AfterValidator(_metrics_place)] = Field(
+        default="",
+        description="Where they can be read, PORT (of this machine only) or HOST:PORT, for instance 127.0.0.1:9464; "
+        "empty: nowhere. Nobody is asked who he is: keep the port from the network.",
+    )
+
+
+class LogSettings(BaseModel):
+    """The lines that the server writes."""
+
+    model_config = _MODEL
+
+    form: Literal["auto", "text", "json"] = Field(
+        default="auto", description="text, json (an object a line), or auto: text on a terminal, else json."
+    )
+
+
 class ServerConfig(BaseModel):
     """Everything that can be set."""
 
@@ -207,6 +237,8 @@ class ServerConfig(BaseModel):
     serving: ServingSettings = Field(
         default_factory=ServingSettings, description="How selections and descendants are computed."
     )
+    metrics: MetricsSettings = Field(default_factory=MetricsSettings, description="Numbers for Prometheus.")
+    logs: LogSettings = Field(default_factory=LogSettings, description="The lines that the server writes.")
 
     @model_validator(mode="after")
     def _policy(self) -> Self:

@@ -13,12 +13,13 @@ from tests.benchmarks.load import load
 from tests.benchmarks.memory import memory
 from tests.benchmarks.rows import ROWS
 from tests.benchmarks.streaming import streaming
+from tests.benchmarks.watching import watching
 
 
 def measure(quick: bool) -> list:
     """All rows, in order."""
     rows = []
-    for function in (*ROWS, streaming, ingest, load, memory):
+    for function in (*ROWS, streaming, ingest, load, watching, memory):
         found = function(quick)
         rows += found if isinstance(found, list) else [found]
     return rows

@@ -9,11 +9,12 @@ from tests.benchmarks.load import load
 from tests.benchmarks.memory import memory
 from tests.benchmarks.rows import ROWS
 from tests.benchmarks.streaming import streaming
+from tests.benchmarks.watching import watching
 
 
 @pytest.mark.parametrize(
     "row",
-    [*ROWS, streaming, ingest, *(pytest.param(row, marks=pytest.mark.slow) for row in (load, memory))],
+    [*ROWS, streaming, ingest, *(pytest.param(row, marks=pytest.mark.slow) for row in (load, watching, memory))],
     ids=lambda row: row.__name__,
 )
 def test_a_row_runs_on_tiny_sizes(row):

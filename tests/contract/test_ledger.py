@@ -161,6 +161,10 @@ def test_a_value_of_another_type_is_refused(ledger):
     assert reason in ("LEDGER_INCONSISTENT", "FIELD_MALFORMED")  # PostgreSQL tells it from a broken ledger
 
 
+def test_a_text_that_postgresql_cannot_keep_is_the_callers_fault_and_no_failure(server):
+    assert reason_of(add, server[0], "a\0b") == "FIELD_MALFORMED"
+
+
 def test_readers_beyond_the_most_are_told_to_wait(database, monkeypatch):
     for module in (sqlite, postgres):
         monkeypatch.setattr(module, "_READERS", 1)

@@ -1,5 +1,6 @@
 """The list of a popular learngene's descendants, wherever the ledger is."""
 
+import pytest
 from sqlalchemy import insert
 
 from genepool_protocol.trust import envelope, events
@@ -14,6 +15,7 @@ MANY = 100_000
 DAY = "2026-07-01"
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_descendants_come_in_pages_and_the_withdrawal_is_answered(place):
     folder, storage, a, _ = place
     digests = [f"{2 * number:064x}" for number in range(MANY)]

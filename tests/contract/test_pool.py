@@ -8,7 +8,9 @@ import numpy as np
 import obstore
 import pytest
 
-from genepool_protocol.trust import envelope, events, receipt
+from genepool_protocol.trust import checkpoint, envelope, events, receipt, witness
+from genepool_protocol.trust.keys import WitnessSigner
+from genepool_protocol.trust.witness import WitnessPolicy
 from genepool_protocol.wire.errors import GenepoolError
 from genepool_server import app, config
 from genepool_server.pool.pool import OpenPool
@@ -37,6 +39,26 @@ def test_a_pool_is_sound_also_when_it_is_opened_again_and_goes_on(place):
         for found in c.active(pool):
             assert found.path.stat().st_size == found.size_bytes
     assert examine(folder, storage).log_size == report.log_size + 2
+
+
+def test_figures_of_the_ledger_are_those_of_what_it_holds(place):
+    folder, storage, *_ = place
+    with OpenPool.open(folder, storage) as pool:
+        everything = pool.contributions.all()
+        for state, (count, total) in pool.contributions.totals().items():
+            members = [one for one in everything if one.state == state]
+            assert (count, total) == (len(members), sum(one.size_bytes for one in members))
+        assert sum(count for count, _ in pool.contributions.totals().values()) == len(everything)
+        assert pool.contributions.unreviewed_count() == len(pool.contributions.unreviewed())
+        states = [site.state for site in pool.sites.all()]
+        assert pool.sites.counts() == {state: states.count(state) for state in states}
+        assert pool.heads.reached() == {}
+    known, idle = WitnessSigner.generate("witness.test/one"), WitnessSigner.generate("witness.test/two")
+    policy = WitnessPolicy((known.public, idle.public), 1)
+    with OpenPool.open(folder, storage, witnesses=policy) as pool:
+        head = checkpoint.verify(pool.log.checkpoint, pool.log.keys)
+        pool.heads.add(witness.joined(head.note, [witness.cosign(head, known, 1)]))
+        assert pool.heads.reached() == {"witness.test/one": pool.log.size, "witness.test/two": 0}
 
 
 def test_what_is_withdrawn_is_gone_from_every_place(place):

@@ -174,10 +174,6 @@ def _leaf(raw: bytes) -> None:
     assert receipt.leaf(receipt.open_leaf(raw, PAYLOAD)) == raw
 
 
-def _leaf_payload(raw: bytes) -> None:
-    assert len(bytes.fromhex(receipt.leaf_payload_sha256(raw))) >= 0
-
-
 def _signed_event(raw: bytes) -> None:
     """What a lying pool's release key signed, replayed behind an honest beginning: violations, never a failure."""
     keys = StatementKeys.of(RELEASE.public)
@@ -376,7 +372,6 @@ TARGETS = [
     Target("cosignatures", [COSIGNED.encode(), HEAD.note.encode()], _cosignatures),
     Target("receipt", [RECEIPT, BUNDLE], _receipt),
     Target("leaf", [LEAF], _leaf),
-    Target("leaf_payload", [LEAF], _leaf_payload),
     Target("log_entries", [tiles.bundle([LEAF, b"", LEAF]), tiles.bundle([PAYLOAD] * 3)], _entries),
     Target(
         "tile_path",

@@ -145,6 +145,7 @@ def history(draw):
     return steps, lives
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None)
 @given(data=st.data())
 def test_any_history_with_withdrawals_equals_the_one_without_byte_for_byte(origin, data):

@@ -56,6 +56,8 @@ class Server:
     serving: Any
     stop: Callable[[], Any] = lambda: None
     """Asks the server to go down; the end of the block waits for it."""
+    metrics: str = ""
+    """HOST:PORT of the numbers, where the settings ask for them."""
 
     @property
     def anchors(self) -> Anchors:
@@ -128,7 +130,7 @@ def serving(folder: Path) -> Iterator[Server]:
     thread.start()
     try:
         running = ready.result(_READY)
-        yield Server(folder, running.address, running.pool, running.serving, end)
+        yield Server(folder, running.address, running.pool, running.serving, end, running.metrics)
     finally:
         end()
         thread.join(_READY)
@@ -167,6 +169,8 @@ class Process:
     folder: Path
     popen: subprocess.Popen[str]
     log: Path
+    ready: str = ""
+    """The line that said that it serves."""
 
     @property
     def pid(self) -> int:
@@ -185,6 +189,7 @@ class Process:
         assert self.popen.stdout is not None
         line = self.popen.stdout.readline()
         assert line, self.log.read_text()
+        self.ready = line
         return line
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:

@@ -79,7 +79,7 @@ async def download(world, name, weights, budget, offset=0):
 async def slots_are_back(world) -> bool:
     """Slots come back when the worker is through, not when the reader is."""
     for _ in range(2000):
-        if world.serving.free_slots == 2:
+        if world.serving._slots.free == 2:
             return True
         await asyncio.sleep(0.01)
     return False

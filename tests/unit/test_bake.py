@@ -105,6 +105,7 @@ def test_baking_writes_a_blueprint_a_seed_and_a_log_that_fit_together(corpus, te
     assert not (tmp_path / "out" / bake.CHECKPOINT).exists()
 
 
+@pytest.mark.slow
 def test_a_baking_that_was_cut_short_ends_with_the_same_seed(corpus, teacher, tmp_path):
     whole = bake.bake_folder(BLUEPRINT, corpus, tmp_path / "whole", teacher=teacher, recipe=RECIPE)
     with pytest.raises(CutShortError):
@@ -122,6 +123,7 @@ def test_a_checkpoint_of_another_recipe_is_refused(corpus, tmp_path):
     assert refusal.value.reason == "DATA_CHANGED"
 
 
+@pytest.mark.slow
 def test_baking_from_classes_alone_learns_to_name_them(corpus):
     oven = bake.Oven(BLUEPRINT, bake.read_corpus(corpus, 16), bake.BakeRecipe(steps=200, batch=16, inverted=0.0))
     oven.bake(lambda _done, _total, _note: None)

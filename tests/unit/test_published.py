@@ -184,6 +184,7 @@ def test_baking_starts_at_the_published_net_and_teaches_its_smaller_sizes_to_be_
     assert oven.held_out(small)["features"] < 0.7 * before[small]
 
 
+@pytest.mark.slow
 def test_a_baking_from_a_seed_that_was_cut_short_ends_with_the_same_seed(corpus, start, tmp_path):
     class CutShortError(Exception):
         pass

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from genepool_client.site.folder import SiteFolder
-from genepool_console import terminal
+from genepool_console import log_lines, terminal
 from genepool_console.terminal import JsonOption
 
 if TYPE_CHECKING:
@@ -323,6 +323,12 @@ def run(
     port: Annotated[
         int, typer.Option("--port", min=0, max=65535, help="For the node's own helpers; 0: a free one.")
     ] = 0,
+    metrics: Annotated[
+        str, typer.Option("--metrics", metavar="[HOST:]PORT", help="Numbers for Prometheus; no host: this machine.")
+    ] = "",
+    logs: Annotated[
+        str, typer.Option("--logs", metavar="FORM", help="How log lines look: auto, text or json.")
+    ] = "auto",
 ) -> None:
     """Answer a campaign's invitations: Flower's SuperNode with the site's egress guard around it, until interrupted.
 
@@ -340,7 +346,7 @@ def run(
         link = supernode.Link(superlink, root_certificates, auth_key, own)
     else:
         link = joining.join(site, lambda offer: yes or _agreed(offer), own)
-    supernode.run(site, link)
+    supernode.run(site, link, metrics, log_lines.form_of(logs))
 
 
 def _agreed(offer: "CampaignOffer") -> bool:

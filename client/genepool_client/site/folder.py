@@ -6,6 +6,7 @@ keys/                never leaves, see `keyring`
 work/                what training makes; nothing of it leaves
 outbox/SEQ/          what left, or is about to: learngene.safetensors, manifest.json, model.sig, then receipt.sig
 keys.json            every domain embedding that was drawn from the site's images, see `privacy`: never delete it
+calls.json           how many calls to the pool were made under `site run`, and how they ended
 checkpoint           the last verified checkpoint of the pool's log
 trust/               what was verified of the pool's trust root
 campaign.json        the Flower campaign that the site entered last

@@ -24,8 +24,6 @@ from genepool_protocol.wire.errors import InvalidInput
 from genepool_protocol.wire.limits import LIMITS
 
 DTYPE: Final = "F16"
-FIRST: Final = "0" * 64
-"""`prev` of a site's first contribution."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,14 +7,12 @@ A step that is finished for the same images and blueprint is not repeated; one t
 """
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
 import numpy as np
 from pydantic import Field, ValidationError
 
-from genepool_client.site import outbox
 from genepool_client.site.folder import SiteFolder
 from genepool_client.site.materials import Materials
 from genepool_client.training import ancestry, condense, privacy
@@ -156,28 +154,6 @@ def condensed(site: SiteFolder) -> tuple[Condensed, dict[str, np.ndarray]]:
     if record is None:
         raise _missing(site, "no condensed learngene", "condense")
     return record, TensorFile(site.work / "condensed.safetensors").all()
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """The newest contribution with a verified receipt, as the outbox keeps it."""
-
-    contribution_id: str
-    learngene: Path
-
-
-def submitted(site: SiteFolder) -> Kept:
-    """What was submitted last.
-
-    Raises:
-        InvalidInput: STEP_MISSING, no receipt has come yet.
-    """
-    for artefact in reversed(outbox.artefacts(site)):
-        if artefact.received:
-            return Kept(artefact.contribution_id, artefact.weights)
-    raise InvalidInput(
-        "STEP_MISSING", f"there is no receipt in {site.outbox}", f"first: genepool site submit {site.path}"
-    )
 
 
 def finished(site: SiteFolder) -> tuple[Trained | None, Condensed | None]:

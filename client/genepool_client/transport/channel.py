@@ -14,9 +14,11 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 import grpc
+from google.protobuf.message import Message
 
 from genepool_client.transport import blueprints
 from genepool_client.transport.handshake import rejection
+from genepool_client.transport.tally import TALLY
 from genepool_client.transport.trust_root import TrustRoot
 from genepool_client.transport.user_folders import default_cache
 from genepool_protocol.learngene.blueprint import Blueprint
@@ -32,7 +34,7 @@ from genepool_protocol.wire.limits import LIMITS
 from genepool_protocol.wire.status import from_rpc_error, retry_seconds
 from genepool_protocol.wire.versions import API_VERSION
 
-_Q = TypeVar("_Q")
+_Q = TypeVar("_Q", bound=Message)
 _A = TypeVar("_A")
 
 _RETRY: Final = {
@@ -204,6 +206,14 @@ class Connection:
             "ask the operator for a new invitation (--again), then: genepool site enrol DIR --invite FILE",
         )
 
+    @contextlib.contextmanager
+    def translated(self) -> Generator[None, None, None]:
+        """A block that makes one call; what gRPC raises in it becomes our error, see `error`."""
+        try:
+            yield
+        except grpc.RpcError as exc:
+            raise self.error(exc) from exc
+
     def call(
         self,
         method: "grpc.UnaryUnaryMultiCallable[_Q, _A]",
@@ -229,12 +239,12 @@ class Connection:
         end = time.monotonic() + seconds
         while True:
             try:
-                return method(request, timeout=seconds, wait_for_ready=wait)
-            except grpc.RpcError as exc:
-                error = self.error(exc)
+                with TALLY.counting(type(request)), self.translated():
+                    return method(request, timeout=seconds, wait_for_ready=wait)
+            except GenepoolError as error:
                 pause = pause_after(error)
                 if pause is None or time.monotonic() + pause > end:
-                    raise error from exc
+                    raise
             time.sleep(pause)
 
     def stream(
@@ -253,14 +263,14 @@ class Connection:
             begun = False
             answers = method(request, timeout=max(0.001, end - time.monotonic()))
             try:
-                for message in answers:
-                    begun = True
-                    yield message
-            except grpc.RpcError as exc:
-                error = self.error(exc)
+                with TALLY.counting(type(request)), self.translated():
+                    for message in answers:
+                        begun = True
+                        yield message
+            except GenepoolError as error:
                 pause = None if begun else pause_after(error)
                 if pause is None or time.monotonic() + pause > end:
-                    raise error from exc
+                    raise
             else:
                 return
             finally:

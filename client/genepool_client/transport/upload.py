@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-import grpc
-
 from genepool_client.transport.channel import Connection, pause_after
+from genepool_client.transport.tally import TALLY
 from genepool_protocol.progress import Progress
 from genepool_protocol.v1 import contribute_pb2 as pb
 from genepool_protocol.wire.errors import GenepoolError
@@ -98,10 +97,8 @@ class _Upload:
 
     def _write(self, offset: int, progress: Progress) -> None:
         call = self.connection.contribute.Write
-        try:
+        with TALLY.counting(pb.WriteRequest), self.connection.translated():
             call(self._messages(offset, progress), timeout=self.connection.stream_timeout, wait_for_ready=True)
-        except grpc.RpcError as exc:
-            raise self.connection.error(exc) from exc
 
     def _messages(self, offset: int, progress: Progress) -> Iterator[pb.WriteRequest]:
         total, first = len(self.weights), self.upload_id

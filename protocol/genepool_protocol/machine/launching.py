@@ -29,8 +29,10 @@ QUIET: Final[dict[str, str]] = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     # its fork handlers abort what Ray forks beside a thread that speaks gRPC (tests/integration/flower shows it)
     "GRPC_ENABLE_FORK_SUPPORT": "0",
+    # its core writes lines of its own to standard error, past every log: "Got goaway [2] err=UNAVAILABLE"
+    "GRPC_VERBOSITY": "NONE",
 }
-"""No telemetry, no update checks, no downloads."""
+"""No telemetry, no update checks, no downloads, no lines of gRPC's."""
 
 _CLOSED: Final[dict[str, str]] = {
     "RAY_AUTH_MODE": "token",
@@ -66,6 +68,11 @@ _PR_SET_PDEATHSIG: Final = 1
 def be_quiet() -> None:
     """Set the switches for this process and its children; call it before ray, grpc, flwr or timm are imported."""
     os.environ.update(QUIET)
+
+
+def quieten_grpc() -> None:
+    """Keep gRPC's own lines from the terminal of somebody else's program, unless that asks for them."""
+    os.environ.setdefault("GRPC_VERBOSITY", QUIET["GRPC_VERBOSITY"])
 
 
 def environment(*more: Mapping[str, str]) -> dict[str, str]:

@@ -19,10 +19,10 @@ SIMPLER: Final = 1.0
 CLEARLY: Final = 2.0
 """Standard errors by which learngenes must be better than what holds."""
 
-BROKEN: Final = 0.02
+BROKEN: Final = 0.05
 """Growth of the error on views of single images, from which what the embeddings say is taken for broken. Honest
-mixtures have 0.000 in thirty tasks, an attacker's 0.16 to 0.44 on its target (`python -m
-tests.benchmarks.one_image`)."""
+mixtures have 0.023 at most in twenty tasks, an attacker's that minds other views only 0.30 to 0.51 on its target
+(`python -m tests.benchmarks.one_image`)."""
 
 _PLACES: Final = 6
 

@@ -25,7 +25,7 @@ from genepool_protocol.trust import digest
 from genepool_protocol.wire.errors import InvalidInput, Refused
 from genepool_protocol.wire.limits import LIMITS
 
-KERNEL = "torch-fp32-v3"
+KERNEL = "torch-fp32-v4"
 """Names the arithmetic of scoring and the rules of choosing, part of every answer: another may answer otherwise."""
 
 

@@ -45,19 +45,6 @@ def leaf(verified: Verified) -> bytes:
     return strict_json.canonical({"apiVersion": "0.0.2", "kind": "dsse", "spec": spec})
 
 
-def leaf_payload_sha256(raw: bytes) -> str:
-    """Hex payload hash that a leaf names.
-
-    Raises:
-        InvalidInput: JSON_MALFORMED or BUNDLE_MALFORMED.
-    """
-    value = strict_json.loads_canonical(raw, max_bytes=64 << 10, what="log leaf")
-    try:
-        return unb64(value["spec"]["dsseV002"]["payloadHash"]["digest"], "payload hash").hex()
-    except (KeyError, TypeError) as exc:
-        raise InvalidInput("BUNDLE_MALFORMED", "a log leaf is not of kind dsse 0.0.2") from exc
-
-
 def open_leaf(body: bytes, payload: bytes) -> Verified:
     """The statement that a leaf stands for, after the signature in the leaf was checked over it.
 

@@ -16,6 +16,9 @@ mend it. Library code raises; only the command line prints and exits.
 from dataclasses import dataclass
 from typing import Final
 
+REQUEST: Final = "request"
+"""Member of an error's metadata: the id under which the pool's log speaks of the call that was refused."""
+
 
 class GenepoolError(Exception):
     """The root: catch this at the edge of a program.
@@ -39,9 +42,15 @@ class GenepoolError(Exception):
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self.reason, self.message, self.fix, self.metadata)
 
+    @property
+    def request(self) -> str:
+        """Id of the call that the pool refused; empty where no pool did."""
+        return self.metadata.get(REQUEST, "")
+
     def diagnostics(self) -> str:
-        """The sentence for a person: what is wrong, and how to mend it."""
-        return f"{self.message}; {self.fix}" if self.fix else self.message
+        """The sentence for a person: what is wrong, how to mend it, and under which id the pool's operator finds it."""
+        sentence = f"{self.message}; {self.fix}" if self.fix else self.message
+        return f"{sentence} (request {self.request})" if self.request else sentence
 
 
 def _rebuild(kind: type[GenepoolError], reason: str, message: str, fix: str, metadata: dict[str, str]) -> GenepoolError:

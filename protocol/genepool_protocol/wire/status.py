@@ -3,6 +3,7 @@
 A refusal carries `reason`, the sentence and the fix; the receiving side rebuilds the same class from the table.
 """
 
+import re
 from typing import Any, Final
 
 import grpc
@@ -11,25 +12,37 @@ from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from genepool_protocol.wire.errors import REASONS, GenepoolError, InvalidInput, Unavailable, error
+from genepool_protocol.wire.errors import REASONS, REQUEST, GenepoolError, InvalidInput, Unavailable, error
 from genepool_protocol.wire.versions import ERROR_DOMAIN
 
 _RETRY: Final = "retry_seconds"
 """Member of an error's metadata that travels as google.rpc.RetryInfo."""
 
+REQUEST_ID: Final = "genepool-request-id"
+"""Key of the trailing metadata that names the call: 16 hex digits, in every error that a method of ours answers."""
+
+_ID: Final = re.compile(r"[0-9a-f]{16}")
+
 _MAX_TEXT: Final = 500
 """Characters of a sentence: it travels twice in the trailers, which gRPC limits to 8 KiB."""
 
 
-def to_status(exc: GenepoolError) -> Any:
-    """A `grpc.Status` for `context.abort_with_status`."""
+def to_status(exc: GenepoolError, request: str = "") -> Any:
+    """A `grpc.Status` for `context.abort_with_status`.
+
+    Args:
+        exc: what is refused.
+        request: id of the call, for the trailing metadata; empty for none.
+    """
     row = REASONS.get(exc.reason, REASONS["INTERNAL"])
     facts = {"fix": exc.fix, **exc.metadata}
-    metadata = {name: _sendable(text) for name, text in facts.items() if name != _RETRY}
+    metadata = {name: _sendable(text) for name, text in facts.items() if name not in (_RETRY, REQUEST)}
     info = error_details_pb2.ErrorInfo(reason=exc.reason, domain=ERROR_DOMAIN, metadata=metadata)
     code = grpc.StatusCode[row.code].value[0]
     details = [_packed(info), *_retry(exc)]
-    return rpc_status.to_status(status_pb2.Status(code=code, message=_sendable(exc.message), details=details))
+    status = rpc_status.to_status(status_pb2.Status(code=code, message=_sendable(exc.message), details=details))
+    named = ((REQUEST_ID, request),) if request else ()
+    return status._replace(trailing_metadata=(*status.trailing_metadata, *named))
 
 
 def _retry(exc: GenepoolError) -> list[any_pb2.Any]:
@@ -50,13 +63,28 @@ def _sendable(text: str) -> str:
     return text[:_MAX_TEXT].encode(errors="replace").decode()
 
 
-def from_rpc_error(exc: grpc.RpcError, address: str) -> GenepoolError:  # noqa: PLR0911 - a table in words
-    """The error that a failed call means.
+def request_of(trailing_metadata: Any) -> str:
+    """The id of a call, from its trailing metadata; empty when there is none, or none of the form that pools give."""
+    values = [value for key, value in trailing_metadata or () if key == REQUEST_ID]
+    return values[0] if len(values) == 1 and isinstance(values[0], str) and _ID.fullmatch(values[0]) else ""
+
+
+def from_rpc_error(exc: grpc.RpcError, address: str) -> GenepoolError:
+    """The error that a failed call means, with the id by which the pool's log knows the call.
 
     Args:
         exc: what the stub raised.
         address: whom we called, for the sentence.
     """
+    failure = _meaning(exc, address)
+    request = request_of(exc.trailing_metadata()) if hasattr(exc, "trailing_metadata") else ""
+    failure.metadata.pop(REQUEST, None)  # the id is what gRPC brought, whatever the details say
+    if request:
+        failure.metadata[REQUEST] = request
+    return failure
+
+
+def _meaning(exc: grpc.RpcError, address: str) -> GenepoolError:  # noqa: PLR0911 - a table in words
     details = _rich_details(exc)
     for detail in details:
         info = error_details_pb2.ErrorInfo()

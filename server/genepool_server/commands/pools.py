@@ -78,21 +78,20 @@ def serve(
         str | None, typer.Option(help="Where clients with a certificate connect; by default the next port.")
     ] = None,
     workers: Annotated[int | None, typer.Option(help="Ray workers, instead of what the settings say.")] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(help="Numbers for Prometheus there; no host: this machine.", metavar="[HOST:]PORT"),
+    ] = None,
+    logs: Annotated[str | None, typer.Option(help="How log lines look: auto, text or json.", metavar="FORM")] = None,
     as_json: terminal.JsonOption = False,
 ) -> None:
     """Serve the pool until Ctrl-C or SIGTERM; prints one line when it is ready."""
     from genepool_server import app, config
 
-    terminal.log_to_stderr()
-    settings = config.load(folder)
-    changed = settings.model_dump()
-    if listen is not None:
-        changed["listen"] = listen
-    if listen_certified is not None:
-        changed["listen_certified"] = listen_certified
-    if workers is not None:
-        changed["serving"]["workers"] = workers
-    settings = config.parse(changed, "the options")
+    given = {"listen": listen, "listen_certified": listen_certified, "serving.workers": workers}
+    given |= {"metrics.listen": metrics, "logs.form": logs}
+    settings = config.parse(_changed(config.load(folder).model_dump(), given), "the options")
+    terminal.log_to_stderr(settings.logs.form)
 
     def ready(running: app.Running) -> None:
         names = ", ".join(loaded.blueprint.name for loaded in running.pool.blueprints())
@@ -101,10 +100,20 @@ def serve(
             "certified_port": running.certified,
             "name": running.pool.origin,
             "blueprints": names,
+            **({"metrics": running.metrics} if running.metrics else {}),
         }
         terminal.announce(value, as_json=as_json, text=f"serving {running.address} {running.pool.origin} ({names})")
 
     app.serve(folder, settings, ready)
+
+
+def _changed(settings: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """The settings with the options that were given, by `name` or `table.name`."""
+    for path, value in given.items():
+        table, _, name = path.rpartition(".")
+        if value is not None:
+            (settings[table] if table else settings)[name] = value
+    return settings
 
 
 def fsck(

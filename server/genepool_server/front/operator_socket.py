@@ -6,6 +6,7 @@ Who may enter the folder may operate; the network never sees it.
 import json
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -18,8 +19,10 @@ from genepool_protocol.wire.limits import LIMITS
 from genepool_server import durable
 from genepool_server.front.guards.access import AccessInterceptor
 from genepool_server.front.guards.callers import operators
+from genepool_server.front.guards.calls import Call
 from genepool_server.front.guards.forms import FormInterceptor
 from genepool_server.front.guards.interceptor import ErrorInterceptor
+from genepool_server.front.guards.watching import WatchInterceptor
 from genepool_server.front.services.log_service import LogServicer
 from genepool_server.front.services.operator_service import OperatorServicer
 from genepool_server.pool.pool import OpenPool
@@ -42,12 +45,15 @@ class OperatorSocket:
         parent: where the private folder goes; a short path.
         pool: what is operated.
         stall_seconds: an operator that takes no answer for so long is cut off.
+        ended: hears of each call when it is over.
 
     Raises:
         InvalidInput: CONFIG_INVALID, the parent's path is too long.
     """
 
-    def __init__(self, folder: Path, parent: Path, pool: OpenPool, stall_seconds: float) -> None:
+    def __init__(
+        self, folder: Path, parent: Path, pool: OpenPool, stall_seconds: float, ended: Callable[[Call], None]
+    ) -> None:
         if len(str(parent)) > _MAX_PARENT:
             raise InvalidInput(
                 "CONFIG_INVALID",
@@ -58,6 +64,7 @@ class OperatorSocket:
         self._private = OwnedFolder(parent, PREFIX)
         self._server = grpc.aio.server(
             interceptors=[
+                WatchInterceptor(ended),
                 ErrorInterceptor(stall_seconds, deadlines=False),
                 AccessInterceptor(operators),
                 FormInterceptor(),

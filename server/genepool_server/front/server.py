@@ -1,5 +1,6 @@
 """The listener: one grpc.aio server over TLS, on two ports, with every service that is meant for the network."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,12 +20,14 @@ from genepool_protocol.v1 import (
 from genepool_protocol.wire.limits import LIMITS
 from genepool_server.front.guards.access import AccessInterceptor
 from genepool_server.front.guards.callers import Callers
+from genepool_server.front.guards.calls import Call
 from genepool_server.front.guards.forms import FormInterceptor
 from genepool_server.front.guards.interceptor import CallLimits, ErrorInterceptor
 from genepool_server.front.guards.rates import Rates
 from genepool_server.front.guards.shares import Shares
 from genepool_server.front.guards.strangers import Strangers
 from genepool_server.front.guards.telling import constant
+from genepool_server.front.guards.watching import WatchInterceptor
 from genepool_server.front.services.contribute_service import ContributeServicer
 from genepool_server.front.services.descend_service import DescendServicer
 from genepool_server.front.services.enrolment_service import EnrolmentServicer
@@ -125,24 +128,32 @@ class Front:
 
     The ports are taken at once, so that nobody else can have them while the workers start; `start` begins to answer.
 
+    Attributes:
+        bound: where it listens for clients without a certificate, with the real port.
+        certified: the same for clients with one.
+        shares: counts open calls.
+        quick: the turns of calls that are answered at once.
+
     Args:
         doors: where to listen.
         guard: who is let in.
         load: how much of it.
+        ended: hears of each call when it is over.
 
     Raises:
         Unavailable: PORT_IN_USE.
     """
 
-    def __init__(self, doors: Doors, guard: Guard, load: Load) -> None:
+    def __init__(self, doors: Doors, guard: Guard, load: Load, ended: Callable[[Call], None]) -> None:
         self._guard = guard
         self._stall_seconds = load.limits.stall
         self.shares = Shares(guard.callers, load.calls, load.calls_each)
-        quick = Gate("calls", _AT_WORK, load.calls, each=load.calls_each, share=_AT_WORK_EACH)
+        self.quick = Gate("calls", _AT_WORK, load.calls, each=load.calls_each, share=_AT_WORK_EACH)
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(
             interceptors=[
-                ErrorInterceptor(load.limits, deadlines=True, shares=self.shares, gate=quick, told=constant),
+                WatchInterceptor(ended),
+                ErrorInterceptor(load.limits, deadlines=True, shares=self.shares, gate=self.quick, told=constant),
                 AccessInterceptor(guard.callers, guard.rates),
                 FormInterceptor(),
             ],

@@ -7,6 +7,7 @@ it says the same then.
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, Literal
@@ -16,7 +17,7 @@ from genepool_server.admission.company import Company
 from genepool_server.admission.screens import Finding
 from genepool_server.pool.contributions.decisions import Verdict
 from genepool_server.pool.pool import OpenPool
-from genepool_server.records import Contribution, LoadedBlueprint
+from genepool_server.records import Contribution, ContributionState, LoadedBlueprint
 
 _log: Final = logging.getLogger(__name__)
 
@@ -68,6 +69,21 @@ class ReviewPolicy:
         return Verdict("ACTIVE", passed, screened=clean)
 
 
+@dataclass(frozen=True, slots=True)
+class Reviewed:
+    """A review that was concluded.
+
+    Attributes:
+        contribution: what was reviewed, as it was before.
+        state: what it is now; QUARANTINED: it waits for the operator.
+        seconds: how long the review took.
+    """
+
+    contribution: Contribution
+    state: ContributionState
+    seconds: float
+
+
 class Reviews:
     """A thread that reviews what arrives; made by whoever serves a pool.
 
@@ -75,9 +91,17 @@ class Reviews:
         pool: whose contributions.
         policy: what findings lead to.
         screen: screens and canary.
+        concluded: hears of each review that was concluded, on the thread.
     """
 
-    def __init__(self, pool: OpenPool, policy: ReviewPolicy, screen: Screen) -> None:
+    def __init__(
+        self,
+        pool: OpenPool,
+        policy: ReviewPolicy,
+        screen: Screen,
+        concluded: Callable[[Reviewed], None] = lambda _: None,
+    ) -> None:
+        self._concluded = concluded
         self._contributions = pool.contributions
         self._blueprints = pool.blueprints()
         self._policy = policy
@@ -130,6 +154,7 @@ class Reviews:
 
     def review(self, found: Contribution) -> None:
         """Review one contribution and conclude it, unless it was decided or withdrawn meanwhile."""
+        began = time.monotonic()
         findings = self._findings(found)
         of_site = [
             member for member in self._contributions.all() if member.site == found.site and member.state == "ACTIVE"
@@ -144,6 +169,7 @@ class Reviews:
             _log.info(
                 "contribution %s of %s: %s, %s", found.contribution_id[:16], found.site, verdict.state, verdict.note
             )
+            self._concluded(Reviewed(found, verdict.state, time.monotonic() - began))
             for name, sentence in told:
                 _log.warning("look at contribution %s: %s", name[:16], sentence)
 

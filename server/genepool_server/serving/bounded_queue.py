@@ -73,6 +73,16 @@ class Gate:
         self._held = _FIRST_GUESS
 
     @property
+    def limit(self) -> int:
+        """How many get through at once."""
+        return self._limit
+
+    @property
+    def at_work(self) -> int:
+        """How many are through."""
+        return self._inside.total()
+
+    @property
     def waiting(self) -> int:
         """How many wait."""
         return sum(len(turns) for ring in self._rings.values() for turns in ring.values())

@@ -9,6 +9,7 @@ import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
 
 from genepool_protocol.wire.errors import GenepoolError, Unavailable
@@ -23,6 +24,21 @@ CANCELLABLE: Final[frozenset[Verb]] = frozenset({"score", "slopes"})
 """Verbs whose last argument tells whether the answer is still wanted."""
 
 
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """The worker processes.
+
+    Attributes:
+        wanted: how many there should be.
+        running: how many the Ray that runs has; 0 while it is started again.
+        restarts: how often Ray was started again.
+    """
+
+    wanted: int
+    running: int
+    restarts: int
+
+
 class Dispatcher(Protocol):
     """Runs methods of workers. For one event loop.
 
@@ -35,8 +51,17 @@ class Dispatcher(Protocol):
         """How many candidates are scored at the same time."""
         ...
 
+    @property
+    def crew(self) -> Crew:
+        """The worker processes at this moment."""
+        ...
+
     async def submit(self, verb: Verb, *args: Any) -> Any:
-        """The answer of one call, done again once when the worker dies; cancelling it cancels the work."""
+        """The answer of one call, done again once when the worker dies.
+
+        Cancelling it cancels the work, and lasts until the work has really ended: whoever gives up and asks again at
+        once would else have more at work than its share.
+        """
         ...
 
     def stream(self, verb: Verb, *args: Any) -> AsyncIterator[Any]:
@@ -67,6 +92,11 @@ class InlineDispatcher:
         self._threads = ThreadPoolExecutor(config.score_threads + config.slots, thread_name_prefix="genepool-worker")
         self._drained = False
 
+    @property
+    def crew(self) -> Crew:
+        """None: the workers are threads of this process."""
+        return Crew(0, 0, 0)
+
     async def submit(self, verb: Verb, *args: Any) -> Any:
         """See `Dispatcher`."""
         if verb == "ping":
@@ -75,10 +105,7 @@ class InlineDispatcher:
         given_up = threading.Event()
         if verb in CANCELLABLE:
             args = (*args, given_up.is_set)
-        try:
-            return await self._run(getattr(self._worker, verb), *args)
-        finally:
-            given_up.set()
+        return await self._run(getattr(self._worker, verb), *args, given_up=given_up)
 
     async def stream(self, verb: Verb, *args: Any) -> AsyncIterator[Any]:
         """See `Dispatcher`."""
@@ -99,15 +126,19 @@ class InlineDispatcher:
         self._drained = True
         self._threads.shutdown(wait=True, cancel_futures=True)
 
-    async def _run(self, function: Callable[..., Any], *args: Any) -> Any:
+    async def _run(self, function: Callable[..., Any], *args: Any, given_up: threading.Event | None = None) -> Any:
         self._check()
+        work = self._threads.submit(function, *args)
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, function, *args)
+            return await asyncio.wrap_future(work)
         except GenepoolError:
             raise
         except asyncio.CancelledError:
             if self._drained and not _is_cancelled():
                 raise drained() from None
+            if given_up is not None and not work.done():
+                given_up.set()
+                await asyncio.wait([asyncio.wrap_future(work)])
             raise
         except Exception as exc:
             _log.exception("a worker failed")

@@ -42,6 +42,7 @@ class Evaluation:
         self._lock = threading.Lock()
         self._stopped = False
         self._open: list[concurrent.futures.Future[Any]] = []
+        self._at_work: set[asyncio.Future[None]] = set()
 
     def scores(self, mixtures: Sequence[Mixture]) -> Iterator[Score]:
         """The scores of the mixtures, in order.
@@ -77,14 +78,26 @@ class Evaluation:
         finally:
             self._cancel()
 
-    def stop(self) -> None:
-        """Cancel what is at work; the thread that waits for it ends."""
+    async def stop(self) -> None:
+        """Cancel what is at work, and wait until it has ended; the thread that waits for it ends, too."""
         with self._lock:
             self._stopped = True
         self._cancel()
+        await asyncio.sleep(0)  # the tasks hear of it
+        if self._at_work:
+            await asyncio.wait(self._at_work)
 
     def _submit(self, verb: Verb, *args: Any) -> concurrent.futures.Future[Any]:
-        return asyncio.run_coroutine_threadsafe(self._dispatcher.submit(verb, self._support, *args), self._loop)
+        return asyncio.run_coroutine_threadsafe(self._counted(verb, *args), self._loop)
+
+    async def _counted(self, verb: Verb, *args: Any) -> Any:
+        ended = self._loop.create_future()
+        self._at_work.add(ended)
+        try:
+            return await self._dispatcher.submit(verb, self._support, *args)
+        finally:
+            self._at_work.discard(ended)
+            ended.set_result(None)
 
     def _cancel(self) -> None:
         for shard in self._open:
@@ -130,4 +143,4 @@ async def select(
         task = await dispatcher.submit("task_embedding", support)
         return await loop.run_in_executor(threads, run, task)
     finally:
-        evaluation.stop()
+        await evaluation.stop()

@@ -6,6 +6,7 @@ import tempfile
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -17,13 +18,14 @@ from genepool_protocol.selection import tals
 from genepool_protocol.selection.embedding import Embedding
 from genepool_protocol.selection.pixels import Pixels
 from genepool_protocol.selection.retrieval import Member
-from genepool_protocol.wire.errors import StorageError, Unavailable
+from genepool_protocol.wire.errors import StorageError
+from genepool_server.deadline import within
 from genepool_server.records import Contribution, LoadedBlueprint
 from genepool_server.serving import descend_request, room, selecting
 from genepool_server.serving.bounded_queue import Gate
 from genepool_server.serving.config import ServingConfig
 from genepool_server.serving.descent import Descent, Order
-from genepool_server.serving.dispatcher import Dispatcher
+from genepool_server.serving.dispatcher import Crew, Dispatcher
 from genepool_server.serving.embedding_table import EmbeddingTable
 from genepool_server.serving.library import Library
 from genepool_server.serving.pool_view import PoolView
@@ -109,9 +111,14 @@ class Serving:
         self._undo.close()
 
     @property
-    def free_slots(self) -> int:
-        """Slots that are not leased."""
-        return self._slots.free
+    def crew(self) -> Crew:
+        """The worker processes."""
+        return self._dispatcher.crew
+
+    @property
+    def gates(self) -> dict[str, Gate]:
+        """What stands before the work, by a short name for each kind of it."""
+        return {"selections": self._selects, "descendants": self._descents, "downloads": self._readers}
 
     async def ping(self) -> bool:
         """Whether a worker answers; true or an error.
@@ -247,27 +254,10 @@ class Serving:
 
         return Descent(order, self._dispatcher, self._threads, slot, give_back)
 
-    @contextlib.asynccontextmanager
-    async def _in_time(self) -> AsyncGenerator[None]:
-        """A block that is one selection's work.
-
-        Raises:
-            Unavailable: TOO_SLOW.
-        """
-        seconds = self.config.select_seconds
-        limit = asyncio.timeout(seconds)
-        try:
-            async with limit:
-                yield
-        except TimeoutError as exc:
-            if not limit.expired():
-                raise
-            raise Unavailable(
-                "TOO_SLOW",
-                f"the selection was not ready after {seconds:g} seconds of work",
-                "send fewer images, or select at home",
-                retry_seconds="30",
-            ) from exc
+    def _in_time(self) -> AbstractAsyncContextManager[None]:
+        """A block that is one selection's work; TOO_SLOW when it takes longer."""
+        fix = "send fewer images, or select at home"
+        return within(self.config.select_seconds, "the work of the selection did not end", fix, retry_seconds=30)
 
     async def _entries(self, loaded: LoadedBlueprint, licenses: Sequence[str]) -> list[tuple[Contribution, Embedding]]:
         members = await self.blocking(self._view.contributions.active, loaded.blueprint, tuple(licenses))

@@ -14,12 +14,11 @@ import psutil
 import pytest
 from flwr.supercore.protobuf.constants import PROTOBUF_MEDIA_TYPE
 
-from genepool_client.site import steps
 from genepool_client.site.flower import joining
 from genepool_client.site.folder import SiteFolder
 from genepool_protocol.machine.processes import Child, run_json, script
 from genepool_server.commands import operating
-from tests.integration.site.world import World
+from tests.integration.site.world import World, last_received
 from tests.support import bound
 from tests.support.images import write_classes
 from tests.support.server import wait_until
@@ -128,8 +127,7 @@ def test_two_sites_contribute_and_the_record_stays(world, campaign):
     sites = campaign.sites()
     assert {name: row["progress"] for name, row in sites.items()} == {"north": "accepted", "south": "accepted"}
     for folder in folders:
-        submitted = steps.submitted(folder)
-        assert sites[folder.config.name]["contribution_id"] == submitted.contribution_id
+        assert sites[folder.config.name]["contribution_id"] == last_received(folder)
     assert set(world.contributions()) >= {row["contribution_id"] for row in sites.values()}
     told = campaign.told()
     assert (told["state"], told["accepted"]) == ("completed", 2)
@@ -226,7 +224,7 @@ def test_stopping_ends_it_and_only_registered_nodes_of_active_sites_pass(world, 
     with operating.operate(world.pool.folder) as operator:
         operator.sites.suspend("centre")
     assert wait_until(lambda: json.loads(record.read_text())["nodes"] == {}, 20)
-    assert "SUSPENDED" in campaign.sites()["centre"]["reason"]
+    assert wait_until(lambda: "SUSPENDED" in campaign.sites()["centre"]["reason"], 20)  # the report follows the record
     assert campaign.server("stop", told["id"])["state"] == "stopped"
     assert campaign.ended(child) == 130
     assert campaign.told()["state"] == "stopped"

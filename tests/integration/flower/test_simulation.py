@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from genepool_client.simulate.fleet import Fleet
-from genepool_client.site import outbox, steps
+from genepool_client.site import outbox
 from genepool_client.site.code_identity import code_identity
 from genepool_protocol.wire.errors import GenepoolError
 from genepool_server.campaign import server_app
 from genepool_server.campaign.fab import app_folder
-from tests.integration.site.world import World
+from tests.integration.site.world import World, last_received
 from tests.support.images import write_classes
 
 pytestmark = pytest.mark.slow
@@ -58,7 +58,7 @@ def test_two_sites_contribute_and_one_that_cannot_is_reported(world, tmp_path):
     assert {row["result"] for row in report["sites"]} == {"accepted"}
     assert {row["claim"]["code"] for row in report["sites"]} == {code_identity()}
     claimed = {row["claim"]["contribution_id"] for row in report["sites"]}
-    assert claimed == {steps.submitted(site).contribution_id for site in sites} == set(world.contributions())
+    assert claimed == {last_received(site) for site in sites} == set(world.contributions())
 
     # again, with a site whose folder is damaged: the other one answers the receipt that it has
     (sites[1].path / "site.json").write_text("{}")

@@ -3,16 +3,17 @@
 import json
 import sys
 import time
+import urllib.request
 
 import numpy as np
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
-from genepool_client.site import steps
 from genepool_protocol.machine.launching import QUIET
 from genepool_protocol.machine.processes import Child, free_port, run_json, script
 from genepool_server.campaign import server_app
 from genepool_server.campaign.fab import app_folder
-from tests.integration.site.world import World
+from tests.integration.site.world import World, last_received
 from tests.support.images import write_classes
 
 pytestmark = pytest.mark.slow
@@ -64,7 +65,9 @@ class Campaign:
 
     def node(self, name: str, site, digest: str) -> None:
         words = ["run", str(site.path), "--superlink", f"127.0.0.1:{self.port}", "--allow-fab", digest]
-        self.spawn(name, [sys.executable, "-c", RUN, *words, "--port", str(free_port())], "Starting Flower SuperNode")
+        self.metrics = free_port()
+        words += ["--port", str(free_port()), "--metrics", str(self.metrics)]
+        self.spawn(name, [sys.executable, "-c", RUN, *words], "Starting Flower SuperNode")
 
     def flwr(self, *words: str) -> dict:
         env = {**self.env, "FLWR_HOME": str(self.root / "cli")}
@@ -78,6 +81,16 @@ class Campaign:
                 return json.loads(self.report.read_text())
             time.sleep(1)
         raise AssertionError(self.children[0].tail(40))
+
+    def numbers(self) -> dict[tuple[str, ...], float]:
+        """What the last node shows: (name, label value, ...) -> value, the labels in the order of their names."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics}/metrics", timeout=20) as response:
+            families = text_string_to_metric_families(response.read().decode())
+        return {
+            (one.name, *(one.labels[label] for label in sorted(one.labels))): one.value
+            for family in families
+            for one in family.samples
+        }
 
     def stop(self) -> None:
         for child in reversed(self.children):
@@ -121,11 +134,21 @@ def test_a_receipt_leaves_and_nothing_else_does(site, tmp_path):
         campaign.node("node", folder, bundle_digest(app_folder()))
         report = campaign.run(app_folder())
         assert [row["result"] for row in report["sites"]] == ["accepted"]
-        assert report["sites"][0]["claim"]["contribution_id"] == steps.submitted(folder).contribution_id
+        assert report["sites"][0]["claim"]["contribution_id"] == last_received(folder)
 
         report = campaign.run(leaky)
         assert [row["reason"] for row in report["sites"]] == ["[1000] refused by the site's egress guard"]
-        assert "is not in the site's config" in (tmp_path / "node.log").read_text()
+        log = (tmp_path / "node.log").read_text()
+        assert "is not in the site's config" in log
+        assert all("event" in json.loads(line) for line in log.splitlines() if line.startswith("{"))
+        numbers = campaign.numbers()
+        assert numbers["genepool_site_replies_total", "receipt"] == 1
+        assert numbers["genepool_site_outbox", "received"] == 1
+        assert numbers["genepool_site_bundles_total", "refused"] >= 1
+        assert numbers["genepool_site_calls_total", "OK", "ContributeService/Commit"] == 1
+        assert "HTTP Request" not in log
+        others = [line for line in log.splitlines() if not line.startswith("{")]  # Flower's own programs say little
+        assert [line for line in others if "Successfully installed" not in line and "WARNING" not in line] == []
 
         # even when the site's people have accepted that bundle
         campaign.children.pop().stop()

@@ -13,6 +13,7 @@ from genepool_protocol.v1 import pool_pb2
 from genepool_protocol.wire.limits import LIMITS
 from genepool_protocol.wire.status import from_rpc_error
 from tests.integration.server.wire import WireSite, chunks, refused
+from tests.support.leaves import payload_sha256
 from tests.support.server import TIMEOUT, certified_channel, pool_server, wait_until
 from tests.support.sites import weights_of
 
@@ -49,7 +50,7 @@ def test_the_log_shows_its_entries_and_how_it_grew(site, rng):
     ids = [site.contribute(rng).contribution_id for _ in range(2)]
     request = pool_pb2.GetEntriesRequest(start=before, count=10)
     leaves = site.stubs.log.GetEntries(request, timeout=TIMEOUT).leaves
-    assert [receipt.leaf_payload_sha256(leaf) for leaf in leaves[::2]] == ids
+    assert [payload_sha256(leaf) for leaf in leaves[::2]] == ids
     assert len(leaves) == 4, "each is followed by its decision"
     growth = pool_pb2.GetConsistencyRequest(old_size=before + 1, new_size=before + 2)
     assert site.stubs.log.GetConsistency(growth, timeout=TIMEOUT).hashes

@@ -112,6 +112,19 @@ def plausible(message, rng):
     return message
 
 
+def spoiled(kind, rng):
+    """Plausible messages, in each of which one text holds a NUL or one list has no end, and the field."""
+    for field in kind.DESCRIPTOR.fields:
+        message = plausible(kind(), rng)
+        if field.is_repeated and field.message_type is None:
+            getattr(message, field.name).extend(list(getattr(message, field.name)) * 3000)
+        elif field.type == field.TYPE_STRING:
+            setattr(message, field.name, "a\0b")
+        else:
+            continue
+        yield field, message
+
+
 def calls(rng, times, modules=MODULES):
     for module in modules:
         for service in module.DESCRIPTOR.services_by_name.values():
@@ -171,6 +184,22 @@ def test_no_message_of_an_enrolled_site_is_either(running, certified):
     wrong, reached = failures(certified, secrets(server, changes), calls(random.Random(8), 8))
     assert wrong == []
     assert reached > 100
+
+
+def test_every_method_refuses_a_text_with_a_nul_and_an_endless_list_by_its_form(certified):
+    """What comes of them behind the form differs with the ledger, so they must not get there."""
+    asked = 0
+    for module in MODULES:
+        for service in module.DESCRIPTOR.services_by_name.values():
+            for method in service.methods:
+                for field, message in spoiled(getattr(module, method.input_type.name), random.Random(9)):
+                    with pytest.raises(grpc.RpcError) as caught:
+                        ask(certified, service, method, message.SerializeToString())
+                    told = from_rpc_error(caught.value, "the test")
+                    assert told.reason == forms.FORMS[field.full_name].reason, field.full_name
+                    assert f"the field {field.name} " in told.message
+                    asked += 1
+    assert asked > 20
 
 
 def test_the_operators_socket_holds_the_same_forms(running):

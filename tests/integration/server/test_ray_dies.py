@@ -198,6 +198,8 @@ def test_a_server_whose_ray_just_died_goes_down_in_order(tmp_path, rng):
 
 def test_consumers_who_cancel_their_selections_hold_up_nobody(world, rng):
     process, stubs = world
+    site = WireSite(RemoteServer(process.folder, process.anchors), stubs, f"site-{rng.integers(1 << 40)}").join()
+    site.contribute(rng)  # whatever ran before, there is something to select from
     pixels = support(rng)
     select(stubs, rng)
     restarts = process.log.read_text().count("a worker died")

@@ -27,7 +27,7 @@ from genepool_protocol.trust.key_files import TlsIdentity
 from genepool_protocol.trust.keys import LogSigner, SigningKey
 from genepool_server.campaign.claims import claim_of
 from genepool_server.campaign.confirm import PoolWitness
-from tests.integration.site.world import condensed, refused, silent, submit
+from tests.integration.site.world import condensed, last_received, refused, silent, submit
 from tests.support.images import write_classes
 from tests.support.opened import opened_for_reading
 from tests.support.trust import TrustRoot, trusted
@@ -52,7 +52,7 @@ def test_the_whole_way_of_a_site(world, data):
     assert kept.verify(kept.receipt(), site.signing_key().public, world.trusted.log)
     listed = world.contributions()[first.submitted.contribution_id]
     assert (listed.site, listed.license) == ("whole-way", "CC-BY-4.0")
-    assert steps.submitted(site).contribution_id == first.submitted.contribution_id
+    assert last_received(site) == first.submitted.contribution_id
 
     again = contribution.contribute(site, settings, terminal.progress)
     assert again.submitted.contribution_id == first.submitted.contribution_id
@@ -240,7 +240,7 @@ def test_an_ended_nonce_leads_to_a_fresh_signature_over_the_same_weights(world):
         pool=world.trusted.origin,
         site="late",
         seq=1,
-        prev=packing.FIRST,
+        prev="0" * 64,
         nonce="A" * 43,
         not_after=submission._moment("2031-01-01T00:00:00Z"),
         observed=None,
@@ -328,7 +328,7 @@ def test_the_client_app_answers_a_receipt_that_the_pool_confirms(world, data, tm
     assert not reply.has_error()
     assert guard.violation(reply.content) is None
     claim = claim_of(dict(reply.content["receipt"]))
-    assert (claim.code, claim.contribution_id) == (code_identity(), steps.submitted(site).contribution_id)
+    assert (claim.code, claim.contribution_id) == (code_identity(), last_received(site))
     with PoolWitness(read_anchors(world.anchors), TlsIdentity.read(world.auditor())) as witness:
         assert witness.confirm(claim) >= 0
         false = {"contribution_id": "0" * 64}, {"sha256": "0" * 64}

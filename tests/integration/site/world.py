@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from genepool_client.simulate.pool_process import PoolProcess
-from genepool_client.site import credentials, enrolment, submission
+from genepool_client.site import credentials, enrolment, outbox, submission
 from genepool_client.site.folder import SiteFolder
 from genepool_client.site.materials import SiteBlueprint
 from genepool_client.site.steps import Condensed, Trained
@@ -157,3 +157,8 @@ def refused(call, *arguments, **options) -> GenepoolError:
 def submit(site: SiteFolder) -> submission.Submitted:
     with credentials.connect(site) as connection:
         return submission.submit(SiteBlueprint(site), connection, silent)
+
+
+def last_received(site: SiteFolder) -> str:
+    """The id of a site's newest contribution with a receipt."""
+    return next(artefact.contribution_id for artefact in reversed(outbox.artefacts(site)) if artefact.received)

@@ -29,6 +29,7 @@ def test_the_public_set_tells_a_seed_from_an_untrained_net(canary):
     assert canary.error([]) < 0.25 < scrambled.error([])
 
 
+@pytest.mark.slow
 def test_what_changes_little_passes_alone_and_in_a_merge(canary):
     peers = [0.3 * s.honest(BLUEPRINT, SEED, number) for number in range(2)]
     assert found(canary, 0.3 * s.honest(BLUEPRINT, SEED, 9), peers) == []
@@ -40,6 +41,7 @@ def test_attack_67_a_boosted_learngene_is_found_by_what_it_breaks(canary):
     assert canary.error([(ALONE, boosted)]) - canary.error([]) > 2 * HARM
 
 
+@pytest.mark.slow
 def test_harm_that_honest_learngenes_of_another_blueprint_reach_waits_for_the_operator(canary):
     doubtful = 5 * s.honest(BLUEPRINT, SEED, 9)
     assert DOUBT < canary.error([(ALONE, doubtful)]) - canary.error([]) <= HARM
@@ -63,6 +65,7 @@ def test_what_is_not_a_number_does_not_pass(canary):
     assert "CANARY" in found(canary, broken.astype(np.float32) * np.float32(1e30))
 
 
+@pytest.mark.slow
 def test_equal_input_gives_equal_findings_and_only_the_first_members_are_merged(canary):
     mine = 3 * s.honest(BLUEPRINT, SEED, 9)
     peers = [s.honest(BLUEPRINT, SEED, number) for number in range(MERGED)]

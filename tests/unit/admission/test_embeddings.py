@@ -76,6 +76,7 @@ def one(name, site, mean, images=700):
     return StatedEmbedding(name * 64, site, np.asarray(mean, np.float32), sigma(images))
 
 
+@pytest.mark.slow
 def test_two_draws_from_the_very_same_images_pass():
     for images in (20, 700):
         for _ in range(300):

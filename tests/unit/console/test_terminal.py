@@ -82,6 +82,18 @@ def test_with_json_the_error_is_one_value_on_standard_output(monkeypatch, capsys
     }
 
 
+def test_an_error_of_a_pool_names_its_request(monkeypatch, capsys):
+    refusal = error("BUSY", "full", "wait", request="3f2a3f2a3f2a3f2a")
+
+    def command(*, as_json: terminal.JsonOption = False) -> None:
+        raise refusal
+
+    outcome(monkeypatch, command, "do", "--json")
+    out, err = capsys.readouterr()
+    assert json.loads(out)["request"] == "3f2a3f2a3f2a3f2a"
+    assert err == "error (BUSY): full; wait (request 3f2a3f2a3f2a3f2a)\n"
+
+
 @pytest.mark.parametrize("code", [0, 1, 7])
 def test_a_command_may_choose_its_exit_code(monkeypatch, code):
     assert outcome(monkeypatch, raising(typer.Exit(code)), "do") == code

@@ -51,6 +51,7 @@ def lab(tmp_path):
     return made
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_computes_only_what_is_missing(lab):
     cells = [Noise("1" * 64), Noise("2" * 64)]
     told = []
@@ -64,6 +65,7 @@ def test_an_interrupted_run_computes_only_what_is_missing(lab):
     assert len(told) == 2
 
 
+@pytest.mark.slow
 def test_a_cell_that_fails_ends_the_run_with_its_reason(lab):
     earlier = set(psutil.Process().children())
     with pytest.raises(FileNotFoundError), Workers(lab, 1) as workers:

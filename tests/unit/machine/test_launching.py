@@ -2,6 +2,8 @@
 
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,11 +17,11 @@ from genepool_protocol.wire.errors import InvalidInput
 PACKAGES = [Path(package.__file__).parent for package in (genepool_client, genepool_protocol, genepool_server)]
 
 STARTERS = {
-    "machine/processes.py": "launching",
-    "serving/ray/link.py": "launching",
-    "confined/worker.py": "_PASSED_ON",  # knows even less of the environment
+    "machine/processes.py": "env=environment(",
+    "serving/ray/link.py": "env=launching.environment(launching.ray_environment(",
+    "confined/worker.py": "env=_environment(",  # knows even less of the environment
 }
-"""Modules that start programs, and what each makes their environment from."""
+"""Modules that start programs, and the environment that each gives to every one of them."""
 
 
 def sources() -> dict[str, str]:
@@ -79,7 +81,8 @@ def test_programs_are_started_in_few_places_and_each_closes_them(what):
     found = {name for name, text in sources().items() if what in text}
     assert found <= set(STARTERS)
     for name in found:
-        assert STARTERS[name] in sources()[name]
+        started = sum(sources()[name].count(f"subprocess.{call}(") for call in ("Popen", "run"))
+        assert sources()[name].count(STARTERS[name]) == started
 
 
 def test_ray_is_started_in_one_place():
@@ -109,3 +112,34 @@ def test_memory_that_was_freed_is_overwritten():
     os.close(read)
     os.close(write)
     assert b"\x5a\x5a" not in left
+
+
+GRPC_COMPLAINS = """
+import grpc
+from concurrent import futures
+try:
+    grpc.server(futures.ThreadPoolExecutor(1)).add_insecure_port("256.1.1.1:99999")
+except RuntimeError:
+    pass
+"""
+
+SPEAKERS = {
+    "a command of the client": "import genepool_client.commands.cli",
+    "a command of the server": "import genepool_server.commands.cli",
+    "a program that uses our client": "from genepool_client import Pool",
+    "a child in our environment": "",
+}
+
+
+@pytest.mark.parametrize("who", SPEAKERS)
+def test_grpc_writes_nothing_of_its_own(who):
+    loud = {name: text for name, text in os.environ.items() if not name.startswith("GRPC_")}
+    quiet = loud if SPEAKERS[who] else launching.environment()
+    told = [
+        subprocess.run(
+            [sys.executable, "-c", code], env=variables, capture_output=True, text=True, check=True, timeout=120
+        ).stderr
+        for code, variables in ((GRPC_COMPLAINS, loud), (SPEAKERS[who] + GRPC_COMPLAINS, quiet))
+    ]
+    assert "256.1.1.1" in told[0]  # else this test says nothing
+    assert told[1] == ""

@@ -40,6 +40,7 @@ def signed(place, name: str) -> bytes:
     return envelope.sign_statement(place.a.key, event.payload())
 
 
+@pytest.mark.slow
 def test_a_popular_learngene_is_withdrawn_with_an_answer_and_its_descendants_come_in_pages(place):
     name = place.contribute().contribution_id
     descended(place.pool, name, MANY)
@@ -117,6 +118,7 @@ def crowd(place):
     return place
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_contributions_are_listed_within_bounded_memory(crowd, monkeypatch):
     monkeypatch.setattr(type(crowd.pool.log), "size", 1 << 40)  # the copied rows lie beyond the real log
     tracemalloc.start()

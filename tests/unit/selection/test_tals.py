@@ -86,14 +86,27 @@ def test_attack_76_at_one_image_a_class_what_is_broken_on_views_gives_way_to_the
     assert ("on views" in found.reason) == (not weights)
 
 
-def test_views_are_nine_moved_copies_with_their_labels():
-    images = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3)).astype(np.uint8)
+@pytest.mark.parametrize("side", [16, 33])
+def test_views_are_those_of_the_specification(side):
+    images = np.random.default_rng(0).integers(0, 256, (2, side, side, 3)).astype(np.uint8)
     shown, labels = views.spread(images, ONE_EACH)
-    assert shown.shape == (18, 16, 16, 3)
-    assert shown.dtype == np.uint8
+    assert (shown.shape, shown.dtype) == ((18, side, side, 3), np.uint8)
     assert labels.tolist() == [0, 1] * 9
-    assert np.array_equal(shown[8:10], images)
-    assert np.array_equal(shown[0][2:, 2:], images[0][:-2, :-2])
+    wave = (0, 5, 7, 5, 0, -5, -7, -5)
+
+    def source(view, y, x):
+        """Section 10, D, pixel by pixel."""
+        a, b, c, d = views.WARPS[view]
+        u, v = 2 * x - side + 1, 2 * y - side + 1
+        p = (a * u + b * v) // 1024 + side * wave[(8 * y // side + view) % 8] // 77
+        q = (c * u + d * v) // 1024 + side * wave[(8 * x // side + 3 * view) % 8] // 77
+        return tuple(min(max((at + side) // 2, 0), side - 1) for at in (q, p))
+
+    assert np.array_equal(shown[:2], images)
+    for view in range(1, 9):
+        for number in range(2):
+            expected = [[images[number][source(view, y, x)] for x in range(side)] for y in range(side)]
+            assert np.array_equal(shown[2 * view + number], np.array(expected))
 
 
 def test_a_single_image_a_class_is_scored_on_its_views(pool):

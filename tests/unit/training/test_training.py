@@ -232,6 +232,7 @@ def test_every_size_that_can_descend_is_trained():
         BLUEPRINT.check(size)
 
 
+@pytest.mark.slow
 def test_a_published_net_is_trained_and_condensed_at_every_size_that_it_has(images, tmp_path):
     blueprint = published_blueprint()
     rng = torch.Generator().manual_seed(0)

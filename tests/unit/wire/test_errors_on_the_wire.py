@@ -7,6 +7,7 @@ import pytest
 
 from genepool_protocol.v1 import pool_pb2, pool_pb2_grpc
 from genepool_protocol.wire import errors, status
+from genepool_protocol.wire.status import REQUEST_ID, request_of, to_status
 
 
 class Failing(pool_pb2_grpc.LogServiceServicer):
@@ -130,3 +131,18 @@ def test_nobody_at_the_address():
 
 def test_an_error_without_a_call_has_a_reason():
     assert status.from_rpc_error(grpc.RpcError(), "pool.example:1").reason == "INTERNAL"
+
+
+@pytest.mark.parametrize("given", ["3f2a3f2a3f2a3f2a", "", "short", "\x1b[2J" * 4, "3F2A3F2A3F2A3F2A"])
+def test_an_error_carries_the_id_of_its_request_if_it_is_one(given):
+    status = to_status(errors.error("BUSY", "full", "wait"), given)
+    assert request_of(status.trailing_metadata) == (given if given == "3f2a3f2a3f2a3f2a" else "")
+    assert (REQUEST_ID in dict(status.trailing_metadata)) == bool(given)
+
+
+def test_an_id_of_two_values_is_none_and_an_error_says_the_one():
+    assert request_of([(REQUEST_ID, "0" * 16), (REQUEST_ID, "1" * 16)]) == ""
+    assert request_of(None) == ""
+    told = errors.error("BUSY", "full", "wait", request="3f2a3f2a3f2a3f2a")
+    assert told.diagnostics() == "full; wait (request 3f2a3f2a3f2a3f2a)"
+    assert request_of(to_status(told).trailing_metadata) == ""

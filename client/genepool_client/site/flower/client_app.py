@@ -18,9 +18,10 @@ from flwr.clientapp import ClientApp  # noqa: E402
 
 from genepool_client.site import contribution  # noqa: E402
 from genepool_client.site.code_identity import code_identity  # noqa: E402
-from genepool_client.site.flower import guard  # noqa: E402
+from genepool_client.site.flower import guard, logs  # noqa: E402
 from genepool_client.site.folder import SiteFolder  # noqa: E402
 from genepool_client.site.materials import Settings  # noqa: E402
+from genepool_client.transport.tally import CALLS_FILE, TALLY  # noqa: E402
 from genepool_protocol.progress import Progress  # noqa: E402
 from genepool_protocol.wire.errors import InvalidInput  # noqa: E402
 
@@ -33,9 +34,13 @@ app = ClientApp(mods=[guard.receipt_only_mod])
 def contribute(message: Message, context: Context) -> Message:
     """Train, condense, sign and submit; answers where the contribution is, and no more."""
     torch.set_num_threads(1)
+    logs.begin_as_told()
     site = SiteFolder(site_folder(context))
     with site.locked():
-        submitted = contribution.contribute(site, Settings(device="auto"), _silent).submitted
+        try:
+            submitted = contribution.contribute(site, Settings(device="auto"), _silent).submitted
+        finally:
+            TALLY.move_to(site.path / CALLS_FILE)
     receipt = ConfigRecord(
         {
             "contribution-id": submitted.contribution_id,

@@ -7,7 +7,6 @@ flwr is used here and in `egress` alone; with another version than the one that 
 
 import importlib
 import json
-import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -17,7 +16,7 @@ from importlib.metadata import version
 from logging import ERROR
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from flwr.app import Error
 from flwr.app.message import make_message
@@ -27,14 +26,20 @@ from flwr.supercore.exit import ExitCode, flwr_exit
 from flwr.supercore.fab import Fab
 from flwr.supercore.inflatable.inflatable_object import get_object_tree, no_object_id_recompute
 
-from genepool_client.site.flower import guard, returning
+from genepool_client.site.flower import guard, logs, returning
 from genepool_client.site.flower.egress import Egress
 from genepool_client.site.folder import SiteFolder
-from genepool_console import terminal
+from genepool_console.log_lines import Form
+from genepool_console.metrics_page import MetricsPage
 from genepool_protocol.machine import launching, neighbours
 from genepool_protocol.wire.errors import InvalidInput, VersionMismatch
 
 VERIFIED: Final = "1.41."
+What = Literal["bundle", "reply"]
+Outcome = Literal["accepted", "refused", "receipt", "error"]
+Told = Callable[[What, Outcome], None]
+"""Hears how the guard decided over an app bundle or a reply."""
+
 _REFUSED: Final = "refused by the site's egress guard"
 
 
@@ -57,10 +62,17 @@ class Link:
     patience: float | None = None
 
 
-def run(site: SiteFolder, link: Link) -> None:
+def run(site: SiteFolder, link: Link, metrics: str = "", form: Form = "auto") -> None:
     """Answer invitations until interrupted, or until the SuperLink has been away for `link.patience`.
 
+    Args:
+        site: who answers.
+        link: to whom.
+        metrics: [HOST:]PORT of its numbers for Prometheus; empty for none.
+        form: of its log's lines.
+
     Raises:
+        Unavailable: PORT_IN_USE, of the metrics.
         VersionMismatch: API_VERSION, this flwr was not verified.
         InvalidInput: CONFIG_INVALID, the site accepts no app bundle.
     """
@@ -72,18 +84,32 @@ def run(site: SiteFolder, link: Link) -> None:
             "ask the operator for the digest of the campaign's bundle and give it with --allow-fab",
         )
     command = importlib.import_module("flwr.supernode.cli.flower_supernode")
-    for handler in logging.getLogger("flwr").handlers:  # it repeats what the SuperLink says
-        handler.addFilter(terminal.Escaping())
+    told = _shown(site, metrics) if metrics else _nobody
     client = importlib.import_module("flwr.supernode.start_client_internal")
-    install(Egress(site), client, command)
+    install(Egress(site), client, command, told)
     returning.remember(client, site.path / "flower" / "node.json")
     neighbours.shut_out(importlib.import_module("flwr.supernode.main"))
     _close(site)
+    logs.begin(form)
     sys.argv = ["flower-supernode", *arguments(site, link)]
     command.flower_supernode()
     # it comes back when the SuperLink was away for too long, and leaves a thread that would keep this process
     over = f"the SuperLink at {link.superlink} has gone: its campaign is over; run this again for the next one"
     flwr_exit(ExitCode.SUCCESS, over)
+
+
+def _nobody(_what: What, _outcome: Outcome) -> None:
+    """Nobody counts."""
+
+
+def _shown(site: SiteFolder, listen: str) -> Told:
+    page = MetricsPage(listen)
+    from genepool_client.site.flower.numbers import SiteMeter
+
+    meter = SiteMeter(site)
+    page.show(meter.registry)
+    page.start()
+    return meter.count
 
 
 def _close(site: SiteFolder) -> None:
@@ -92,7 +118,8 @@ def _close(site: SiteFolder) -> None:
     os.umask(launching.UMASK)
     home = site.path / "flower"
     home.mkdir(mode=0o700, exist_ok=True)
-    environment = launching.environment({"FLWR_HOME": str(home)})
+    # Flower's helpers are programs of their own, with lines of another form: they speak when something is wrong
+    environment = launching.environment({"FLWR_HOME": str(home), "FLWR_LOG_LEVEL": "WARNING"})
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"
     os.environ.clear()
     os.environ.update(environment)
@@ -122,8 +149,14 @@ def arguments(site: SiteFolder, link: Link) -> list[str]:
     return words + (["--auth-supernode-private-key", str(link.auth_key)] if link.auth_key else [])
 
 
-def install(egress: Egress, client: ModuleType, command: ModuleType) -> None:
+def install(egress: Egress, client: ModuleType, command: ModuleType, told: Told = _nobody) -> None:
     """Put the guard in the way of every reply and every app bundle.
+
+    Args:
+        egress: decides.
+        client: flwr's module that speaks with the SuperLink.
+        command: flwr's module of the command.
+        told: hears of each decision.
 
     Raises:
         VersionMismatch: API_VERSION, flwr lacks a part that the guard holds on to.
@@ -132,12 +165,12 @@ def install(egress: Egress, client: ModuleType, command: ModuleType) -> None:
     _part(client, "_verify_fab")
 
     def push_messages(state: Any, object_store: Any, send: Any, push_object: Any) -> None:
-        push(state, object_store, _guarded_send(egress, object_store, send, push_object), push_object)
+        push(state, object_store, _guarded_send(egress, object_store, send, push_object, told), push_object)
 
     @contextmanager
     def connection(*args: Any, **options: Any) -> Iterator[tuple[Any, ...]]:
         with connect(*args, **options) as (node, receive, send, get_run, get_fab, *rest):
-            yield (node, receive, send, get_run, _guarded_fab(egress, get_fab), *rest)
+            yield (node, receive, send, get_run, _guarded_fab(egress, get_fab, told), *rest)
 
     client.__dict__.update(
         {
@@ -164,10 +197,11 @@ def _part(module: ModuleType, name: str) -> Any:
     return part
 
 
-def _guarded_fab(egress: Egress, get_fab: Callable[[str, int], Fab]) -> Callable[[str, int], Fab]:
+def _guarded_fab(egress: Egress, get_fab: Callable[[str, int], Fab], told: Told) -> Callable[[str, int], Fab]:
     def get(name: str, run_id: int) -> Fab:
         fab = get_fab(name, run_id)
         accepted = egress.accepts(fab.content)
+        told("bundle", "accepted" if accepted else "refused")
         if not accepted:
             log(ERROR, "egress guard: the app bundle %s is not in the site's config", name)
         return Fab(fab.hash_str, fab.content, {"valid_license": "site"} if accepted else {})
@@ -175,15 +209,18 @@ def _guarded_fab(egress: Egress, get_fab: Callable[[str, int], Fab]) -> Callable
     return get
 
 
-def _guarded_send(egress: Egress, store: Any, send: Any, push_object: Any) -> Callable[..., tuple[set[str], str]]:
+def _guarded_send(
+    egress: Egress, store: Any, send: Any, push_object: Any, told: Told
+) -> Callable[..., tuple[set[str], str]]:
     """Flower's `send`: it announces a reply's objects before any is uploaded, so a refusal here hangs nobody."""
 
     def guarded(message: Any, tree: Any, runtime: float) -> tuple[set[str], str]:
         why: str | None
         if message.has_error():
-            code, why = guard.SITE_ERROR, f"the app answered error {message.error.code}: {message.error.reason}"
+            code, why = guard.SITE_ERROR, f"the app answered error {message.error.code}"
         else:
             code, why = guard.GUARD_REFUSED, egress.refusal(store.get, tree)
+        told("reply", "receipt" if why is None else "error" if code == guard.SITE_ERROR else "refused")
         if why is None:
             announced: tuple[set[str], str] = send(message, tree, runtime)
             return announced

@@ -18,9 +18,11 @@ from google.protobuf.message import DecodeError
 
 from genepool_protocol.wire.errors import GenepoolError, InvalidInput, StorageError
 from genepool_protocol.wire.status import to_status
+from genepool_server.deadline import within
+from genepool_server.front.guards.calls import CALL
 from genepool_server.front.guards.rpc_shapes import parts
 from genepool_server.front.guards.shares import Shares
-from genepool_server.front.guards.slow_clients import HEAD_START, SLOWEST_READ, Reader, life
+from genepool_server.front.guards.slow_clients import HEAD_START, SLOWEST_READ, Reader
 from genepool_server.serving.bounded_queue import Gate
 from genepool_server.serving.peers import CURRENT
 
@@ -71,7 +73,7 @@ class CallLimits:
 
 
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps every method of a server, whatever its shape; it is the outermost one.
+    """Wraps every method of a server, whatever its shape; it is the outermost one but `watching`.
 
     Inside, all methods take a stream of messages: so a call is known by its headers, before it has sent anything, and
     the place that it holds is bounded from then on.
@@ -126,9 +128,9 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         async def call(messages: AsyncIterator[Any], context: "grpc.aio.ServicerContext[Any, Any]") -> Any:
             try:
                 if self._shares is not None:
-                    CURRENT.set(self._shares.take(context))
+                    self._enter(self._shares, context)
                 self._check(method, context)
-                async with life(seconds, f"the call of {method}"):
+                async with within(seconds, f"the call of {method} did not end"):
                     request = (
                         _opened(messages, self._limits)
                         if handler.request_streaming
@@ -141,6 +143,14 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
                 await _abort(context, self._told(to_error(exc, method)))
 
         return call
+
+    @staticmethod
+    def _enter(shares: Shares, context: Any) -> None:
+        peer = shares.whose(context)
+        CURRENT.set(peer)
+        if (watched := CALL.get()) is not None:
+            watched.peer = peer
+        shares.take(peer, context)
 
     def _single(self, inner: Any, handler: Any, method: str) -> Any:
         gate = None if handler.request_streaming or not method.startswith(_OURS) else self._gate
@@ -177,7 +187,7 @@ async def _next(messages: AsyncIterator[Any], seconds: float) -> Any:
         StopAsyncIteration: there is none.
         Unavailable: TOO_SLOW.
     """
-    async with life(seconds, "the next message of a call"):
+    async with within(seconds, "the next message of a call did not end"):
         return await anext(messages)
 
 
@@ -213,5 +223,8 @@ async def _opened(messages: AsyncIterator[Any], limits: CallLimits) -> AsyncIter
 
 
 async def _abort(context: "grpc.aio.ServicerContext[Any, Any]", error: GenepoolError) -> None:
+    watched = CALL.get()
+    if watched is not None:
+        watched.refuse(error)
     with suppress(grpc.aio.InternalError):  # the client has gone meanwhile
-        await context.abort_with_status(to_status(error))
+        await context.abort_with_status(to_status(error, watched.request if watched else ""))

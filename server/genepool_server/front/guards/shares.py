@@ -64,20 +64,22 @@ class Shares:
         """How many calls are open."""
         return self._open.total()
 
-    def take(self, context: Any) -> Peer:
-        """Count a call until gRPC is through with it; answers whose it is.
+    def whose(self, context: Any) -> Peer:
+        """Who calls."""
+        return peer_of(context, self._callers)
+
+    def take(self, peer: Peer, context: Any) -> None:
+        """Count a call of that peer until gRPC is through with it.
 
         Raises:
             Unavailable: BUSY, with the seconds after which to come back.
         """
-        peer = peer_of(context, self._callers)
         if self._open[peer] >= self._each:
             raise _busy(f"this caller has {self._each} calls open")
         if self._open.total() >= self._total or (not peer.certified and self._strangers() >= self._anonymous):
             raise _busy(f"the pool has {self._open.total()} calls open")
         self._open[peer] += 1
         context.add_done_callback(self._counting_down(peer))
-        return peer
 
     def _strangers(self) -> int:
         return sum(count for peer, count in self._open.items() if not peer.certified)

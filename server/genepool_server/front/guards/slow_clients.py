@@ -3,8 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from google.protobuf.message import Message
@@ -70,25 +69,6 @@ class Reader:
             "take it up where it broke off",
             retry_seconds="1",
         )
-
-
-@asynccontextmanager
-async def life(seconds: float, what: str) -> AsyncIterator[None]:
-    """End what lasts longer.
-
-    Raises:
-        Unavailable: TOO_SLOW.
-    """
-    limit = asyncio.timeout(seconds)
-    try:
-        async with limit:
-            yield
-    except TimeoutError as exc:
-        if not limit.expired():
-            raise
-        raise Unavailable(
-            "TOO_SLOW", f"{what} did not end within {seconds:g} seconds", "call again", retry_seconds="1"
-        ) from exc
 
 
 class Pace:

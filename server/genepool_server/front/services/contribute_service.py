@@ -11,6 +11,7 @@ from genepool_protocol.v1 import contribute_pb2_grpc
 from genepool_protocol.wire.errors import InvalidInput, Refused
 from genepool_protocol.wire.limits import LIMITS
 from genepool_server.front.guards.callers import Callers
+from genepool_server.front.guards.calls import note
 from genepool_server.front.guards.slow_clients import Pace, too_slow
 from genepool_server.front.services import pages
 from genepool_server.front.services.messages import contribution_state
@@ -102,9 +103,9 @@ class ContributeServicer(contribute_pb2_grpc.ContributeServiceServicer):
             if message.data:
                 await asyncio.to_thread(self._intake.spool.append, upload_id, message.offset, message.data, lease)
             if message.finish_write:
-                return pb.WriteResponse(
-                    committed_size=await asyncio.to_thread(self._intake.spool.finish, upload_id, lease)
-                )
+                size = await asyncio.to_thread(self._intake.spool.finish, upload_id, lease)
+                note(size=size, state="RECEIVED")
+                return pb.WriteResponse(committed_size=size)
         committed, _ = await asyncio.to_thread(self._intake.status, upload_id)
         return pb.WriteResponse(committed_size=committed)
 
@@ -126,6 +127,7 @@ class ContributeServicer(contribute_pb2_grpc.ContributeServiceServicer):
         """The checks on the bytes, then the log entry."""
         upload_id = await self._own(request.upload_id, context)
         committed = await asyncio.to_thread(self._intake.commit, upload_id, self._now())
+        note(digest=committed.sha256, size=committed.size_bytes, state=committed.state)
         return pb.CommitResponse(
             receipt=committed.receipt,
             contribution_id=committed.contribution_id,
@@ -167,6 +169,7 @@ class ContributeServicer(contribute_pb2_grpc.ContributeServiceServicer):
     ) -> pb.WithdrawResponse:
         """The end of a contribution, by its site's word: the signature is the proof, whoever brings it."""
         withdrawn = await asyncio.to_thread(self._contributions.withdrawals.withdraw, request.bundle)
+        note(digest=withdrawn.contribution_id, state="WITHDRAWN")
         return pb.WithdrawResponse(
             receipt=withdrawn.receipt, erased=withdrawn.erased, descendant_count=withdrawn.descendants
         )

@@ -7,6 +7,7 @@ from genepool_protocol.trust.keys import SigningKey
 from genepool_protocol.v1 import consume_pb2, consume_pb2_grpc, contribute_pb2, types_pb2
 from genepool_protocol.wire.errors import InvalidInput, NotFound, StorageError
 from genepool_protocol.wire.limits import LIMITS
+from genepool_server.front.guards.calls import note
 from genepool_server.front.guards.strangers import Strangers
 from genepool_server.front.services import consumer_messages
 from genepool_server.front.services.messages import contribution_state
@@ -71,6 +72,7 @@ class DescendServicer(consume_pb2_grpc.DescendServiceServicer):
                 )
                 raise
             descent.release()
+            note(digest=descent.sha256, size=order.total_bytes)
             descended = descendant_documents.descended(order, descent.sha256)
             await self._serving.blocking(self._view.contributions.descendants.release, descended)
             files = await self._serving.blocking(

@@ -9,6 +9,7 @@ from genepool_protocol.trust.enrolment import Application, fingerprint
 from genepool_protocol.v1 import contribute_pb2 as pb
 from genepool_protocol.v1 import contribute_pb2_grpc
 from genepool_server.front.guards.callers import Callers
+from genepool_server.front.guards.calls import note
 from genepool_server.front.services.messages import site_state
 from genepool_server.pool.sites.registrar import Registrar
 from genepool_server.pool.sites.site_keys import Issue
@@ -42,6 +43,7 @@ class EnrolmentServicer(contribute_pb2_grpc.EnrolmentServiceServicer):
         """Register a site's keys under an invitation."""
         application = Application(request.site, request.invite_id, request.tls_csr, request.signing_csr)
         site = await asyncio.to_thread(self._sites.enrol, application, request.mac, self._channel, self._now())
+        note(digest=site.keyid, size=len(request.tls_csr) + len(request.signing_csr), state=site.state, site=site.name)
         return pb.EnrolResponse(state=site_state(site.state), keyid=site.keyid, fingerprint=site.fingerprint)
 
     async def GetEnrolment(  # noqa: N802
@@ -65,6 +67,7 @@ class EnrolmentServicer(contribute_pb2_grpc.EnrolmentServiceServicer):
         """A certificate for the next TLS key."""
         site = self._callers(context).site
         pem = await asyncio.to_thread(self._sites.renew, site, request.tls_csr, self._issue, self._now())
+        note(size=len(request.tls_csr), state="RENEWED")
         return pb.RenewResponse(certificate_pem=pem)
 
     async def RotateSigningKey(  # noqa: N802
@@ -73,4 +76,5 @@ class EnrolmentServicer(contribute_pb2_grpc.EnrolmentServiceServicer):
         """The next signing key."""
         site = self._callers(context).site
         keyid, ends = await asyncio.to_thread(self._sites.rotate, site, request.by_old, request.by_new, self._now())
+        note(digest=keyid, size=len(request.by_old) + len(request.by_new), state="REPLACED")
         return pb.RotateSigningKeyResponse(keyid=keyid, old_ends=ends)

@@ -13,6 +13,7 @@ from genepool_protocol.v1 import operator_pb2 as op
 from genepool_protocol.v1 import operator_pb2_grpc
 from genepool_protocol.wire.access import DEFAULT_ROLES
 from genepool_protocol.wire.errors import Refused
+from genepool_server.front.guards.calls import note
 from genepool_server.front.services import messages
 from genepool_server.pool.pool import OpenPool
 from genepool_server.pool.rows.pages import PAGE
@@ -75,6 +76,7 @@ class OperatorServicer(operator_pb2_grpc.OperatorServiceServicer):
         if request.state not in changes:
             raise _no_such_change()
         site = await asyncio.to_thread(changes[request.state], request.site)
+        note(digest=site.keyid, state=site.state, site=site.name)
         return op.ChangeSiteResponse(site=messages.site_message(site))
 
     async def ListContributions(  # noqa: N802
@@ -98,6 +100,7 @@ class OperatorServicer(operator_pb2_grpc.OperatorServiceServicer):
         contribution = await asyncio.to_thread(
             self._pool.contributions.decide, request.contribution_id, decision, request.note
         )
+        note(digest=contribution.sha256, size=contribution.size_bytes, state=contribution.state)
         return op.DecideContributionResponse(contribution=messages.contribution_message(contribution))
 
     async def WithdrawContribution(  # noqa: N802
@@ -109,6 +112,7 @@ class OperatorServicer(operator_pb2_grpc.OperatorServiceServicer):
         withdrawn = await asyncio.to_thread(
             self._pool.contributions.withdraw_as_operator, request.contribution_id, request.reason
         )
+        note(digest=withdrawn.contribution_id, state="WITHDRAWN")
         return op.WithdrawContributionResponse(
             receipt=withdrawn.receipt, erased=withdrawn.erased, descendant_count=withdrawn.descendants
         )

@@ -10,6 +10,7 @@ from typing import Any
 from genepool_protocol.v1 import consume_pb2, consume_pb2_grpc
 from genepool_protocol.wire.errors import InvalidInput
 from genepool_protocol.wire.limits import LIMITS
+from genepool_server.front.guards.calls import note
 from genepool_server.front.services import consumer_messages
 from genepool_server.serving.pool_view import PoolView
 from genepool_server.serving.service import Serving
@@ -35,6 +36,7 @@ class SelectServicer(consume_pb2_grpc.SelectServiceServicer):
         """Every active contribution with its domain embedding, sorted by id."""
         async with aclosing(self._serving.embeddings(request.blueprint, request.licenses)) as embeddings:
             async for contribution, embedding in embeddings:
+                note(size=embedding.mean.nbytes)
                 yield consumer_messages.embedding_message(contribution, embedding)
 
     async def GetThin(  # noqa: N802
@@ -46,6 +48,7 @@ class SelectServicer(consume_pb2_grpc.SelectServiceServicer):
         _check_count(request.contribution_ids)
         async with aclosing(self._serving.thin(request.blueprint, request.contribution_ids)) as files:
             async for contribution_id, raw in files:
+                note(size=len(raw))
                 for start in range(0, len(raw), LIMITS.chunk_bytes):
                     end = start + LIMITS.chunk_bytes
                     yield consume_pb2.GetThinResponse(
@@ -70,6 +73,7 @@ class SelectServicer(consume_pb2_grpc.SelectServiceServicer):
     async def _select(
         self, request: consume_pb2.SelectRequest, events: asyncio.Queue[consume_pb2.SelectResponse | None]
     ) -> consume_pb2.SelectResponse:
+        note(size=len(request.pixels))
         loaded = await self._serving.blocking(self._view.blueprint, request.blueprint)
         selection = await self._serving.select(
             request.blueprint,

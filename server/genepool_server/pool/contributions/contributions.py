@@ -23,7 +23,7 @@ from genepool_server.pool.rows import contribution_rows, withdrawal_rows
 from genepool_server.pool.rows.pages import paged
 from genepool_server.pool.store.blobs import Blobs
 from genepool_server.pool.store.ledger import Ledger
-from genepool_server.records import Contribution, ContributionStanding
+from genepool_server.records import Contribution, ContributionStanding, ContributionState
 
 _T = TypeVar("_T")
 
@@ -92,6 +92,14 @@ class Contributions:
         contribution = self.get(contribution_id)
         row = self._read(withdrawal_rows.withdrawal, contribution_id)
         return ContributionStanding(contribution_id, contribution.state, b"" if row is None else row.receipt)
+
+    def totals(self) -> dict[ContributionState, tuple[int, int]]:
+        """State -> how many are in it, and the bytes of their weights together."""
+        return self._read(contribution_rows.totals, self.log.size)
+
+    def unreviewed_count(self) -> int:
+        """How many wait for a review; unlike `unreviewed` it writes nothing."""
+        return self._read(contribution_rows.unreviewed_count, self.log.size)
 
     # -- those that serve ----------------------------------------------------------------------------------------------
 

@@ -191,7 +191,13 @@ class Intake:
         self.log.publish()
         self.spool.discard(upload_id)
         self.arrived.set()
-        return Committed(contribution.receipt, contribution.contribution_id, contribution.state)
+        return Committed(
+            contribution.receipt,
+            contribution.contribution_id,
+            contribution.state,
+            contribution.sha256,
+            contribution.size_bytes,
+        )
 
     def _accept(self, upload_id: str, path: Path, now: datetime) -> None:
         ticket = self.spool.ticket(upload_id)

@@ -38,11 +38,21 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """A contribution that the log holds, with its receipt (model.sig with the log entry)."""
+    """A contribution that the log holds, with its receipt.
+
+    Attributes:
+        receipt: model.sig with the log entry.
+        contribution_id: hex SHA-256 of the signed payload.
+        state: what it is now.
+        sha256: hex, of learngene.safetensors.
+        size_bytes: of learngene.safetensors.
+    """
 
     receipt: bytes
     contribution_id: str
     state: ContributionState
+    sha256: str
+    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,12 @@ class Cosigned:
             note = "" if size is None else log_rows.checkpoint(tx, size)
         return "" if size is None else self._noted(size, note)
 
+    def reached(self) -> dict[str, int]:
+        """Name of each witness -> the largest published head that it cosigned; 0 for none."""
+        with self.ledger.read() as tx:
+            sizes = log_rows.cosigned(tx, [verifier.vkey for verifier in self.policy.witnesses], self.log.size)
+        return {verifier.name: sizes.get(verifier.vkey, 0) for verifier in self.policy.witnesses}
+
     def _noted(self, size: int, note: str) -> str:
         vkeys = {witness_key.vkey for witness_key in self.policy.witnesses}
         with self.ledger.read() as tx:

@@ -108,6 +108,20 @@ def unreviewed(tx: Connection, path_of: PathOf, size: int) -> list[Contribution]
     return [_contribution(row, path_of) for row in tx.execute(query.order_by(table.c.log_index))]
 
 
+def totals(tx: Connection, size: int) -> dict[ContributionState, tuple[int, int]]:
+    """State -> how many are in it among the first `size` leaves, and the bytes of their files together."""
+    table = schema.contribution
+    query = select(table.c.state, func.count(), func.sum(table.c.size_bytes)).where(table.c.log_index < size)
+    return {state: (int(count), int(total)) for state, count, total in tx.execute(query.group_by(table.c.state))}
+
+
+def unreviewed_count(tx: Connection, size: int) -> int:
+    """How many of `unreviewed` there are."""
+    table = schema.contribution
+    waiting = (table.c.state == "QUARANTINED", table.c.note == "", table.c.log_index < size)
+    return int(tx.execute(select(func.count()).where(*waiting)).scalar_one())
+
+
 def raw(tx: Connection) -> list[Any]:
     """Every row of the table, in the order of the log."""
     return list(tx.execute(select(schema.contribution).order_by(schema.contribution.c.log_index)))

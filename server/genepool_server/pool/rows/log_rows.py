@@ -101,6 +101,13 @@ def raw_cosignatures(tx: Connection) -> list[Any]:
     return list(tx.execute(select(schema.cosignature).order_by(schema.cosignature.c.size)))
 
 
+def cosigned(tx: Connection, vkeys: Sequence[str], most: int) -> dict[str, int]:
+    """Verifier key -> the largest size, up to `most`, whose head that witness cosigned; without those that did none."""
+    table = schema.cosignature
+    query = select(table.c.vkey, func.max(table.c.size)).where(table.c.vkey.in_(vkeys), table.c.size <= most)
+    return {vkey: int(size) for vkey, size in tx.execute(query.group_by(table.c.vkey))}
+
+
 def largest_cosigned(tx: Connection, vkeys: Sequence[str], quorum: int, most: int) -> int | None:
     """The largest size, up to `most`, whose head so many of these witnesses cosigned."""
     table = schema.cosignature

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, select, update
 
 from genepool_protocol.trust.keys import VerifyingKey
 from genepool_protocol.wire.documents import moment
@@ -62,6 +62,12 @@ def _site(row: Any, roles: Sequence[str]) -> Site:
         row.certificate or "",
         tuple(sorted(roles)),
     )
+
+
+def counts(tx: Connection) -> dict[SiteState, int]:
+    """State -> how many sites are in it."""
+    query = select(schema.site.c.state, func.count()).group_by(schema.site.c.state)
+    return {state: int(count) for state, count in tx.execute(query)}
 
 
 def sites(tx: Connection, after: str = "", count: int | None = None) -> list[Site]:

@@ -20,7 +20,7 @@ from genepool_server.pool.sites.membership import Invitation
 from genepool_server.pool.sites.site_keys import Issue
 from genepool_server.pool.sites.tls_key_cache import Holder, Registry
 from genepool_server.pool.store.ledger import Ledger
-from genepool_server.records import Site
+from genepool_server.records import Site, SiteState
 
 
 class Registrar:
@@ -72,6 +72,11 @@ class Registrar:
     def _page(self, after: str, count: int) -> list[Site]:
         with self._ledger.read() as tx:
             return site_rows.sites(tx, after, count)
+
+    def counts(self) -> dict[SiteState, int]:
+        """State -> how many sites are in it."""
+        with self._ledger.read() as tx:
+            return site_rows.counts(tx)
 
     def get(self, name: str) -> Site:
         """The site of that name.

@@ -118,6 +118,7 @@ class RayDispatcher:
                     return await ref
                 except asyncio.CancelledError:
                     ray.cancel(ref)
+                    await asyncio.wait([asyncio.wrap_future(ref.future())])  # its place is free when its work has ended
                     raise
                 except failures.LOST as exc:
                     self._replace(seat, actor)

@@ -116,7 +116,7 @@ class _Calls:
         except GenepoolError as exc:
             self._say(number, "error", exc)
         except asyncio.CancelledError:
-            pass  # whoever asked does not listen any more
+            self._say(number, "value", None)  # nobody wants it any more, but somebody may wait for its end
         except Exception:
             logging.getLogger(__name__).exception("a call of the workers failed")
             self._say(number, "error", GenepoolError("INTERNAL", "the pool's worker failed"))

@@ -90,6 +90,12 @@ class RayLink:
             if self._calls.pop(number, None) is not None:
                 self._outbox.put((number, "cancel", ()))
 
+    def cancel(self, number: int) -> None:
+        """Cancel a call; its last event says that the work has ended."""
+        with self._lock:
+            if number in self._calls:
+                self._outbox.put((number, "cancel", ()))
+
     def tell(self, verb: str, args: tuple[Any, ...]) -> None:
         """Say something that is not answered."""
         self._outbox.put((NOBODY, verb, args))

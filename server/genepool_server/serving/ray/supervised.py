@@ -14,7 +14,7 @@ from typing import Any, Final
 from genepool_protocol.machine import launching
 from genepool_protocol.wire.errors import GenepoolError, Unavailable
 from genepool_server.serving.config import ServingConfig
-from genepool_server.serving.dispatcher import Verb, drained, lost
+from genepool_server.serving.dispatcher import Crew, Verb, drained, lost
 from genepool_server.serving.ray.link import RayLink
 
 _log = logging.getLogger(__name__)
@@ -42,6 +42,7 @@ class SupervisedRay:
         self._link: RayLink | None = None
         self._starting: RayLink | None = None
         self._failure: GenepoolError | None = None
+        self._restarts = 0
         self._settled = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._supervise, name="ray-supervisor", daemon=True)
@@ -63,9 +64,10 @@ class SupervisedRay:
         return max(1, self._config.workers) * self._config.score_threads
 
     @property
-    def driver(self) -> int | None:
-        """Process number of what holds Ray; None while there is none."""
-        return self._link.pid if self._link is not None else None
+    def crew(self) -> Crew:
+        """See `dispatcher.Dispatcher`."""
+        link, workers = self._link, self._config.workers
+        return Crew(workers, workers if link is not None and not link.ended.is_set() else 0, self._restarts)
 
     async def submit(self, verb: Verb, *args: Any) -> Any:
         """See `dispatcher.Dispatcher`."""
@@ -116,6 +118,11 @@ class SupervisedRay:
                         yield payload
                     if what == "value":
                         return
+            except asyncio.CancelledError:
+                link.cancel(number)
+                while (await events.get())[0] == "item":
+                    pass
+                raise
             finally:
                 link.close(number)
         raise lost()
@@ -150,6 +157,7 @@ class SupervisedRay:
             self._link = None
             link.end(0.0)
             if not self._stop.is_set():
+                self._restarts += 1
                 _log.error("Ray died; it is started again, and what it was doing is done again")
         self._settled.set()
 

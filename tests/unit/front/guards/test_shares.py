@@ -29,6 +29,10 @@ def nobody(_):
     return Caller("", frozenset())
 
 
+def take(shares: Shares, call: Call) -> None:
+    shares.take(shares.whose(call), call)
+
+
 @pytest.mark.parametrize(
     ("peer", "address"),
     [
@@ -57,13 +61,13 @@ def test_a_caller_has_its_part_and_another_one_its_own():
     shares = Shares(nobody, 100, 3)
     calls = [Call(f"ipv4:10.0.0.1:{port}") for port in range(3)]
     for call in calls:
-        shares.take(call)
+        take(shares, call)
     with pytest.raises(Unavailable) as caught:
-        shares.take(Call("ipv4:10.0.0.1:9"))
+        take(shares, Call("ipv4:10.0.0.1:9"))
     assert (caught.value.reason, int(caught.value.metadata["retry_seconds"]) > 0) == ("BUSY", True)
-    shares.take(Call("ipv4:10.0.0.2:1"))
+    take(shares, Call("ipv4:10.0.0.2:1"))
     calls[0].end()
-    shares.take(Call("ipv4:10.0.0.1:9"))
+    take(shares, Call("ipv4:10.0.0.1:9"))
     assert shares.open == 4
 
 
@@ -71,8 +75,8 @@ def test_strangers_together_leave_a_quarter_to_certified_callers():
     site = [""]
     shares = Shares(lambda _: Caller(site[0], frozenset()), 8, 8)
     for number in range(6):
-        shares.take(Call(f"ipv4:10.0.0.{number}:1"))
+        take(shares, Call(f"ipv4:10.0.0.{number}:1"))
     with pytest.raises(Unavailable):
-        shares.take(Call("ipv4:10.0.0.99:1"))
+        take(shares, Call("ipv4:10.0.0.99:1"))
     site[0] = "north"
-    shares.take(Call("ipv4:10.0.0.99:1"))
+    take(shares, Call("ipv4:10.0.0.99:1"))

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from genepool_protocol.wire.errors import Unavailable
-from genepool_server.front.guards.slow_clients import Pace, Reader, life
+from genepool_server.front.guards.slow_clients import Pace, Reader
 
 
 def test_an_upload_at_its_pace_goes_on():
@@ -80,18 +80,3 @@ def test_a_message_that_is_not_taken_at_all_ends_the_answer():
         return caught.value.reason
 
     assert asyncio.run(run()) == "TOO_SLOW"
-
-
-def test_a_call_has_its_life_and_other_timeouts_are_not_its_end():
-    async def run(seconds, inner):
-        async with life(seconds, "the call"):
-            await inner()
-
-    async def late():
-        raise TimeoutError
-
-    with pytest.raises(Unavailable) as caught:
-        asyncio.run(run(0.01, lambda: asyncio.sleep(5)))
-    assert caught.value.reason == "TOO_SLOW"
-    with pytest.raises(TimeoutError):
-        asyncio.run(run(5, late))

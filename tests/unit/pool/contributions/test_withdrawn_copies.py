@@ -92,6 +92,7 @@ def test_a_sketch_tells_nothing_to_who_has_the_ledger_without_the_secret(quarant
     assert secret.seal(withdrawn, sketch) != row.sealed
     assert reason_of(secret.open, "f" * 64, row.sealed) == "LEDGER_INCONSISTENT"
     assert reason_of(ReviewSecret.generate().open, withdrawn, row.sealed) == "LEDGER_INCONSISTENT"
+    assert ReviewSecret.generate().salt != secret.salt, "signs that another pool's secret gives are others"
     assert secret.salt not in (quarantine.folder / "ledger.sqlite").read_bytes()
 
 

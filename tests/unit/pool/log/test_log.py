@@ -7,6 +7,7 @@ from genepool_protocol.wire.limits import LIMITS
 from genepool_server.pool.log import log as logs
 from genepool_server.pool.log.published_head import HeadStore
 from tests.support import sites as c
+from tests.support.leaves import payload_sha256
 from tests.support.refusals import reason_of
 
 
@@ -24,7 +25,7 @@ def test_entries_give_the_root_of_the_checkpoint(place, heads):
     leaves = place.pool.log.entries(0, 100)
     assert merkle.Tree(map(merkle.leaf_hash, leaves)).root() == heads[-1].root
     for found in place.pool.contributions.all():
-        assert receipt.leaf_payload_sha256(leaves[found.log_index]) == found.contribution_id
+        assert payload_sha256(leaves[found.log_index]) == found.contribution_id
 
 
 def test_every_size_extends_every_smaller_one(place, heads):
