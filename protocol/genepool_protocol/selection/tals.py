@@ -142,7 +142,7 @@ def select(
 
 def _unbroken(chosen: Mixture, evaluator: Evaluator) -> tuple[Mixture, str]:
     """What the embeddings say, unless it tells views of the images apart much worse than the seed; and what decided."""
-    why = "at 1-shot no image can be held out and scored"
+    why = "at 1-shot no image can be held out to show whether that helps: two images a class are safer"
     if not chosen:
         return chosen, why
     held, seed = evaluator.scores([chosen, ()])
