@@ -92,11 +92,19 @@ def test_the_page_counts_what_happens(server, stubs, new_site, rng):
     list(stubs.descend.Descend(order(), timeout=TIMEOUT))
     error = refused(stubs.pool.GetBlueprint, pool_pb2.GetBlueprintRequest(name="nothing"))
     assert error.reason == "BLUEPRINT_UNKNOWN"
-    after = samples(page(server))
+    after = before
 
     def grew(*key: str) -> float:
-        return after[key] - before.get(key, 0.0)
+        return after.get(key, 0.0) - before.get(key, 0.0)
 
+    def counted() -> bool:
+        """A call is counted when it is over at the server, a moment after its answer is here."""
+        nonlocal after
+        after = samples(page(server))
+        keys = [("genepool_refusals_total", "BLUEPRINT_UNKNOWN"), ("genepool_descents_total", "ok")]
+        return all(grew(*key) == 1 for key in [*keys, ("genepool_selections_total", "pool")])
+
+    assert wait_until(counted)
     assert grew("genepool_calls_total", "OK", "ContributeService/Commit") == 1
     assert grew("genepool_calls_total", "NOT_FOUND", "PoolService/GetBlueprint") == 1
     assert grew("genepool_call_seconds_count", "SelectService/Select") == 1
