@@ -13,6 +13,7 @@ import pickle
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final
@@ -98,7 +99,8 @@ class _Calls:
         """Begin, or end, a call."""
         match verb:
             case "submit" | "stream":
-                self._tasks[number] = asyncio.get_running_loop().create_task(self._run(number, verb, args))
+                task = self._tasks[number] = asyncio.get_running_loop().create_task(self._run(number, verb, args))
+                task.add_done_callback(partial(self._over, number))
             case "cancel":
                 if number in self._tasks:
                     self._tasks[number].cancel()
@@ -115,13 +117,15 @@ class _Calls:
                 self._say(number, "value", None)
         except GenepoolError as exc:
             self._say(number, "error", exc)
-        except asyncio.CancelledError:
-            self._say(number, "value", None)  # nobody wants it any more, but somebody may wait for its end
         except Exception:
             logging.getLogger(__name__).exception("a call of the workers failed")
             self._say(number, "error", GenepoolError("INTERNAL", "the pool's worker failed"))
-        finally:
-            del self._tasks[number]
+
+    def _over(self, number: int, task: asyncio.Task[None]) -> None:
+        """Say the end of a call that nobody wants any more, for somebody may wait for it; it may never have begun."""
+        del self._tasks[number]
+        if task.cancelled():
+            self._say(number, "value", None)
 
 
 class _Telling(logging.Handler):
