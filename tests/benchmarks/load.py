@@ -73,7 +73,15 @@ def crawl(stubs: Stubs) -> object:
     return None
 
 
-CALLS: dict[str, Call] = {one.__name__: one for one in (capabilities, select, descend, leave, crawl)}
+def spin(_stubs: Stubs) -> object:
+    """No call at all: what the machine alone costs others, for a greedy process keeps a core busy by itself."""
+    end = time.monotonic() + 0.001
+    while time.monotonic() < end:
+        pass
+    return None
+
+
+CALLS: dict[str, Call] = {one.__name__: one for one in (capabilities, select, descend, leave, crawl, spin)}
 
 
 @contextlib.contextmanager
@@ -152,7 +160,7 @@ def _rows(anchors: Anchors, file: Path, seconds: float, crowds: tuple[int, ...],
     with seen_as("127.0.0.9", anchors) as other:
         for call in (capabilities, select, descend):
             alone, _ = closed(other, call, 1, seconds)
-            for name in (call.__name__, "leave", "crawl"):
+            for name in ("spin", call.__name__, "leave", "crawl"):
                 with _greedy(file, name, streams, 6 * seconds + 5):
                     beside, refused = closed(other, call, 1, 2 * seconds)
                 rows.append(_beside(call.__name__, name, alone, beside, refused))
