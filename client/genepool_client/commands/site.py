@@ -336,11 +336,12 @@ def run(
     """
     site = SiteFolder(folder)
     from genepool_client.site.flower import joining, supernode
+    from genepool_protocol.machine.flower import check_version
     from genepool_protocol.machine.processes import free_port
 
     if allow_fab and allow_fab not in site.config.fabs:
         site.change(fabs=[*site.config.fabs, allow_fab])
-    supernode.check_version()
+    check_version(*supernode.NEEDS)
     own = port or free_port()
     if superlink:
         link = supernode.Link(superlink, root_certificates, auth_key, own)

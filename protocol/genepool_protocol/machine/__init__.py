@@ -3,5 +3,6 @@
 owned: private folders that never outlive their owner.
 launching: the environment and the limits of every Ray and Flower process that anything of ours starts.
 processes: children that never outlive us.
+flower: which Flower fits.
 neighbours, superlink: Flower's local servers, deaf to other users.
 """

@@ -2,18 +2,17 @@
 
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from typing import Any, Final, Self, TypeVar
 
 import httpx
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
+from genepool_protocol.machine.flower import check_version
 from genepool_protocol.trust.keys import VerifyingKey
-from genepool_protocol.wire.errors import GenepoolError, Unavailable, VersionMismatch
+from genepool_protocol.wire.errors import GenepoolError, Unavailable
 from genepool_server.campaign import fab
 
-VERIFIED: Final = "1.41."
 _POLL: Final = 0.2  # seconds
 _Answer = TypeVar("_Answer")
 
@@ -30,7 +29,7 @@ class Control:
     """
 
     def __init__(self, address: str, ca_pem: bytes) -> None:
-        check_version()
+        check_version("campaigns", "server")
         from flwr.cli.cli_client_interceptor import CliClientHttpInterceptor
         from flwr.supercore.control import ControlHttpClient
         from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
@@ -131,21 +130,6 @@ class Control:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def check_version() -> None:
-    """Refuse a flwr whose inner parts were not read.
-
-    Raises:
-        VersionMismatch: API_VERSION.
-    """
-    installed = version("flwr")
-    if not installed.startswith(VERIFIED):
-        raise VersionMismatch(
-            "API_VERSION",
-            f"campaigns were verified with flwr {VERIFIED}x, here is {installed}",
-            "install genepool[server]",
-        )
 
 
 def _asked(call: Callable[[], _Answer]) -> _Answer:

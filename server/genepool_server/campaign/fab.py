@@ -23,8 +23,3 @@ def build(folder: Path | None = None) -> bytes:
 def digest_of(bundle: bytes) -> str:
     """`sha256:...` of a bundle: an entry for `fabs` of a site's config."""
     return f"sha256:{hashlib.sha256(bundle).hexdigest()}"
-
-
-def expected_sha256() -> str:
-    """The digest of the bundle that this installation makes."""
-    return digest_of(build())

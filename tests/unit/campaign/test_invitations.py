@@ -4,17 +4,16 @@ import json
 from types import SimpleNamespace
 
 import pytest
-from flwr.app import ConfigRecord, Error, Message, RecordDict
-from flwr.app.message import make_message
-from flwr.app.metadata import Metadata
+from flwr.app import ConfigRecord, Error, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
 from genepool_protocol.wire.errors import GenepoolError, NotFound
 from genepool_server.campaign import server_app
 from genepool_server.campaign.claims import Outcome, claim_of
-from genepool_server.campaign.fab import app_folder, expected_sha256
+from genepool_server.campaign.fab import app_folder, build, digest_of
 from genepool_server.campaign.invitations import CampaignPlan, Node, invite, wait_for_sites
 from genepool_server.campaign.report import RunReport
+from tests.support.flower import reply
 
 RECEIPT = {"contribution-id": "ab" * 32, "sha256": "cd" * 32, "size-bytes": 7, "status": "ACTIVE", "code": "0.1.0+0"}
 PLAN = CampaignPlan(min_nodes=1, wait_seconds=0.0, quorum=0, site_timeout=30.0)
@@ -50,18 +49,9 @@ class Sites:
             return []
         message_id, answer = self.ready.pop()
         assert message_id in ids
-        return [] if answer is None else [reply(message_id, answer)]
-
-
-def reply(message_id: str, answer) -> Message:
-    # src_node_id is the SuperLink's own when it answers for a site that is away
-    metadata = Metadata(
-        run_id=1, message_id="x", src_node_id=1, dst_node_id=1, reply_to_message_id=message_id, group_id="",
-        created_at=0.0, ttl=1.0, message_type="query.contribute",
-    )  # fmt: skip
-    if isinstance(answer, Error):
-        return make_message(metadata, error=answer)
-    return make_message(metadata, content=RecordDict(answer))
+        return (
+            [] if answer is None else [reply(message_id, answer if isinstance(answer, Error) else RecordDict(answer))]
+        )
 
 
 def run(answers: dict, confirm=lambda _claim: 0, plan: CampaignPlan = PLAN) -> dict[int, Outcome]:
@@ -160,5 +150,5 @@ def test_without_anchors_nobody_is_invited(monkeypatch):
 @pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning")  # flwr 1.41's own
 def test_the_bundle_has_no_code_and_a_stable_digest():
     assert [path.name for path in app_folder().iterdir()] == ["pyproject.toml"]
-    assert expected_sha256() == expected_sha256()
-    assert len(expected_sha256()) == 71
+    digests = {digest_of(build()) for _ in range(2)}
+    assert [len(digest) for digest in digests] == [71]

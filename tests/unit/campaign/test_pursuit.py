@@ -4,15 +4,14 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
-from flwr.app import ConfigRecord, Error, Message, RecordDict
-from flwr.app.message import make_message
-from flwr.app.metadata import Metadata
+from flwr.app import ConfigRecord, Error, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
 from genepool_protocol.wire.errors import NotFound
 from genepool_server.campaign import pursuit
 from genepool_server.campaign.pursuit import ProgressFile, Pursuit
 from genepool_server.pool.sites.campaigns import SiteRecord
+from tests.support.flower import reply
 
 RECEIPT = {"contribution-id": "ab" * 32, "sha256": "cd" * 32, "size-bytes": 7, "status": "ACTIVE", "code": "0.1.0+0"}
 
@@ -61,17 +60,10 @@ class Nodes:
     def pull_messages(self, ids):
         given = [(one, answer) for one, answer in self.ready if one in ids and answer is not None]
         self.ready = [entry for entry in self.ready if entry not in given]
-        return [reply(*entry) for entry in given]
-
-
-def reply(message_id: str, answer) -> Message:
-    metadata = Metadata(
-        run_id=1, message_id="x", src_node_id=1, dst_node_id=1, reply_to_message_id=message_id, group_id="",
-        created_at=0.0, ttl=1.0, message_type="query.contribute",
-    )  # fmt: skip
-    if isinstance(answer, Error):
-        return make_message(metadata, error=answer)
-    return make_message(metadata, content=RecordDict({"receipt": ConfigRecord(answer)}))
+        contents = [
+            said if isinstance(said, Error) else RecordDict({"receipt": ConfigRecord(said)}) for _, said in given
+        ]
+        return [reply(message_id, content) for (message_id, _), content in zip(given, contents, strict=True)]
 
 
 def pursue(nodes: Nodes, names: set[str], seconds: float = 2.0, confirm=lambda _claim, _site: 0):

@@ -12,7 +12,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from logging import ERROR
 from pathlib import Path
 from types import ModuleType
@@ -32,9 +31,12 @@ from genepool_client.site.folder import SiteFolder
 from genepool_console.log_lines import Form
 from genepool_console.metrics_page import MetricsPage
 from genepool_protocol.machine import launching, neighbours
+from genepool_protocol.machine.flower import check_version
 from genepool_protocol.wire.errors import InvalidInput, VersionMismatch
 
-VERIFIED: Final = "1.41."
+NEEDS: Final = ("the egress guard", "site")
+"""What reaches into Flower here, and the extra that brings one that fits; see `flower.check_version`."""
+
 What = Literal["bundle", "reply"]
 Outcome = Literal["accepted", "refused", "receipt", "error"]
 Told = Callable[[What, Outcome], None]
@@ -76,7 +78,7 @@ def run(site: SiteFolder, link: Link, metrics: str = "", form: Form = "auto") ->
         VersionMismatch: API_VERSION, this flwr was not verified.
         InvalidInput: CONFIG_INVALID, the site accepts no app bundle.
     """
-    check_version()
+    check_version(*NEEDS)
     if not site.config.fabs:
         raise InvalidInput(
             "CONFIG_INVALID",
@@ -123,21 +125,6 @@ def _close(site: SiteFolder) -> None:
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"
     os.environ.clear()
     os.environ.update(environment)
-
-
-def check_version() -> None:
-    """Refuse a flwr whose inner parts were not read.
-
-    Raises:
-        VersionMismatch: API_VERSION.
-    """
-    installed = version("flwr")
-    if not installed.startswith(VERIFIED):
-        raise VersionMismatch(
-            "API_VERSION",
-            f"the egress guard was verified with flwr {VERIFIED}x, here is {installed}",
-            "install genepool[site]",
-        )
 
 
 def arguments(site: SiteFolder, link: Link) -> list[str]:

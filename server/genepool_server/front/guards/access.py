@@ -10,7 +10,7 @@ import grpc.aio
 from genepool_protocol.wire.access import ACCESS, ANYBODY, authorise
 from genepool_server.front.guards.callers import Caller, Callers
 from genepool_server.front.guards.rates import Rates
-from genepool_server.front.guards.rpc_shapes import parts
+from genepool_server.front.guards.rpc_shapes import rewrapped
 
 _OURS: Final = "/genepool."
 _SOMEBODY: Final = Caller("", frozenset())
@@ -41,13 +41,8 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):
         method = str(handler_call_details.method)
         if handler is None or not method.startswith(_OURS):  # health and reflection are for everybody
             return handler
-        make, inner = parts(handler)
-        wrapped: grpc.RpcMethodHandler[Any, Any] = make(
-            self._guarded(inner, method, streamed=bool(handler.request_streaming)),
-            request_deserializer=handler.request_deserializer,
-            response_serializer=handler.response_serializer,
-        )
-        return wrapped
+        streamed = bool(handler.request_streaming)
+        return rewrapped(handler, lambda inner: self._guarded(inner, method, streamed=streamed))
 
     def _guarded(self, inner: Any, method: str, *, streamed: bool) -> Any:
         def enter(request: Any, context: Any) -> Any:

@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 
 from genepool_protocol.wire import forms
 from genepool_protocol.wire.errors import InvalidInput
-from genepool_server.front.guards.rpc_shapes import parts
+from genepool_server.front.guards.rpc_shapes import rewrapped
 
 _OURS: Final = "/genepool."
 
@@ -28,14 +28,8 @@ class FormInterceptor(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None or not str(handler_call_details.method).startswith(_OURS):
             return handler
-        make, inner = parts(handler)
-        read = handler.request_deserializer
-        wrapped: grpc.RpcMethodHandler[Any, Any] = make(
-            _guarded(inner, streamed=bool(handler.request_streaming)),
-            request_deserializer=lambda raw: _read(read, raw),
-            response_serializer=handler.response_serializer,
-        )
-        return wrapped
+        read, streamed = handler.request_deserializer, bool(handler.request_streaming)
+        return rewrapped(handler, lambda inner: _guarded(inner, streamed=streamed), lambda raw: _read(read, raw))
 
 
 def _read(read: Any, raw: bytes) -> Any:

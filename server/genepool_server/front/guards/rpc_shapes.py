@@ -1,5 +1,6 @@
 """What the interceptors know of a method's handler: how one of its shape is made, and the function in it."""
 
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -16,3 +17,22 @@ def parts(handler: "grpc.RpcMethodHandler[Any, Any]") -> tuple[Any, Any]:
             return grpc.stream_unary_rpc_method_handler, handler.stream_unary
         case _:
             return grpc.stream_stream_rpc_method_handler, handler.stream_stream
+
+
+def rewrapped(
+    handler: "grpc.RpcMethodHandler[Any, Any]", wrap: Callable[[Any], Any], read: Any = None
+) -> "grpc.RpcMethodHandler[Any, Any]":
+    """A handler of the same shape around the function in it.
+
+    Args:
+        handler: what gRPC would call.
+        wrap: makes the function that is called instead.
+        read: reads the bytes of a request; by default as before.
+    """
+    make, inner = parts(handler)
+    around: grpc.RpcMethodHandler[Any, Any] = make(
+        wrap(inner),
+        request_deserializer=read or handler.request_deserializer,
+        response_serializer=handler.response_serializer,
+    )
+    return around

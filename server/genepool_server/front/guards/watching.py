@@ -10,7 +10,7 @@ import grpc.aio
 
 from genepool_console.log_lines import REQUEST
 from genepool_server.front.guards.calls import CALL, Call
-from genepool_server.front.guards.rpc_shapes import parts
+from genepool_server.front.guards.rpc_shapes import rewrapped
 
 _CODES = {code.value[0]: code.name for code in grpc.StatusCode}
 
@@ -34,13 +34,7 @@ class WatchInterceptor(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None:
             return None
-        make, inner = parts(handler)
-        wrapped: grpc.RpcMethodHandler[Any, Any] = make(
-            self._watched(inner, str(handler_call_details.method)),
-            request_deserializer=handler.request_deserializer,
-            response_serializer=handler.response_serializer,
-        )
-        return wrapped
+        return rewrapped(handler, lambda inner: self._watched(inner, str(handler_call_details.method)))
 
     def _watched(self, inner: Any, method: str) -> Any:
         async def call(messages: AsyncIterator[Any], context: "grpc.aio.ServicerContext[Any, Any]") -> Any:
@@ -55,6 +49,9 @@ class WatchInterceptor(grpc.aio.ServerInterceptor):
                 raise
             except grpc.aio.AbortError:
                 code = _code(context)
+                raise
+            except Exception:
+                code = "UNKNOWN"  # which is what gRPC answers then
                 raise
             finally:
                 watched.end(code)

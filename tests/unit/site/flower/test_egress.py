@@ -97,7 +97,7 @@ def test_it_fails_closed(site, monkeypatch):
     with pytest.raises(GenepoolError) as caught:
         supernode.install(Egress(site), ModuleType("client"), ModuleType("command"))
     assert caught.value.reason == "API_VERSION"
-    monkeypatch.setattr(supernode, "version", lambda _name: "1.42.0")
+    monkeypatch.setattr("genepool_protocol.machine.flower.version", lambda _name: "1.42.0")
     with pytest.raises(GenepoolError) as caught:
         supernode.run(site, link)
     assert caught.value.reason == "API_VERSION"
