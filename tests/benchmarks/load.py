@@ -73,6 +73,17 @@ def crawl(stubs: Stubs) -> object:
     return None
 
 
+def blueprint(stubs: Stubs) -> object:
+    """The blueprint with its seed."""
+    request = pool_pb2.GetBlueprintRequest(name="tiny-16")
+    return list(stubs.pool.GetBlueprint(request, timeout=_TIMEOUT))
+
+
+def embeddings(stubs: Stubs) -> object:
+    """All domain embeddings."""
+    return list(stubs.select.ListKeys(consume_pb2.ListKeysRequest(blueprint="tiny-16"), timeout=_TIMEOUT))
+
+
 def spin(_stubs: Stubs) -> object:
     """No call at all: what the machine alone costs others, for a greedy process keeps a core busy by itself."""
     end = time.monotonic() + 0.001
@@ -81,7 +92,16 @@ def spin(_stubs: Stubs) -> object:
     return None
 
 
-CALLS: dict[str, Call] = {one.__name__: one for one in (capabilities, select, descend, leave, crawl, spin)}
+CALLS: dict[str, Call] = {
+    call.__name__: call for call in (capabilities, blueprint, embeddings, select, descend, leave, crawl, spin)
+}
+
+_GREEDY = {
+    "capabilities": ("spin", "capabilities", "blueprint", "embeddings", "leave", "crawl"),
+    "select": ("spin", "select", "leave", "crawl"),
+    "descend": ("spin", "descend", "leave", "crawl"),
+}
+"""What the greedy one calls beside each call of the polite one."""
 
 
 @contextlib.contextmanager
@@ -137,11 +157,17 @@ def _greedy(anchors_file: Path, name: str, streams: int, seconds: float) -> Iter
         process.stdout.close()
 
 
-def load(quick: bool, each: float = 3.0) -> list[Row]:
-    """1, 4, 16 and 64 consumers, then the polite one alone and beside."""
+def load(quick: bool, each: float = 3.0, workers: int = 1) -> list[Row]:
+    """1, 4, 16 and 64 consumers, then the polite one alone and beside.
+
+    Args:
+        quick: whether it is a short try.
+        each: seconds of one row.
+        workers: Ray's, as `serving.workers`; 0: all of it in the server's own process.
+    """
     seconds, crowds = (0.5, (1, 4)) if quick else (each, (1, 4, 16, 64))
     with tempfile.TemporaryDirectory() as name:
-        folder = new_pool(Path(name) / "pool", anonymous_consumers="everybody")
+        folder = new_pool(Path(name) / "pool", anonymous_consumers="everybody", serving={"workers": workers})
         with serving(folder) as server, server.stubs() as stubs:
             site = WireSite(server, stubs, "north").join()
             for number in range(4):
@@ -160,7 +186,7 @@ def _rows(anchors: Anchors, file: Path, seconds: float, crowds: tuple[int, ...],
     with seen_as("127.0.0.9", anchors) as other:
         for call in (capabilities, select, descend):
             alone, _ = closed(other, call, 1, seconds)
-            for name in ("spin", call.__name__, "leave", "crawl"):
+            for name in _GREEDY[call.__name__]:
                 with _greedy(file, name, streams, 6 * seconds + 5):
                     beside, refused = closed(other, call, 1, 2 * seconds)
                 rows.append(_beside(call.__name__, name, alone, beside, refused))
@@ -188,9 +214,10 @@ def main() -> None:
     parser.add_argument("streams", type=int, nargs="?", default=60)
     parser.add_argument("seconds", type=float, nargs="?", default=20.0)
     parser.add_argument("--each", type=float, default=3.0, help="seconds of one row")
+    parser.add_argument("--workers", type=int, default=1, help="Ray's; 0: without Ray")
     options = parser.parse_args()
     if options.anchors is None:
-        for row in load(quick=False, each=options.each):
+        for row in load(quick=False, each=options.each, workers=options.workers):
             sys.stdout.write(f"{row.what:48s} {row.value:8.2f} {row.unit:3s} {row.verdict:6s} {row.detail}\n")
             sys.stdout.flush()
         return

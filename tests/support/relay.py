@@ -45,6 +45,7 @@ def _pump(near: socket.socket, far: socket.socket, stop: threading.Event) -> Non
     with near, far, selectors.DefaultSelector() as waiting, suppress(OSError):
         for one, other in ((near, far), (far, near)):
             one.settimeout(30)
+            one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # Nagle's wait of 40 ms is no server's
             waiting.register(one, selectors.EVENT_READ, other)
         while not stop.is_set():
             for key, _ in waiting.select(0.1):

@@ -22,6 +22,7 @@ from genepool_server.front.guards.access import AccessInterceptor
 from genepool_server.front.guards.callers import Callers
 from genepool_server.front.guards.calls import Call
 from genepool_server.front.guards.forms import FormInterceptor
+from genepool_server.front.guards.holding import Holding
 from genepool_server.front.guards.interceptor import CallLimits, ErrorInterceptor
 from genepool_server.front.guards.rates import Rates
 from genepool_server.front.guards.shares import Shares
@@ -60,10 +61,16 @@ OPTIONS: Final[list[tuple[str, Any]]] = [
 ]
 
 _AT_WORK: Final = 8
-"""Calls with one answer that are at work at the same time."""
+"""Turns of calls that are answered at once, at the same time."""
 
-_AT_WORK_EACH: Final = 2
+_AT_WORK_EACH: Final = 1
 """The same for one peer."""
+
+_REST: Final = 2.0
+"""How long a peer with more such calls rests after a turn, in times of that turn."""
+
+_HELD: Final = 4
+"""Refusals that are held back at the same time, for each call that may be open."""
 
 _SERVICES: Final = tuple(
     service.full_name
@@ -148,12 +155,19 @@ class Front:
         self._guard = guard
         self._stall_seconds = load.limits.stall
         self.shares = Shares(guard.callers, load.calls, load.calls_each)
-        self.quick = Gate("calls", _AT_WORK, load.calls, each=load.calls_each, share=_AT_WORK_EACH)
+        self.quick = Gate("calls", _AT_WORK, load.calls, each=load.calls_each, share=_AT_WORK_EACH, rest=_REST)
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(
             interceptors=[
                 WatchInterceptor(ended),
-                ErrorInterceptor(load.limits, deadlines=True, shares=self.shares, gate=self.quick, told=constant),
+                ErrorInterceptor(
+                    load.limits,
+                    deadlines=True,
+                    shares=self.shares,
+                    gate=self.quick,
+                    holding=Holding(_HELD * load.calls),
+                    told=constant,
+                ),
                 AccessInterceptor(guard.callers, guard.rates),
                 FormInterceptor(),
             ],

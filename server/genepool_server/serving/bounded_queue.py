@@ -14,6 +14,7 @@ from typing import Final
 
 from genepool_protocol.wire.errors import Unavailable
 from genepool_server.serving.peers import CURRENT, HOUSE, Peer
+from genepool_server.serving.rests import Rests
 
 CERTIFIED_TURNS: Final = 3
 """Places that certified peers get for one of an anonymous peer while both wait."""
@@ -50,6 +51,7 @@ class Gate:
         queue: how many may wait.
         each: how many of them may be one peer's; as many as `queue` by default.
         share: how many places one peer may hold; all but one by default.
+        rest: how long a peer with more requests rests after a turn, in times of that turn; see `Rests`.
         clock: monotonic seconds.
     """
 
@@ -61,12 +63,14 @@ class Gate:
         *,
         each: int | None = None,
         share: int | None = None,
+        rest: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._what, self._limit, self._queue = what, limit, queue
         self._each = queue if each is None else min(each, queue)
         self._share = max(1, limit - 1 if share is None else min(share, limit))
         self._clock = clock
+        self._rests = Rests(rest, clock)
         self._inside: Counter[Peer] = Counter()
         self._rings: dict[bool, _Ring] = {True: OrderedDict(), False: OrderedDict()}
         self._streak = 0  # places in a row that certified peers got
@@ -94,6 +98,7 @@ class Gate:
             Unavailable: BUSY, the queue or the peer's part of it is full.
         """
         peer = CURRENT.get()
+        self._rests.seen(peer)
         if self._may_enter(peer):
             return self._admit(peer)
         self._make_room(peer)
@@ -124,17 +129,23 @@ class Gate:
     def _may_enter(self, peer: Peer) -> bool:
         """Whether there is a place for the peer now; who waits already cannot use it, or would have it."""
         mine = self._limit if peer == HOUSE else self._share
-        return self._inside.total() < self._limit and self._inside[peer] < mine
+        return self._inside.total() < self._limit and self._inside[peer] < mine and peer not in self._rests
 
     def _admit(self, peer: Peer) -> Place:
         self._inside[peer] += 1
         return Place(self, peer, self._clock())
 
     def _left(self, peer: Peer, since: float) -> None:
-        self._held += 0.2 * (self._clock() - since - self._held)
+        held = self._clock() - since
+        self._held += 0.2 * (held - self._held)
         self._inside[peer] -= 1
         if not self._inside[peer]:
             del self._inside[peer]
+        if peer in self._rings[peer.certified]:
+            self._rests.begin(peer, held, self._hand_out)
+        self._hand_out()
+
+    def _hand_out(self) -> None:
         while (following := self._next()) is not None:
             whose, turn = following
             turn.set_result(self._admit(whose))

@@ -41,6 +41,9 @@ _T = TypeVar("_T")
 _READERS = 4
 """Listings of domain embeddings, and downloads of thin slices, that run at the same time."""
 
+_REST = 1.0
+"""How long a peer with more selections or downloads rests after one, in times of that one."""
+
 _BATCH = 64
 """Keys that are read between two looks at the event loop."""
 
@@ -60,10 +63,12 @@ class Serving:
         self._tables: dict[str, EmbeddingTable] = {}
         self._lock = threading.Lock()
         self._library = Library(config.mapped_files)
-        self._selects = Gate("selections", config.max_concurrent_selects, config.queue, each=config.queue_each)
+        self._selects = Gate(
+            "selections", config.max_concurrent_selects, config.queue, each=config.queue_each, rest=_REST
+        )
         self._descents = Gate("descendants", config.slots, config.queue, each=config.queue_each)
         self._readers = Gate(
-            "downloads of domain embeddings and slices", _READERS, config.queue, each=config.queue_each
+            "downloads of domain embeddings and slices", _READERS, config.queue, each=config.queue_each, rest=_REST
         )
         # selections wait on their threads; copies, hashes and signatures need one each
         count = config.max_concurrent_selects + config.slots + _READERS

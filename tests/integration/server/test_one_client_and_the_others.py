@@ -105,6 +105,25 @@ def test_one_call_too_many_of_a_caller_is_busy_and_says_when_to_come_back(tmp_pa
         assert wait_until(lambda: answers(stubs))
 
 
+def test_who_asks_again_at_once_hears_few_refusals(tmp_path):
+    with pool_server(tmp_path, quotas={"open_calls": 1}) as server, contextlib.ExitStack() as stack:
+        next(watching(opened(stack, server.anchors)))
+        refusals = []
+
+        def ask(stubs) -> None:
+            try:
+                stubs.pool.GetCapabilities(CAPABILITIES, timeout=TIMEOUT)
+            except grpc.RpcError as exc:
+                refusals.append(from_rpc_error(exc, "the test").reason)
+
+        with greedy(server, ask, streams=20):
+            began = len(refusals)
+            time.sleep(2)
+            heard = len(refusals) - began
+    assert set(refusals) == {"BUSY"}
+    assert heard <= 20 * 3  # each is held back for a second; without that there are hundreds
+
+
 def answers(stubs) -> bool:
     try:
         return bool(stubs.pool.GetCapabilities(CAPABILITIES, timeout=TIMEOUT).origin)

@@ -20,6 +20,7 @@ from genepool_protocol.wire.errors import GenepoolError, InvalidInput, StorageEr
 from genepool_protocol.wire.status import to_status
 from genepool_server.deadline import within
 from genepool_server.front.guards.calls import CALL
+from genepool_server.front.guards.holding import Holding
 from genepool_server.front.guards.rpc_shapes import parts
 from genepool_server.front.guards.shares import Shares
 from genepool_server.front.guards.slow_clients import HEAD_START, SLOWEST_READ, Reader
@@ -30,6 +31,8 @@ _log = logging.getLogger(__name__)
 
 _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
 _OURS: Final = "/genepool."
+_QUEUED: Final = ("/genepool.v1.SelectService/", "/genepool.v1.DescendService/")
+"""Services whose calls wait for a place of serving: `serving.service`."""
 
 
 def to_error(exc: Exception, method: str) -> GenepoolError:
@@ -82,7 +85,8 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         limits: of a call; a number stands for `Limits(stall)`.
         deadlines: whether a call to one of our services must have a deadline.
         shares: how many calls may be open; None: as many as come.
-        gate: the turns of calls that are answered at once; None: all at the same time.
+        gate: the turns of what is answered at once; None: all at the same time.
+        holding: holds refusals for load back; None: they go out at once.
         told: what of an error the clients of this server may know; all of it unless given.
     """
 
@@ -93,12 +97,14 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         deadlines: bool,
         shares: Shares | None = None,
         gate: Gate | None = None,
+        holding: Holding | None = None,
         told: Callable[[GenepoolError], GenepoolError] = lambda error: error,
     ) -> None:
         self._limits = limits if isinstance(limits, CallLimits) else CallLimits(limits)
         self._deadlines = deadlines
         self._shares = shares
         self._gate = gate
+        self._holding = holding
         self._told = told
 
     async def intercept_service(
@@ -122,7 +128,8 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
 
     def _guarded(self, handler: Any, method: str) -> Any:
         _, inner = parts(handler)
-        respond = self._streaming(inner) if handler.response_streaming else self._single(inner, handler, method)
+        wrap = self._streaming if handler.response_streaming else self._single
+        respond = wrap(inner, self._turns(handler, method))
         seconds = self._limits.ours if method.startswith(_OURS) else self._limits.others
 
         async def call(messages: AsyncIterator[Any], context: "grpc.aio.ServicerContext[Any, Any]") -> Any:
@@ -140,9 +147,15 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
             except grpc.aio.AbortError:
                 raise
             except Exception as exc:  # noqa: BLE001 - the edge of the program
-                await _abort(context, self._told(to_error(exc, method)))
+                refusal = self._told(to_error(exc, method)).with_traceback(None)  # its frames hold the request
+            return await self._refuse(refusal, context)
 
         return call
+
+    async def _refuse(self, refusal: GenepoolError, context: "grpc.aio.ServicerContext[Any, Any]") -> None:
+        if self._holding is not None:
+            await self._holding.keep(refusal, context)
+        await _abort(context, refusal)
 
     @staticmethod
     def _enter(shares: Shares, context: Any) -> None:
@@ -152,26 +165,37 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
             watched.peer = peer
         shares.take(peer, context)
 
-    def _single(self, inner: Any, handler: Any, method: str) -> Any:
-        gate = None if handler.request_streaming or not method.startswith(_OURS) else self._gate
-
+    def _single(self, inner: Any, turn: Callable[[], Any]) -> Any:
         async def answer(request: Any, context: "grpc.aio.ServicerContext[Any, Any]") -> Any:
-            async with nullcontext() if gate is None else gate.turn():
+            async with turn():
                 return await inner(request, context)
 
         return answer
 
-    def _streaming(self, inner: Any) -> Any:
+    def _streaming(self, inner: Any, turn: Callable[[], Any]) -> Any:
+        """The answer message by message: each is made within a turn, and sent outside of it."""
+
         async def answer(request: Any, context: "grpc.aio.ServicerContext[Any, Any]") -> None:
             if not inspect.isasyncgenfunction(inner):  # it writes by itself
                 await inner(request, context)
                 return
             reader = Reader(self._limits.stall, self._limits.slowest, self._limits.head_start)
             async with aclosing(inner(request, context)) as messages:
-                async for message in messages:
+                while True:
+                    async with turn():
+                        message = await anext(messages, None)
+                    if message is None:
+                        return
                     await reader.send(message, context.write)
 
         return answer
+
+    def _turns(self, handler: Any, method: str) -> Callable[[], Any]:
+        """What a call goes through for each of its answers; uploads and the queued ones have other gates."""
+        gate = self._gate
+        if gate is None or handler.request_streaming or not method.startswith(_OURS) or method.startswith(_QUEUED):
+            return nullcontext
+        return gate.turn
 
     def _check(self, method: str, context: "grpc.aio.ServicerContext[Any, Any]") -> None:
         if self._deadlines and method.startswith(_OURS) and context.time_remaining() is None:

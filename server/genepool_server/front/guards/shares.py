@@ -7,6 +7,7 @@ here, from their headers to their very end, and one too many is refused before i
 import ipaddress
 from collections import Counter
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -30,6 +31,7 @@ def peer_of(context: Any, callers: Callers) -> Peer:
     return Peer(site, certified=True) if site else Peer(address_of(context.peer()), certified=False)
 
 
+@lru_cache(maxsize=4096)
 def address_of(peer: str) -> str:
     """The address in gRPC's name of a peer (ipv4:127.0.0.1:5000, ipv6:%5B::1%5D:5000); of IPv6 the first 64 bits."""
     kind, _, rest = unquote(peer).partition(":")

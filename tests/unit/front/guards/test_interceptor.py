@@ -12,6 +12,7 @@ import pytest
 from genepool_protocol.wire.errors import Refused
 from genepool_protocol.wire.status import from_rpc_error
 from genepool_server.front.guards.interceptor import ErrorInterceptor
+from genepool_server.serving.bounded_queue import Gate
 
 SECRET = "10.1.2.3 /var/secret"
 SHAPES = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
@@ -50,8 +51,8 @@ def handlers(fail):
 
 
 @asynccontextmanager
-async def serving(methods, *, deadlines: bool = False, stall: float = 10.0):
-    server = grpc.aio.server(interceptors=[ErrorInterceptor(stall, deadlines=deadlines)])
+async def serving(methods, *, deadlines: bool = False, stall: float = 10.0, gate: Gate | None = None):
+    server = grpc.aio.server(interceptors=[ErrorInterceptor(stall, deadlines=deadlines, gate=gate)])
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(DOMAIN, methods)])
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -217,3 +218,31 @@ def test_a_client_that_reads_nothing_loses_its_call():
 
     RUNNER.run(play())
     assert ended
+
+
+def test_every_message_of_an_answer_is_made_within_a_turn_and_sent_outside_of_it():
+    gate, at_work = Gate("calls", 1, 9), []
+
+    async def unary(request, context):
+        at_work.append(gate.at_work)
+        return b"answer"
+
+    async def stream(request, context):
+        while True:
+            at_work.append(gate.at_work)
+            yield bytes(1 << 20)
+
+    methods = {
+        "unary_unary": grpc.unary_unary_rpc_method_handler(unary),
+        "unary_stream": grpc.unary_stream_rpc_method_handler(stream),
+    }
+
+    async def play():
+        async with serving(methods, gate=gate) as channel:
+            slow = channel.unary_stream(f"/{DOMAIN}/unary_stream")(b"question", timeout=30)
+            await slow.read()  # one message, and no more: the next ones wait for room
+            assert await call(channel, "unary_unary") == [b"answer"]
+            slow.cancel()
+
+    RUNNER.run(play())
+    assert set(at_work) == {1}
