@@ -164,6 +164,7 @@ def train(
     text = [
         f"ancestry model: {trained.steps} steps on {trained.images} images of {trained.classes} classes",
         f"{_share(trained.accuracy)} of the held-out images right",
+        *materials.images.notes,
         f"next: genepool site condense {folder}",
     ]
     terminal.answer(trained.model_dump(by_alias=True), as_json=as_json, text=text)
@@ -265,6 +266,7 @@ def contribute(
     steps: StepsOption = 0,
     device: DeviceOption = "auto",
     fresh: FreshOption = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Train without asking the pool for leave first.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train, condense, sign and submit; goes on where it was interrupted."""
@@ -276,10 +278,10 @@ def contribute(
         settings = _settings(site, data, steps, device)
         if fresh:
             stages.forget(site)
-        contributed = contribution.contribute(site, settings, terminal.progress)
+        contributed = contribution.contribute(site, settings, terminal.progress, offline=offline)
         told = stages.told(site, contributed.condensed)
     value = {**_contributed(contributed), "key": asdict(told) if told else None}
-    text = [*_summary(contributed), *(told.lines() if told else [])]
+    text = [*_summary(contributed), *contributed.notes, *(told.lines() if told else [])]
     terminal.answer(value, as_json=as_json, text=text)
 
 
@@ -396,6 +398,7 @@ def _contributed(done: "Contributed") -> dict[str, Any]:
         "accuracy": done.trained.accuracy,
         "agreement": done.condensed.agreement,
         "ancestry_bytes": done.trained.size_bytes,
+        "notes": list(done.notes),
     }
 
 

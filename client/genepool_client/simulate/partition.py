@@ -1,17 +1,23 @@
 """Who holds which images: the sample pack, folders as sites, or one data set dealt out."""
 
+import hashlib
+import os
 import re
 import shutil
 import zipfile
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
 
+from genepool_client.pictures import walker
 from genepool_protocol.wire.errors import InvalidInput
 
 _NAME = re.compile(r"[^a-z0-9]+")
+_LONGEST = 46  # letters of a folder's name in a site's: a pool takes 63, and shares and tasks add theirs
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +36,17 @@ class Scenario:
     tasks: tuple[Path, ...]
 
 
-def site_name(text: str) -> str:
-    """A name that a pool accepts: lower case, digits and hyphens."""
-    return _NAME.sub("-", text.lower()).strip("-")[:60] or "site"
+def site_names(texts: Sequence[str]) -> list[str]:
+    """A name that a pool accepts for each text, and no name twice: lower case, digits and hyphens.
+
+    Texts that say the same in these letters, or nothing, get a part of their SHA-256 besides.
+    """
+    plain = [_NAME.sub("-", text.lower()).strip("-")[:_LONGEST] for text in texts]
+    often = Counter(plain)
+    return [
+        name if name and often[name] == 1 else f"{name or 'site'}-{hashlib.sha256(os.fsencode(text)).hexdigest()[:8]}"
+        for name, text in zip(plain, texts, strict=True)
+    ]
 
 
 def samples(folder: Path, sites: int) -> Scenario:
@@ -52,18 +66,17 @@ def samples(folder: Path, sites: int) -> Scenario:
 
 
 def data_folders(paths: list[Path]) -> list[Path]:
-    """Every folder of class folders: each path itself, or the folders in it.
+    """Every folder of class folders: each path itself, or the folders in it, where all of these hold folders.
 
     Raises:
-        InvalidInput: PATH_MISSING.
+        InvalidInput: PATH_MISSING or PATH_UNREADABLE.
     """
-    folders: list[Path] = []
+    data: list[Path] = []
     for path in paths:
-        if not path.is_dir():
-            raise InvalidInput("PATH_MISSING", f"there is no folder {path}", "give a folder of class folders")
-        inner = sorted(p for p in path.iterdir() if p.is_dir() and any(q.is_dir() for q in p.iterdir()))
-        folders += inner or [path]
-    return folders
+        sets = [inner for inner in walker.folders(path) if walker.folders(inner)]
+        splits = {inner.name.lower() for inner in sets} <= walker.SPLITS
+        data += [path] if splits or len(sets) < len(walker.folders(path)) else sets
+    return data
 
 
 def by_folder(paths: list[Path], sites: int, into: Path) -> tuple[SiteData, ...]:
@@ -78,33 +91,40 @@ def by_folder(paths: list[Path], sites: int, into: Path) -> tuple[SiteData, ...]
         InvalidInput: PATH_MISSING, or OPTION_INVALID when a share would have fewer than two images of a class.
     """
     folders = data_folders(paths)
+    names = site_names([path.name for path in folders])
     if sites <= len(folders):
-        return tuple(SiteData(site_name(path.name), path) for path in folders[:sites])
+        return tuple(SiteData(name, path) for name, path in zip(names[:sites], folders, strict=False))
     parts = []
-    for place, path in enumerate(folders):
-        count = sites // len(folders) + (place < sites % len(folders))
+    for place, (path, count) in enumerate(zip(folders, _counts(sites, len(folders)), strict=True)):
         for share in range(count):
-            name = f"{site_name(path.name)[:55]}-{share:03d}"
+            name = f"{names[place]}-{share:03d}"
             parts.append(SiteData(name, _share(path, share, count, into / name)))
     return tuple(parts)
 
 
+def _counts(sites: int, folders: int) -> list[int]:
+    """How many sites share each folder, evenly."""
+    return [sites // folders + (place < sites % folders) for place in range(folders)]
+
+
 def _share(path: Path, share: int, count: int, into: Path) -> Path:
     """Every `count`-th image of each class from the `share`-th on, as a folder of links."""
-    for folder in sorted(p for p in path.iterdir() if p.is_dir()):
-        files = sorted(p for p in folder.iterdir() if p.is_file())[share::count]
+    for kind in walker.read(path).classes:
+        files = kind.files[share::count]
         if len(files) < 2:
             raise InvalidInput(
                 "OPTION_INVALID",
-                f"{count} sites cannot share {path}: {folder.name} would have fewer than two images at each",
+                f"{count} sites cannot share {path}: {kind.name} would have fewer than two images at each",
                 "lower --sites",
             )
         for file in files:
-            _link(into / folder.name / file.name, file)
+            _link(into, kind, file)
     return into
 
 
-def _link(link: Path, file: Path) -> None:
+def _link(into: Path, kind: walker.ClassFolder, file: Path) -> None:
+    """A link to a file of a class below `into`, at the place that it has in the class."""
+    link = into / kind.path.name / file.relative_to(kind.path)
     link.parent.mkdir(parents=True, exist_ok=True)
     link.symlink_to(file.resolve())
 
@@ -123,14 +143,14 @@ def hold_out(paths: list[Path], into: Path) -> tuple[list[Path], tuple[Path, ...
         The folders for sites, in the order of `paths`, and the tasks.
     """
     remaining, tasks = [], []
-    for path in paths:
-        classes = sorted(p for p in path.iterdir() if p.is_dir())
+    for path, name in zip(paths, site_names([path.name for path in paths]), strict=True):
+        classes = [kind.path for kind in walker.read(path).classes]
         count = len(classes) // 3 if len(classes) >= 6 else 2 * (len(classes) >= 4)
         if not count:
             remaining.append(path)
             continue
-        remaining.append(_linked(into / "kept" / path.name, classes[:-count]))
-        tasks.append(_linked(into / "tasks" / f"{site_name(path.name)}-unseen", classes[-count:]))
+        remaining.append(_linked(into / "kept" / name, classes[:-count]))
+        tasks.append(_linked(into / "tasks" / f"{name}-unseen", classes[-count:]))
     return remaining, tuple(tasks)
 
 
@@ -139,6 +159,29 @@ def _linked(folder: Path, classes: list[Path]) -> Path:
     for path in classes:
         (folder / path.name).symlink_to(path.resolve(), target_is_directory=True)
     return folder
+
+
+def by_rule(folders: Sequence[Path], sites: int, rule: str, into: Path) -> tuple[SiteData, ...]:
+    """Each folder of class folders dealt out to its part of the sites; see `dealt`.
+
+    Raises:
+        InvalidInput: OPTION_INVALID, or as `walker.read`.
+    """
+    if len(folders) == 1:
+        return dealt(folders[0], sites, rule, into)
+    if sites < 2 * len(folders):
+        raise InvalidInput(
+            "OPTION_INVALID",
+            f"{len(folders)} data sets cannot be dealt out to {sites} sites by {rule}",
+            "raise --sites to two for each data set, give one --data folder, or choose --partition by-folder",
+        )
+    parts = []
+    for folder, name, count in zip(
+        folders, site_names([folder.name for folder in folders]), _counts(sites, len(folders)), strict=True
+    ):
+        dealt_out = dealt(folder, count, rule, into / name)
+        parts += [SiteData(f"{name}-{place:03d}", part.folder) for place, part in enumerate(dealt_out)]
+    return tuple(parts)
 
 
 def dealt(path: Path, sites: int, rule: str, into: Path, rng: int = 0) -> tuple[SiteData, ...]:
@@ -153,20 +196,17 @@ def dealt(path: Path, sites: int, rule: str, into: Path, rng: int = 0) -> tuple[
         rng: seed of the dealing.
 
     Raises:
-        InvalidInput: OPTION_INVALID, PATH_MISSING.
+        InvalidInput: OPTION_INVALID, or as `walker.read`.
     """
-    if not path.is_dir():
-        raise InvalidInput("PATH_MISSING", f"there is no folder {path}", "give a folder of class folders")
-    classes = sorted(p for p in path.iterdir() if p.is_dir())
+    classes = walker.read(path).classes
     generator = np.random.default_rng(rng)
     shares = _shares(rule, len(classes), sites, generator)
-    for index, folder in enumerate(classes):
-        files = sorted(p for p in folder.iterdir() if p.is_file())
-        order = generator.permutation(len(files))
-        ends = np.round(np.cumsum(shares[index]) * len(files)).astype(int)
+    for index, kind in enumerate(classes):
+        order = generator.permutation(len(kind.files))
+        ends = np.round(np.cumsum(shares[index]) * len(kind.files)).astype(int)
         for site, (start, end) in enumerate(zip(np.r_[0, ends[:-1]], ends, strict=True)):
             for number in order[start:end]:
-                _link(into / f"site-{site:03d}" / folder.name / files[number].name, files[number])
+                _link(into / f"site-{site:03d}", kind, kind.files[number])
     folders = sorted(into.iterdir())
     poor = [folder.name for folder in folders if len(list(folder.iterdir())) < 2]
     if len(folders) < sites or poor:

@@ -88,10 +88,4 @@ def cast(options: Options, into: Path) -> Scenario:
         )
     if options.rule == "by-folder":
         return Scenario(partition.by_folder(folders, options.sites, into / "shares"), tasks)
-    if len(folders) != 1:
-        raise InvalidInput(
-            "OPTION_INVALID",
-            f"--partition {options.rule} deals one data set out, and {len(folders)} were given",
-            "give one --data folder, or --partition by-folder",
-        )
-    return Scenario(partition.dealt(folders[0], options.sites, options.rule, into / "dealt"), tasks)
+    return Scenario(partition.by_rule(folders, options.sites, options.rule, into / "dealt"), tasks)

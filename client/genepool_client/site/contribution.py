@@ -17,20 +17,37 @@ Stage = Callable[[str], AbstractContextManager[Progress]]
 
 @dataclass(frozen=True, slots=True)
 class Contributed:
-    """What each step did."""
+    """What each step did.
+
+    Attributes:
+        trained: the ancestry model.
+        condensed: the learngene.
+        submitted: the contribution.
+        notes: what whoever gave the images must know of how they were read; sentences.
+    """
 
     trained: Trained
     condensed: Condensed
     submitted: Submitted
+    notes: tuple[str, ...]
 
 
-def contribute(site: SiteFolder, settings: Settings, stage: Stage) -> Contributed:
+def contribute(site: SiteFolder, settings: Settings, stage: Stage, *, offline: bool = False) -> Contributed:
     """Train, condense, sign and submit; killed at any moment, the next call goes on from there.
+
+    Args:
+        site: the site's folder.
+        settings: how the steps run.
+        stage: makes the progress of each.
+        offline: whether to train without asking the pool first whether the site may contribute.
 
     Raises:
         GenepoolError: as the steps.
     """
     site.signing_key()  # whoever has to type its passphrase does it now, not in an hour
+    if not offline:
+        with stage("asking the pool"), credentials.connect(site) as connection:
+            submission.check_leave(site, connection)
     source = SiteBlueprint(site)
     with stage("reading images") as progress:
         materials = Materials.read(source, settings, progress)
@@ -40,4 +57,5 @@ def contribute(site: SiteFolder, settings: Settings, stage: Stage) -> Contribute
         condensed = steps.condense_learngene(materials, progress)
     with stage("submitting") as progress, credentials.connect(site) as connection:
         connection.capabilities()
-        return Contributed(trained, condensed, submission.submit(source, connection, progress))
+        submitted = submission.submit(source, connection, progress)
+    return Contributed(trained, condensed, submitted, materials.images.notes)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from genepool_client.site import outbox, packing, steps
+from genepool_client.site import enrolment, outbox, packing, steps
 from genepool_client.site.folder import SiteFolder
 from genepool_client.site.materials import SiteBlueprint
 from genepool_client.site.outbox import Artefact
@@ -44,6 +44,20 @@ class Submitted:
     sha256: str
     size_bytes: int
     log_index: int
+
+
+def check_leave(site: SiteFolder, connection: Connection) -> None:
+    """Ask the pool whether the site may contribute now: training takes hours, and the answer a second.
+
+    Raises:
+        Refused: SITE_NOT_ACTIVE, ROLE_MISSING or KEY_REVOKED.
+        NotFound: SITE_UNKNOWN.
+        VerificationError: KEY_UNKNOWN, the pool knows the site under other keys.
+        GenepoolError: the pool cannot be reached, or is another one.
+    """
+    connection.capabilities()
+    enrolment.state(site, connection)
+    connection.call(connection.contribute.BeginNonce, pb.BeginNonceRequest(site=site.config.name))
 
 
 def submit(source: SiteBlueprint, connection: Connection, progress: Progress) -> Submitted:

@@ -11,7 +11,7 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from genepool_client.pictures.images import ImageSet, class_folders, image_set, load_images
+from genepool_client.pictures.images import ImageSet, image_set, load_images
 from genepool_client.simulate import partition
 from genepool_lab.benchmark.plan import BenchmarkPlan
 from genepool_protocol.learngene.blueprint import Blueprint
@@ -107,7 +107,7 @@ def _pack(blueprint: Blueprint, plan: BenchmarkPlan, unpack: Path) -> list[Domai
 
 def _domain(folder: Path, said: dict[str, str] | None, place: int, blueprint: Blueprint, plan: BenchmarkPlan) -> Domain:
     images = load_images(folder, blueprint.image)
-    few = len(class_folders(folder)) < 8
+    few = len(images.classes) < 8
     role = said["role"] if said else "uncovered" if few or place % 4 == 3 else "site"
     relative = (said or {}).get("relative", "")
     if role == "uncovered":

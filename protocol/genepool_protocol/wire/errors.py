@@ -114,6 +114,7 @@ def _rows(kind: type[GenepoolError], code: str, *reasons: str) -> dict[str, Reas
 REASONS: Final[dict[str, Reason]] = {
     # what a person gave us
     **_rows(InvalidInput, "INVALID_ARGUMENT", "PATH_MISSING", "PATH_NOT_EMPTY", "FOLDER_EMPTY", "CLASS_EMPTY"),
+    **_rows(InvalidInput, "INVALID_ARGUMENT", "PATH_UNREADABLE", "FOLDER_AMBIGUOUS"),
     **_rows(InvalidInput, "INVALID_ARGUMENT", "ONE_CLASS_ONLY", "IMAGE_UNREADABLE", "DATASET_UNKNOWN", "NAME_INVALID"),
     **_rows(InvalidInput, "INVALID_ARGUMENT", "OPTION_INVALID", "CONFIG_INVALID", "FILE_MALFORMED", "STEP_MISSING"),
     **_rows(InvalidInput, "INVALID_ARGUMENT", "SIZE_OUTSIDE_BLUEPRINT", "BUDGET_TOO_SMALL", "DEADLINE_REQUIRED"),

@@ -41,7 +41,10 @@ _T = TypeVar("_T")
 _READERS = 4
 """Listings of domain embeddings, and downloads of thin slices, that run at the same time."""
 
-_REST = 1.0
+_READERS_EACH = 1
+"""The same for one peer."""
+
+_REST = 2.0
 """How long a peer with more selections or downloads rests after one, in times of that one."""
 
 _BATCH = 64
@@ -68,7 +71,12 @@ class Serving:
         )
         self._descents = Gate("descendants", config.slots, config.queue, each=config.queue_each)
         self._readers = Gate(
-            "downloads of domain embeddings and slices", _READERS, config.queue, each=config.queue_each, rest=_REST
+            "downloads of domain embeddings and slices",
+            _READERS,
+            config.queue,
+            each=config.queue_each,
+            share=_READERS_EACH,
+            rest=_REST,
         )
         # selections wait on their threads; copies, hashes and signatures need one each
         count = config.max_concurrent_selects + config.slots + _READERS

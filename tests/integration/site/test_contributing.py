@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -44,10 +45,14 @@ def test_the_whole_way_of_a_site(world, data):
     site = world.site("whole-way", data=data, approve=False)
     settings = Settings(device="cpu")
     assert refused(contribution.contribute, site, settings, terminal.progress).reason == "SITE_NOT_ACTIVE"
+    assert not any(site.work.iterdir())  # it was asked before anything was trained
     world.approve("whole-way")
+    (data / "a" / "all").symlink_to(".")  # adds no image
+    shutil.copy(data / "b" / "000.png", data / "b" / "copy.png")  # nor does this
 
     first = contribution.contribute(site, settings, terminal.progress)
     assert (first.trained.images, first.trained.classes, first.trained.steps) == (36, 3, 2)
+    assert first.notes == ("1 of 37 images are copies of others and were left out",)
     kept = outbox.Artefact(site.outbox / "1")
     assert kept.verify(kept.receipt(), site.signing_key().public, world.trusted.log)
     listed = world.contributions()[first.submitted.contribution_id]

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, ImageCms
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from genepool_client.pictures import images
+from genepool_client.pictures import images, walker
 from genepool_client.pictures.decode import decode
 from genepool_protocol.wire.errors import GenepoolError
 from tests.support.images import write_classes, write_idx
@@ -128,7 +128,7 @@ def test_an_image_with_too_many_pixels_is_refused_before_it_is_decoded(tmp_path,
 
 
 def test_a_folder_is_read_as_torchvision_reads_it(tmp_path):
-    assert images.EXTENSIONS == IMG_EXTENSIONS
+    assert walker.EXTENSIONS == IMG_EXTENSIONS
     folder = write_classes(tmp_path, {"zebra": 2, "Ähre": 3, "日本": 1, "ant": 2}, np.random.default_rng(0))
     (folder / "ant" / "deep" / "er").mkdir(parents=True)
     Image.new("RGB", (4, 4), RED).save(folder / "ant" / "deep" / "er" / "X.JPEG")

@@ -1,5 +1,7 @@
 """Who plays: the sample pack, folders as sites, one data set dealt out, classes that no site sees."""
 
+import re
+
 import pytest
 from PIL import Image
 
@@ -115,8 +117,26 @@ def test_an_earlier_report_is_replaced_and_nothing_else_is_ever_cleared(tmp_path
     assert (precious / "chapter.tex").exists()
 
 
-@pytest.mark.parametrize(
-    ("text", "name"), [("Hospital A", "hospital-a"), ("__x__", "x"), ("é", "site"), ("a" * 99, "a" * 60)]
-)
-def test_site_names_are_those_that_a_pool_accepts(text, name):
-    assert partition.site_name(text) == name
+def test_site_names_are_those_that_a_pool_accepts_and_none_comes_twice():
+    texts = ["Hospital A", "__x__", "é", "ü", "日本", "a" * 99, "A b", "a_b", "\udce9"]
+    names = partition.site_names(texts)
+    assert names[:2] == ["hospital-a", "x"]
+    assert len(set(names)) == len(texts)
+    assert all(re.fullmatch("[a-z0-9]([a-z0-9-]{0,53}[a-z0-9])?", name) for name in names)
+    assert partition.site_names(texts) == names
+
+
+def test_sets_are_dealt_out_each_to_its_part_of_the_sites(tmp_path):
+    for name in ("a", "b"):
+        write_set(tmp_path / "sets" / name, 6, 12)
+    scenario = cast(Options(5, tmp_path, data=(tmp_path / "sets",), rule="dirichlet:5"), tmp_path / "data")
+    assert [site.name for site in scenario.sites] == ["a-000", "a-001", "a-002", "b-000", "b-001"]
+    assert all(len(load_images(site.folder, 8).classes) >= 2 for site in scenario.sites)
+
+
+def test_a_data_set_of_splits_is_one_data_set(tmp_path):
+    for split in ("train", "test"):
+        write_set(tmp_path / "digits" / split, 6, 4)
+    assert partition.data_folders([tmp_path / "digits"]) == [tmp_path / "digits"]
+    (site,) = cast(Options(1, tmp_path, data=(tmp_path / "digits",)), tmp_path / "data").sites
+    assert len(load_images(site.folder, 8).labels) == 4 * 4

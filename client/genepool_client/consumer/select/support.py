@@ -1,6 +1,5 @@
 """The support set: a few images of the consumer's task, with or without labels, at the blueprint's size."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from genepool_client.pictures import datasets, images
+from genepool_client.pictures import datasets, images, walker
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.progress import Progress, silent
 from genepool_protocol.wire.errors import InvalidInput
@@ -43,7 +42,14 @@ class Support:
         return f"{len(self.pixels)} images, {kinds}"
 
 
-def load(source: str | Path, blueprint: Blueprint, root: Path | None = None, progress: Progress = silent) -> Support:
+def load(
+    source: str | Path,
+    blueprint: Blueprint,
+    root: Path | None = None,
+    progress: Progress = silent,
+    *,
+    groups: bool = False,
+) -> Support:
     """A support set: a folder of class folders (labelled), a flat folder of images (unlabelled), or a timm data set.
 
     Args:
@@ -51,22 +57,22 @@ def load(source: str | Path, blueprint: Blueprint, root: Path | None = None, pro
         blueprint: gives the size in pixels.
         root: where a named data set lies.
         progress: called with (images read, images, note).
+        groups: whether folders in a class folder are groups of its images.
 
     Raises:
-        InvalidInput: PATH_MISSING, FOLDER_EMPTY, CLASS_EMPTY, IMAGE_UNREADABLE, DATASET_UNKNOWN, ONE_CLASS_ONLY,
-            SUPPORT_TOO_LARGE, SUPPORT_TOO_SMALL or SUPPORT_MALFORMED.
+        InvalidInput: SUPPORT_TOO_LARGE, SUPPORT_TOO_SMALL, SUPPORT_MALFORMED, or as `images.load_images`.
     """
     folder = Path(source)
     if folder.is_dir():
-        _check_count(_count(folder), str(folder))
-        if not _has_folders(folder):
+        _check_count(walker.count(folder, LIMITS.support_images + 1), str(folder))
+        if not walker.folders(folder):
             return of_arrays(blueprint, images.load_unlabelled(folder, blueprint.image, progress))
     elif not datasets.is_name(str(source)):
         raise InvalidInput(
             "PATH_MISSING", f"there is no support folder {folder}", "check the path given as support set"
         )
     try:
-        image_set = images.load_images(source, blueprint.image, root, progress)
+        image_set = images.load_images(source, blueprint.image, root, progress, groups=groups)
     except InvalidInput as exc:
         raise _for_consumers(exc, folder) from exc
     return of_arrays(blueprint, image_set.pixels, image_set.labels, image_set.classes)
@@ -113,21 +119,6 @@ def _for_consumers(exc: InvalidInput, folder: Path) -> InvalidInput:
         f"the support set {folder} has one class folder",
         "give at least two, or put the images into the folder itself: then they are an unlabelled support set",
     )
-
-
-def _has_folders(folder: Path) -> bool:
-    return any(path.is_dir() and not path.name.startswith((".", "__MACOSX")) for path in folder.iterdir())
-
-
-def _count(folder: Path) -> int:
-    """Image files below a folder, counted up to one more than the limit, so that a whole disk is never walked."""
-    count = 0
-    for _, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        count += sum(name.lower().endswith(images.EXTENSIONS) for name in files)
-        if count > LIMITS.support_images:
-            break
-    return count
 
 
 def _check_count(count: int, source: str) -> None:

@@ -17,7 +17,7 @@ _LOAD: Final = frozenset({"BUSY", "RATE_EXCEEDED"})
 SHORTEST: Final = 1.0
 """Seconds that a refusal is held back, unless the caller was told to come back sooner."""
 
-PACE: Final = 20
+PACE: Final = 10
 """Refusals a second of one peer: the more of them wait, the longer each."""
 
 LONGEST: Final = 5.0
