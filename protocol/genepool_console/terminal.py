@@ -27,6 +27,7 @@ from rich.table import Table
 from rich.text import Text
 
 from genepool_console import log_lines
+from genepool_protocol.machine import variables
 from genepool_protocol.progress import Progress
 from genepool_protocol.wire.errors import REQUEST, GenepoolError, InvalidInput, StorageError
 from genepool_protocol.wire.text import shown
@@ -55,6 +56,7 @@ def run(app: typer.Typer, name: str) -> NoReturn:
     if logging.lastResort is not None:
         logging.lastResort.addFilter(log_lines.Escaping())  # what commands without a log warn of
     try:
+        variables.check(os.environ)
         # typer answers the code of typer.Exit, and of KeyboardInterrupt, instead of letting them through
         code = app(prog_name=name, standalone_mode=False)
     except GenepoolError as exc:
