@@ -101,6 +101,7 @@ dist: $(VENV)/release/.installed ## wheel, sdist, lock and SBOM (CycloneDX) in $
 	$(RELEASE)/python deploy/release/lock.py
 	@rm -rf $(DIST)
 	$(RELEASE)/python -m build --no-isolation --outdir $(DIST) .
+	$(RELEASE)/python -m twine --no-color check --strict $(DIST)/*
 	$(RELEASE)/python -W ignore -m cyclonedx_py requirements --pyproject pyproject.toml --mc-type application --sv 1.6 \
 	  --output-reproducible --of JSON -o $(DIST)/genepool.cdx.json requirements.lock
 	cp requirements.lock $(DIST)/

@@ -28,6 +28,7 @@ ADOPTED: Final = {
     "THREAT_MODEL.md": "explanation/threat-model.md",
     "CHANGELOG.md": "project/changelog.md",
     "CONTRIBUTING.md": "project/contributing.md",
+    "SECURITY.md": "project/security.md",
     "client/genepool_client/simulate/samples/ORIGIN.md": "project/samples.md",
     "deploy/settings.md": "reference/settings.md",
     "deploy/storage.md": "how-to/storage.md",

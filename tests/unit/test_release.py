@@ -121,3 +121,7 @@ def test_a_release_is_wheel_sdist_lock_and_sbom(scripts, tmp_path):
     assert listed == {(pin.name, pin.version) for pin in lock.pins(LOCK)}
     with zipfile.ZipFile(tmp_path / "dist" / made[0]) as opened:
         assert "genepool_protocol/pictures.py" in opened.namelist()
+        shown = opened.read(f"genepool-{version}.dist-info/METADATA").decode()
+    assert "PASSED" in done.stdout  # twine: an index can show it
+    assert "\n# genepool\n" in shown
+    assert re.findall(r"\]\((?!https?:)[^)]*\)", shown) == []  # a path of the repository leads nowhere there
