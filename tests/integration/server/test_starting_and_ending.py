@@ -20,6 +20,7 @@ from genepool_server.pool.upkeep.creation import load_blueprint
 from genepool_server.serving import shared_images, slots
 from tests.integration.server.test_consuming_over_the_wire import descend, select, support
 from tests.integration.server.wire import WireSite, chunks
+from tests.support.notified import manager
 from tests.support.server import (
     TIMEOUT,
     Server,
@@ -113,10 +114,20 @@ def test_a_signal_ends_the_server_and_everything_of_it(home, number):
     assert sorted(path.name for path in (home / "keys").iterdir())[-2:] == ["tls.crt", "tls.pem"]
 
 
-def test_the_ready_line_names_the_address_and_can_be_json(home):
-    with server_process(home, "--json", ready=False) as process:
-        line = process.wait_ready()
-        assert f'"address": "{process.address}"' in line
+def test_whoever_started_the_server_hears_when_it_is_ready_alive_and_going_down(home, tmp_path, monkeypatch):
+    with manager(tmp_path, watchdog=0.5) as heard:
+        for name, value in heard.variables.items():
+            monkeypatch.setenv(name, value)
+        with server_process(home, "--json", ready=False) as process:
+            line = process.wait_ready()
+            assert f'"address": "{process.address}"' in line
+            assert heard.hears("READY=1")
+            assert heard.hears(f"STATUS=serving pool.local/log at {process.address}")
+            heard.said.clear()
+            assert heard.hears("WATCHDOG=1")
+            assert "STOPPING=1" not in heard.said
+            assert process.end() == 0
+            assert heard.hears("STOPPING=1")
 
 
 def test_a_killed_server_starts_again_and_an_upload_goes_on(tmp_path, rng):
