@@ -47,9 +47,9 @@ class ServiceManager:
         self._tell(f"READY=1\nSTATUS={status}")
 
     def alive(self) -> None:
-        """A sign of life, if the manager waits for one."""
+        """A sign of life, if the manager waits for one; lost when its queue is full, since the next one is near."""
         if self.beat:
-            self._tell("WATCHDOG=1")
+            self._tell("WATCHDOG=1", patience=0.0)
 
     def stopping(self) -> None:
         """The program has begun to go down."""
@@ -61,9 +61,9 @@ class ServiceManager:
             self.alive()
             await asyncio.sleep(self.beat)
 
-    def _tell(self, text: str) -> None:
+    def _tell(self, text: str, patience: float = _PATIENCE) -> None:
         if not self._address:
             return
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
-            told.settimeout(_PATIENCE)
+            told.settimeout(patience)
             told.sendto(text.encode(), self._address)

@@ -84,7 +84,7 @@ def test_every_command_is_there_with_one_sentence_and_json():
             "reject",
             "withdraw",
         ),
-        *("fsck", "log", "backup", "restore", "seal", "unseal"),
+        *("fsck", "health", "log", "backup", "restore", "seal", "unseal"),
         *("blueprint list", "blueprint show", "blueprint make", "blueprint bake", "blueprint measure"),
         *("campaign app", "campaign start", "campaign list", "campaign show", "campaign stop"),
         "config check",

@@ -1,5 +1,6 @@
 """A server's life: ready, drained, interrupted, killed; nothing of it is left, and nothing that it promised is lost."""
 
+import json
 import queue
 import signal
 import tempfile
@@ -119,15 +120,18 @@ def test_whoever_started_the_server_hears_when_it_is_ready_alive_and_going_down(
         for name, value in heard.variables.items():
             monkeypatch.setenv(name, value)
         with server_process(home, "--json", ready=False) as process:
-            line = process.wait_ready()
-            assert f'"address": "{process.address}"' in line
+            told = json.loads(process.wait_ready())
+            assert told["address"] == process.address
             assert heard.hears("READY=1")
             assert heard.hears(f"STATUS=serving pool.local/log at {process.address}")
-            heard.said.clear()
+            heard.forget()
             assert heard.hears("WATCHDOG=1")
             assert "STOPPING=1" not in heard.said
+            assert command("health", home).stdout == f"serving at {process.address}\n"
             assert process.end() == 0
             assert heard.hears("STOPPING=1")
+    asked = command("health", home, "--address", told["address"], "--json")
+    assert (asked.returncode, json.loads(asked.stdout)["error"]) == (5, "POOL_UNREACHABLE")
 
 
 def test_a_killed_server_starts_again_and_an_upload_goes_on(tmp_path, rng):

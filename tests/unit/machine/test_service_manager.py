@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import time
 
 import pytest
 
@@ -54,6 +55,18 @@ def test_an_abstract_socket_is_reached():
         own.bind(f"\0{name}")
         ServiceManager(f"@{name}").ready("x")
         assert own.recv(99) == b"READY=1\nSTATUS=x"
+
+
+def test_signs_of_life_do_not_wait_for_a_manager_that_reads_nothing(tmp_path):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as own:
+        own.bind(str(tmp_path / "notify"))
+        own.settimeout(5)
+        told = ServiceManager(str(tmp_path / "notify"), 2.0)
+        before = time.monotonic()
+        for _ in range(1000):  # more than a queue takes
+            told.alive()
+        assert time.monotonic() - before < 60  # each of them would wait for a second
+        assert own.recv(99) == b"WATCHDOG=1"
 
 
 @pytest.mark.parametrize("address", ["", "/nowhere/at/all", "@genepool-nobody"])
