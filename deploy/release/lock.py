@@ -1,6 +1,6 @@
-"""Hold requirements.lock against pyproject.toml, without a network.
+"""Hold requirements.lock, or another lock, against pyproject.toml, without a network.
 
-    python deploy/release/lock.py
+    python deploy/release/lock.py [LOCK]
 
 Every package that genepool asks for is pinned to a version that it allows, every line has hashes, and no place to get
 packages from is named. What those packages ask for in turn is what `make lock` resolved; that is not looked at again.
@@ -79,6 +79,7 @@ def requirements(project: dict[str, Any]) -> Iterator[Requirement]:
 
 
 if __name__ == "__main__":
-    wrong = problems(LOCK.read_text(), tomllib.loads((ROOT / "pyproject.toml").read_text())["project"])
-    print("\n".join([*wrong, "run: make lock"]) if wrong else f"{LOCK.name} fits pyproject.toml")
+    path = Path(sys.argv[1]) if len(sys.argv) > 1 else LOCK
+    wrong = problems(path.read_text(), tomllib.loads((ROOT / "pyproject.toml").read_text())["project"])
+    print("\n".join([*wrong, "run: make lock"]) if wrong else f"{path.name} fits pyproject.toml")
     sys.exit(bool(wrong))

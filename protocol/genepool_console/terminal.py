@@ -27,6 +27,8 @@ from rich.table import Table
 from rich.text import Text
 
 from genepool_console import log_lines
+from genepool_console.missing import missing_extra
+from genepool_protocol.machine import variables
 from genepool_protocol.progress import Progress
 from genepool_protocol.wire.errors import REQUEST, GenepoolError, InvalidInput, StorageError
 from genepool_protocol.wire.text import shown
@@ -55,6 +57,7 @@ def run(app: typer.Typer, name: str) -> NoReturn:
     if logging.lastResort is not None:
         logging.lastResort.addFilter(log_lines.Escaping())  # what commands without a log warn of
     try:
+        variables.check(os.environ)
         # typer answers the code of typer.Exit, and of KeyboardInterrupt, instead of letting them through
         code = app(prog_name=name, standalone_mode=False)
     except GenepoolError as exc:
@@ -65,12 +68,11 @@ def run(app: typer.Typer, name: str) -> NoReturn:
         # whoever read our answer has had enough of it; nothing more can be said there, also not at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
-    except OSError as exc:
-        if exc.errno not in _DISK:
+    except (ImportError, OSError) as exc:
+        told = missing_extra(exc, name) if isinstance(exc, ImportError) else _disk_error(exc)
+        if told is None:
             raise
-        where = f" at {exc.filename}" if exc.filename else ""
-        sentence = f"the disk cannot take it{where}: {exc.strerror}"
-        _fail(StorageError(_DISK[exc.errno], sentence, _mend(exc.errno)))
+        _fail(told)
     except Exception as exc:
         if not _is_usage_error(exc):
             raise
@@ -84,10 +86,12 @@ def run(app: typer.Typer, name: str) -> NoReturn:
     raise SystemExit(code if isinstance(code, int) else 0)
 
 
-def _mend(number: int) -> str:
-    return (
-        "free some space and repeat" if _DISK[number] == "DISK_FULL" else "check the path, its permissions and the disk"
-    )
+def _disk_error(exc: OSError) -> StorageError | None:
+    if exc.errno not in _DISK:
+        return None
+    reason, where = _DISK[exc.errno], f" at {exc.filename}" if exc.filename else ""
+    fix = "free some space and repeat" if reason == "DISK_FULL" else "check the path, its permissions and the disk"
+    return StorageError(reason, f"the disk cannot take it{where}: {exc.strerror}", fix)
 
 
 def _is_usage_error(exc: Exception) -> bool:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from genepool_protocol.learngene.blueprint import blueprint_folder
 from genepool_protocol.machine.launching import overwrite_freed_memory
+from genepool_protocol.machine.service_manager import ServiceManager
 from genepool_protocol.trust.anchors import Anchors
 from genepool_protocol.trust.enrolment import channel_of
 from genepool_protocol.trust.trusted import Trusted
@@ -182,7 +183,7 @@ def serve(folder: Path, config: ServerConfig, ready: Callable[[Running], None]) 
 
 
 async def _until_signal(folder: Path, config: ServerConfig, ready: Callable[[Running], None]) -> None:
-    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    stop, loop, manager = asyncio.Event(), asyncio.get_running_loop(), ServiceManager.from_environment()
 
     def asked(number: signal.Signals) -> None:
         if stop.is_set():
@@ -190,6 +191,7 @@ async def _until_signal(folder: Path, config: ServerConfig, ready: Callable[[Run
             logging.shutdown()
             os._exit(130)  # Ray's processes see it and end, too
         _log.info("%s: going down; once more ends everything at once", number.name)
+        manager.stopping()
         stop.set()
 
     def listen() -> None:
@@ -199,9 +201,14 @@ async def _until_signal(folder: Path, config: ServerConfig, ready: Callable[[Run
     def began(running: Running) -> None:
         listen()  # again: Ray puts a handler of its own before ours that prints a stack
         ready(running)
+        manager.ready(f"serving {running.pool.origin} at {running.address}")
 
     listen()
-    await run(folder, config, began, stop)
+    beats = asyncio.create_task(manager.keep_alive())
+    try:
+        await run(folder, config, began, stop)
+    finally:
+        beats.cancel()
 
 
 async def run(folder: Path, config: ServerConfig, ready: Callable[[Running], None], stop: asyncio.Event) -> None:

@@ -5,6 +5,7 @@ The descriptions of the fields are the comments of the file.
 
 import json
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -13,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from genepool_console import metrics_page
 from genepool_protocol.trust.keys import WitnessVerifier
 from genepool_protocol.trust.witness import MAX_WITNESSES, WitnessPolicy
-from genepool_protocol.wire.documents import first_problem
+from genepool_protocol.wire.documents import first_problem_of_settings
 from genepool_protocol.wire.errors import InvalidInput, NotFound
 from genepool_protocol.wire.limits import LIMITS
 from genepool_server.net import HOST, LAST_PORT, Address
@@ -291,10 +292,23 @@ class ServerConfig(BaseModel):
             raise _invalid(CONFIG_FILE, f"there is no port after {listen}, so listen_certified cannot be empty")
         return Address(listen.host, listen.port + 1 if listen.port else 0)
 
+    def origins(self) -> list[tuple[str, Any, bool]]:
+        """Every setting as `name` or `table.name`, with its value, and whether it was given instead of the default."""
+        return list(_origins(self, ""))
+
     def to_toml(self) -> str:
         """The file, with a comment for every key."""
         head = "# Settings of a genepool server, read when it starts. A line that is missing has its default.\n"
         return head + "".join(_lines(self))
+
+
+def _origins(model: BaseModel, prefix: str) -> Iterator[tuple[str, Any, bool]]:
+    for name in type(model).model_fields:
+        value = getattr(model, name)
+        if isinstance(value, BaseModel):
+            yield from _origins(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value, name in model.model_fields_set
 
 
 def _lines(model: BaseModel) -> list[str]:
@@ -325,11 +339,18 @@ def load(folder: Path) -> ServerConfig:
             f"there is no pool in {folder} (no {CONFIG_FILE})",
             "make one with genepool-server init DIR",
         ) from exc
+    return parse(_toml(raw, path), str(path))
+
+
+def _toml(raw: bytes, path: Path) -> dict[str, Any]:
     try:
-        value = tomllib.loads(raw.decode())
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
+        return tomllib.loads(raw.decode())
+    except tomllib.TOMLDecodeError as exc:  # its text names line and column
         raise _invalid(str(path), f"it is not TOML: {exc}") from exc
-    return parse(value, str(path))
+    except UnicodeDecodeError as exc:
+        before = raw[: exc.start].split(b"\n")
+        place = f"at line {len(before)}, column {len(before[-1]) + 1}"
+        raise _invalid(str(path), f"it is not UTF-8 ({place})") from exc
 
 
 def parse(value: dict[str, Any], what: str) -> ServerConfig:
@@ -341,7 +362,7 @@ def parse(value: dict[str, Any], what: str) -> ServerConfig:
     try:
         return ServerConfig.model_validate(value)
     except ValidationError as exc:
-        raise _invalid(what, first_problem(exc)) from exc
+        raise _invalid(what, first_problem_of_settings(exc, ServerConfig)) from exc
 
 
 def _invalid(what: str, why: str) -> InvalidInput:

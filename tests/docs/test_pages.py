@@ -9,9 +9,13 @@ from functools import cache
 
 import pytest
 import typer
+from pydantic import BaseModel
 
 from genepool_client.commands.cli import app as client
+from genepool_client.site.folder import SiteConfig
 from genepool_server.commands.cli import app as server
+from genepool_server.config import ServerConfig
+from tests.docs.generated import GENERATED
 from tests.docs.transcripts import ROOT, STORY, steps
 
 SECTIONS = ["Context", "Decision", "Consequences", "Figures"]
@@ -88,6 +92,21 @@ def test_decisions_are_numbered_without_a_gap_and_all_in_the_index():
     assert [int(name[:4]) for name in names] == list(range(1, len(names) + 1))
     index = (ROOT / "docs" / "decisions" / "index.md").read_text(encoding="utf-8")
     assert sorted(re.findall(r"\((0\d{3}-[^)]*\.md)\)", index)) == names
+
+
+@pytest.mark.parametrize("page", GENERATED, ids=lambda page: page.name)
+def test_a_generated_page_is_what_the_code_says(page):
+    assert page.read_text(encoding="utf-8") == GENERATED[page](), "run: python -m tests.docs --generated"
+
+
+def test_every_setting_says_what_it_is_for():
+    tables: list[type[BaseModel]] = [ServerConfig, SiteConfig]
+    for settings in tables:
+        for name, field in settings.model_fields.items():
+            assert field.description, f"{settings.__name__}.{name}"
+            inner = field.annotation
+            if settings is not SiteConfig and isinstance(inner, type) and issubclass(inner, BaseModel):
+                tables.append(inner)
 
 
 def _commands(command, path):

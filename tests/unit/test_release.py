@@ -7,8 +7,11 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import tomllib
 import zipfile
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -104,6 +107,73 @@ def test_the_databases_are_pinned_with_hashes(scripts):
     assert all(pin.hashes for pin in found)
 
 
+def locked(name):
+    return re.search(rf"^{name}==(\S+)", LOCK, re.MULTILINE)[1]
+
+
+def index_page(name, *, platform="manylinux_2_28_x86_64", fragment="#sha256={digest}"):
+    """A page as PyTorch's index writes it: wheels of several Pythons and systems, one of each for processors."""
+    version = locked(name)
+    files = [
+        (f"{name}-{version}%2Bcpu-cp311-cp311-{platform}.whl", "a" * 64),
+        (f"{name}-{version}%2Bcpu-cp312-cp312-{platform}.whl", "b" * 64),
+        (f"{name}-{version}%2Bcpu-cp311-cp311-win_amd64.whl", "c" * 64),
+        (f"{name}-{version}-cp311-none-macosx_11_0_arm64.whl", "d" * 64),
+        (f"{name}-2.0.0%2Bcpu-cp311-cp311-linux_x86_64.whl", "e" * 64),
+    ]
+    links = [f'<a href="/whl/cpu/{file}{fragment.format(digest=digest)}">x</a><br/>' for file, digest in files]
+    return "<!DOCTYPE html><html><body>\n" + "\n".join(links) + "\n</body></html>"
+
+
+@pytest.fixture
+def index(tmp_path):
+    """Such an index on this machine."""
+    for name in ("torch", "torchvision"):
+        (tmp_path / "cpu" / name).mkdir(parents=True)
+        (tmp_path / "cpu" / name / "index.html").write_text(index_page(name))
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/cpu"
+        server.shutdown()
+
+
+def test_the_lock_without_cuda_has_the_same_versions_and_the_hashes_of_the_index(
+    scripts, index, tmp_path, monkeypatch, capsys
+):
+    lock, cpu_lock = scripts[0], importlib.import_module("cpu_lock")
+    monkeypatch.setattr(cpu_lock, "CPU_LOCK", tmp_path / "requirements-cpu.lock")
+    monkeypatch.setattr(sys, "argv", ["cpu_lock.py", index])
+    cpu_lock.main()
+    text = (tmp_path / "requirements-cpu.lock").read_text()
+    assert lock.problems(text, PROJECT) == []
+    before = {pin.name: pin.version for pin in lock.pins(LOCK)}
+    after = {pin.name: pin.version for pin in lock.pins(text)}
+    gone = set(before) - set(after)
+    assert gone
+    assert all(name == "triton" or name.startswith(("nvidia-", "cuda-")) for name in gone)
+    changed = {name: version for name, version in after.items() if version != before[name]}
+    assert changed == {name: f"{locked(name)}+cpu" for name in ("torch", "torchvision")}
+    assert text.count("a" * 64) == 2
+    assert not [digit for digit in "bcde" if digit * 64 in text]
+
+
+@pytest.mark.parametrize(
+    ("page", "said"),
+    [
+        (lambda: index_page("torch", fragment=""), "names no SHA-256"),
+        (lambda: index_page("torch", platform="manylinux_2_34_x86_64"), "has no wheel of torch"),
+        (lambda: index_page("torch", platform="manylinux_2_28_aarch64"), "has no wheel of torch"),
+        (lambda: "<html></html>", "has no wheel of torch"),
+    ],
+    ids=["no hash", "too new", "another processor", "empty"],
+)
+@pytest.mark.usefixtures("scripts")
+def test_an_index_without_what_is_needed_is_refused(page, said):
+    with pytest.raises(ValueError, match=said):
+        importlib.import_module("cpu_lock").hashes(page(), "torch", locked("torch"))
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not (TOOLS / "cyclonedx-py").exists(), reason="GENEPOOL_RELEASE_TOOLS names no environment (make)")
 def test_a_release_is_wheel_sdist_lock_and_sbom(scripts, tmp_path):
@@ -121,3 +191,7 @@ def test_a_release_is_wheel_sdist_lock_and_sbom(scripts, tmp_path):
     assert listed == {(pin.name, pin.version) for pin in lock.pins(LOCK)}
     with zipfile.ZipFile(tmp_path / "dist" / made[0]) as opened:
         assert "genepool_protocol/pictures.py" in opened.namelist()
+        shown = opened.read(f"genepool-{version}.dist-info/METADATA").decode()
+    assert "PASSED" in done.stdout  # twine: an index can show it
+    assert "\n# genepool\n" in shown
+    assert re.findall(r"\]\((?!https?:)[^)]*\)", shown) == []  # a path of the repository leads nowhere there

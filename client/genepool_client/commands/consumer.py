@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from genepool_console import terminal
+from genepool_protocol.machine import variables
 from genepool_protocol.wire.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ IdentityOption = Annotated[
         "--identity",
         metavar="DIR",
         help="Folder of a site with the role consumer, for a pool that does not answer everybody.",
-        envvar="GENEPOOL_IDENTITY",
+        envvar=variables.IDENTITY.name,
     ),
 ]
 FolderArgument = Annotated[Path, typer.Argument(metavar="FOLDER", help="What genepool descend wrote.")]

@@ -141,6 +141,23 @@ def rotate(
 
 
 @app.command()
+def fetch(folder: Folder, *, as_json: JsonOption = False) -> None:
+    """Fetch the blueprint and its seed into the cache: from then on, train and condense need no network."""
+    site = SiteFolder(folder)
+    from genepool_client.site.materials import SiteBlueprint
+    from genepool_client.transport.user_folders import default_cache
+
+    source = SiteBlueprint(site)
+    value = {
+        "blueprint": source.blueprint.name,
+        "seed_bytes": source.seed.path.stat().st_size,
+        "cache": str(default_cache()),
+    }
+    text = f"blueprint {value['blueprint']} and its seed of {value['seed_bytes']:,} bytes are in {value['cache']}"
+    terminal.answer(value, as_json=as_json, text=text)
+
+
+@app.command()
 def train(
     folder: Folder,
     *,

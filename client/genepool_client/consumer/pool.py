@@ -3,7 +3,6 @@
 model = Pool("pool.json").descend(support="my_images/", max_params="1M")     # a timm VisionTransformer
 """
 
-import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +24,7 @@ from genepool_client.transport.logview import fetch_from, head_of
 from genepool_protocol.learngene import descendant
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.learngene.size import Budget, Size, parse_amount
+from genepool_protocol.machine import variables
 from genepool_protocol.progress import Progress
 from genepool_protocol.selection.combination import Mixture, mixture
 from genepool_protocol.trust.anchors import Anchors
@@ -41,7 +41,7 @@ WeightsLike = Selection | Mapping[str, int] | Mixture
 
 
 def _identity(folder: str | Path | None) -> TlsIdentity | None:
-    given = folder or os.environ.get("GENEPOOL_IDENTITY")
+    given = folder or variables.IDENTITY.get()
     if not given:
         return None
     from genepool_client.site import credentials

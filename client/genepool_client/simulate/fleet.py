@@ -9,6 +9,7 @@ from pathlib import Path
 from subprocess import TimeoutExpired
 from typing import Any
 
+from genepool_protocol.machine import variables
 from genepool_protocol.machine.launching import no_core_dumps, ray_environment, ray_folder
 from genepool_protocol.machine.private_folder import OwnedFolder
 from genepool_protocol.machine.processes import Child, free_port, run_json, script
@@ -35,7 +36,7 @@ class Fleet:
         self._log = root / "superlink.log"
         self._env = {
             **env,
-            "GENEPOOL_SIMULATION_ROOT": str(sites_root),
+            variables.SIMULATION_ROOT.name: str(sites_root),
             "RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES": str(256 << 20),  # it holds invitations and receipts
             # flwr finds its helpers on PATH, and they must be those of this environment
             "PATH": f"{Path(script('flwr')).parent}{os.pathsep}{os.environ.get('PATH', '')}",

@@ -15,6 +15,7 @@ from genepool_client.site import credentials, enrolment, outbox, steps
 from genepool_client.site.folder import SiteFolder
 from genepool_client.site.outbox import Artefact
 from genepool_client.transport.channel import Connection
+from genepool_protocol.machine import variables
 from genepool_protocol.wire.errors import InvalidInput, Unavailable
 
 _TRACES: Final = ("work/ancestry.safetensors", "work/condensed.safetensors", "outbox/*/receipt.sig")
@@ -58,9 +59,9 @@ def contribute(clock: Clock, pool: PoolProcess, folders: Sequence[Path], work: P
     (work / "flower").mkdir()
     auditor = _join(pool, "campaign", work / "campaign", "auditor")
     env = {
-        "GENEPOOL_POOL_ANCHORS": str(pool.folder / "pool.json"),
-        "GENEPOOL_CAMPAIGN_IDENTITY": str(auditor.path / "keys" / "tls.pem"),
-        "GENEPOOL_CAMPAIGN_REPORT": str(outcome),
+        variables.POOL_ANCHORS.name: str(pool.folder / "pool.json"),
+        variables.CAMPAIGN_IDENTITY.name: str(auditor.path / "keys" / "tls.pem"),
+        variables.CAMPAIGN_REPORT.name: str(outcome),
     }
     fleet = Fleet(work / "flower", work / "sites", env)
     with clock.phase("sites") as progress:

@@ -18,7 +18,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final, Literal
 
 from pydantic import Field, ValidationError
 
@@ -29,7 +29,7 @@ from genepool_protocol.private_files import close_tree, open_own, private_folder
 from genepool_protocol.trust import strict_json
 from genepool_protocol.trust.anchors import Anchors, Invite, read_invite
 from genepool_protocol.trust.keys import SigningKey
-from genepool_protocol.wire.documents import Decimal, Document, License, Name, Sha256, first_problem
+from genepool_protocol.wire.documents import Decimal, Document, License, Name, Sha256, first_problem_of_settings
 from genepool_protocol.wire.errors import InvalidInput, NotFound, Unavailable
 from genepool_protocol.wire.limits import LIMITS
 
@@ -42,21 +42,33 @@ _PRIVATE: Final = (
 
 
 class SiteConfig(Document):
-    """What a site is set up with."""
+    """What a site is set up with; the descriptions are the reference's."""
 
-    schema_: Literal["genepool.site/v1"] = Field(default="genepool.site/v1", alias="schema")
-    name: Name
-    anchors: Anchors
-    blueprint: Name
-    blueprint_sha256: Sha256
-    data: str = ""  # folder of class folders, or a data set's name; empty until it is given
-    data_dir: str = ""  # where a named data set lies
-    license: License = "CC-BY-4.0"
-    steps: Annotated[int, Field(ge=0, le=1 << 20)] = 0  # of the ancestry model; 0: by the number of images
-    key_epsilon: Decimal = privacy.EPSILON  # what an embedding may spend of the images' privacy, with key_delta
-    key_delta: Decimal = privacy.DELTA
-    key_spent: Decimal = "0"  # the epsilon that domain embeddings of these images cost before this folder was made
-    fabs: list[Sha256] = Field(default_factory=list)  # Flower app bundles that `site run` accepts
+    schema_: Literal["genepool.site/v1"] = Field(
+        default="genepool.site/v1", alias="schema", description="What the file is, and of which version."
+    )
+    name: Name = Field(description="Name of the site, as the operator invited it.")
+    anchors: Anchors = Field(description="Where the pool is, and what vouches for it: the content of `pool.json`.")
+    blueprint: Name = Field(description="Which of the pool's blueprints the site trains.")
+    blueprint_sha256: Sha256 = Field(description="Digest of that blueprint.")
+    data: str = Field(default="", description="Folder of class folders, or a data set's name; empty until given.")
+    data_dir: str = Field(default="", description="Where a named data set lies.")
+    license: License = Field(default="CC-BY-4.0", description="Terms of the contributions, an SPDX name.")
+    steps: int = Field(
+        default=0, ge=0, le=1 << 20, description="Training steps of the ancestry model; 0: by the number of images."
+    )
+    key_epsilon: Decimal = Field(
+        default=privacy.EPSILON,
+        description="What a domain embedding may spend of the images' privacy, with key_delta.",
+    )
+    key_delta: Decimal = Field(default=privacy.DELTA, description="See key_epsilon.")
+    key_spent: Decimal = Field(
+        default="0",
+        description="The epsilon that domain embeddings of these images cost before this folder was made.",
+    )
+    fabs: list[Sha256] = Field(
+        default_factory=list, description="Digests of the Flower app bundles that `genepool site run` accepts."
+    )
 
 
 class SiteFolder:
@@ -203,4 +215,5 @@ def validated(value: Any, path: Path) -> SiteConfig:
     try:
         return SiteConfig.model_validate(value)
     except ValidationError as exc:
-        raise InvalidInput("CONFIG_INVALID", f"{path} is not valid: {first_problem(exc)}", "mend that line") from exc
+        why = first_problem_of_settings(exc, SiteConfig)
+        raise InvalidInput("CONFIG_INVALID", f"{path} is not valid: {why}", "mend that line") from exc

@@ -11,7 +11,6 @@ Everything is 0600 in a folder of 0700, and is not read otherwise.
 """
 
 import getpass
-import os
 import sys
 from pathlib import Path
 from typing import Final
@@ -21,13 +20,14 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from genepool_client.transport.durable import remove, write_atomic
+from genepool_protocol.machine import variables
 from genepool_protocol.private_files import private_folder, sync_folder
 from genepool_protocol.trust.key_files import TlsIdentity, read_private
 from genepool_protocol.trust.keys import SigningKey, VerifyingKey
-from genepool_protocol.wire.errors import InvalidInput
+from genepool_protocol.wire.errors import InvalidInput, NotFound
 
-ANSWER: Final = "GENEPOOL_PASSPHRASE"
-"""Environment variable that answers for the person at the terminal."""
+ANSWER: Final = variables.PASSPHRASE.name
+"""Environment variable that answers for the person at the terminal; `PASSPHRASE_FILE` names a file that does."""
 
 _LOST: Final = "restore it from a backup, or enrol with a new invitation: genepool site enrol DIR --invite FILE"
 _NODE: Final = "remove it: a new one is made"
@@ -171,14 +171,30 @@ def new_passphrase(*, wanted: bool) -> bytes | None:
 
     Raises:
         InvalidInput: PASSPHRASE_INVALID, it was not typed twice, or nobody can be asked.
+        NotFound: FILE_MISSING, the environment names a file that cannot be read.
     """
-    given = os.environ.get(ANSWER)
+    given = _given()
     if given or not wanted:
         return given.encode() if given else None
     first = _ask("a passphrase for the new signing key: ")
     if not first or first != _ask("once more: "):
         raise InvalidInput("PASSPHRASE_INVALID", "the passphrase is empty, or was not typed twice", "try again")
     return first.encode()
+
+
+def _given() -> str:
+    """The environment's word; empty when it has none."""
+    path = variables.PASSPHRASE_FILE.get()
+    if variables.PASSPHRASE.get() or not path:
+        return variables.PASSPHRASE.get()
+    try:
+        return Path(path).read_text(encoding="utf-8").partition("\n")[0]
+    except (OSError, UnicodeDecodeError) as exc:
+        raise NotFound(
+            "FILE_MISSING",
+            f"the passphrase cannot be read from {path}",
+            f"correct {variables.PASSPHRASE_FILE.name}, or unset it",
+        ) from exc
 
 
 def _ask(what: str) -> str:
@@ -200,4 +216,4 @@ def _read_signing(path: Path) -> SigningKey:
     what = f"signing key {path}"
     if not SigningKey.encrypted(private):
         return SigningKey.from_pem(private, what)
-    return SigningKey.from_pem(private, what, (os.environ.get(ANSWER) or _ask(f"passphrase of {path}: ")).encode())
+    return SigningKey.from_pem(private, what, (_given() or _ask(f"passphrase of {path}: ")).encode())

@@ -23,8 +23,9 @@ from genepool_client.training.recipe import TrainRecipe  # noqa: E402
 from genepool_lab.benchmark import method  # noqa: E402
 from genepool_lab.benchmark.lab import Lab  # noqa: E402
 from genepool_lab.benchmark.trainings import image_set_of  # noqa: E402
+from genepool_protocol.machine.variables import SIMULATION_ROOT  # noqa: E402
 
-ROOT = "GENEPOOL_SIMULATION_ROOT"
+ROOT = SIMULATION_ROOT.name
 """Holds `order.json`, what the server saved last, and a folder a site with its head."""
 ORDER = "order.json"
 SAVED = "round.npz"

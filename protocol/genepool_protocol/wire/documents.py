@@ -1,11 +1,13 @@
 """The base of every document that is signed, hashed or handed over: frozen, strict, without unknown members."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from genepool_protocol.wire import text
+from genepool_protocol.wire.nearest import nearest
 
 
 def moment(stated: str) -> datetime:
@@ -59,7 +61,35 @@ class Document(BaseModel):
 def first_problem(exc: ValidationError) -> str:
     """The first problem that pydantic found, as `place: rule`; never the offending value."""
     problem = exc.errors(include_url=False, include_input=False)[0]
-    return f"{'.'.join(_shown(part) for part in problem['loc']) or 'document'}: {problem['msg']}"
+    return f"{_place(problem['loc'])}: {problem['msg']}"
+
+
+def first_problem_of_settings(exc: ValidationError, settings: type[BaseModel]) -> str:
+    """The same for a file that people write: an unknown setting comes with the nearest that there is."""
+    problems = exc.errors(include_url=False, include_input=False)
+    unknown = next((problem["loc"] for problem in problems if problem["type"] == "extra_forbidden"), None)
+    if unknown is None:
+        return first_problem(exc)
+    *table, name = map(str, unknown)  # counts before a setting that is missing: that may be the one that was meant
+    beside = ".".join([*table, ""])
+    # names are looked for in every table, and one of the same table counts most
+    places = sorted(dotted(settings), key=lambda place: place.startswith(beside) and "." not in place[len(beside) :])
+    by_name = {place.rpartition(".")[2]: place for place in places}
+    closest = nearest(name, by_name)
+    return f"{_place(unknown)}: there is no such setting" + (f"; the nearest is {by_name[closest]}" if closest else "")
+
+
+def dotted(settings: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """The names of all settings as a file has them, tables too: `name`, `table`, `table.name`."""
+    for name, field in settings.model_fields.items():
+        place = f"{prefix}{field.alias or name}"
+        yield place
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from dotted(field.annotation, f"{place}.")
+
+
+def _place(parts: tuple[int | str, ...]) -> str:
+    return ".".join(_shown(part) for part in parts) or "document"
 
 
 def _shown(part: int | str) -> str:

@@ -18,6 +18,7 @@ from typing import Final
 from flwr.app import ConfigRecord, Context, RecordDict
 from flwr.serverapp import Grid, ServerApp
 
+from genepool_protocol.machine import variables
 from genepool_protocol.trust.anchors import Anchors, read_anchors
 from genepool_protocol.trust.key_files import TlsIdentity
 from genepool_protocol.wire.documents import moment
@@ -32,11 +33,11 @@ from genepool_server.pool.store.folder import PoolFolder
 
 _log = logging.getLogger(__name__)
 
-ANCHORS: Final = "GENEPOOL_POOL_ANCHORS"
-IDENTITY: Final = "GENEPOOL_CAMPAIGN_IDENTITY"
-REPORT: Final = "GENEPOOL_CAMPAIGN_REPORT"
-POOL: Final = "GENEPOOL_CAMPAIGN_POOL"
-CAMPAIGN: Final = "GENEPOOL_CAMPAIGN"
+ANCHORS: Final = variables.POOL_ANCHORS.name
+IDENTITY: Final = variables.CAMPAIGN_IDENTITY.name
+REPORT: Final = variables.CAMPAIGN_REPORT.name
+POOL: Final = variables.CAMPAIGN_POOL.name
+CAMPAIGN: Final = variables.CAMPAIGN.name
 
 app = ServerApp()
 

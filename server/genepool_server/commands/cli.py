@@ -8,7 +8,17 @@ be_quiet()
 no_core_dumps()
 
 from genepool_console import terminal  # noqa: E402 - the switches come first
-from genepool_server.commands import backups, blueprints, campaigns, contributions, logs, pools, roots, sites  # noqa: E402
+from genepool_server.commands import (  # noqa: E402
+    backups,
+    blueprints,
+    campaigns,
+    contributions,
+    logs,
+    pools,
+    roots,
+    settings,
+    sites,
+)
 
 app = typer.Typer(
     name="genepool-server",
@@ -25,6 +35,7 @@ logs.register(app)
 contributions.register(app)
 app.add_typer(blueprints.app, name="blueprint")
 app.add_typer(campaigns.app, name="campaign")
+app.add_typer(settings.app, name="config")
 app.add_typer(roots.app, name="root")
 
 

@@ -1,18 +1,21 @@
-"""init, serve and fsck: the pool as a whole."""
+"""init, serve, health and fsck: the pool as a whole."""
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from genepool_console import terminal
 from genepool_server.commands.options import FolderArgument
 
+if TYPE_CHECKING:
+    from genepool_server.net import Address
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (init, serve, fsck):
+    for command in (init, serve, health, fsck):
         app.command()(command)
 
 
@@ -114,6 +117,46 @@ def _changed(settings: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
         if value is not None:
             (settings[table] if table else settings)[name] = value
     return settings
+
+
+def health(
+    folder: FolderArgument,
+    *,
+    address: Annotated[
+        str, typer.Option(help="Where it listens; by default what the settings say.", metavar="HOST:PORT")
+    ] = "",
+    seconds: Annotated[float, typer.Option(help="How long it may take to answer.", min=0.1, max=600)] = 5.0,
+    as_json: terminal.JsonOption = False,
+) -> None:
+    """Ask the server of this folder, on this machine, whether it serves: exit code 0, or 5 when it does not."""
+    from genepool_protocol.trust.anchors import read_anchors
+    from genepool_server import app, config
+    from genepool_server.net import Address
+
+    listen = Address.parse(address or config.load(folder).listen)
+    if not listen.port:
+        written = (folder / app.ADDRESS_FILE).read_text().strip() if (folder / app.ADDRESS_FILE).exists() else ""
+        listen = Address(listen.host, Address.parse(written).port) if written else listen
+    asked = Address("127.0.0.1", listen.port) if listen.everywhere else listen
+    _check_serving(asked, read_anchors(folder / app.ANCHORS_FILE).ca_pem, seconds)
+    terminal.answer({"address": str(asked), "serving": True}, as_json=as_json, text=f"serving at {asked}")
+
+
+def _check_serving(address: "Address", ca_pem: str, seconds: float) -> None:
+    import grpc
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    from genepool_protocol.wire.errors import Unavailable
+
+    credentials = grpc.ssl_channel_credentials(ca_pem.encode())
+    with grpc.secure_channel(str(address), credentials) as channel:
+        try:
+            reply = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=seconds)
+        except grpc.RpcError as exc:
+            why = f"nobody answers at {address} ({exc.code().name})"
+            raise Unavailable("POOL_UNREACHABLE", why, "look at the server's log; it may still start") from exc
+    if reply.status != health_pb2.HealthCheckResponse.SERVING:
+        raise Unavailable("POOL_UNREACHABLE", f"the server at {address} does not serve", "it goes down: wait")
 
 
 def fsck(

@@ -4,6 +4,8 @@ import json
 import sys
 import time
 import urllib.request
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from genepool_server.campaign import server_app
 from genepool_server.campaign.fab import app_folder
 from tests.integration.site.world import World, last_received
 from tests.support.images import write_classes
+from tests.support.notified import Manager
 
 pytestmark = pytest.mark.slow
 
@@ -48,6 +51,7 @@ class Campaign:
             server_app.REPORT: str(self.report),
         }
         self.children: list[Child] = []
+        self.manager = Manager(root, 2.0)
         self.port = free_port()
         command = [script("flower-superlink"), "--insecure", "--host", "127.0.0.1", "--port", str(self.port)]
         self.spawn("superlink", command, str(self.port))
@@ -55,10 +59,12 @@ class Campaign:
         (root / "cli").mkdir()
         (root / "cli" / "config.toml").write_text(config)
 
-    def spawn(self, name: str, command: list[str], ready: str) -> Child:
+    def spawn(self, name: str, command: list[str], ready: str, more: Mapping[str, str] = MappingProxyType({})) -> Child:
         home = self.root / name
         home.mkdir()
-        child = Child(name, command, self.root / f"{name}.log", env={**self.env, "FLWR_HOME": str(home)}, cwd=home)
+        child = Child(
+            name, command, self.root / f"{name}.log", env={**self.env, **more, "FLWR_HOME": str(home)}, cwd=home
+        )
         self.children.append(child)
         child.wait_for(ready, 180)
         return child
@@ -67,7 +73,7 @@ class Campaign:
         words = ["run", str(site.path), "--superlink", f"127.0.0.1:{self.port}", "--allow-fab", digest]
         self.metrics = free_port()
         words += ["--port", str(free_port()), "--metrics", str(self.metrics)]
-        self.spawn(name, [sys.executable, "-c", RUN, *words], "Starting Flower SuperNode")
+        self.spawn(name, [sys.executable, "-c", RUN, *words], "Starting Flower SuperNode", self.manager.variables)
 
     def flwr(self, *words: str) -> dict:
         env = {**self.env, "FLWR_HOME": str(self.root / "cli")}
@@ -95,6 +101,7 @@ class Campaign:
     def stop(self) -> None:
         for child in reversed(self.children):
             child.stop()
+        self.manager.close()
 
 
 @pytest.fixture
@@ -141,6 +148,9 @@ def test_a_receipt_leaves_and_nothing_else_does(site, tmp_path):
         log = (tmp_path / "node.log").read_text()
         assert "is not in the site's config" in log
         assert all("event" in json.loads(line) for line in log.splitlines() if line.startswith("{"))
+        assert campaign.manager.hears("READY=1")
+        assert any("answers invitations from" in line for line in campaign.manager.said)
+        assert campaign.manager.hears("WATCHDOG=1")
         numbers = campaign.numbers()
         assert numbers["genepool_site_replies_total", "receipt"] == 1
         assert numbers["genepool_site_outbox", "received"] == 1
@@ -152,6 +162,7 @@ def test_a_receipt_leaves_and_nothing_else_does(site, tmp_path):
 
         # even when the site's people have accepted that bundle
         campaign.children.pop().stop()
+        assert campaign.manager.hears("STOPPING=1")
         campaign.node("again", folder, bundle_digest(leaky))
         report = campaign.run(leaky)
         assert "[1001] refused by the site's egress guard" in [row["reason"] for row in report["sites"]]

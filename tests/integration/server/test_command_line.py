@@ -67,7 +67,7 @@ def test_every_command_is_there_with_one_sentence_and_json():
         return dict(group.commands)
 
     found = commands(typer.main.get_command(app))
-    for name in ("blueprint", "root", "campaign"):
+    for name in ("blueprint", "root", "campaign", "config"):
         found |= {f"{name} {verb}": one for verb, one in commands(found.pop(name)).items()}
     assert set(found) == {
         *(
@@ -84,9 +84,10 @@ def test_every_command_is_there_with_one_sentence_and_json():
             "reject",
             "withdraw",
         ),
-        *("fsck", "log", "backup", "restore", "seal", "unseal"),
+        *("fsck", "health", "log", "backup", "restore", "seal", "unseal"),
         *("blueprint list", "blueprint show", "blueprint make", "blueprint bake", "blueprint measure"),
         *("campaign app", "campaign start", "campaign list", "campaign show", "campaign stop"),
+        "config check",
         *("root show", "root publish", "root rotate-key", "root add-key", "root threshold"),
     }
     for name, one in found.items():

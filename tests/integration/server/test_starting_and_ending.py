@@ -1,5 +1,6 @@
 """A server's life: ready, drained, interrupted, killed; nothing of it is left, and nothing that it promised is lost."""
 
+import json
 import queue
 import signal
 import tempfile
@@ -20,6 +21,7 @@ from genepool_server.pool.upkeep.creation import load_blueprint
 from genepool_server.serving import shared_images, slots
 from tests.integration.server.test_consuming_over_the_wire import descend, select, support
 from tests.integration.server.wire import WireSite, chunks
+from tests.support.notified import manager
 from tests.support.server import (
     TIMEOUT,
     Server,
@@ -113,10 +115,23 @@ def test_a_signal_ends_the_server_and_everything_of_it(home, number):
     assert sorted(path.name for path in (home / "keys").iterdir())[-2:] == ["tls.crt", "tls.pem"]
 
 
-def test_the_ready_line_names_the_address_and_can_be_json(home):
-    with server_process(home, "--json", ready=False) as process:
-        line = process.wait_ready()
-        assert f'"address": "{process.address}"' in line
+def test_whoever_started_the_server_hears_when_it_is_ready_alive_and_going_down(home, tmp_path, monkeypatch):
+    with manager(tmp_path, watchdog=0.5) as heard:
+        for name, value in heard.variables.items():
+            monkeypatch.setenv(name, value)
+        with server_process(home, "--json", ready=False) as process:
+            told = json.loads(process.wait_ready())
+            assert told["address"] == process.address
+            assert heard.hears("READY=1")
+            assert heard.hears(f"STATUS=serving pool.local/log at {process.address}")
+            heard.forget()
+            assert heard.hears("WATCHDOG=1")
+            assert "STOPPING=1" not in heard.said
+            assert command("health", home).stdout == f"serving at {process.address}\n"
+            assert process.end() == 0
+            assert heard.hears("STOPPING=1")
+    asked = command("health", home, "--address", told["address"], "--json")
+    assert (asked.returncode, json.loads(asked.stdout)["error"]) == (5, "POOL_UNREACHABLE")
 
 
 def test_a_killed_server_starts_again_and_an_upload_goes_on(tmp_path, rng):

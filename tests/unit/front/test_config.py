@@ -67,9 +67,41 @@ def test_a_wrong_line_is_named(tmp_path, text, named):
     assert CONFIG_FILE in error.message
 
 
-def test_a_file_that_is_not_text_is_refused(tmp_path):
-    (tmp_path / CONFIG_FILE).write_bytes(b"\xff\xfe")
-    assert reason_of(lambda: load(tmp_path)).reason == "CONFIG_INVALID"
+@pytest.mark.parametrize(
+    ("text", "nearest"),
+    [
+        ("lissen = '127.0.0.1:1'", "listen"),
+        ("[serving]\nworker = 1", "serving.workers"),
+        ("workers = 1", "serving.workers"),
+        ("[servng]\nworkers = 1", "serving"),
+        ("[metrics]\nlissten = '9464'", "metrics.listen"),
+        ("[quotas]\nform = 'text'", "logs.form"),
+    ],
+)
+def test_a_setting_that_there_is_not_comes_with_the_nearest(tmp_path, text, nearest):
+    (tmp_path / CONFIG_FILE).write_text(text)
+    assert f"there is no such setting; the nearest is {nearest}; " in reason_of(lambda: load(tmp_path)).diagnostics()
+
+
+def test_a_setting_like_no_other_is_refused_without_a_guess(tmp_path):
+    (tmp_path / CONFIG_FILE).write_text("xyzzy = 1")
+    assert "xyzzy: there is no such setting; mend" in reason_of(lambda: load(tmp_path)).diagnostics()
+
+
+@pytest.mark.parametrize(
+    ("raw", "place"),
+    [
+        (b"name = 'a/log'\nquorum == 1\n", "line 2, column 9"),
+        (b"name = 'a/log'\n[serving\n", "line 2, column 9"),
+        (b"\xff\xfe", "line 1, column 1"),
+        (b"name = 'a/log'\n# \xe9\n", "line 2, column 3"),
+    ],
+)
+def test_what_is_no_toml_is_named_by_line_and_column(tmp_path, raw, place):
+    (tmp_path / CONFIG_FILE).write_bytes(raw)
+    error = reason_of(lambda: load(tmp_path))
+    assert error.reason == "CONFIG_INVALID"
+    assert place in error.message
 
 
 def test_a_folder_without_settings_is_no_pool(tmp_path):

@@ -7,7 +7,9 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
+from genepool_protocol.machine import variables
 from genepool_protocol.machine.launching import be_quiet
 
 be_quiet()
@@ -25,7 +27,7 @@ from genepool_client.transport.tally import CALLS_FILE, TALLY  # noqa: E402
 from genepool_protocol.progress import Progress  # noqa: E402
 from genepool_protocol.wire.errors import InvalidInput  # noqa: E402
 
-SIMULATION_ROOT = "GENEPOOL_SIMULATION_ROOT"
+SIMULATION_ROOT: Final = variables.SIMULATION_ROOT.name
 
 app = ClientApp(mods=[guard.receipt_only_mod])
 

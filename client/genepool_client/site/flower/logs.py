@@ -6,8 +6,9 @@ from typing import Final
 
 from genepool_console import terminal
 from genepool_console.log_lines import Form, form_of
+from genepool_protocol.machine import variables
 
-FORM: Final = "GENEPOOL_LOG_FORM"
+FORM: Final = variables.LOG_FORM.name
 """Variable by which the processes that a SuperNode starts learn the form that was asked for."""
 
 

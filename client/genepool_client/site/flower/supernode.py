@@ -25,13 +25,14 @@ from flwr.supercore.exit import ExitCode, flwr_exit
 from flwr.supercore.fab import Fab
 from flwr.supercore.inflatable.inflatable_object import get_object_tree, no_object_id_recompute
 
-from genepool_client.site.flower import guard, logs, returning
+from genepool_client.site.flower import guard, logs, returning, supervision
 from genepool_client.site.flower.egress import Egress
 from genepool_client.site.folder import SiteFolder
 from genepool_console.log_lines import Form
 from genepool_console.metrics_page import MetricsPage
 from genepool_protocol.machine import launching, neighbours
 from genepool_protocol.machine.flower import check_version
+from genepool_protocol.machine.service_manager import ServiceManager
 from genepool_protocol.wire.errors import InvalidInput, VersionMismatch
 
 NEEDS: Final = ("the egress guard", "site")
@@ -90,6 +91,7 @@ def run(site: SiteFolder, link: Link, metrics: str = "", form: Form = "auto") ->
     client = importlib.import_module("flwr.supernode.start_client_internal")
     install(Egress(site), client, command, told)
     returning.remember(client, site.path / "flower" / "node.json")
+    supervision.report(client, ServiceManager.from_environment())
     neighbours.shut_out(importlib.import_module("flwr.supernode.main"))
     _close(site)
     logs.begin(form)
