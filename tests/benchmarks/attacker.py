@@ -28,8 +28,9 @@ from genepool_client.simulate.episodes import draw_episode
 from genepool_client.simulate.start_weights import descended
 from genepool_protocol.learngene import algebra, expansion, manifest, tensors
 from genepool_protocol.learngene.algebra import Flat
+from genepool_protocol.learngene.embedding import Embedding
 from genepool_protocol.selection import discriminant, guard, net, pixels, tals, views
-from genepool_protocol.selection.embedding import Embedding, task_embedding
+from genepool_protocol.selection.embedding import task_embedding
 from genepool_protocol.selection.retrieval import Member
 from genepool_server.admission import canary, profile, screening, screens
 from genepool_server.admission.screening import Reviewer

@@ -21,9 +21,9 @@ from genepool_lab.benchmark.lab import Lab
 from genepool_lab.benchmark.starts import Start
 from genepool_lab.benchmark.store import Arrays, Store, code_digest, content_key
 from genepool_lab.benchmark.tasks import EpisodePlaces
+from genepool_protocol.learngene.embedding import Embedding
 from genepool_protocol.learngene.size import Size
 from genepool_protocol.selection import discriminant, net, scoring
-from genepool_protocol.selection.embedding import Embedding
 
 _Value = TypeVar("_Value", bound=np.generic)
 

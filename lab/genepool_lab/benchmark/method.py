@@ -21,6 +21,7 @@ from genepool_lab.benchmark.lab import Lab
 from genepool_lab.benchmark.store import code_digest
 from genepool_protocol.learngene import algebra, expansion, privacy
 from genepool_protocol.learngene.blueprint import Blueprint
+from genepool_protocol.learngene.embedding import Embedding
 from genepool_protocol.learngene.size import Size
 from genepool_protocol.selection import (
     combination,
@@ -34,7 +35,6 @@ from genepool_protocol.selection import (
     tals,
     views,
 )
-from genepool_protocol.selection.embedding import Embedding
 from genepool_protocol.selection.retrieval import Member
 from genepool_protocol.training import best, loop, muon, precision
 from genepool_protocol.training.loop import Params

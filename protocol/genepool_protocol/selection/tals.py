@@ -13,10 +13,10 @@ import torch
 
 from genepool_protocol.learngene import expansion
 from genepool_protocol.learngene.blueprint import Blueprint
+from genepool_protocol.learngene.embedding import Embedding
 from genepool_protocol.progress import Progress, silent
 from genepool_protocol.selection import combination, discriminant, guard, net, scoring, views
 from genepool_protocol.selection.combination import Evaluator, Mixture, single
-from genepool_protocol.selection.embedding import Embedding
 from genepool_protocol.selection.pixels import Pixels, check_pixels, to_images, to_patches
 from genepool_protocol.selection.retrieval import Member, retrieve
 from genepool_protocol.selection.score import Score

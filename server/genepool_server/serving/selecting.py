@@ -6,10 +6,10 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from genepool_protocol.learngene.embedding import Embedding
 from genepool_protocol.progress import Progress
 from genepool_protocol.selection import tals
 from genepool_protocol.selection.combination import Mixture
-from genepool_protocol.selection.embedding import Embedding
 from genepool_protocol.selection.retrieval import Member
 from genepool_protocol.selection.score import Score
 from genepool_protocol.selection.scoring import Labels

@@ -12,10 +12,10 @@ from typing import Any, Self, TypeVar
 
 from genepool_protocol.learngene import algebra, descendant
 from genepool_protocol.learngene.blueprint import Blueprint
+from genepool_protocol.learngene.embedding import Embedding
 from genepool_protocol.learngene.size import Budget, Size
 from genepool_protocol.progress import Progress
 from genepool_protocol.selection import tals
-from genepool_protocol.selection.embedding import Embedding
 from genepool_protocol.selection.pixels import Pixels
 from genepool_protocol.selection.retrieval import Member
 from genepool_protocol.wire.errors import StorageError

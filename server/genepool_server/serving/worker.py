@@ -13,9 +13,10 @@ from typing import Final
 import numpy as np
 
 from genepool_protocol.learngene import algebra, descendant, expansion
+from genepool_protocol.learngene.embedding import Embedding
 from genepool_protocol.learngene.size import Size
 from genepool_protocol.selection import net, tals
-from genepool_protocol.selection.embedding import Embedding, task_embedding
+from genepool_protocol.selection.embedding import task_embedding
 from genepool_protocol.selection.score import Score
 from genepool_protocol.selection.scoring import Labels
 from genepool_protocol.wire.errors import GenepoolError

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from genepool_protocol.learngene import expansion
+from genepool_protocol.learngene.embedding import Embedding
 from genepool_protocol.selection import combination, guard, net, scoring, tals, views
 from genepool_protocol.selection.combination import FAR
-from genepool_protocol.selection.embedding import Embedding
 from genepool_protocol.selection.retrieval import Member
 from genepool_protocol.selection.score import Score
 from genepool_protocol.wire.errors import InvalidInput, Refused

@@ -23,11 +23,12 @@ from genepool_client.consumer.select.support import Support
 from genepool_client.transport.channel import Connection
 from genepool_protocol.learngene import algebra, expansion
 from genepool_protocol.learngene.blueprint import Blueprint
+from genepool_protocol.learngene.embedding import Embedding
 from genepool_protocol.learngene.tensors import TensorFile
 from genepool_protocol.progress import Progress
 from genepool_protocol.selection import net, tals
 from genepool_protocol.selection.combination import Mixture
-from genepool_protocol.selection.embedding import Embedding, task_embedding
+from genepool_protocol.selection.embedding import task_embedding
 from genepool_protocol.selection.retrieval import Member
 from genepool_protocol.selection.score import Score
 from genepool_protocol.trust import digest
