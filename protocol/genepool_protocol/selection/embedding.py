@@ -20,7 +20,7 @@ from genepool_protocol.learngene import expansion
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.learngene.embedding import Embedding
 from genepool_protocol.selection import net
-from genepool_protocol.selection.pixels import Pixels
+from genepool_protocol.selection.support import Pixels
 
 
 def standard(blueprint: Blueprint, features: torch.Tensor) -> torch.Tensor:

@@ -12,10 +12,10 @@ from genepool_protocol.selection import tals
 from genepool_protocol.selection.combination import Mixture
 from genepool_protocol.selection.retrieval import Member
 from genepool_protocol.selection.score import Score
-from genepool_protocol.selection.scoring import Labels
+from genepool_protocol.selection.support import Labels
 from genepool_server.serving.dispatcher import Dispatcher, Verb, split
+from genepool_server.serving.jobs import Job, WorkerSupport
 from genepool_server.serving.library import StoredFile
-from genepool_server.serving.worker import Job, WorkerSupport
 
 
 class Evaluation:
