@@ -44,6 +44,7 @@ class Fleet:
             **env,
             "GENEPOOL_SIMULATION_ROOT": str(sites_root),
             "RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES": str(256 << 20),  # it holds invitations and receipts
+            "RAY_worker_niceness": "0",  # else beside anything that computes the simulated sites hardly do
             # flwr finds its helpers on PATH, and they must be those of this environment
             "PATH": f"{Path(script('flwr')).parent}{os.pathsep}{os.environ.get('PATH', '')}",
         }
