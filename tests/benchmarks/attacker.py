@@ -28,9 +28,12 @@ from genepool_client.simulate.episodes import draw_episode
 from genepool_client.simulate.start_weights import descended
 from genepool_protocol.learngene import algebra, expansion, manifest, tensors
 from genepool_protocol.learngene.algebra import Flat
+from genepool_protocol.learngene.embedding import Embedding
 from genepool_protocol.selection import discriminant, guard, net, pixels, tals, views
-from genepool_protocol.selection.embedding import Embedding, task_embedding
+from genepool_protocol.selection.embedding import task_embedding
 from genepool_protocol.selection.retrieval import Member
+from genepool_protocol.selection.scorer import Local, Scorer
+from genepool_protocol.selection.support import Pixels
 from genepool_server.admission import canary, profile, screening, screens
 from genepool_server.admission.screening import Reviewer
 from tests.benchmarks import honest
@@ -109,7 +112,7 @@ class Attack:
         path.write_bytes(tensors.encode({**gene, "key.mean": np.zeros(width)}, "F16"))
         return path
 
-    def loss(self, gene: net.Weights, images: pixels.Pixels, labels: torch.Tensor) -> torch.Tensor:
+    def loss(self, gene: net.Weights, images: Pixels, labels: torch.Tensor) -> torch.Tensor:
         """Mean leave-one-out error of a task at seed + weight x gene, with its graph."""
         moved = {name: self.base[name] + _WEIGHT * part for name, part in expansion.expand(self.plan, gene).items()}
         patches = pixels.to_patches(self.blueprint, pixels.to_images(self.blueprint, images))
@@ -117,7 +120,7 @@ class Attack:
         logits = discriminant.leave_one_out(features, labels)
         return discriminant.errors(logits, labels, discriminant.sharpness(logits.detach(), labels)).mean()
 
-    def growth(self, gene: net.Weights, images: pixels.Pixels, labels: torch.Tensor) -> torch.Tensor:
+    def growth(self, gene: net.Weights, images: Pixels, labels: torch.Tensor) -> torch.Tensor:
         """How much more error than the seed."""
         with torch.no_grad():
             before = self.loss(self.nothing, images, labels)
@@ -199,7 +202,7 @@ class Attack:
                 flush=True,
             )
 
-    def _batch(self, rng: np.random.Generator, images: ImageSet) -> tuple[pixels.Pixels, torch.Tensor]:
+    def _batch(self, rng: np.random.Generator, images: ImageSet) -> tuple[Pixels, torch.Tensor]:
         """As many images of each class."""
         classes = np.unique(images.labels)
         share = _BATCH // len(classes)
@@ -270,10 +273,10 @@ def accuracies(scene: Scene, delta: honest.Delta, hostile: Embedding, draws: int
         for draw in range(draws):
             episode = draw_episode("attack", scene.task.pixels, scene.task.labels, shots, _KNOWN + draw)
             task = task_embedding(blueprint, family.seed, episode.support)
-            scorer = tals.Scorer(blueprint, family.seed, episode.support, episode.support_labels)
+            scorer = Scorer(blueprint, family.seed, episode.support, episode.support_labels)
             row: dict[str, float] = {"shots": shots, "draw": draw}
             for name, members in (("without", pool), ("with", attacked)):
-                selection = tals.select(task, members, tals.Local(scorer, thin), labels=episode.support_labels)
+                selection = tals.select(task, members, Local(scorer, thin), labels=episode.support_labels)
                 weights = descended(blueprint, blueprint.reference, seed, everything, selection.weights)
                 row[name] = before_and_after(blueprint, blueprint.reference, weights, episode, 0).before
                 row[f"{name}_weight"] = dict(selection.weights).get("~attacker", 0) / 1000

@@ -19,6 +19,7 @@ from genepool_client.simulate.start_weights import descended
 from genepool_protocol.learngene import algebra, expansion
 from genepool_protocol.selection import combination, embedding, net, retrieval, tals
 from genepool_protocol.selection.retrieval import Member
+from genepool_protocol.selection.scorer import Local, Scorer
 from tests.benchmarks import attacker, honest
 
 
@@ -46,7 +47,7 @@ def main() -> None:
         for draw in range(options.draws):
             episode = draw_episode(target, scene.task.pixels, scene.task.labels, 1, draw)
             task = embedding.task_embedding(blueprint, family.seed, episode.support)
-            local = tals.Local(tals.Scorer(blueprint, family.seed, episode.support, episode.support_labels), thin)
+            local = Local(Scorer(blueprint, family.seed, episode.support, episode.support_labels), thin)
             mixtures = {
                 "seed": (),
                 "honest": combination.by_nearness(retrieval.retrieve(task, members, 64)),

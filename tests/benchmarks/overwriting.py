@@ -14,9 +14,10 @@ import torch
 from genepool_protocol.learngene.size import Size
 from genepool_protocol.machine.launching import overwrite_freed_memory
 from genepool_server.serving import descend_request
+from genepool_server.serving.jobs import Build, WorkerSupport
 from genepool_server.serving.shared_images import Pictures
 from genepool_server.serving.slots import SHARED_MEMORY, Slots
-from genepool_server.serving.worker import Build, Worker, WorkerSupport
+from genepool_server.serving.worker import Worker
 from tests.support.views import MemoryView
 
 _ROUNDS = 9

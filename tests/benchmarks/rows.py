@@ -12,11 +12,13 @@ import torch
 
 from genepool_protocol.learngene import algebra, descendant, expansion, manifest
 from genepool_protocol.learngene.blueprint import SeedRef, SizeRef, bundled_folder, parse_blueprint
+from genepool_protocol.learngene.embedding import Embedding
 from genepool_protocol.learngene.size import Size
 from genepool_protocol.learngene.tensors import TensorFile
 from genepool_protocol.selection import embedding, net, tals
 from genepool_protocol.selection.pixels import to_images
 from genepool_protocol.selection.retrieval import Member
+from genepool_protocol.selection.scorer import Local, Scorer
 from genepool_server.pool.pool import OpenPool
 from tests.benchmarks.floor import Floor
 from tests.benchmarks.timing import Row, paired
@@ -143,15 +145,14 @@ def selecting(quick: bool) -> list[Row]:
     labels = np.arange(len(pixels)) % 4
     width = blueprint.embedding_width
     members = [
-        Member(f"{index:064x}", embedding.Embedding(rng.standard_normal(width).astype(np.float32)))
-        for index in range(max(pools))
+        Member(f"{index:064x}", Embedding(rng.standard_normal(width).astype(np.float32))) for index in range(max(pools))
     ]
     layout = expansion.gene_layout(blueprint, blueprint.components)
     delta = {
         name: torch.from_numpy(0.01 * rng.standard_normal(shape, dtype=np.float32)) for name, shape in layout.items()
     }
-    scorer = tals.Scorer(blueprint, seed, pixels, labels)
-    evaluator = tals.Local(scorer, dict.fromkeys((member.contribution_id for member in members), delta))
+    scorer = Scorer(blueprint, seed, pixels, labels)
+    evaluator = Local(scorer, dict.fromkeys((member.contribution_id for member in members), delta))
 
     def run(pool: int) -> tals.TalsSelection:
         task = embedding.task_embedding(blueprint, seed, pixels)

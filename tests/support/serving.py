@@ -9,6 +9,7 @@ from genepool_protocol.learngene.tensors import TensorFile, parse_header
 from genepool_protocol.selection import net, tals
 from genepool_protocol.selection.embedding import task_embedding
 from genepool_protocol.selection.retrieval import Member
+from genepool_protocol.selection.scorer import Local, Scorer
 
 
 async def collect(stream) -> list:
@@ -46,11 +47,11 @@ def at_home(world, support, *, labelled: bool = True) -> tals.TalsSelection:
         }
         slices[name] = net.as_tensors(arrays)
     weights = net.as_tensors(seed(world.view))
-    scorer = tals.Scorer(blueprint, weights, pixels, np.asarray(labels))
+    scorer = Scorer(blueprint, weights, pixels, np.asarray(labels))
     return tals.select(
         task_embedding(blueprint, weights, pixels),
         [Member(found.contribution_id, key, found.site, found.log_index) for found, key in keys],
-        tals.Local(scorer, slices),
+        Local(scorer, slices),
         labels=np.asarray(labels) if labelled else None,
     )
 

@@ -25,6 +25,7 @@ from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.learngene.descendant import weight_text
 from genepool_protocol.progress import Progress, silent
 from genepool_protocol.selection import net, pixels
+from genepool_protocol.selection.support import Pixels
 from genepool_protocol.wire.errors import InvalidInput
 
 _HELD_OUT: Final = 5
@@ -142,7 +143,7 @@ def finetune(verified: Descendant, images: ImageSet, recipe: FinetuneRecipe, pro
 def accuracy(
     model: VisionTransformer,
     blueprint: Blueprint,
-    images: pixels.Pixels,
+    images: Pixels,
     labels: np.ndarray,
     device: str = "cpu",
     batch: int = 256,
@@ -160,7 +161,7 @@ def accuracy(
 def train(
     model: VisionTransformer,
     blueprint: Blueprint,
-    images: pixels.Pixels,
+    images: Pixels,
     labels: np.ndarray,
     recipe: FinetuneRecipe,
     progress: Progress = silent,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from genepool_protocol.selection import pixels
+from genepool_protocol.selection.support import Pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +23,9 @@ class Episode:
 
     task: str
     draw: int
-    support: pixels.Pixels
+    support: Pixels
     support_labels: np.ndarray
-    query: pixels.Pixels
+    query: Pixels
     query_labels: np.ndarray
 
 

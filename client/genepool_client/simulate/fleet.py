@@ -7,16 +7,23 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import TimeoutExpired
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import httpx
 
 from genepool_protocol.machine import variables
+from genepool_protocol.machine.flower import check_version
 from genepool_protocol.machine.launching import no_core_dumps, ray_environment, ray_folder
 from genepool_protocol.machine.private_folder import OwnedFolder
 from genepool_protocol.machine.processes import Child, free_port, run_json, script
 from genepool_protocol.wire.errors import Unavailable
 
+if TYPE_CHECKING:
+    from flwr.supercore.control import ControlHttpClient
+
 _READY = 60.0  # seconds
 _POLL = 0.5  # seconds
+_ASK = 1.0  # seconds between two questions to the SuperLink
 
 
 class Fleet:
@@ -38,6 +45,7 @@ class Fleet:
             **env,
             variables.SIMULATION_ROOT.name: str(sites_root),
             "RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES": str(256 << 20),  # it holds invitations and receipts
+            "RAY_worker_niceness": "0",  # else beside anything that computes the simulated sites hardly do
             # flwr finds its helpers on PATH, and they must be those of this environment
             "PATH": f"{Path(script('flwr')).parent}{os.pathsep}{os.environ.get('PATH', '')}",
         }
@@ -69,7 +77,8 @@ class Fleet:
         started = json.loads(run_json(command, env=self._cli_env, cwd=self._empty))
         if not started.get("run-id"):
             self._fail(f"Flower did not start the campaign: {started}")
-        self._wait(str(started["run-id"]), watch)
+        with _control(port) as control:
+            self._wait(control, int(started["run-id"]), watch)
 
     @property
     def _cli_env(self) -> dict[str, str]:
@@ -85,31 +94,31 @@ class Fleet:
         self._child = Child("Flower's SuperLink", command, self._log, env=env, cwd=self._empty)
         self._child.wait_for(f"{port}", _READY)
 
-    def _wait(self, run_id: str, watch: Callable[[], None]) -> None:
+    def _wait(self, control: "ControlHttpClient", run_id: int, watch: Callable[[], None]) -> None:
         # `flwr run --stream` ends with 0 whatever happens, so the run's own state is asked for
         asked = 0.0
         while True:
             watch()
-            if time.monotonic() - asked > 3:
+            if time.monotonic() - asked > _ASK:
                 asked = time.monotonic()
-                state = self._state(run_id)
+                state = self._state(control, run_id)
                 if state.startswith("finished"):
                     if state != "finished:completed":
-                        self._fail(f"the campaign ended as {state}", self._account(run_id))
+                        self._fail(f"the campaign ended as {state}", self._account(str(run_id)))
                     return
             if self._child is None or self._child.returncode is not None:
                 self._fail("Flower's SuperLink ended")
             time.sleep(_POLL)
 
-    def _state(self, run_id: str) -> str:
-        listing = json.loads(
-            run_json(
-                [script("flwr"), "ls", "sim", "--run-id", run_id, "--format", "json"],
-                env=self._cli_env,
-                cwd=self._empty,
-            )
-        )
-        return str(listing["runs"][0]["status"])
+    def _state(self, control: "ControlHttpClient", run_id: int) -> str:
+        # over the connection that is open: each `flwr ls` is a process that computes for two seconds
+        from flwr.proto.control_pb2 import ListRunsRequest
+
+        try:
+            status = control.ListRuns(ListRunsRequest(run_id=run_id)).run_dict[run_id].status
+        except httpx.HTTPError as exc:
+            self._fail(f"Flower's SuperLink does not say how the campaign is: {exc}")
+        return f"{status.status}:{status.sub_status}".rstrip(":")
 
     def _account(self, run_id: str) -> str:
         # SuperLink's own log holds its requests; what the engine and the ServerApp wrote is asked for
@@ -119,7 +128,7 @@ class Fleet:
             return f"its account could not be read: {exc}"
         return "Flower's account of it ends:\n" + "\n".join(lines.splitlines()[-40:])
 
-    def _fail(self, why: str, account: str = "") -> None:
+    def _fail(self, why: str, account: str = "") -> NoReturn:
         tail = self._child.tail(30) if self._child else ""
         raise Unavailable("SIMULATION_FAILED", why, account or f"its log {self._log} ends:\n{tail}")
 
@@ -131,3 +140,14 @@ class Fleet:
         if self._ray is not None:
             self._ray.close()
             self._ray = None
+
+
+def _control(port: int) -> "ControlHttpClient":
+    """Flower's control of our own SuperLink, as its command line has it."""
+    check_version("simulations", "site")
+    from flwr.cli.cli_client_interceptor import CliClientHttpInterceptor
+    from flwr.supercore.control import ControlHttpClient
+    from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
+
+    said: list[Any] = [CliClientHttpInterceptor(), RuntimeVersionHttpInterceptor(component_name="flwr CLI")]
+    return ControlHttpClient.from_server_address(f"127.0.0.1:{port}", True, None, said)

@@ -8,8 +8,6 @@ from typing import Self
 from genepool_client.pictures.distinct import distinct
 from genepool_client.pictures.images import ImageSet, load_images
 from genepool_client.site.folder import SiteFolder
-from genepool_client.training import ancestry, condense
-from genepool_client.training.device import resolve_device
 from genepool_client.training.recipe import TrainRecipe, suited
 from genepool_client.transport import blueprints
 from genepool_client.transport.channel import Connection
@@ -111,6 +109,8 @@ class Materials:
             InvalidInput: OPTION_INVALID, no data was ever given, or there is no such device; as `load_images`.
             GenepoolError: as `SiteBlueprint`.
         """
+        from genepool_client.training.device import resolve_device
+
         config = source.site.config
         data = settings.data or config.data
         if not data:
@@ -124,6 +124,8 @@ class Materials:
 
 def _recipes(blueprint: Blueprint, images: ImageSet, asked: int, device: str) -> tuple[TrainRecipe, TrainRecipe]:
     """How to train on these images and how to condense, which takes its steps in proportion."""
+    from genepool_client.training import ancestry, condense
+
     size = len(images.labels), len(images.classes)
     train, shrink = (suited(blueprint, make(*size)) for make in (ancestry.default_recipe, condense.default_recipe))
     steps = asked or train.steps

@@ -4,6 +4,8 @@ A step that is finished for the same images and blueprint is not repeated; one t
 
     work/ancestry.safetensors, ancestry.json      the trained ancestry model
     work/condensed.safetensors, condensed.json    the learngene and its domain embedding, in full precision
+
+Who only reads these files, as `site status` and `site submit` do, waits for no torch: what computes is imported there.
 """
 
 import math
@@ -15,12 +17,11 @@ from pydantic import Field, ValidationError
 
 from genepool_client.site.folder import SiteFolder
 from genepool_client.site.materials import Materials
-from genepool_client.training import ancestry, condense, privacy
+from genepool_client.training import privacy
 from genepool_client.transport.durable import write_atomic, write_json
 from genepool_protocol.learngene import manifest as documents
 from genepool_protocol.learngene.tensors import TensorFile, encode
 from genepool_protocol.progress import Progress
-from genepool_protocol.selection import embedding, net
 from genepool_protocol.trust import digest, strict_json
 from genepool_protocol.wire.documents import Document, first_problem
 from genepool_protocol.wire.errors import InvalidInput, Refused
@@ -62,6 +63,8 @@ def train(materials: Materials, progress: Progress) -> Trained:
         InvalidInput: IMAGES_TOO_FEW or OPTION_INVALID, no pool would take what would come of it.
         Refused: DATA_CHANGED, an unfinished training has other images or another recipe.
     """
+    from genepool_client.training import ancestry
+
     site, blueprint, images = materials.site, materials.blueprint, materials.images
     privacy.check_budget(len(images.labels), site.config.key_epsilon, site.config.key_delta)
     finished = _finished(site.work / "ancestry", Trained)
@@ -95,6 +98,9 @@ def condense_learngene(materials: Materials, progress: Progress) -> Condensed:
         InvalidInput: STEP_MISSING, there is no trained ancestry model; as `train`.
         Refused: DATA_CHANGED, the images are not those it was trained on.
     """
+    from genepool_client.training import condense
+    from genepool_protocol.selection import net
+
     site, blueprint, images = materials.site, materials.blueprint, materials.images
     privacy.check_budget(len(images.labels), site.config.key_epsilon, site.config.key_delta)
     trained = _finished(site.work / "ancestry", Trained)
@@ -128,6 +134,8 @@ def condense_learngene(materials: Materials, progress: Progress) -> Condensed:
 
 
 def _key(materials: Materials, seed: dict[str, np.ndarray]) -> privacy.Draw:
+    from genepool_protocol.selection import embedding, net
+
     site, blueprint, images = materials.site, materials.blueprint, materials.images
     exact = embedding.mean_of(blueprint, net.as_tensors(seed), images.pixels)
     return privacy.release(site.drawn, blueprint, exact, images, site.config.key_epsilon, site.config.key_delta)
@@ -163,6 +171,8 @@ def finished(site: SiteFolder) -> tuple[Trained | None, Condensed | None]:
 
 def forget(site: SiteFolder, step: Literal["train", "condense"] = "train") -> None:
     """Remove what a step and those after it left in work/, to start again; what was submitted stays."""
+    from genepool_client.training import ancestry, condense
+
     names = ["condensed.json", "condensed.safetensors", condense.CHECKPOINT]
     if step == "train":
         names += ["ancestry.json", "ancestry.safetensors", ancestry.CHECKPOINT]

@@ -9,6 +9,7 @@ import torch
 from genepool_client.training.recipe import TrainRecipe
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.selection import net, pixels
+from genepool_protocol.selection.support import Pixels
 
 _ENOUGH: Final = 20
 """Held-out images from which their errors decide anything: one image of fewer is five points; not measured."""
@@ -39,7 +40,7 @@ class TrainingImages:
     weight: torch.Tensor  # (N,): how often each is drawn; classes count by the square root of their size
 
     @classmethod
-    def of(cls, blueprint: Blueprint, images: pixels.Pixels, labels: np.ndarray, device: str) -> "TrainingImages":
+    def of(cls, blueprint: Blueprint, images: Pixels, labels: np.ndarray, device: str) -> "TrainingImages":
         """Of uint8 images of shape (N, H, W, 3) and their classes, shape (N,)."""
         classes = torch.from_numpy(np.asarray(labels, dtype=np.int64))
         weight = torch.bincount(classes).to(torch.float32).rsqrt()[classes]

@@ -23,8 +23,8 @@ from genepool_client.training import likeness
 from genepool_client.transport.durable import write_json
 from genepool_protocol.learngene import privacy
 from genepool_protocol.learngene.blueprint import Blueprint
+from genepool_protocol.learngene.embedding import Embedding
 from genepool_protocol.learngene.manifest import EmbeddingPrivacy, too_few
-from genepool_protocol.selection.embedding import Embedding
 from genepool_protocol.trust import strict_json
 from genepool_protocol.trust.encoding import b64, unb64
 from genepool_protocol.wire.documents import Decimal, Document, first_problem

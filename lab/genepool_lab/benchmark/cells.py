@@ -9,7 +9,6 @@ from typing import Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from genepool_client.consumer import finetune
 from genepool_client.consumer.descendant import head, load
@@ -21,9 +20,10 @@ from genepool_lab.benchmark.lab import Lab
 from genepool_lab.benchmark.starts import Start
 from genepool_lab.benchmark.store import Arrays, Store, code_digest, content_key
 from genepool_lab.benchmark.tasks import EpisodePlaces
+from genepool_protocol.learngene.embedding import Embedding
 from genepool_protocol.learngene.size import Size
 from genepool_protocol.selection import discriminant, net, scoring
-from genepool_protocol.selection.embedding import Embedding
+from genepool_protocol.selection.support import can_leave_out
 
 _Value = TypeVar("_Value", bound=np.generic)
 
@@ -279,7 +279,7 @@ class Pick:
         knn = max(scores, key=lambda member: scores[member].knn)
         lab.store.put(
             self.key,
-            {"logme": logme, "knn": knn if discriminant.can_leave_out(torch.from_numpy(self.shown.labels)) else None},
+            {"logme": logme, "knn": knn if can_leave_out(self.shown.labels) else None},
         )
 
     def __str__(self) -> str:

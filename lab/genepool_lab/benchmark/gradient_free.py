@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from genepool_lab.benchmark.lab import Lab
 from genepool_protocol.learngene import expansion
-from genepool_protocol.selection import net, pixels, scoring
+from genepool_protocol.selection import net, scoring
+from genepool_protocol.selection.support import Labels, Pixels
 
 _BOUND: Final = 1.5
 _PENALTY: Final = 0.05
@@ -24,8 +25,8 @@ _SEEN: Final = 50  # images that an evaluation looks at, at most
 def search(
     lab: Lab,
     deltas: Sequence[Mapping[str, npt.NDArray[np.float32]]],
-    images: pixels.Pixels,
-    labels: scoring.Labels,
+    images: Pixels,
+    labels: Labels,
     evaluations: int,
     *,
     rng: int,
@@ -67,7 +68,7 @@ def search(
     return [float(value) for value in strategy.result.xbest]
 
 
-def _spread(labels: scoring.Labels, most: int) -> npt.NDArray[np.int64]:
+def _spread(labels: Labels, most: int) -> npt.NDArray[np.int64]:
     """At most so many images, as even over the classes as can be."""
     classes = len(np.unique(labels))
     each = max(1, most // classes)

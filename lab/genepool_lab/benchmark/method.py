@@ -21,6 +21,7 @@ from genepool_lab.benchmark.lab import Lab
 from genepool_lab.benchmark.store import code_digest
 from genepool_protocol.learngene import algebra, expansion, privacy
 from genepool_protocol.learngene.blueprint import Blueprint
+from genepool_protocol.learngene.embedding import Embedding
 from genepool_protocol.learngene.size import Size
 from genepool_protocol.selection import (
     combination,
@@ -34,8 +35,9 @@ from genepool_protocol.selection import (
     tals,
     views,
 )
-from genepool_protocol.selection.embedding import Embedding
 from genepool_protocol.selection.retrieval import Member
+from genepool_protocol.selection.scorer import Local, Scorer
+from genepool_protocol.selection.support import Labels, Pixels
 from genepool_protocol.training import best, loop, muon, precision
 from genepool_protocol.training.loop import Params
 from genepool_protocol.wire.limits import LIMITS
@@ -230,8 +232,8 @@ def select(
     lab: Lab,
     embeddings: Mapping[str, Embedding],
     deltas: Mapping[str, algebra.Stored],
-    images: pixels.Pixels,
-    labels: scoring.Labels,
+    images: Pixels,
+    labels: Labels,
 ) -> Answer:
     """TALS as a consumer runs it.
 
@@ -244,14 +246,14 @@ def select(
     """
     task = embedding.task_embedding(lab.blueprint, lab.seed_tensors, images)
     members = [Member(name, its) for name, its in embeddings.items()]
-    scorer = tals.Scorer(lab.blueprint, lab.seed_tensors, images, labels)
+    scorer = Scorer(lab.blueprint, lab.seed_tensors, images, labels)
     short_list = [name for name, _ in retrieval.retrieve(task, members, LIMITS.short_list)]
     thin = {name: net.as_tensors(thin_delta(lab, deltas[name])) for name in short_list}
-    selection = tals.select(task, members, tals.Local(scorer, thin), labels=labels)
+    selection = tals.select(task, members, Local(scorer, thin), labels=labels)
     return Answer(selection.choice, selection.weights, selection.reason)
 
 
-def nearest(lab: Lab, embeddings: Mapping[str, Embedding], images: pixels.Pixels) -> str:
+def nearest(lab: Lab, embeddings: Mapping[str, Embedding], images: Pixels) -> str:
     """The member whose domain embedding is nearest."""
     task = embedding.task_embedding(lab.blueprint, lab.seed_tensors, images)
     return retrieval.retrieve(task, [Member(name, its) for name, its in embeddings.items()], 1)[0][0]

@@ -11,6 +11,8 @@ from typing import Final
 
 import torch
 
+from genepool_protocol.selection.support import can_leave_out
+
 _SHARPNESS: Final = torch.logspace(-3, 1, 17, dtype=torch.float64)
 _LEAD: Final = 4.0
 """By how much the right class leads on the fitted images when nothing can be left out to tell how sure to be."""
@@ -36,17 +38,12 @@ class Discriminant:
 def fit(x: torch.Tensor, labels: torch.Tensor) -> Discriminant:
     """The head for features of shape (N, width) and classes 0..C-1, as sure of itself as leave-one-out errors allow."""
     raw = _fit(x, labels)
-    if can_leave_out(labels):
+    if can_leave_out(labels.numpy()):
         scale = sharpness(leave_one_out(x, labels), labels)
     else:
         lead = _lead(raw(x), labels)
         scale = _LEAD / lead if lead > _TINY else 0.0
     return Discriminant(raw.weight * scale, raw.bias * scale)
-
-
-def can_leave_out(labels: torch.Tensor) -> bool:
-    """Whether leaving images out says anything: a class of a single image is gone when that is left out."""
-    return len(labels) >= 2 * int(labels.bincount().count_nonzero())
 
 
 def leave_one_out(x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -11,7 +11,6 @@ is exact: it stays where the task is.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -19,23 +18,9 @@ import torch
 
 from genepool_protocol.learngene import expansion
 from genepool_protocol.learngene.blueprint import Blueprint
+from genepool_protocol.learngene.embedding import Embedding
 from genepool_protocol.selection import net
-from genepool_protocol.selection.pixels import Pixels
-
-Vector = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class Embedding:
-    """What is matched.
-
-    Attributes:
-        mean: of the standard features, float32 of shape (the blueprint's embedding width,).
-        noise: standard deviation of the noise on every number; 0 for a task embedding.
-    """
-
-    mean: Vector
-    noise: float = 0.0
+from genepool_protocol.selection.support import Pixels
 
 
 def standard(blueprint: Blueprint, features: torch.Tensor) -> torch.Tensor:

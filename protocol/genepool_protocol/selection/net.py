@@ -12,7 +12,8 @@ import torch.nn.functional as F
 
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.learngene.size import Size
-from genepool_protocol.selection.pixels import Pixels, to_images, to_patches
+from genepool_protocol.selection.pixels import to_images, to_patches
+from genepool_protocol.selection.support import Pixels
 
 Weights = Mapping[str, torch.Tensor]
 

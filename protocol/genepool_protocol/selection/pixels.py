@@ -3,28 +3,11 @@
 import math
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
 from genepool_protocol.learngene.blueprint import Blueprint
-from genepool_protocol.wire.errors import InvalidInput
-
-Pixels = npt.NDArray[np.uint8]
-
-
-def check_pixels(blueprint: Blueprint, pixels: Pixels) -> Pixels:
-    """The pixels, if they are uint8 of shape (N, image, image, 3).
-
-    Raises:
-        InvalidInput: SUPPORT_MALFORMED.
-    """
-    shape = (blueprint.image, blueprint.image, 3)
-    if pixels.dtype != np.uint8 or pixels.ndim != len(shape) + 1 or pixels.shape[1:] != shape or not len(pixels):
-        raise InvalidInput(
-            "SUPPORT_MALFORMED", f"images must be uint8 of {shape}, these are {pixels.dtype} {pixels.shape}"
-        )
-    return pixels
+from genepool_protocol.selection.support import Pixels
 
 
 def to_images(blueprint: Blueprint, pixels: Pixels) -> torch.Tensor:

@@ -15,7 +15,7 @@ from typing import Final
 
 import numpy as np
 
-from genepool_protocol.selection.embedding import Embedding
+from genepool_protocol.learngene.embedding import Embedding
 
 _PLACES: Final = 6
 

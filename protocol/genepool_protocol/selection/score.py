@@ -12,7 +12,7 @@ class Score:
         lda: accuracy of the closed-form head (`discriminant`), leave-one-out.
         logme: log maximum evidence (You et al. 2021), per image and class.
         errors: squared error of that head's probabilities on each held-out image, shape (N,); the guard compares these.
-            Empty when nothing can be left out (see `discriminant.can_leave_out`): knn and lda then are 0.
+            Empty when nothing can be left out (see `support.can_leave_out`): knn and lda then are 0.
     """
 
     knn: float

@@ -11,38 +11,13 @@ import torch
 
 from genepool_protocol.selection import discriminant
 from genepool_protocol.selection.score import Score
-from genepool_protocol.wire.limits import LIMITS
+from genepool_protocol.selection.support import Labels, can_leave_out
 
 Array = npt.NDArray[np.float64]
-Labels = npt.NDArray[np.int64]
 
 _NEIGHBOURS = 3
 _PLACES = 6
 _TINY = 1e-12
-
-
-def looked_at(labels: Labels) -> Labels:
-    """Which images stages B to D look at: the rule that bounds the work of a selection, the same on both sides.
-
-    All of them up to `LIMITS.scored_images`. Of more, as many of each class as fit, at least two (else nothing could be
-    left out), spread evenly over the class's images in their order.
-
-    Args:
-        labels: shape (N,).
-
-    Returns:
-        Sorted indices, at most N.
-    """
-    if len(labels) <= LIMITS.scored_images:
-        return np.arange(len(labels))
-    counts = np.bincount(labels)
-    most = LIMITS.scored_images
-    each = max(q for q in range(2, most + 1) if q == 2 or np.minimum(counts, q).sum() <= most)
-    chosen = []
-    for label, count in enumerate(counts.tolist()):
-        taken = min(count, each)
-        chosen.append(np.flatnonzero(labels == label)[np.arange(taken) * count // max(taken, 1)])
-    return np.sort(np.concatenate(chosen))
 
 
 def score(features: npt.NDArray[np.float32], labels: Labels) -> Score:
@@ -54,9 +29,9 @@ def score(features: npt.NDArray[np.float32], labels: Labels) -> Score:
     x = x - x.mean(axis=0) if np.isfinite(x).all() else np.zeros_like(x)
     x /= np.sqrt((x**2).mean()) + _TINY
     evidence = round(logme(x, labels), _PLACES)
-    named = torch.from_numpy(labels)
-    if not discriminant.can_leave_out(named):
+    if not can_leave_out(labels):
         return Score(0.0, 0.0, evidence, ())
+    named = torch.from_numpy(labels)
     logits = discriminant.leave_one_out(torch.from_numpy(x), named).round(decimals=_PLACES)
     right = float((logits.argmax(dim=1) == named).double().mean())
     scale = discriminant.sharpness(logits, named)

@@ -4,33 +4,31 @@ Stages: A retrieves by embedding, B scores the nearest, C searches for combinati
 the pool's actors and at home; only the `Evaluator`, which turns mixtures into scores and slopes, is handed in.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import torch
 
 from genepool_protocol.learngene import expansion
 from genepool_protocol.learngene.blueprint import Blueprint
+from genepool_protocol.learngene.embedding import Embedding
 from genepool_protocol.progress import Progress, silent
-from genepool_protocol.selection import combination, discriminant, guard, net, scoring, views
+from genepool_protocol.selection import combination, guard
 from genepool_protocol.selection.combination import Evaluator, Mixture, single
-from genepool_protocol.selection.embedding import Embedding
-from genepool_protocol.selection.pixels import Pixels, check_pixels, to_images, to_patches
 from genepool_protocol.selection.retrieval import Member, retrieve
 from genepool_protocol.selection.score import Score
-from genepool_protocol.selection.scoring import Labels
+from genepool_protocol.selection.support import Labels, can_leave_out, looked_at
 from genepool_protocol.trust import digest
-from genepool_protocol.wire.errors import InvalidInput, Refused
+from genepool_protocol.wire.errors import Refused
 from genepool_protocol.wire.limits import LIMITS
+
+if TYPE_CHECKING:
+    from genepool_protocol.selection import net
 
 KERNEL = "torch-fp32-v4"
 """Names the arithmetic of scoring and the rules of choosing, part of every answer: another may answer otherwise."""
 
-
-_BATCH: Final = 64
-"""Images that one backward pass looks at."""
 
 _SEARCHED_FROM: Final = 16
 """Images a class from which leave-one-out errors may choose among learngenes."""
@@ -72,28 +70,6 @@ def snapshot(ids: Iterable[str]) -> str:
     return digest.sha256_hex("".join(f"{name}\n" for name in sorted(ids)).encode())
 
 
-def check_support(blueprint: Blueprint, pixels: Pixels, labels: Sequence[int]) -> Labels | None:
-    """The labels as an array, or None for an unlabelled support set.
-
-    Raises:
-        InvalidInput: SUPPORT_MALFORMED, SUPPORT_TOO_LARGE, SUPPORT_TOO_SMALL or ONE_CLASS_ONLY.
-    """
-    check_pixels(blueprint, pixels)
-    if len(pixels) > LIMITS.support_images:
-        raise InvalidInput("SUPPORT_TOO_LARGE", f"a support set has at most {LIMITS.support_images} images")
-    if not len(labels):
-        return None
-    array = np.asarray(labels, dtype=np.int64)
-    classes = np.unique(array)
-    if len(array) != len(pixels) or array.min() < 0 or array.max() >= LIMITS.support_classes:
-        raise InvalidInput("SUPPORT_MALFORMED", "there must be one label per image, from 0 on")
-    if len(array) < 2:
-        raise InvalidInput("SUPPORT_TOO_SMALL", "a labelled support set needs two images or more, of different classes")
-    if len(classes) < 2 or len(classes) != array.max() + 1:
-        raise InvalidInput("ONE_CLASS_ONLY", "a labelled support set needs at least two classes, numbered without gaps")
-    return array
-
-
 def select(
     task: Embedding,
     members: Sequence[Member],
@@ -119,7 +95,7 @@ def select(
         raise Refused(
             "POOL_EMPTY", "the pool holds no active learngene to select from", "ask for the seed, or come back later"
         )
-    labels = None if labels is None else labels[scoring.looked_at(labels)]
+    labels = None if labels is None else labels[looked_at(labels)]
     nearest = retrieve(task, members, LIMITS.short_list)
     progress(len(nearest), len(members), "retrieve")
     shot = snapshot(member.contribution_id for member in members)
@@ -127,7 +103,7 @@ def select(
     chosen = combination.by_nearness(nearest)
     if labels is None:
         why = "without labels nothing is scored"
-    elif not discriminant.can_leave_out(torch.from_numpy(labels)):
+    elif not can_leave_out(labels):
         chosen, why = _unbroken(chosen, evaluator)
     else:
         many = len(labels) >= _SEARCHED_FROM * len(np.unique(labels))
@@ -181,97 +157,7 @@ def _searched(
     return [holder, *challengers][index], why, shown
 
 
-@dataclass(frozen=True, slots=True)
-class Scorer:
-    """Scores mixtures of thin learngenes on one support set: the arithmetic of stages B to D.
-
-    Of a large support set it keeps the images that `scoring.looked_at` names, and no others.
-
-    Attributes:
-        blueprint: the family.
-        seed: the seed gene, of full or of scoring width.
-        pixels: the support set, uint8 of shape (N, image, image, 3).
-        labels: shape (N,).
-    """
-
-    blueprint: Blueprint
-    seed: net.Weights
-    pixels: Pixels
-    labels: Labels
-
-    def __post_init__(self) -> None:
-        index = scoring.looked_at(self.labels)
-        object.__setattr__(self, "pixels", self.pixels[index])
-        object.__setattr__(self, "labels", self.labels[index])
-
-    def score(self, deltas: Sequence[tuple[int, net.Weights]]) -> Score:
-        """The score of seed + sum of (weight in thousandths, delta); deltas may be thin slices.
-
-        At 1-shot it is that of their views.
-        """
-        shown, labels = self.pixels, self.labels
-        if not discriminant.can_leave_out(torch.from_numpy(labels)):
-            shown, labels = views.spread(shown, labels)
-        features = net.embed(self.blueprint, self.blueprint.score.size(), self._weights(deltas), shown)
-        return scoring.score(features.numpy(), labels)
-
-    def gradient(self, deltas: Sequence[tuple[int, net.Weights]]) -> net.Weights:
-        """The gradient of the mean leave-one-out error at that mixture with respect to a thin learngene, by name.
-
-        The adjoint of D does what a backward pass through the expansion plan does.
-        """
-        blueprint, size = self.blueprint, self.blueprint.score.size()
-        weights, labels = self._weights(deltas), torch.from_numpy(self.labels)
-        features = net.embed(blueprint, size, weights, self.pixels).double().requires_grad_()
-        logits = discriminant.leave_one_out(features, labels)
-        scale = discriminant.sharpness(logits.detach(), labels)
-        (slopes,) = torch.autograd.grad(discriminant.errors(logits, labels, scale).mean(), features)
-        layout = expansion.gene_layout(blueprint, blueprint.components, size.heads)
-        gene = {name: torch.zeros(shape, requires_grad=True) for name, shape in layout.items()}
-        the_plan = expansion.plan(blueprint, size, blueprint.components)
-        for at in range(0, len(self.pixels), _BATCH):  # a graph of few images at a time, whatever the support set
-            moved = {name: weights[name] + part for name, part in expansion.expand(the_plan, gene).items()}
-            patches = to_patches(blueprint, to_images(blueprint, self.pixels[at : at + _BATCH]))
-            seen = net.features(blueprint, size, moved, patches)
-            torch.autograd.backward(seen, slopes[at : at + _BATCH].float())
-        return {name: torch.zeros(layout[name]) if leaf.grad is None else leaf.grad for name, leaf in gene.items()}
-
-    def _weights(self, deltas: Sequence[tuple[int, net.Weights]]) -> dict[str, torch.Tensor]:
-        size, blueprint = self.blueprint.score.size(), self.blueprint
-        weights = expansion.expand(expansion.plan(blueprint, size, blueprint.seed.components), self.seed)
-        the_plan = expansion.plan(blueprint, size, blueprint.components)
-        for milli, delta in deltas:
-            for name, part in expansion.expand(the_plan, delta).items():
-                weights[name] = weights[name] + (milli / 1000) * part
-        return weights
-
-
-@dataclass(frozen=True, slots=True)
-class Local:
-    """The `Evaluator` of whoever holds the thin learngenes: one after the other, on this thread."""
-
-    scorer: Scorer
-    thin: Mapping[str, net.Weights]
-
-    def scores(self, mixtures: Sequence[Mixture]) -> Iterable[Score]:
-        """The score of each mixture, in order."""
-        return [self.scorer.score(self._members(mixture)) for mixture in mixtures]
-
-    def slopes(self, mixture: Mixture, ids: Sequence[str]) -> list[float]:
-        """The slopes at the mixture along each learngene, in order."""
-        gradient = self.scorer.gradient(self._members(mixture))
-        return [slope(gradient, self.thin[name]) for name in ids]
-
-    def _members(self, mixture: Mixture) -> list[tuple[int, net.Weights]]:
-        return [(milli, self.thin[name]) for name, milli in mixture]
-
-
-def slope(gradient: net.Weights, delta: net.Weights) -> float:
-    """How the error changes along a thin learngene, per unit of its weight: their inner product."""
-    return float(sum(float(torch.dot(part.flatten(), delta[name].flatten())) for name, part in gradient.items()))
-
-
-def thin(blueprint: Blueprint, gene: net.Weights) -> dict[str, np.ndarray]:
+def thin(blueprint: Blueprint, gene: "net.Weights") -> dict[str, np.ndarray]:
     """The thin slice of a learngene: the first heads of the scoring size, every component, by name."""
     layout = expansion.gene_layout(blueprint, blueprint.components, blueprint.score.heads)
     groups = {name: 3 if ".qkv." in name else 1 for name in layout}

@@ -11,8 +11,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from genepool_protocol.selection.pixels import Pixels
-from genepool_protocol.selection.scoring import Labels
+from genepool_protocol.selection.support import Labels, Pixels
 
 Places = npt.NDArray[np.int64]
 _UNIT: Final = 1024

@@ -11,6 +11,8 @@ from genepool_protocol.trust.keys import LogSigner, LogVerifier
 from genepool_protocol.wire.errors import VerificationError
 
 _LINE: Final = re.compile("\N{EM DASH} ([^\\s+]+) ([A-Za-z0-9+/]+={0,2})")
+_UNFIT: Final = re.compile(r"[\x00-\x09\x0b-\x1f\ud800-\udfff]")
+"""Control characters other than the end of a line, and halves of letters that have no UTF-8."""
 _MAX_BYTES: Final = 16 << 10
 _MAX_SIGNATURES: Final = 16
 
@@ -66,7 +68,7 @@ def line(name: str, signature: bytes) -> str:
 def _parts(raw: str) -> tuple[str, list[str]]:
     if len(raw.encode(errors="replace")) > _MAX_BYTES or not raw.endswith("\n"):
         raise _bad("it is too long, or has no last newline")
-    if any((ord(char) < 32 and char != "\n") or 0xD800 <= ord(char) < 0xE000 for char in raw):
+    if _UNFIT.search(raw):
         raise _bad("it holds control characters, or text that has no UTF-8")
     end = raw.rfind("\n\n")
     lines = raw[end + 2 :].split("\n")[:-1]

@@ -20,7 +20,7 @@ from genepool_protocol.learngene import algebra, expansion
 from genepool_protocol.learngene.algebra import Flat, Stored
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.selection import discriminant, net
-from genepool_protocol.selection.pixels import Pixels
+from genepool_protocol.selection.support import Pixels
 from genepool_server.admission.screens import Finding, Screen
 
 ALONE: Final = 0.7

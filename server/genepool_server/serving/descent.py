@@ -13,9 +13,9 @@ from genepool_protocol.wire.errors import GenepoolError, Refused
 from genepool_protocol.wire.limits import LIMITS
 from genepool_server.records import Contribution
 from genepool_server.serving.dispatcher import Dispatcher, drained
+from genepool_server.serving.jobs import Build
 from genepool_server.serving.library import Family, StoredFile
 from genepool_server.serving.slots import Slot
-from genepool_server.serving.worker import Build
 
 
 @dataclass(frozen=True, slots=True)

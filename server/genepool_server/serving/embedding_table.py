@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from genepool_protocol.learngene.blueprint import Blueprint
+from genepool_protocol.learngene.embedding import Embedding
 from genepool_protocol.learngene.tensors import TensorFile
-from genepool_protocol.selection.embedding import Embedding
 from genepool_protocol.wire.errors import GenepoolError, StorageError
 from genepool_server.serving.library import StoredFile
 

@@ -6,16 +6,16 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from genepool_protocol.learngene.embedding import Embedding
 from genepool_protocol.progress import Progress
 from genepool_protocol.selection import tals
 from genepool_protocol.selection.combination import Mixture
-from genepool_protocol.selection.embedding import Embedding
 from genepool_protocol.selection.retrieval import Member
 from genepool_protocol.selection.score import Score
-from genepool_protocol.selection.scoring import Labels
+from genepool_protocol.selection.support import Labels
 from genepool_server.serving.dispatcher import Dispatcher, Verb, split
+from genepool_server.serving.jobs import Job, WorkerSupport
 from genepool_server.serving.library import StoredFile
-from genepool_server.serving.worker import Job, WorkerSupport
 
 
 class Evaluation:

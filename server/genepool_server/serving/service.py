@@ -12,12 +12,12 @@ from typing import Any, Self, TypeVar
 
 from genepool_protocol.learngene import algebra, descendant
 from genepool_protocol.learngene.blueprint import Blueprint
+from genepool_protocol.learngene.embedding import Embedding
 from genepool_protocol.learngene.size import Budget, Size
 from genepool_protocol.progress import Progress
 from genepool_protocol.selection import tals
-from genepool_protocol.selection.embedding import Embedding
-from genepool_protocol.selection.pixels import Pixels
 from genepool_protocol.selection.retrieval import Member
+from genepool_protocol.selection.support import Pixels, check_support
 from genepool_protocol.wire.errors import StorageError
 from genepool_server.deadline import within
 from genepool_server.records import Contribution, LoadedBlueprint
@@ -27,12 +27,12 @@ from genepool_server.serving.config import ServingConfig
 from genepool_server.serving.descent import Descent, Order
 from genepool_server.serving.dispatcher import Crew, Dispatcher
 from genepool_server.serving.embedding_table import EmbeddingTable
+from genepool_server.serving.jobs import WorkerSupport
 from genepool_server.serving.library import Library
 from genepool_server.serving.pool_view import PoolView
 from genepool_server.serving.shared_images import Pictures
 from genepool_server.serving.slots import SHARED_MEMORY, Slots
 from genepool_server.serving.thin_slice import thin_file
-from genepool_server.serving.worker import WorkerSupport
 
 __all__ = ["Descent", "Order", "Serving", "ServingConfig"]
 
@@ -166,7 +166,7 @@ class Serving:
         """
         async with self._selects.turn(), self._in_time():
             loaded = await self.blocking(self._view.blueprint, name)
-            checked = tals.check_support(loaded.blueprint, pixels, labels)
+            checked = check_support(loaded.blueprint, pixels, labels)
             entries = await self._entries(loaded, licenses)
             by_id = {member.contribution_id: member for member, _ in entries}
             with self._pictures.lent(pixels) as shared:

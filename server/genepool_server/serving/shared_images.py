@@ -15,7 +15,7 @@ from typing import Final, Self
 import numpy as np
 
 from genepool_protocol.machine.private_folder import OwnedFolder
-from genepool_protocol.selection.pixels import Pixels
+from genepool_protocol.selection.support import Pixels
 from genepool_protocol.wire.errors import StorageError, Unavailable
 
 PREFIX: Final = "genepool-images-"

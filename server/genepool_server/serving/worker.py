@@ -13,15 +13,16 @@ from typing import Final
 import numpy as np
 
 from genepool_protocol.learngene import algebra, descendant, expansion
+from genepool_protocol.learngene.embedding import Embedding
 from genepool_protocol.learngene.size import Size
-from genepool_protocol.selection import net, tals
-from genepool_protocol.selection.embedding import Embedding, task_embedding
+from genepool_protocol.selection import net
+from genepool_protocol.selection.embedding import task_embedding
 from genepool_protocol.selection.score import Score
-from genepool_protocol.selection.scoring import Labels
+from genepool_protocol.selection.scorer import Scorer, slope
 from genepool_protocol.wire.errors import GenepoolError
 from genepool_server.serving import assembly
+from genepool_server.serving.jobs import Build, Job, WorkerSupport
 from genepool_server.serving.library import Family, Library, StoredFile
-from genepool_server.serving.shared_images import SharedPixels
 from genepool_server.serving.slots import map_shared
 from genepool_server.serving.thin_slice import thin
 
@@ -30,36 +31,6 @@ _SEEDS: Final = 4
 
 _BASE_BYTES: Final = 256 << 20
 """Bytes of seeds descended to the sizes that were asked for last, kept by a worker."""
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerSupport:
-    """One consumer's support set, alive for one call.
-
-    Attributes:
-        family: the blueprint that it is matched against.
-        pixels: uint8, shape (N, image, image, 3); they lie where the server overwrites them when the call ends.
-        labels: shape (N,), or None.
-    """
-
-    family: Family
-    pixels: SharedPixels
-    labels: Labels | None
-
-
-Job = tuple[tuple[StoredFile, int], ...]
-"""One mixture to score: (file, weight in thousandths), sorted by contribution id; empty is the seed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Build:
-    """One descendant to build: the family, the size, the members sorted by contribution id, and the slot to fill."""
-
-    family: Family
-    size: Size
-    members: Job
-    slot: str
-    slot_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +99,7 @@ class Worker:
         for ref in files:
             if cancelled():
                 break
-            slopes.append(tals.slope(gradient, self._thin(support.family, ref)))
+            slopes.append(slope(gradient, self._thin(support.family, ref)))
         return slopes
 
     def build(self, order: Build) -> Iterator[int]:
@@ -147,11 +118,11 @@ class Worker:
             yield from assembly.build_parts(blueprint, base, order.size, members, out=out, scratch=scratch)
 
     @contextmanager
-    def _scorer(self, support: WorkerSupport) -> Iterator[tals.Scorer]:
+    def _scorer(self, support: WorkerSupport) -> Iterator[Scorer]:
         if support.labels is None:
             raise GenepoolError("INTERNAL", "an unlabelled support set cannot be scored")
         with support.pixels.mapped() as pixels:
-            yield tals.Scorer(support.family.blueprint, self._seed(support.family).tensors, pixels, support.labels)
+            yield Scorer(support.family.blueprint, self._seed(support.family).tensors, pixels, support.labels)
 
     def _seed(self, family: Family) -> _Seed:
         with self._lock:

@@ -12,7 +12,8 @@ from genepool_client.consumer.pool import Pool
 from genepool_client.consumer.select import support
 from genepool_client.consumer.select.private import seed_tensors
 from genepool_protocol.learngene import tensors
-from genepool_protocol.selection.embedding import Embedding, task_embedding
+from genepool_protocol.learngene.embedding import Embedding
+from genepool_protocol.selection.embedding import task_embedding
 from genepool_server import app, config
 from tests.support import images, sites
 from tests.support.genes import write_seed

@@ -10,8 +10,8 @@ import pytest
 from genepool_protocol.learngene.size import Budget, Size
 from genepool_protocol.wire.errors import GenepoolError
 from genepool_server.serving import descend_request
+from genepool_server.serving.jobs import WorkerSupport
 from genepool_server.serving.library import StoredFile
-from genepool_server.serving.worker import WorkerSupport
 from tests.support.ray_stranger import Stranger, gcs
 from tests.support.serving import (
     at_home,

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from genepool_protocol.selection import combination, net, tals
 from genepool_protocol.selection.combination import FAR
 from genepool_protocol.selection.score import Score
+from genepool_protocol.selection.scorer import Scorer, slope
 from tests.support.genes import random_gene, seed_gene, tiny_blueprint
 
 BLUEPRINT = tiny_blueprint()
@@ -105,7 +106,7 @@ def task():
     deltas = {name: {key: 0.05 * part for key, part in delta.items()} for name, delta in thin.items()}
     labels = np.repeat([0, 1, 2], 5)
     images = np.clip(rng.integers(0, 160, (15, 16, 16, 3)) + 40 * labels[:, None, None, None], 0, 255).astype(np.uint8)
-    return tals.Scorer(BLUEPRINT, seed, images, labels), deltas
+    return Scorer(BLUEPRINT, seed, images, labels), deltas
 
 
 def test_slopes_are_the_finite_differences_of_the_error(task):
@@ -119,4 +120,4 @@ def test_slopes_are_the_finite_differences_of_the_error(task):
     for name in deltas:
         base = {"a": 200}
         ahead, behind = (error(base | {name: base.get(name, 0) + step}) for step in (20, -20))
-        assert tals.slope(gradient, deltas[name]) == pytest.approx((ahead - behind) / 0.04, rel=0.1, abs=2e-3)
+        assert slope(gradient, deltas[name]) == pytest.approx((ahead - behind) / 0.04, rel=0.1, abs=2e-3)

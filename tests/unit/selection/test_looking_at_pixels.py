@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from genepool_protocol.learngene import expansion, privacy
 from genepool_protocol.learngene.blueprint import EmbeddingSpace
 from genepool_protocol.selection import embedding, net, pixels
+from genepool_protocol.selection.support import check_pixels
 from genepool_protocol.training import precision
 from genepool_protocol.wire.errors import InvalidInput
 from tests.support.genes import seed_gene, tiny_blueprint
@@ -38,7 +39,7 @@ def weights():
 )
 def test_pixels_of_another_shape_or_kind_are_refused(bad):
     with pytest.raises(InvalidInput) as refusal:
-        pixels.check_pixels(BLUEPRINT, bad)
+        check_pixels(BLUEPRINT, bad)
     assert refusal.value.reason == "SUPPORT_MALFORMED"
 
 

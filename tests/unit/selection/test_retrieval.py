@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from genepool_protocol.learngene.embedding import Embedding
 from genepool_protocol.selection import combination, tals
-from genepool_protocol.selection.embedding import Embedding
 from genepool_protocol.selection.retrieval import Member, retrieve
 
 

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genepool_protocol.selection import scoring
+from genepool_protocol.selection.support import looked_at
 from genepool_protocol.wire.limits import LIMITS
 
 
@@ -86,8 +87,8 @@ def test_features_that_say_nothing_score_without_an_error(value):
 @given(counts=st.lists(st.integers(1, 400), min_size=2, max_size=256).filter(lambda counts: sum(counts) <= 1024))
 def test_what_is_looked_at_is_bounded_balanced_and_the_same_every_time(counts):
     labels = np.random.default_rng(0).permutation(np.repeat(np.arange(len(counts)), counts))
-    index = scoring.looked_at(labels)
-    assert np.array_equal(index, scoring.looked_at(labels.copy()))
+    index = looked_at(labels)
+    assert np.array_equal(index, looked_at(labels.copy()))
     assert np.array_equal(index, np.unique(index))
     taken = np.bincount(labels[index], minlength=len(counts))
     if len(labels) <= LIMITS.scored_images:
@@ -95,5 +96,5 @@ def test_what_is_looked_at_is_bounded_balanced_and_the_same_every_time(counts):
         return
     assert len(index) <= max(LIMITS.scored_images, 2 * len(counts))
     assert all(took == count for took, count in zip(taken, counts, strict=True) if took < taken.max())
-    again = scoring.looked_at(labels[index])  # what is looked at of what is looked at is all of it
+    again = looked_at(labels[index])  # what is looked at of what is looked at is all of it
     assert len(again) == len(index) or len(index) > LIMITS.scored_images

@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 
 from genepool_protocol.learngene import expansion
+from genepool_protocol.learngene.embedding import Embedding
 from genepool_protocol.selection import combination, guard, net, scoring, tals, views
 from genepool_protocol.selection.combination import FAR
-from genepool_protocol.selection.embedding import Embedding
 from genepool_protocol.selection.retrieval import Member
 from genepool_protocol.selection.score import Score
+from genepool_protocol.selection.scorer import Scorer
+from genepool_protocol.selection.support import check_support
 from genepool_protocol.wire.errors import InvalidInput, Refused
 from tests.support.genes import random_gene, seed_gene, tiny_blueprint
 
@@ -112,7 +114,7 @@ def test_views_are_those_of_the_specification(side):
 def test_a_single_image_a_class_is_scored_on_its_views(pool):
     seed, deltas = pool
     images = np.random.default_rng(1).integers(0, 256, (2, 16, 16, 3)).astype(np.uint8)
-    scorer = tals.Scorer(BLUEPRINT, seed, images, ONE_EACH)
+    scorer = Scorer(BLUEPRINT, seed, images, ONE_EACH)
     assert len(scorer.score([]).errors) == 18
     assert scorer.score([(700, net.as_tensors(deltas["a"]))]) != scorer.score([])
 
@@ -234,21 +236,21 @@ PIXELS = np.zeros((4, 16, 16, 3), np.uint8)
 )
 def test_labels_that_cannot_be_used_are_refused(labels, reason):
     with pytest.raises(InvalidInput) as refusal:
-        tals.check_support(BLUEPRINT, PIXELS, labels)
+        check_support(BLUEPRINT, PIXELS, labels)
     assert refusal.value.reason == reason
 
 
 def test_a_single_labelled_image_is_too_few_and_too_many_are_refused():
     with pytest.raises(InvalidInput) as few:
-        tals.check_support(BLUEPRINT, PIXELS[:1], [0])
+        check_support(BLUEPRINT, PIXELS[:1], [0])
     with pytest.raises(InvalidInput) as many:
-        tals.check_support(BLUEPRINT, np.zeros((1025, 16, 16, 3), np.uint8), [])
+        check_support(BLUEPRINT, np.zeros((1025, 16, 16, 3), np.uint8), [])
     assert (few.value.reason, many.value.reason) == ("SUPPORT_TOO_SMALL", "SUPPORT_TOO_LARGE")
 
 
 def test_two_classes_of_one_image_are_a_support_set_and_no_labels_are_one_too():
-    assert tals.check_support(BLUEPRINT, PIXELS[:2], [1, 0]).tolist() == [1, 0]
-    assert tals.check_support(BLUEPRINT, PIXELS, []) is None
+    assert check_support(BLUEPRINT, PIXELS[:2], [1, 0]).tolist() == [1, 0]
+    assert check_support(BLUEPRINT, PIXELS, []) is None
 
 
 @pytest.fixture(scope="module")
@@ -263,7 +265,7 @@ def test_thin_slices_score_as_whole_learngenes_do(pool):
     seed, deltas = pool
     rng = np.random.default_rng(1)
     images, labels = rng.integers(0, 256, (8, 16, 16, 3)).astype(np.uint8), np.repeat([0, 1], 4)
-    scorer = tals.Scorer(BLUEPRINT, seed, images, labels)
+    scorer = Scorer(BLUEPRINT, seed, images, labels)
     whole = scorer.score([(400, net.as_tensors(deltas["a"])), (600, net.as_tensors(deltas["b"]))])
     thin = scorer.score([(w, net.as_tensors(tals.thin(BLUEPRINT, deltas[n]))) for n, w in (("a", 400), ("b", 600))])
     assert thin == whole
@@ -279,6 +281,6 @@ def test_a_mixture_scores_as_the_descendant_of_the_combined_gene(pool):
     size = BLUEPRINT.score.size()
     weights = expansion.expand(expansion.plan(BLUEPRINT, size, BLUEPRINT.seed.components), gene)
     wanted = scoring.score(net.embed(BLUEPRINT, size, weights, images).numpy(), labels)
-    found = tals.Scorer(BLUEPRINT, seed, images, labels).score([(1000, delta)])
+    found = Scorer(BLUEPRINT, seed, images, labels).score([(1000, delta)])
     assert np.allclose(found.errors, wanted.errors, atol=1e-4)
     assert found.logme == pytest.approx(wanted.logme, abs=1e-3)

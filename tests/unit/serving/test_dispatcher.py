@@ -8,8 +8,8 @@ import pytest
 from genepool_protocol.wire.errors import GenepoolError, Refused, Unavailable
 from genepool_server.serving.config import ServingConfig
 from genepool_server.serving.dispatcher import InlineDispatcher, split
+from genepool_server.serving.jobs import WorkerSupport
 from genepool_server.serving.library import StoredFile
-from genepool_server.serving.worker import WorkerSupport
 
 
 @pytest.fixture

@@ -11,11 +11,13 @@ from genepool_protocol.learngene.size import Size
 from genepool_protocol.learngene.tensors import TensorFile
 from genepool_protocol.selection import net, tals
 from genepool_protocol.selection.embedding import task_embedding
+from genepool_protocol.selection.scorer import Local, Scorer
 from genepool_protocol.wire.errors import GenepoolError, StorageError
 from genepool_server.serving import descend_request
+from genepool_server.serving.jobs import Build, WorkerSupport
 from genepool_server.serving.library import StoredFile
 from genepool_server.serving.slots import Slots
-from genepool_server.serving.worker import Build, Worker, WorkerSupport
+from genepool_server.serving.worker import Worker
 
 
 @pytest.fixture
@@ -57,7 +59,7 @@ def test_scores_are_the_protocols_for_whole_and_for_thin_learngenes(view, family
     jobs = [(), ((a, 1000),), ((a, 500), (b, -250))]
     found = Worker(4).score(WorkerSupport(family, *shared), jobs)
     layout = expansion.gene_layout(view.only, view.only.components)
-    scorer = tals.Scorer(view.only, net.as_tensors(seed_gene(view)), *support)
+    scorer = Scorer(view.only, net.as_tensors(seed_gene(view)), *support)
 
     def whole(ref):
         flat = TensorFile(Path(ref.path)).flat(layout).astype(np.float32)
@@ -71,14 +73,14 @@ def test_slopes_are_the_protocols_along_stored_learngenes(view, family, support,
     a, b, c = refs(view)
     found = Worker(4).slopes(WorkerSupport(family, *shared), ((a, 500),), [a, b, c])
     layout = expansion.gene_layout(view.only, view.only.components)
-    scorer = tals.Scorer(view.only, net.as_tensors(seed_gene(view)), *support)
+    scorer = Scorer(view.only, net.as_tensors(seed_gene(view)), *support)
     thin = {
         ref.path: net.as_tensors(
             tals.thin(view.only, algebra.views(layout, TensorFile(Path(ref.path)).flat(layout).astype(np.float32)))
         )
         for ref in (a, b, c)
     }
-    assert found == tals.Local(scorer, thin).slopes(((a.path, 500),), [a.path, b.path, c.path])
+    assert found == Local(scorer, thin).slopes(((a.path, 500),), [a.path, b.path, c.path])
     assert len(set(found)) == 3
 
 

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import rfc8785
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -107,6 +108,18 @@ def test_canonical_bytes_come_back_as_the_value(value):
     raw = strict_json.canonical(value)
     assert strict_json.loads_canonical(raw, max_bytes=1 << 20, what="thing") == value
     assert strict_json.loads(json.dumps(value).encode(), max_bytes=1 << 20, what="thing") == value
+
+
+@given(VALUES, st.booleans(), st.sampled_from([(",", ":"), (", ", ": ")]))
+def test_bytes_are_canonical_exactly_where_rfc_8785_writes_them(value, ascii_only, separators):
+    raw = json.dumps(value, ensure_ascii=ascii_only, separators=separators).encode(errors="replace")
+    said = json.loads(raw)
+    try:
+        assert strict_json.loads_canonical(raw, max_bytes=1 << 20, what="thing") == said
+    except InvalidInput:
+        assert raw != rfc8785.dumps(said)
+    else:
+        assert raw == rfc8785.dumps(said)
 
 
 @given(st.binary(max_size=64) | st.text(alphabet='{}[]":,\\u0d8Fe19-.tn \n', max_size=40).map(str.encode))

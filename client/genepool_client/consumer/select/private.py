@@ -23,13 +23,15 @@ from genepool_client.consumer.select.support import Support
 from genepool_client.transport.channel import Connection
 from genepool_protocol.learngene import algebra, expansion
 from genepool_protocol.learngene.blueprint import Blueprint
+from genepool_protocol.learngene.embedding import Embedding
 from genepool_protocol.learngene.tensors import TensorFile
 from genepool_protocol.progress import Progress
 from genepool_protocol.selection import net, tals
 from genepool_protocol.selection.combination import Mixture
-from genepool_protocol.selection.embedding import Embedding, task_embedding
+from genepool_protocol.selection.embedding import task_embedding
 from genepool_protocol.selection.retrieval import Member
 from genepool_protocol.selection.score import Score
+from genepool_protocol.selection.scorer import Scorer, slope
 from genepool_protocol.trust import digest
 from genepool_protocol.v1 import consume_pb2, types_pb2
 from genepool_protocol.wire.errors import InvalidInput, Refused
@@ -157,7 +159,7 @@ class _Home:
         """The slopes at the mixture along each learngene, in order."""
         self._fetch({*ids, *(name for name, _ in mixture)})
         gradient = self._scorer().gradient(self._members(mixture))
-        return list(self._spread(lambda name: tals.slope(gradient, self._slices[name]), ids))
+        return list(self._spread(lambda name: slope(gradient, self._slices[name]), ids))
 
     def _fetch(self, names: set[str]) -> None:
         self._slices.ensure(names, lambda done, total: self._progress(done, total, "fetch"))
@@ -165,10 +167,10 @@ class _Home:
     def _members(self, mixture: Mixture) -> list[tuple[int, net.Weights]]:
         return [(milli, self._slices[name]) for name, milli in mixture]
 
-    def _scorer(self) -> tals.Scorer:
+    def _scorer(self) -> Scorer:
         if self._support.labels is None:
             raise InvalidInput("SUPPORT_MALFORMED", "an unlabelled support set cannot be scored", "give labels")
-        return tals.Scorer(self._blueprint, self._gene, self._support.pixels, self._support.labels)
+        return Scorer(self._blueprint, self._gene, self._support.pixels, self._support.labels)
 
     @staticmethod
     def _spread(function: Callable[[_Item], _Result], items: Sequence[_Item]) -> Iterator[_Result]:

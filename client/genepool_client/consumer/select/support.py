@@ -10,6 +10,7 @@ import numpy.typing as npt
 from genepool_client.pictures import datasets, images, walker
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.progress import Progress, silent
+from genepool_protocol.selection.support import check_support
 from genepool_protocol.wire.errors import InvalidInput
 from genepool_protocol.wire.limits import LIMITS
 
@@ -95,15 +96,13 @@ def of_arrays(
     Raises:
         InvalidInput: SUPPORT_MALFORMED, SUPPORT_TOO_LARGE, SUPPORT_TOO_SMALL or ONE_CLASS_ONLY.
     """
-    from genepool_protocol.selection import tals
-
     pixels = np.asarray(pixels)
     if labels is None:
-        tals.check_support(blueprint, pixels, [])
+        check_support(blueprint, pixels, [])
         return Support(pixels, None, ())
     values, compact = np.unique(np.asarray(labels), return_inverse=True)
     names = [str(classes[int(value)]) if classes is not None else str(value) for value in values]
-    checked = tals.check_support(blueprint, pixels, compact.reshape(-1).tolist())
+    checked = check_support(blueprint, pixels, compact.reshape(-1).tolist())
     if checked is None:
         raise InvalidInput(
             "SUPPORT_MALFORMED", "the list of labels is empty", "give one label per image, or none at all"

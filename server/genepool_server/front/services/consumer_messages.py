@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from genepool_protocol.learngene.blueprint import Blueprint
+from genepool_protocol.learngene.embedding import Embedding
 from genepool_protocol.learngene.size import Budget, Size
 from genepool_protocol.selection import tals
-from genepool_protocol.selection.embedding import Embedding
-from genepool_protocol.selection.pixels import Pixels
+from genepool_protocol.selection.support import Pixels
 from genepool_protocol.v1 import consume_pb2, types_pb2
 from genepool_protocol.wire.errors import InvalidInput
 from genepool_server.records import Contribution
