@@ -17,17 +17,20 @@ from pydantic import Field, ValidationError
 from genepool_protocol.machine.processes import beginning
 from genepool_protocol.trust import strict_json
 from genepool_protocol.trust.keys import VerifyingKey
-from genepool_protocol.wire.documents import Document, Name, Sha256, Timestamp, first_problem, stamp
+from genepool_protocol.wire.documents import Document, Name, Sha256, Timestamp, first_problem, moment, stamp
 from genepool_protocol.wire.errors import InvalidInput, NotFound, Refused, StorageError
 from genepool_server import durable
 
-CampaignState = Literal["starting", "running", "completed", "quorum missed", "failed", "stopped"]
+CampaignState = Literal["starting", "running", "interrupted", "completed", "quorum missed", "failed", "stopped"]
 SiteProgress = Literal["absent", "waiting", "invited", "accepted", "refused", "failed", "silent"]
 """Its node has not come; it is about to be invited; it was; the pool confirms its receipt, or does not; it answered an
 error; it had no answer when the campaign ended."""
 
 OPEN: Final[frozenset[CampaignState]] = frozenset({"starting", "running"})
 """States of a campaign that a process runs."""
+
+RESUMABLE: Final[frozenset[CampaignState]] = frozenset({"interrupted", "failed", "stopped"})
+"""States in which a campaign can be gone on with, until its deadline."""
 
 _MAX_BYTES: Final = 16 << 20  # of a record: some hundred bytes for each site
 
@@ -58,16 +61,18 @@ class CampaignRecord(Document):
     Attributes:
         id: eight hex digits.
         state: see `CampaignState`.
-        note: why it failed or was stopped.
+        note: why it failed, was stopped or was interrupted; while it runs: why Flower was started anew.
         pid: of the process that runs it, or ran it.
         process: when that process began, see `processes.beginning`.
-        address: HOST:PORT of its gate; empty while it starts.
+        address: HOST:PORT of its gate, as sites are told; empty while it starts.
+        listen: HOST:PORT where the gate listens; empty before it did.
+        restarts: how often Flower was started anew.
         bundle: digest of the app bundle.
         min_sites: contributions that it needs.
         chosen: names of the sites that are invited; empty: every active contributor.
         began: when.
         deadline: until when sites are invited.
-        ended: when; empty while it runs.
+        ended: when; empty while it runs, or can be gone on with after an interruption.
         nodes: keyid of the node that is registered for a site.
         sites: what became of each.
     """
@@ -79,6 +84,8 @@ class CampaignRecord(Document):
     pid: int
     process: str
     address: str = ""
+    listen: str = ""
+    restarts: int = Field(default=0, ge=0)
     bundle: Sha256
     min_sites: int = Field(ge=1)
     chosen: list[Name] = Field(default_factory=list)
@@ -94,9 +101,20 @@ class CampaignRecord(Document):
         return sum(site.progress == "accepted" for site in self.sites)
 
     @property
+    def verdict(self) -> Literal["completed", "quorum missed"]:
+        """How it ends with what it has now."""
+        return "completed" if self.accepted >= self.min_sites else "quorum missed"
+
+    @property
     def alive(self) -> bool:
         """Whether the process that runs it is there."""
         return self.state in OPEN and beginning(self.pid) == self.process != ""
+
+    @property
+    def waits(self) -> bool:
+        """Whether it was interrupted, and can be gone on with."""
+        gone = self.state == "interrupted" or (self.state in OPEN and not self.alive)
+        return gone and datetime.now(UTC) < moment(self.deadline)
 
     def invites(self, site: str) -> bool:
         """Whether it is for this site."""
@@ -183,23 +201,42 @@ class Campaigns:
         """
         return next((record for record in self.each() if record.alive), None)
 
+    def current(self, site: str) -> CampaignRecord | None:
+        """The campaign that a site is invited to: the one that runs, else the last one that was interrupted.
+
+        Raises:
+            StorageError: as `each`.
+        """
+        records = [record for record in self.each() if record.invites(site) and (record.alive or record.waits)]
+        return max(records, key=lambda record: (record.alive, record.began), default=None)
+
     def settle(self, record: CampaignRecord) -> CampaignRecord:
-        """The record as it is; one whose process has gone without a word is closed as failed.
+        """The record as it is; one whose process has gone is interrupted until its deadline, and then over.
 
         Raises:
             StorageError: DISK_FULL or DISK_FAILED; as `each`.
         """
-        if record.state not in OPEN or record.alive:
+        if _settled(record) == record:
             return record
         record = self.read(record.id)  # it may have ended since
-        if record.state in OPEN:
-            note = f"the process {record.pid} that ran it ended without a word"
-            record = record.model_copy(update={"state": "failed", "note": note, "ended": stamp(datetime.now(UTC))})
-            self.write(record)
+        settled = _settled(record)
+        if settled != record:
+            self.write(settled)
+        return settled
+
+    def give_up(self, record: CampaignRecord) -> CampaignRecord:
+        """Close a campaign that was interrupted: its sites need not wait for it.
+
+        Raises:
+            StorageError: DISK_FULL or DISK_FAILED.
+        """
+        changes = {"state": "stopped", "note": "stopped by the operator", "ended": stamp(datetime.now(UTC))}
+        record = record.model_copy(update=changes)
+        self.write(record)
         return record
 
     def enter(self, site: str, key: VerifyingKey) -> CampaignRecord:
-        """Enter a site's node into the campaign that runs; its process registers it within seconds.
+        """Enter a site's node into the campaign; the process that runs it, or goes on with it, registers the node.
 
         Args:
             site: an active contributor.
@@ -210,8 +247,8 @@ class Campaigns:
             Refused: KEY_IN_USE, another site's node has this key.
             StorageError: DISK_FULL or DISK_FAILED; as `each`.
         """
-        record = self.running()
-        if record is None or not record.invites(site):
+        record = self.current(site)
+        if record is None:
             raise NotFound(
                 "CAMPAIGN_UNKNOWN",
                 f"no campaign invites {site} now",
@@ -231,6 +268,17 @@ class Campaigns:
 
     def _nodes(self, campaign: str) -> Path:
         return self.files(campaign) / "nodes"
+
+
+def _settled(record: CampaignRecord) -> CampaignRecord:
+    if record.alive or record.state not in (*OPEN, "interrupted"):
+        return record
+    if record.waits:
+        note = f"the process {record.pid} that ran it ended without a word"
+        changes = {} if record.state == "interrupted" else {"state": "interrupted", "note": note, "nodes": {}}
+    else:
+        changes = {"state": record.verdict, "ended": record.deadline, "nodes": {}}
+    return record.model_copy(update=changes)
 
 
 def this_process() -> tuple[int, str]:

@@ -12,6 +12,8 @@ from genepool_protocol.trust.keys import SigningKey
 from genepool_protocol.wire.errors import GenepoolError
 from genepool_server.pool.sites.campaigns import CampaignRecord, Campaigns, SiteRecord, this_process
 
+LATER = "2099-01-01T00:00:00Z"
+
 
 @pytest.fixture
 def campaigns(tmp_path):
@@ -69,16 +71,41 @@ def test_a_record_that_was_damaged_is_named(campaigns):
     assert (caught.value.reason, "00000001.json" in caught.value.message) == ("LEDGER_INCONSISTENT", True)
 
 
-def test_what_nobody_runs_any_more_is_closed_as_failed(campaigns, other):
-    campaigns.create(record(1, pid=other.pid, process=beginning(other.pid)))
+def test_what_nobody_runs_any_more_is_interrupted(campaigns, other):
+    campaigns.create(record(1, pid=other.pid, process=beginning(other.pid), nodes={"a": "k"}, deadline=LATER))
     assert campaigns.settle(campaigns.get("00000001")).state == "running"
     assert campaigns.running() is not None
     other.kill()
     other.wait()
     assert campaigns.running() is None
     settled = campaigns.settle(campaigns.get("00000001"))
-    assert (settled.state, bool(settled.ended), str(other.pid) in settled.note) == ("failed", True, True)
+    assert (settled.state, settled.ended, settled.nodes) == ("interrupted", "", {})
+    assert str(other.pid) in settled.note
+    assert campaigns.settle(settled) == campaigns.get("00000001") == settled
+    stopped = campaigns.give_up(settled)
+    assert (stopped.state, bool(stopped.ended), campaigns.get("00000001")) == ("stopped", True, stopped)
+
+
+@pytest.mark.parametrize("state", ["running", "interrupted"])
+@pytest.mark.parametrize(("needed", "verdict"), [(1, "completed"), (2, "quorum missed")])
+def test_what_nobody_went_on_with_is_over_at_its_deadline(campaigns, state, needed, verdict):
+    sites = [SiteRecord(site="a", progress="accepted"), SiteRecord(site="b")]
+    campaigns.create(record(1, pid=1, process="gone", state=state, min_sites=needed, sites=sites))
+    settled = campaigns.settle(campaigns.get("00000001"))
+    assert (settled.state, settled.ended) == (verdict, settled.deadline)
     assert campaigns.get("00000001") == settled
+
+
+def test_a_site_waits_for_a_campaign_that_was_interrupted_unless_another_one_runs(campaigns):
+    key = SigningKey.generate().public
+    campaigns.create(record(1, pid=1, process="gone", deadline=LATER))
+    campaigns.create(record(2, pid=1, process="gone", state="interrupted", deadline=LATER))
+    campaigns.create(record(3, pid=1, process="gone", state="interrupted"))  # its deadline is over
+    campaigns.create(record(4, state="stopped", deadline=LATER))
+    assert campaigns.enter("a", key).id == "00000002"
+    assert dict(campaigns.nodes("00000002")) == {"a": key}
+    campaigns.create(record(5, began="2025-01-01T00:00:00Z", chosen=["b"]))
+    assert (campaigns.enter("a", key).id, campaigns.enter("b", key).id) == ("00000002", "00000005")
 
 
 def test_a_process_with_the_same_number_is_not_taken_for_it(campaigns, other):
