@@ -26,6 +26,7 @@ _LONGEST: Final = 366 * 86_400  # seconds
 _PORT: Final = 8472
 _STOP: Final = 90.0  # seconds that a campaign may take to end its processes
 _POLL: Final = 0.2  # seconds
+_HEADS: Final = ("id", "state", "accepted", "min_sites", "began", "deadline", "ended")
 _COLUMNS: Final = ("site", "progress", "invitations", "contribution_id", "reason")
 
 CampaignArgument = Annotated[
@@ -118,11 +119,17 @@ def resume(
 
 @app.command("list")
 def list_(*, directory: DirOption = HERE, as_json: terminal.JsonOption = False) -> None:
-    """List the pool's campaigns."""
+    """List the pool's campaigns; a record that cannot be read is named with what to do."""
     campaigns = _campaigns(directory)
     rows = [_head(campaigns.settle(record)) for record in campaigns.each()]
-    columns = ("id", "state", "accepted", "min_sites", "began", "deadline", "ended")
-    terminal.answer(rows, as_json=as_json, text=terminal.table(rows, columns))
+    damaged = dict(campaigns.damaged())
+    for exc in () if as_json else damaged.values():
+        terminal.say(exc.diagnostics())
+    rows += [
+        dict.fromkeys(_HEADS, "") | {"id": path.stem, "state": "damaged", "note": exc.diagnostics()}
+        for path, exc in damaged.items()
+    ]
+    terminal.answer(rows, as_json=as_json, text=terminal.table(rows, _HEADS))
 
 
 @app.command()

@@ -6,6 +6,7 @@
 The process that runs a campaign and the pool's server meet in these files and nowhere else.
 """
 
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -18,8 +19,10 @@ from genepool_protocol.machine.processes import beginning
 from genepool_protocol.trust import strict_json
 from genepool_protocol.trust.keys import VerifyingKey
 from genepool_protocol.wire.documents import Document, Name, Sha256, Timestamp, first_problem, moment, stamp
-from genepool_protocol.wire.errors import InvalidInput, NotFound, Refused, StorageError
+from genepool_protocol.wire.errors import GenepoolError, InvalidInput, NotFound, Refused, StorageError
 from genepool_server import durable
+
+_log = logging.getLogger(__name__)
 
 CampaignState = Literal["starting", "running", "interrupted", "completed", "quorum missed", "failed", "stopped"]
 SiteProgress = Literal["absent", "waiting", "invited", "accepted", "refused", "failed", "silent"]
@@ -137,7 +140,7 @@ class Campaigns:
         Raises:
             StorageError: DISK_FULL or DISK_FAILED.
         """
-        for path in (self.folder, self.files(record.id), self._nodes(record.id)):
+        for path in (self.folder, self.files(record.id), self.node_keys(record.id)):
             durable.mkdir(path)
         self.write(record)
         return self.files(record.id)
@@ -153,16 +156,26 @@ class Campaigns:
             StorageError: DISK_FULL or DISK_FAILED.
         """
         raw = record.model_dump_json(by_alias=True, indent=2).encode() + b"\n"
-        durable.write(self.folder / f"{record.id}.json", raw)
+        durable.write(self.path(record.id), raw)
+
+    def path(self, campaign: str) -> Path:
+        """The file of a campaign's record."""
+        return self.folder / f"{campaign}.json"
+
+    def paths(self) -> list[Path]:
+        """The files of all records, damaged ones too."""
+        return sorted(self.folder.glob("[0-9a-f]*.json"))
 
     def each(self) -> Iterator[CampaignRecord]:
-        """Every campaign, in the order of their beginnings.
-
-        Raises:
-            StorageError: LEDGER_INCONSISTENT, a record cannot be read.
-        """
-        records = [_read(path) for path in self.folder.glob("[0-9a-f]*.json")]
+        """Every campaign, in the order of their beginnings, but those whose record cannot be read: see `damaged`."""
+        records = [record for path in self.paths() if isinstance(record := _look(path), CampaignRecord)]
         yield from sorted(records, key=lambda record: (record.began, record.id))
+
+    def damaged(self) -> Iterator[tuple[Path, StorageError]]:
+        """The file of each record that cannot be read, and LEDGER_INCONSISTENT with what to do about it."""
+        for path in self.paths():
+            if isinstance(error := _look(path), StorageError):
+                yield path, error
 
     def get(self, prefix: str) -> CampaignRecord:
         """The one campaign whose id starts so.
@@ -170,9 +183,9 @@ class Campaigns:
         Raises:
             NotFound: CAMPAIGN_UNKNOWN.
             InvalidInput: OPTION_INVALID, several do.
-            StorageError: as `each`.
+            StorageError: as `read`.
         """
-        matches = [record for record in self.each() if prefix and record.id.startswith(prefix)]
+        matches = [path for path in self.paths() if prefix and path.stem.startswith(prefix)]
         if not matches:
             raise NotFound(
                 "CAMPAIGN_UNKNOWN",
@@ -183,7 +196,7 @@ class Campaigns:
             raise InvalidInput(
                 "OPTION_INVALID", f"{len(matches)} campaigns start with {prefix!r}", "give more characters of the id"
             )
-        return matches[0]
+        return _read(matches[0])
 
     def read(self, campaign: str) -> CampaignRecord:
         """The campaign of exactly this id, whatever lies beside it.
@@ -191,22 +204,14 @@ class Campaigns:
         Raises:
             StorageError: LEDGER_INCONSISTENT, its record cannot be read.
         """
-        return _read(self.folder / f"{campaign}.json")
+        return _read(self.path(campaign))
 
     def running(self) -> CampaignRecord | None:
-        """The campaign that a process runs at this moment.
-
-        Raises:
-            StorageError: as `each`.
-        """
+        """The campaign that a process runs at this moment."""
         return next((record for record in self.each() if record.alive), None)
 
     def current(self, site: str) -> CampaignRecord | None:
-        """The campaign that a site is invited to: the one that runs, else the last one that was interrupted.
-
-        Raises:
-            StorageError: as `each`.
-        """
+        """The campaign that a site is invited to: the one that runs, else the last one that was interrupted."""
         records = [record for record in self.each() if record.invites(site) and (record.alive or record.waits)]
         return max(records, key=lambda record: (record.alive, record.began), default=None)
 
@@ -214,7 +219,7 @@ class Campaigns:
         """The record as it is; one whose process has gone is interrupted until its deadline, and then over.
 
         Raises:
-            StorageError: DISK_FULL or DISK_FAILED; as `each`.
+            StorageError: DISK_FULL or DISK_FAILED; as `read`.
         """
         if _settled(record) == record:
             return record
@@ -245,7 +250,7 @@ class Campaigns:
         Raises:
             NotFound: CAMPAIGN_UNKNOWN, none runs that invites this site.
             Refused: KEY_IN_USE, another site's node has this key.
-            StorageError: DISK_FULL or DISK_FAILED; as `each`.
+            StorageError: DISK_FULL or DISK_FAILED.
         """
         record = self.current(site)
         if record is None:
@@ -258,15 +263,26 @@ class Campaigns:
         if any(name != site and other == key for name, other in entered.items()):
             raise Refused("KEY_IN_USE", "the node's key is another site's", "make a key for each site")
         if entered.get(site) != key:
-            durable.write(self._nodes(record.id) / site, key.pem.encode())
+            durable.write(self.node_keys(record.id) / site, key.pem.encode())
         return record
 
     def nodes(self, campaign: str) -> Mapping[str, VerifyingKey]:
-        """The key of each site's node that was entered."""
-        paths = [path for path in self._nodes(campaign).iterdir() if not path.name.startswith(".")]
-        return {path.name: VerifyingKey.from_pem(path.read_bytes()) for path in paths}
+        """The key of each site's node that was entered; one that is damaged is none, and its site enters it again."""
+        keys = {}
+        for path in self.node_paths(campaign):
+            try:
+                keys[path.name] = VerifyingKey.from_pem(path.read_bytes())
+            except (GenepoolError, OSError) as exc:
+                _log.warning("%s is no node's key: %s", path, exc)
+        return keys
 
-    def _nodes(self, campaign: str) -> Path:
+    def node_paths(self, campaign: str) -> list[Path]:
+        """The files with the keys of nodes, each with its site's name."""
+        folder = self.node_keys(campaign)
+        return [path for path in folder.iterdir() if not path.name.startswith(".")] if folder.is_dir() else []
+
+    def node_keys(self, campaign: str) -> Path:
+        """The folder of the nodes' keys."""
         return self.files(campaign) / "nodes"
 
 
@@ -289,9 +305,23 @@ def this_process() -> tuple[int, str]:
 def _read(path: Path) -> CampaignRecord:
     try:
         raw = strict_json.loads(path.read_bytes(), max_bytes=_MAX_BYTES, what=str(path))
-        return CampaignRecord.model_validate(raw)
+        record = CampaignRecord.model_validate(raw)
+        if record.id == path.stem:
+            return record
+        why = f"it is of the campaign {record.id}"
     except ValidationError as exc:
         why = first_problem(exc)
     except (InvalidInput, OSError) as exc:
         why = str(exc)
-    raise StorageError("LEDGER_INCONSISTENT", f"{path} is no campaign's record: {why}", "remove it, or mend it")
+    raise StorageError(
+        "LEDGER_INCONSISTENT",
+        f"{path} is no campaign's record: {why}",
+        "put it back from a backup, or move it away: the pool and other campaigns do not need it",
+    )
+
+
+def _look(path: Path) -> CampaignRecord | StorageError:
+    try:
+        return _read(path)
+    except StorageError as exc:
+        return exc

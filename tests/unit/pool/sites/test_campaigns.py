@@ -63,12 +63,40 @@ def test_an_id_that_names_none_or_several_is_refused(campaigns):
     assert campaigns.get("00000001").id == "00000001"
 
 
-def test_a_record_that_was_damaged_is_named(campaigns):
+DAMAGE = [b"", b"{", b'{"id": 1}', b"\xff\x00", b"[]"]
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_record_that_was_damaged_is_named_and_stops_no_other(campaigns, damage):
+    for number in (1, 2):
+        campaigns.create(record(number))
+    (campaigns.folder / "00000001.json").write_bytes(damage)
+    assert [entry.id for entry in campaigns.each()] == ["00000002"]
+    ((path, exc),) = campaigns.damaged()
+    assert (path.name, exc.reason) == ("00000001.json", "LEDGER_INCONSISTENT")
+    assert "00000001.json" in exc.message
+    assert "backup" in exc.fix
+    assert reason(campaigns.get, "00000001") == "LEDGER_INCONSISTENT"
+    assert campaigns.get("00000002") == campaigns.running() == record(2)
+    assert campaigns.enter("a", SigningKey.generate().public).id == "00000002"
+
+
+def test_a_record_under_another_ones_name_is_damaged(campaigns):
     campaigns.create(record(1))
-    (campaigns.folder / "00000001.json").write_text('{"id": 1}')
-    with pytest.raises(GenepoolError) as caught:
-        list(campaigns.each())
-    assert (caught.value.reason, "00000001.json" in caught.value.message) == ("LEDGER_INCONSISTENT", True)
+    campaigns.path("00000001").rename(campaigns.path("00000002"))
+    assert list(campaigns.each()) == []
+    assert [path.name for path, _ in campaigns.damaged()] == ["00000002.json"]
+
+
+def test_a_damaged_key_of_a_node_is_entered_again_and_stops_no_other(campaigns):
+    first, second = SigningKey.generate().public, SigningKey.generate().public
+    campaigns.create(record(1))
+    campaigns.enter("a", first)
+    campaigns.enter("b", second)
+    (campaigns.node_keys("00000001") / "a").write_text("no key")
+    assert dict(campaigns.nodes("00000001")) == {"b": second}
+    campaigns.enter("a", first)
+    assert dict(campaigns.nodes("00000001")) == {"a": first, "b": second}
 
 
 def test_what_nobody_runs_any_more_is_interrupted(campaigns, other):
