@@ -94,7 +94,7 @@ class Campaign:
         command = [script("genepool-server"), "campaign", *words, "--dir", str(self.world.pool.folder), "--json"]
         return json.loads(run_json(command, env=ENV, cwd=self.root))
 
-    def ended(self, child: Child, seconds: float = 60) -> int:
+    def ended(self, child: Child, seconds: float = 180) -> int:
         code = child.wait(seconds)
         assert code is not None, child.tail(30)
         return code
