@@ -67,6 +67,9 @@ CAMPAIGN_POOL: Final = Variable(
     "GENEPOOL_CAMPAIGN_POOL", "The pool's folder, for the ServerApp of `genepool-server campaign start`.", "genepool"
 )
 CAMPAIGN: Final = Variable("GENEPOOL_CAMPAIGN", "Id of that campaign.", "genepool")
+CAMPAIGN_ATTEMPT: Final = Variable(
+    "GENEPOOL_CAMPAIGN_ATTEMPT", "How often Flower was started before for that campaign.", "genepool"
+)
 SIMULATION_ROOT: Final = Variable("GENEPOOL_SIMULATION_ROOT", "Folder of all sites of a simulation.", "genepool")
 LOG_FORM: Final = Variable("GENEPOOL_LOG_FORM", "How the helpers of `site run` write their log.", "genepool")
 
@@ -74,7 +77,8 @@ VARIABLES: Final[dict[str, Variable]] = {
     variable.name: variable
     for variable in (
         *(HOME, CACHE, IDENTITY, PASSPHRASE, PASSPHRASE_FILE),
-        *(POOL_ANCHORS, CAMPAIGN_IDENTITY, CAMPAIGN_REPORT, CAMPAIGN_POOL, CAMPAIGN, SIMULATION_ROOT, LOG_FORM),
+        *(POOL_ANCHORS, CAMPAIGN_IDENTITY, CAMPAIGN_REPORT, CAMPAIGN_POOL, CAMPAIGN),
+        *(CAMPAIGN_ATTEMPT, SIMULATION_ROOT, LOG_FORM),
         Variable("GENEPOOL_VECTORS", "Folder of public test vectors, for `tests/conformance`.", "tests"),
         Variable("GENEPOOL_MODEL_SIGNING", "The stock model_signing tool, for `tests/conformance`.", "tests"),
         Variable("GENEPOOL_RELEASE_TOOLS", "Programs that make a release; `make` sets it.", "tests"),

@@ -601,7 +601,7 @@ class JoinCampaignResponse(google.protobuf.message.Message):
     ends: builtins.str
     """RFC 3339"""
     ready: builtins.bool
-    """the node is registered there; else ask again in a second"""
+    """the campaign runs and the node is registered there; else ask again in a second"""
     def __init__(
         self,
         *,

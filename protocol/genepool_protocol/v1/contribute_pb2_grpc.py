@@ -356,7 +356,8 @@ class ContributeServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def JoinCampaign(self, request, context):
-        """Enters the site's node into the campaign that runs, and says how to reach it. Idempotent for the same key.
+        """Enters the site's node into the campaign that runs, or was interrupted and may go on, and says how to reach it.
+        Idempotent for the same key.
         Errors: NOT_FOUND CAMPAIGN_UNKNOWN; INVALID_ARGUMENT KEY_MALFORMED; PERMISSION_DENIED SIGNATURE_INVALID;
         ALREADY_EXISTS KEY_IN_USE; RESOURCE_EXHAUSTED RATE_EXCEEDED.
         """

@@ -471,7 +471,8 @@ class ContributeServiceStub(typing.Generic[_ContributeServiceBeginNonceType, _Co
     """
 
     JoinCampaign: _ContributeServiceJoinCampaignType
-    """Enters the site's node into the campaign that runs, and says how to reach it. Idempotent for the same key.
+    """Enters the site's node into the campaign that runs, or was interrupted and may go on, and says how to reach it.
+    Idempotent for the same key.
     Errors: NOT_FOUND CAMPAIGN_UNKNOWN; INVALID_ARGUMENT KEY_MALFORMED; PERMISSION_DENIED SIGNATURE_INVALID;
     ALREADY_EXISTS KEY_IN_USE; RESOURCE_EXHAUSTED RATE_EXCEEDED.
     """
@@ -597,7 +598,8 @@ class ContributeServiceServicer(metaclass=abc.ABCMeta):
         request: genepool_protocol.v1.contribute_pb2.JoinCampaignRequest,
         context: _ServicerContext,
     ) -> typing.Union[genepool_protocol.v1.contribute_pb2.JoinCampaignResponse, collections.abc.Awaitable[genepool_protocol.v1.contribute_pb2.JoinCampaignResponse]]:
-        """Enters the site's node into the campaign that runs, and says how to reach it. Idempotent for the same key.
+        """Enters the site's node into the campaign that runs, or was interrupted and may go on, and says how to reach it.
+        Idempotent for the same key.
         Errors: NOT_FOUND CAMPAIGN_UNKNOWN; INVALID_ARGUMENT KEY_MALFORMED; PERMISSION_DENIED SIGNATURE_INVALID;
         ALREADY_EXISTS KEY_IN_USE; RESOURCE_EXHAUSTED RATE_EXCEEDED.
         """

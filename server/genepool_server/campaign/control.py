@@ -14,6 +14,8 @@ from genepool_protocol.wire.errors import GenepoolError, Unavailable
 from genepool_server.campaign import fab
 
 _POLL: Final = 0.2  # seconds
+_UNREGISTERED: Final = "unregistered"
+_FINISHED: Final = "finished"
 _Answer = TypeVar("_Answer")
 
 
@@ -84,6 +86,30 @@ class Control:
         from flwr.proto.control_pb2 import UnregisterNodeRequest
 
         _asked(lambda: self._client.UnregisterNode(UnregisterNodeRequest(node_id=node)))
+
+    def nodes(self) -> dict[str, tuple[int, VerifyingKey]]:
+        """Flower's number and the key of the node that is registered for each site.
+
+        Raises:
+            Unavailable: CAMPAIGN_FAILED.
+        """
+        from flwr.proto.control_pb2 import ListNodesRequest
+
+        listed = _asked(lambda: self._client.ListNodes(ListNodesRequest())).nodes_info
+        here = [node for node in listed if node.status != _UNREGISTERED]
+        return {node.name: (int(node.node_id), VerifyingKey.from_pem(node.public_key)) for node in here}
+
+    def end_runs(self) -> None:
+        """End the runs of an earlier SuperLink, whose ServerApp has gone with it.
+
+        Raises:
+            Unavailable: CAMPAIGN_FAILED.
+        """
+        from flwr.proto.control_pb2 import ListRunsRequest, StopRunRequest
+
+        runs = _asked(lambda: self._client.ListRuns(ListRunsRequest())).run_dict
+        for number in [number for number, run in runs.items() if run.status.status != _FINISHED]:
+            _asked(lambda number=number: self._client.StopRun(StopRunRequest(run_id=number)))  # type: ignore[misc]
 
     def start(self, bundle: bytes) -> int:
         """Start a run of an app bundle; answers Flower's number of it.

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from genepool_protocol.wire.errors import InvalidInput, Unavailable
+from genepool_server.campaign.places import Places, SharedListener
 from genepool_server.net import Address, check_free
 
 if TYPE_CHECKING:
@@ -31,9 +32,10 @@ PASSED: Final = frozenset(
 MAX_BODY: Final = 64 << 10
 """Bytes of one request: invitations and receipts are small."""
 
-_PLACES: Final = 512  # connections at the same time
 _PATIENCE: Final = 60.0  # seconds for an answer of the SuperLink
 _START: Final = 20.0  # seconds
+_OK: Final = 200  # what Flower answers when it has verified the signature
+_NODE: Final = "flwr-public-key"
 _HOPS: Final = frozenset({"host", "content-length", "connection", "transfer-encoding"})
 
 
@@ -59,20 +61,23 @@ class FleetGate:
             check_free(listen)
         family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
         try:
-            self._socket = socket.create_server((listen.bare_host, listen.port), family=family)
+            plain = socket.create_server((listen.bare_host, listen.port), family=family)
         except OSError as exc:
             raise InvalidInput(
                 "OPTION_INVALID", f"the gate cannot listen at {listen}: {exc.strerror}", "choose another with --listen"
             ) from exc
+        places = Places()
+        self._socket = SharedListener(plain, places)
         self.bound = Address(listen.host, int(self._socket.getsockname()[1]))
         self._server = uvicorn.Server(
             uvicorn.Config(
-                application(superlink, ca),
+                application(superlink, ca, places),
+                ws="none",
+                loop="asyncio",  # which asks the listener for connections, where another loop goes past it
                 ssl_keyfile=str(key),
                 ssl_certfile=str(chain),
                 log_config=None,
                 access_log=False,
-                limit_concurrency=_PLACES,
                 timeout_graceful_shutdown=2,
                 server_header=False,
             )
@@ -98,12 +103,13 @@ class FleetGate:
         self._socket.close()
 
 
-def application(superlink: str, ca: Path, transport: Any = None) -> Any:
+def application(superlink: str, ca: Path, places: Places, transport: Any = None) -> Any:
     """The ASGI application: passes `POST /v1/fleet/{op}` on, and answers 404 to everything else.
 
     Args:
         superlink: HOST:PORT.
         ca: PEM file of the CA that vouches for it.
+        places: hears which connections are nodes'.
         transport: httpx's, for tests.
     """
     import httpx
@@ -116,7 +122,11 @@ def application(superlink: str, ca: Path, transport: Any = None) -> Any:
     )
 
     async def fleet(request: "Request") -> "Response":
-        return await _pass_on(request, client)
+        response = await _pass_on(request, client)
+        node = request.headers.get(_NODE)
+        if response.status_code == _OK and node and request.client and not places.prove(request.client, node):
+            response.headers["connection"] = "close"
+        return response
 
     return Starlette(routes=[Route("/v1/fleet/{op}", fleet, methods=["POST"])])
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
@@ -21,9 +21,6 @@ from genepool_server import durable
 from genepool_server.campaign.claims import ReceiptClaim
 from genepool_server.campaign.invitations import MESSAGE, Node, judge
 from genepool_server.pool.sites.campaigns import SiteProgress, SiteRecord
-
-PROGRESS_FILE: Final = "progress.json"
-"""In the folder of a campaign's files."""
 
 _POLL: Final = 1.0  # seconds
 _FIRST_PAUSE: Final = 5.0  # seconds after the first failure; doubled by each further one
@@ -59,6 +56,7 @@ class Pursuit:
         grid: Flower's.
         confirm: raises a GenepoolError when the pool does not hold a claim of a site.
         tell: told what became of the sites, after every change.
+        before: what became of them earlier; who has contributed is not asked again.
     """
 
     def __init__(
@@ -66,9 +64,11 @@ class Pursuit:
         grid: Grid,
         confirm: Callable[[ReceiptClaim, str], int],
         tell: Callable[[Sequence[SiteRecord]], None],
+        before: Sequence[SiteRecord] = (),
     ) -> None:
         self._grid, self._confirm, self._tell = grid, confirm, tell
-        self._seats: dict[str, _Seat] = {}
+        self._seats = {site.site: _Seat(site) for site in before if site.progress == "accepted"}
+        self._invitations = {site.site: site.invitations for site in before}
         self._changed = False
 
     def until(self, deadline: datetime, invited: Callable[[], Collection[str]]) -> None:
@@ -100,7 +100,7 @@ class Pursuit:
             if name not in names:
                 continue
             if name not in self._seats:
-                self._seats[name] = _Seat(SiteRecord(site=name))
+                self._seats[name] = _Seat(SiteRecord(site=name, invitations=self._invitations.get(name, 0)))
                 self._note(self._seats[name], "waiting")
             seat = self._seats[name]
             seat.online = True
@@ -162,6 +162,21 @@ class ProgressFile:
     """
 
     path: Path
+
+    @classmethod
+    def of(cls, files: Path, attempt: int) -> Self:
+        """The file of one attempt: a ServerApp that is left over from an earlier one tells nobody any more.
+
+        Args:
+            files: the folder of the campaign's files.
+            attempt: how often Flower was started before.
+        """
+        return cls(files / f"progress-{attempt}.json")
+
+    @property
+    def begun(self) -> bool:
+        """Whether the ServerApp has told anything."""
+        return self.path.exists()
 
     def tell(self, sites: Sequence[SiteRecord], *, ended: bool = False) -> None:
         """Write it.

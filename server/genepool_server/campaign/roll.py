@@ -42,6 +42,14 @@ class Roll:
         except Unavailable as exc:
             _log.warning("the pool does not say who its sites are: %s", exc.diagnostics())
 
+    def adopt(self, control: Control) -> None:
+        """Take over the nodes that a SuperLink which was started anew knows from before.
+
+        Raises:
+            Unavailable: CAMPAIGN_FAILED.
+        """
+        self._registered, self._refused = control.nodes(), {}
+
     def register(self, record: CampaignRecord, control: Control) -> None:
         """Register the nodes that belong to the campaign, and take back those that no longer do.
 
@@ -73,15 +81,19 @@ class Roll:
 
         Args:
             record: the campaign's.
-            told: what the ServerApp knows.
+            told: what the ServerApp knows; a contribution that the record has is not forgotten for it.
         """
-        known = {site.site: site for site in told}
-        accepted = {site.site for site in told if site.progress == "accepted"}
+        before = {site.site: site for site in record.sites}
+        accepted = {site.site: site for site in (*told, *record.sites) if site.progress == "accepted"}
+        known = {site.site: site for site in told} | accepted
         names = sorted({*self._members(record), *record.chosen, *accepted})
-        return [known.get(name, SiteRecord(site=name, reason=self._absence(name))) for name in names]
+        return [known[name] if name in known else self._absent(name, before.get(name)) for name in names]
 
     def _members(self, record: CampaignRecord) -> list[str]:
         return [name for name, site in self._known.items() if is_member(site) and record.invites(name)]
+
+    def _absent(self, name: str, before: SiteRecord | None) -> SiteRecord:
+        return SiteRecord(site=name, reason=self._absence(name), invitations=before.invitations if before else 0)
 
     def _absence(self, name: str) -> str:
         site = self._known.get(name)

@@ -5,8 +5,9 @@ is from GENEPOOL_POOL_ANCHORS (path of pool.json), asks it as the auditor whose 
 GENEPOOL_CAMPAIGN_IDENTITY (keys/tls.pem of a site folder), and writes the run report to GENEPOOL_CAMPAIGN_REPORT. Then
 every site is invited once.
 
-`genepool-server campaign start` sets GENEPOOL_CAMPAIGN_POOL (the pool's folder) and GENEPOOL_CAMPAIGN (an id) instead:
-then the pool is asked as its operator, and sites are invited until the campaign's deadline.
+`genepool-server campaign start` sets GENEPOOL_CAMPAIGN_POOL (the pool's folder), GENEPOOL_CAMPAIGN (an id) and
+GENEPOOL_CAMPAIGN_ATTEMPT (how often Flower was started before) instead: then the pool is asked as its operator, and
+sites that have not contributed are invited until the campaign's deadline.
 """
 
 import logging
@@ -26,7 +27,7 @@ from genepool_protocol.wire.errors import InvalidInput, Unavailable
 from genepool_server.campaign.confirm import PoolWitness
 from genepool_server.campaign.invitations import CampaignPlan, invite, wait_for_sites
 from genepool_server.campaign.operator_witness import OperatorWitness
-from genepool_server.campaign.pursuit import PROGRESS_FILE, ProgressFile, Pursuit
+from genepool_server.campaign.pursuit import ProgressFile, Pursuit
 from genepool_server.campaign.report import RunReport
 from genepool_server.pool.sites.campaigns import Campaigns, SiteRecord
 from genepool_server.pool.store.folder import PoolFolder
@@ -38,6 +39,7 @@ IDENTITY: Final = variables.CAMPAIGN_IDENTITY.name
 REPORT: Final = variables.CAMPAIGN_REPORT.name
 POOL: Final = variables.CAMPAIGN_POOL.name
 CAMPAIGN: Final = variables.CAMPAIGN.name
+ATTEMPT: Final = variables.CAMPAIGN_ATTEMPT.name
 
 app = ServerApp()
 
@@ -51,7 +53,7 @@ def main(grid: Grid, context: Context) -> None:
         Unavailable: QUORUM_MISSED, at the end, after the report was written.
     """
     if POOL in os.environ:
-        pursue(grid, PoolFolder(Path(os.environ[POOL])), os.environ.get(CAMPAIGN, ""))
+        pursue(grid, PoolFolder(Path(os.environ[POOL])), os.environ[CAMPAIGN], int(os.environ[ATTEMPT]))
         return
     anchors, identity, plan = _anchors(), _identity(), CampaignPlan.of(context.run_config)
     path = os.environ.get(REPORT)
@@ -72,20 +74,22 @@ def main(grid: Grid, context: Context) -> None:
         )
 
 
-def pursue(grid: Grid, pool: PoolFolder, campaign: str) -> None:
+def pursue(grid: Grid, pool: PoolFolder, campaign: str, attempt: int) -> None:
     """Invite the sites of a recorded campaign until each has contributed, or its deadline is over.
 
     Args:
         grid: Flower's.
         pool: whose campaign it is.
         campaign: its id.
+        attempt: how often Flower was started for it before.
 
     Raises:
         StorageError: LEDGER_INCONSISTENT, its record cannot be read.
     """
     campaigns = Campaigns(pool.campaigns)
-    record, progress = campaigns.read(campaign), ProgressFile(campaigns.files(campaign) / PROGRESS_FILE)
+    record, progress = campaigns.read(campaign), ProgressFile.of(campaigns.files(campaign), attempt)
     told: list[SiteRecord] = []
+    progress.tell(told)
 
     def tell(sites: Sequence[SiteRecord]) -> None:
         told[:] = sites
@@ -93,7 +97,7 @@ def pursue(grid: Grid, pool: PoolFolder, campaign: str) -> None:
 
     witness = OperatorWitness(pool.root)
     # whom the campaign is for may change while it runs: the process that runs it keeps the list
-    Pursuit(grid, witness.confirm, tell).until(
+    Pursuit(grid, witness.confirm, tell, record.sites).until(
         moment(record.deadline), lambda: {site.site for site in campaigns.read(campaign).sites}
     )
     progress.tell(told, ended=True)

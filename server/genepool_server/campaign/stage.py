@@ -5,11 +5,12 @@ import socket
 import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Final, Self
 
 from genepool_protocol.machine.processes import Child, free_port, script
+from genepool_protocol.wire.documents import moment
 from genepool_protocol.wire.errors import Unavailable
 from genepool_server import durable
 from genepool_server.campaign import server_app
@@ -17,11 +18,15 @@ from genepool_server.campaign.control import Control
 from genepool_server.campaign.gate import FleetGate
 from genepool_server.config import ServerConfig
 from genepool_server.net import Address
+from genepool_server.pool.sites.campaigns import CampaignRecord
 from genepool_server.pool.store.folder import PoolFolder
 from genepool_server.tls import identity
 
 _READY: Final = 120.0  # seconds for the SuperLink
 _CERTIFIED: Final = timedelta(hours=1)  # that the certificate outlives the campaign
+
+KNOWN: Final = "superlink.sqlite"
+"""What the SuperLink knows, in the folder of the campaign's files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +40,15 @@ class GateDoors:
 
     listen: Address
     advertise: Address | None = None
+
+    @classmethod
+    def again(cls, record: CampaignRecord) -> Self:
+        """Where the gate of a campaign was before, so that nodes find it there.
+
+        Raises:
+            InvalidInput: ADDRESS_MALFORMED.
+        """
+        return cls(Address.parse(record.listen), Address.parse(record.address))
 
     def told(self, config: ServerConfig) -> str:
         """The host that sites are told."""
@@ -58,19 +72,22 @@ class _Tls:
 
 
 class Stage:
-    """Starts the processes on entering, and ends them on leaving.
+    """Starts the processes on entering, and ends them on leaving; `restart` starts Flower's part of them anew.
+
+    What the SuperLink knows of nodes lies in a file, so a new one on the same port goes on with them.
 
     Args:
         place: the pool.
         config: its settings.
-        campaign: an id.
-        files: the folder of the campaign's files.
+        record: of the campaign.
+        files: the folder of its files.
         doors: where its gate is.
-        deadline: the campaign's.
 
     Attributes:
         control: of the SuperLink.
         address: what sites are told.
+        listen: where the gate listens.
+        attempt: how often the SuperLink was started before.
 
     Raises:
         Unavailable: CAMPAIGN_FAILED or PORT_IN_USE.
@@ -80,29 +97,57 @@ class Stage:
 
     control: Control
     address: Address
+    listen: Address
+    attempt: int
 
     def __init__(
-        self, place: PoolFolder, config: ServerConfig, campaign: str, files: Path, doors: GateDoors, deadline: datetime
+        self, place: PoolFolder, config: ServerConfig, record: CampaignRecord, files: Path, doors: GateDoors
     ) -> None:
-        self._place, self._config, self._campaign, self._files = place, config, campaign, files
-        self._doors, self._deadline = doors, deadline
+        self._place, self._config, self._record, self._files, self._doors = place, config, record, files, doors
         self._undo = ExitStack()
 
     def __enter__(self) -> Self:
         with ExitStack() as undo:
-            tls, port = self._certify(undo), free_port()
-            self._child = self._superlink(tls, port)
-            undo.callback(self._child.stop)
-            superlink, doors = f"127.0.0.1:{port}", self._doors
+            self._tls, self._port = self._certify(undo), free_port()
+            tls, superlink, doors = self._tls, f"127.0.0.1:{self._port}", self._doors
+            self._child = self._superlink(self._record.restarts)
+            undo.callback(self._end_superlink)
             self.control = undo.enter_context(Control(superlink, tls.ca.read_bytes()))
-            self.control.wait(_READY, lambda: self._child.returncode is None)
+            self._wait()
             gate = undo.enter_context(FleetGate(doors.listen, superlink, ca=tls.ca, key=tls.key, chain=tls.chain))
-            self.address = doors.advertise or Address(doors.told(self._config), gate.bound.port)
+            self.listen, self.address = (
+                gate.bound,
+                doors.advertise or Address(doors.told(self._config), gate.bound.port),
+            )
             self._undo = undo.pop_all()
         return self
 
+    def restart(self, attempt: int) -> None:
+        """Start the SuperLink anew, with what it knew, on the same port; the gate stays.
+
+        Args:
+            attempt: how often it was started before.
+
+        Raises:
+            Unavailable: CAMPAIGN_FAILED.
+        """
+        self._end_superlink()
+        self._child = self._superlink(attempt)
+        self._wait()
+
+    def _end_superlink(self) -> None:
+        self._child.stop()
+
+    def _wait(self) -> None:
+        self.control.wait(_READY, lambda: self.up)
+
     def __exit__(self, *_: object) -> None:
         self._undo.close()
+
+    @property
+    def up(self) -> bool:
+        """Whether the SuperLink is there."""
+        return self._child.returncode is None
 
     def check(self) -> None:
         """Refuse to go on without the SuperLink.
@@ -110,7 +155,7 @@ class Stage:
         Raises:
             Unavailable: CAMPAIGN_FAILED.
         """
-        if self._child.returncode is not None:
+        if not self.up:
             raise self.failed("Flower's SuperLink ended")
 
     def failed(self, why: str, account: str = "") -> Unavailable:
@@ -127,7 +172,7 @@ class Stage:
         return Unavailable("CAMPAIGN_FAILED", why, f"see {log}")
 
     def _certify(self, undo: ExitStack) -> _Tls:
-        hosts, end = self._doors.hosts(self._config), self._deadline + _CERTIFIED
+        hosts, end = self._doors.hosts(self._config), moment(self._record.deadline) + _CERTIFIED
         own = identity.temporary(self._place.keys, hosts, identity.utc_now(), end)
         tls = _Tls(self._place.ca_crt.absolute(), self._files / "tls.pem", self._files / "tls.crt")
         undo.callback(durable.wipe, tls.key)
@@ -135,17 +180,20 @@ class Stage:
         durable.write(tls.chain, own.chain)
         return tls
 
-    def _superlink(self, tls: _Tls, port: int) -> Child:
-        home, empty = self._files / "home", self._files / "empty"
+    def _superlink(self, attempt: int) -> Child:
+        self.attempt = attempt
+        tls, home, empty = self._tls, self._files / "home", self._files / "empty"
         for folder in (home, empty):
             durable.mkdir(folder)
         command = [sys.executable, "-m", "genepool_server.campaign.superlink", "--enable-supernode-auth"]
         command += ["--ssl-ca-certfile", str(tls.ca), "--ssl-certfile", str(tls.chain), "--ssl-keyfile", str(tls.key)]
-        command += ["--isolation", "subprocess", "--host", "127.0.0.1", "--port", str(port)]
+        command += ["--isolation", "subprocess", "--host", "127.0.0.1", "--port", str(self._port)]
+        command += ["--database", str(self._files / KNOWN)]
         env = {
             "FLWR_HOME": str(home),
             server_app.POOL: str(self._place.root.absolute()),
-            server_app.CAMPAIGN: self._campaign,
+            server_app.CAMPAIGN: self._record.id,
+            server_app.ATTEMPT: str(attempt),
             # flwr finds its helpers on PATH, and they must be those of this environment
             "PATH": f"{Path(script('flower-superlink')).parent}{os.pathsep}{os.environ.get('PATH', '')}",
         }

@@ -1,8 +1,9 @@
-"""campaign app, start, list, show and stop: inviting sites through Flower."""
+"""campaign app, start, resume, list, show and stop: inviting sites through Flower."""
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from genepool_protocol.wire.errors import Unavailable
+    from genepool_server.campaign.conduct import Conductor
     from genepool_server.campaign.stage import GateDoors
     from genepool_server.pool.sites.campaigns import CampaignRecord, Campaigns
     from genepool_server.records import Site
@@ -24,11 +26,14 @@ _LONGEST: Final = 366 * 86_400  # seconds
 _PORT: Final = 8472
 _STOP: Final = 90.0  # seconds that a campaign may take to end its processes
 _POLL: Final = 0.2  # seconds
+_HEADS: Final = ("id", "state", "accepted", "min_sites", "began", "deadline", "ended")
 _COLUMNS: Final = ("site", "progress", "invitations", "contribution_id", "reason")
 
 CampaignArgument = Annotated[
     str, typer.Argument(help="Id of a campaign, or its first characters.", metavar="ID", show_default=False)
 ]
+
+ReportOption = Annotated[Path | None, typer.Option(help="Keep a JSON report there.", metavar="FILE")]
 
 app = typer.Typer(
     help="Invite sites through Flower.",
@@ -75,35 +80,56 @@ def start(
     advertise: Annotated[
         str, typer.Option(help="What sites are told instead, if another address leads to it.", metavar="HOST:PORT")
     ] = "",
-    report: Annotated[Path | None, typer.Option(help="Keep a JSON report there.", metavar="FILE")] = None,
+    report: ReportOption = None,
     as_json: terminal.JsonOption = False,
 ) -> None:
     """Invite sites until each has contributed or the deadline is over; fails when too few did."""
     from genepool_server import config
-    from genepool_server.campaign.conduct import Conductor, Terms
-    from genepool_server.pool.store.folder import PoolFolder
+    from genepool_server.campaign.conduct import Terms
 
-    terminal.log_to_stderr()
-    logging.getLogger().setLevel(logging.WARNING)  # flwr and httpx tell of every call
     settings = config.load(directory)
     names = tuple(dict.fromkeys(name.strip() for name in chosen.split(",") if name.strip()))
     terms = Terms(min_sites, end_of(deadline), names)
     _check(directory, names, min_sites)
-    with terminal.board() as show:
-        conductor = Conductor(
-            PoolFolder(directory.absolute()), settings, lambda: _sites(directory), _watch(show, report)
-        )
+    with _conductor(directory, report) as conductor:
         record = conductor.run(terms, _doors(settings.listen, listen, advertise))
+    _conclude(record, report, as_json=as_json)
+
+
+@app.command()
+def resume(
+    campaign: CampaignArgument,
+    *,
+    directory: DirOption = HERE,
+    report: ReportOption = None,
+    as_json: terminal.JsonOption = False,
+) -> None:
+    """Go on with a campaign whose process ended before the deadline; who has contributed is not asked again."""
+    from genepool_server import config
+    from genepool_server.campaign.stage import GateDoors
+
+    settings = config.load(directory)
+    record = _campaigns(directory).get(campaign)
+    _sites(directory)
+    doors = GateDoors.again(record) if record.listen else _doors(settings.listen, "", "")
+    with _conductor(directory, report) as conductor:
+        record = conductor.resume(record.id, doors)
     _conclude(record, report, as_json=as_json)
 
 
 @app.command("list")
 def list_(*, directory: DirOption = HERE, as_json: terminal.JsonOption = False) -> None:
-    """List the pool's campaigns."""
+    """List the pool's campaigns; a record that cannot be read is named with what to do."""
     campaigns = _campaigns(directory)
     rows = [_head(campaigns.settle(record)) for record in campaigns.each()]
-    columns = ("id", "state", "accepted", "min_sites", "began", "deadline", "ended")
-    terminal.answer(rows, as_json=as_json, text=terminal.table(rows, columns))
+    damaged = dict(campaigns.damaged())
+    for exc in () if as_json else damaged.values():
+        terminal.say(exc.diagnostics())
+    rows += [
+        dict.fromkeys(_HEADS, "") | {"id": path.stem, "state": "damaged", "note": exc.diagnostics()}
+        for path, exc in damaged.items()
+    ]
+    terminal.answer(rows, as_json=as_json, text=terminal.table(rows, _HEADS))
 
 
 @app.command()
@@ -120,12 +146,16 @@ def show(campaign: CampaignArgument, *, directory: DirOption = HERE, as_json: te
 
 @app.command()
 def stop(campaign: CampaignArgument, *, directory: DirOption = HERE, as_json: terminal.JsonOption = False) -> None:
-    """End a campaign that runs; what the pool has taken in stays."""
+    """End a campaign that runs or was interrupted; what the pool has taken in stays."""
     from genepool_protocol.machine.processes import terminate
     from genepool_protocol.wire.errors import Refused, Unavailable
 
     campaigns = _campaigns(directory)
     record = campaigns.settle(campaigns.get(campaign))
+    if record.state == "interrupted":
+        record = campaigns.give_up(record)
+        terminal.answer(_summary(record), as_json=as_json, text=_text(record))
+        return
     if not record.alive or not terminate(record.pid, record.process):
         raise Refused(
             "STATE_TRANSITION",
@@ -208,6 +238,20 @@ def _sites(directory: Path) -> "list[Site]":
         return operator.sites.all()
 
 
+@contextmanager
+def _conductor(directory: Path, report: Path | None) -> "Iterator[Conductor]":
+    """Shows on the terminal what a campaign becomes."""
+    from genepool_server import config
+    from genepool_server.campaign.conduct import Conductor
+    from genepool_server.pool.store.folder import PoolFolder
+
+    terminal.log_to_stderr()
+    logging.getLogger().setLevel(logging.WARNING)  # flwr and httpx tell of every call
+    place, settings = PoolFolder(directory.absolute()), config.load(directory)
+    with terminal.board() as show:
+        yield Conductor(place, settings, lambda: _sites(directory), _watch(show, report))
+
+
 def _doors(pool: str, listen: str, advertise: str) -> "GateDoors":
     from genepool_server.campaign.stage import GateDoors
     from genepool_server.net import Address
@@ -265,8 +309,8 @@ def _conclude(record: "CampaignRecord", report: Path | None, *, as_json: bool) -
 def _failure(record: "CampaignRecord", fix: str) -> "Unavailable | None":
     from genepool_protocol.wire.errors import Unavailable
 
-    if record.state == "failed":
-        return Unavailable("CAMPAIGN_FAILED", f"the campaign {record.id} failed: {record.note}", fix)
+    if record.state in ("failed", "interrupted"):
+        return Unavailable("CAMPAIGN_FAILED", f"the campaign {record.id} is {record.state}: {record.note}", fix)
     if record.state == "quorum missed":
         contributed = f"{record.accepted} sites contributed, the campaign {record.id} needs {record.min_sites}"
         return Unavailable("QUORUM_MISSED", contributed, fix)
@@ -274,7 +318,7 @@ def _failure(record: "CampaignRecord", fix: str) -> "Unavailable | None":
 
 
 def _head(record: "CampaignRecord") -> dict[str, Any]:
-    value = record.model_dump(by_alias=True, exclude={"sites", "nodes", "pid", "process", "schema_"})
+    value = record.model_dump(by_alias=True, exclude={"sites", "nodes", "pid", "process", "listen", "schema_"})
     return {**value, "accepted": record.accepted}
 
 
@@ -288,6 +332,7 @@ def _rows(record: "CampaignRecord") -> terminal.Rows:
     ]
     where = f" at {record.address}" if record.address else ""
     title = f"campaign {record.id} is {record.state}{where}, {record.accepted} of {record.min_sites} contributions"
+    title += f"; {record.note}" if record.note else ""
     return terminal.Rows([column.replace("_", " ") for column in _COLUMNS], cells, title)
 
 

@@ -172,6 +172,7 @@ def fsck(
     from genepool_server import config
     from genepool_server.commands.operating import opened
     from genepool_server.pool.store.folder import PoolFolder
+    from genepool_server.pool.upkeep import campaign_records
     from genepool_server.pool.upkeep.fsck import examine
     from genepool_server.root.settling import problems
 
@@ -181,6 +182,7 @@ def fsck(
             pool.log.repair()
     report = examine(folder, storage)
     report.problems.extend(problems(PoolFolder(folder)))
+    report.problems.extend(campaign_records.problems(PoolFolder(folder), storage))
     lines = [f"{problem.where}: {problem.reason}: {problem.message}" for problem in report.problems]
     lines += [f"note: {note}" for note in report.notes]
     lines.append(

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 ENV = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 
 SITE = "from genepool_client.commands.site import app; from genepool_console import terminal; terminal.run(app, 'site')"
-IMPATIENT = f"from genepool_client.site.flower import joining; joining._AWAY = 2.0; {SITE}"
+IMPATIENT = f"from genepool_client.site.flower import ending; ending.LOOK = 2.0; {SITE}"
 UNWILLING = f"from genepool_client.site.flower import joining; joining._accept = lambda *_: None; {SITE}"
 
 ASK = """
@@ -74,6 +74,12 @@ class Campaign:
         child.wait_for(" is running at ", 60)
         return child
 
+    def resume(self, campaign: str) -> Child:
+        command = [script("genepool-server"), "campaign", "resume", campaign, "--dir", str(self.world.pool.folder)]
+        child = self.spawn("campaign", [*command, "--report", str(self.report)])
+        child.wait_for(" is running at ", 60)
+        return child
+
     def node(self, site: SiteFolder, name: str = "") -> Child:
         name = name or site.config.name
         return self.spawn(name, [script("genepool"), "site", "run", str(site.path), "--yes"])
@@ -88,7 +94,7 @@ class Campaign:
         command = [script("genepool-server"), "campaign", *words, "--dir", str(self.world.pool.folder), "--json"]
         return json.loads(run_json(command, env=ENV, cwd=self.root))
 
-    def ended(self, child: Child, seconds: float = 60) -> int:
+    def ended(self, child: Child, seconds: float = 180) -> int:
         code = child.wait(seconds)
         assert code is not None, child.tail(30)
         return code
@@ -167,28 +173,55 @@ def test_a_node_that_was_killed_and_comes_back_is_invited_again(world, campaign)
     assert (row["progress"], row["invitations"] >= 2) == ("accepted", True)
 
 
-def test_when_the_superlink_dies_the_report_is_closed_and_nodes_end(world, campaign):
-    folder = site(world, "west", 6, images=False)
-    child = campaign.start("--min-sites", "1", "--deadline", "5m", "--sites", "west")
-    node = campaign.spawn("west", [sys.executable, "-c", IMPATIENT, "run", str(folder.path), "--yes"])
-    assert wait_until(lambda: campaign.sites()["west"]["progress"] != "absent", 60)
+def test_when_the_superlink_dies_the_campaign_goes_on_with_who_has_not_contributed(world, campaign):
+    first, second = (site(world, name, number) for name, number in (("west", 6), ("far-west", 7)))
+    child = campaign.start("--min-sites", "2", "--deadline", "5m", "--sites", "west,far-west")
+    campaign.node(first)
+    assert wait_until(lambda: campaign.sites()["west"]["progress"] == "accepted", 150)
+    contributed = campaign.sites()["west"]
+    superlink(child).kill()
+    campaign.node(second)
+    assert campaign.ended(child, 180) == 0, child.tail(40)
+    told = campaign.told()
+    assert (told["state"], told["accepted"], told["restarts"]) == ("completed", 2, 1)
+    assert campaign.sites()["west"] == contributed  # it was not asked again
+    assert not list((world.pool.folder / "campaigns" / told["id"]).glob("superlink.sqlite*"))
+
+
+def test_a_superlink_that_never_comes_back_fails_the_campaign_at_its_deadline(world, campaign):
+    site(world, "nobody", 8, images=False)
+    child = campaign.start("--min-sites", "1", "--deadline", "25s", "--sites", "nobody")
+    for path in (world.pool.folder / "campaigns" / campaign.told()["id"]).glob("superlink.sqlite*"):
+        path.unlink()
+        path.mkdir()
     superlink(child).kill()
     assert campaign.ended(child) == 5
-    assert campaign.ended(node) == 0
-    assert "its campaign is over" in node.log.read_text()
     told = campaign.told()
-    assert (told["state"], "SuperLink" in told["note"], bool(told["ended"])) == ("failed", True, True)
+    assert (told["state"], told["restarts"] >= 1, bool(told["ended"])) == ("failed", True, True)
     assert "CAMPAIGN_FAILED" in child.log.read_text()
 
 
-def test_a_campaign_whose_process_was_killed_is_closed_by_who_looks(world, campaign):
-    child = campaign.start("--min-sites", "1", "--deadline", "5m")
-    flower = superlink(child)
+def test_a_campaign_whose_process_was_killed_is_gone_on_with(world, campaign):
+    first, second = (site(world, name, number) for name, number in (("north-east", 9), ("south-east", 10)))
+    child = campaign.start("--min-sites", "2", "--deadline", "5m", "--sites", "north-east,south-east")
+    node = campaign.spawn("first", [sys.executable, "-c", IMPATIENT, "run", str(first.path), "--yes"])
+    assert wait_until(lambda: campaign.sites()["north-east"]["progress"] == "accepted", 150)
+    before, flower = campaign.told(), superlink(child)
     os.kill(child.pid, signal.SIGKILL)
     child.wait(10)
     assert wait_until(lambda: not flower.is_running(), 20)
-    told = campaign.server("show", campaign.told()["id"])
-    assert (told["state"], "without a word" in told["note"]) == ("failed", True)
+    told = campaign.server("show", before["id"])
+    assert (told["state"], "without a word" in told["note"], told["ended"]) == ("interrupted", True, "")
+    campaign.node(second)  # waits with the first one
+    assert wait_until(lambda: "this node waits" in node.log.read_text(), 30)
+    assert node.returncode is None
+    again = campaign.resume(before["id"])
+    assert campaign.ended(again, 180) == 0, again.tail(40)
+    told = campaign.told()
+    assert (told["id"], told["state"], told["address"]) == (before["id"], "completed", before["address"])
+    assert campaign.sites()["north-east"] == before["sites"][0]  # it was not asked again
+    assert campaign.ended(node) == 0
+    assert "its campaign is over" in node.log.read_text()
 
 
 def test_its_processes_are_closed_to_others(world, campaign):

@@ -52,6 +52,17 @@ def test_a_contributor_is_told_where_it_is_and_when_its_node_is_registered(serve
     assert not site.stubs.contribute.JoinCampaign(request(SigningKey.generate()), timeout=TIMEOUT).ready
 
 
+def test_a_site_waits_for_a_campaign_that_was_interrupted(server, running, site):
+    key = SigningKey.generate()
+    nodes = {site.name: key.public.keyid}
+    gone = running.model_copy(update={"process": "gone", "nodes": nodes, "deadline": "2099-01-01T00:00:00Z"})
+    server.pool.campaigns.write(gone)
+    said = site.stubs.contribute.JoinCampaign(request(key), timeout=TIMEOUT)
+    assert (said.campaign_id, said.address, said.ready) == ("0000beef", "gate:8472", False)
+    server.pool.campaigns.write(gone.model_copy(update={"state": "stopped"}))
+    assert refused(site.stubs.contribute.JoinCampaign, request(key)).reason == "CAMPAIGN_UNKNOWN"
+
+
 def test_whom_it_does_not_invite_and_who_may_not_contribute_stay_outside(server, running, new_site, stubs):
     server.pool.campaigns.write(running.model_copy(update={"chosen": ["somebody-else"]}))
     site = new_site().join()

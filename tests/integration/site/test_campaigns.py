@@ -79,6 +79,22 @@ def test_while_the_pool_is_away_the_last_campaign_that_still_goes_on_is_taken(si
     assert refused(joining.join, away, lambda _: True, 1).reason == "POOL_UNREACHABLE"
 
 
+def test_it_is_over_when_the_pool_says_so_or_cannot_after_its_end(site, running, campaigns):
+    running(site)
+    link = joining.join(site, lambda _: True, 1)
+    offer = joining.CampaignOffer.model_validate_json((site.path / joining.LAST).read_text())
+    assert not link.over()
+    running(site, process="gone", deadline="2099-01-01T00:00:00Z")  # interrupted: it may be gone on with
+    assert not link.over()
+    running(site, state="stopped")
+    assert link.over()
+    anchors = site.config.anchors.model_dump(by_alias=True)
+    site.change(anchors={**anchors, "address": "127.0.0.1:1"})
+    away = SiteFolder(site.path)
+    assert not joining.is_over(away, offer)
+    assert joining.is_over(away, offer.model_copy(update={"ends": "2026-01-01T00:00:00Z"}))
+
+
 def test_a_campaign_that_does_not_register_the_node_is_not_waited_for_for_ever(site, running, monkeypatch):
     monkeypatch.setattr(joining, "_PATIENCE", 0.2)
     monkeypatch.setattr(joining, "_POLL", 0.05)

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from genepool_server.campaign import gate
+from genepool_server.campaign.places import Places
 from genepool_server.tls import identity
 
 
@@ -33,7 +34,8 @@ def asked(ca, method: str, path: str, content: bytes = b"", broken: bool = False
     def refuse(request):
         raise httpx.ConnectError("gone", request=request)
 
-    app = gate.application("127.0.0.1:1", ca, httpx.MockTransport(refuse if broken else superlink))
+    transport = httpx.MockTransport(refuse if broken else superlink)
+    app = gate.application("127.0.0.1:1", ca, Places(), transport)
 
     async def ask() -> httpx.Response:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="https://gate") as client:

@@ -66,7 +66,7 @@ class Nodes:
         return [reply(message_id, content) for (message_id, _), content in zip(given, contents, strict=True)]
 
 
-def pursue(nodes: Nodes, names: set[str], seconds: float = 2.0, confirm=lambda _claim, _site: 0):
+def pursue(nodes: Nodes, names: set[str], seconds: float = 2.0, confirm=lambda _claim, _site: 0, before=()):
     """What became of each site."""
     told: dict[str, SiteRecord] = {}
     told_all = []
@@ -75,7 +75,7 @@ def pursue(nodes: Nodes, names: set[str], seconds: float = 2.0, confirm=lambda _
         told.update({site.site: site for site in sites})
         told_all.append([site.progress for site in sites])
 
-    Pursuit(nodes, confirm, tell).until(datetime.now(UTC) + timedelta(seconds=seconds), lambda: names)
+    Pursuit(nodes, confirm, tell, before).until(datetime.now(UTC) + timedelta(seconds=seconds), lambda: names)
     return told, told_all
 
 
@@ -124,6 +124,18 @@ def test_who_comes_late_is_invited_and_who_is_not_asked_for_is_not():
     assert [node for node, _ in nodes.sent] == [1]
 
 
+def test_who_contributed_before_flower_was_started_anew_is_not_asked_again():
+    before = [
+        SiteRecord(site="site-1", progress="accepted", invitations=2, contribution_id="ef" * 32),
+        SiteRecord(site="site-2", progress="invited", invitations=3),
+    ]
+    nodes = Nodes({1: [RECEIPT], 2: [RECEIPT]})
+    told, _ = pursue(nodes, {"site-1", "site-2"}, before=before)
+    assert [node for node, _ in nodes.sent] == [2]
+    assert told["site-1"] == before[0]
+    assert (told["site-2"].progress, told["site-2"].invitations) == ("accepted", 4)
+
+
 def test_the_deadline_ends_it():
     told, _ = pursue(Nodes({1: [None]}), {"site-1", "site-2"}, 0.1)
     assert {name: site.progress for name, site in told.items()} == {"site-1": "invited"}
@@ -132,8 +144,9 @@ def test_the_deadline_ends_it():
 
 
 def test_progress_is_read_as_it_was_told(tmp_path):
-    file = ProgressFile(tmp_path / "progress.json")
-    assert file.read() == ([], False)
+    file = ProgressFile.of(tmp_path, 1)
+    assert (file.read(), file.begun) == (([], False), False)
     sites = [SiteRecord(site="a", progress="failed", reason="\x1b[2J", invitations=3)]
     file.tell(sites, ended=True)
-    assert file.read() == (sites, True)
+    assert (file.read(), file.begun) == ((sites, True), True)
+    assert ProgressFile.of(tmp_path, 2).read() == ([], False)  # what is left of an earlier attempt is not heard

@@ -1,5 +1,7 @@
 """Only nodes of active contributors that a campaign invites are registered, at every moment."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from genepool_protocol.trust.keys import SigningKey
@@ -101,6 +103,26 @@ def test_while_the_pool_restarts_everybody_stays(world):
     world.turn()
     world.up = False
     assert list(world.turn()) == ["a", "b", "c"]
+
+
+def test_nodes_that_a_new_superlink_knows_are_taken_over(world):
+    world.turn()
+    known = {name: (number, world.keys[name]) for number, (name, _) in world.flower.nodes.items()}
+    world.roll = Roll(world._ask, lambda: world.keys)
+    world.roll.adopt(SimpleNamespace(nodes=lambda: known))
+    world.keys["b"] = SigningKey.generate().public
+    world.turn()
+    assert world.flower.names == ["a", "b", "c"]
+    assert world.flower.nodes[1] == ("a", world.keys["a"].keyid)  # its node goes on
+    assert ("b", world.keys["b"].keyid) in world.flower.nodes.values()
+
+
+def test_a_contribution_on_record_is_not_forgotten(world):
+    sites = [SiteRecord(site="a", progress="accepted", contribution_id="1"), SiteRecord(site="b", invitations=2)]
+    world.roll.ask()
+    lines = world.roll.lines(record().model_copy(update={"sites": sites}), [SiteRecord(site="a", progress="waiting")])
+    assert lines[0] == sites[0]
+    assert [(line.progress, line.invitations) for line in lines[1:]] == [("absent", 2), ("absent", 0)]
 
 
 def test_absence_says_why(world):

@@ -25,7 +25,9 @@ LAST: Final = "campaign.json"
 """In the site's folder: the offer that was taken last."""
 
 _PATIENCE: Final = 60.0  # seconds for the registration
-_AWAY: Final = 60.0  # seconds that a SuperLink may be away before the campaign is taken to be over
+_GONE: Final = frozenset({"CAMPAIGN_UNKNOWN", "SITE_NOT_ACTIVE", "ROLE_MISSING", "SITE_UNKNOWN"})
+"""Reasons for which the pool invites the site to no campaign."""
+
 _POLL: Final = 1.0  # seconds
 
 
@@ -82,7 +84,21 @@ def join(site: SiteFolder, agree: Callable[[CampaignOffer], bool], port: int) ->
         offer = _last(site, exc)
     check_address(offer.address)
     write_json(site.path / LAST, offer.model_dump(by_alias=True))
-    return Link(offer.address, certificates, path, port, _AWAY)
+    return Link(offer.address, certificates, path, port, lambda: is_over(site, offer))
+
+
+def is_over(site: SiteFolder, offer: CampaignOffer) -> bool:
+    """Whether the pool does not invite the site to that campaign any more; one that was interrupted goes on.
+
+    Args:
+        site: whose node it is.
+        offer: of the campaign that it entered.
+    """
+    try:
+        with credentials.connect(site) as connection:
+            return _ask(connection, site.keys.node()[0])[0].id != offer.id
+    except GenepoolError as exc:
+        return exc.reason in _GONE or moment(offer.ends) < datetime.now(UTC)
 
 
 def _ask(connection: Connection, key: SigningKey) -> tuple[CampaignOffer, bool]:

@@ -25,7 +25,7 @@ from flwr.supercore.exit import ExitCode, flwr_exit
 from flwr.supercore.fab import Fab
 from flwr.supercore.inflatable.inflatable_object import get_object_tree, no_object_id_recompute
 
-from genepool_client.site.flower import guard, logs, returning, supervision
+from genepool_client.site.flower import ending, guard, logs, returning, supervision
 from genepool_client.site.flower.egress import Egress
 from genepool_client.site.folder import SiteFolder
 from genepool_console.log_lines import Form
@@ -55,18 +55,18 @@ class Link:
         root_certificates: PEM file of its CA; None: without TLS, for a SuperLink on this machine.
         auth_key: OpenSSH ECDSA key that the node is registered with; None for none.
         port: where the node's own helpers find it, on loopback.
-        patience: seconds that a SuperLink may be away before the node ends; None: for ever.
+        over: asked while the SuperLink is away, whether its campaign is over; None: the node waits for ever.
     """
 
     superlink: str
     root_certificates: Path | None
     auth_key: Path | None
     port: int
-    patience: float | None = None
+    over: Callable[[], bool] | None = None
 
 
 def run(site: SiteFolder, link: Link, metrics: str = "", form: Form = "auto") -> None:
-    """Answer invitations until interrupted, or until the SuperLink has been away for `link.patience`.
+    """Answer invitations until interrupted, or until the campaign is over.
 
     Args:
         site: who answers.
@@ -91,15 +91,19 @@ def run(site: SiteFolder, link: Link, metrics: str = "", form: Form = "auto") ->
     client = importlib.import_module("flwr.supernode.start_client_internal")
     install(Egress(site), client, command, told)
     returning.remember(client, site.path / "flower" / "node.json")
-    supervision.report(client, ServiceManager.from_environment())
+    manager = ServiceManager.from_environment()
+    supervision.report(client, manager)
     neighbours.shut_out(importlib.import_module("flwr.supernode.main"))
     _close(site)
     logs.begin(form)
     sys.argv = ["flower-supernode", *arguments(site, link)]
-    command.flower_supernode()
-    # it comes back when the SuperLink was away for too long, and leaves a thread that would keep this process
     over = f"the SuperLink at {link.superlink} has gone: its campaign is over; run this again for the next one"
-    flwr_exit(ExitCode.SUCCESS, over)
+    if link.over and link.root_certificates:
+        ending.watch(
+            link.superlink, link.root_certificates, link.over, lambda: flwr_exit(ExitCode.SUCCESS, over), manager.alive
+        )
+    command.flower_supernode()
+    flwr_exit(ExitCode.SUCCESS, over)  # it leaves a thread that would keep this process
 
 
 def _nobody(_what: What, _outcome: Outcome) -> None:
@@ -133,7 +137,6 @@ def arguments(site: SiteFolder, link: Link) -> list[str]:
     """The command line of `flower-supernode`."""
     words = ["--superlink", link.superlink, "--host", "127.0.0.1", "--port", str(link.port)]
     words += ["--node-config", f"site-dir={json.dumps(str(site.path))}"]
-    words += ["--max-wait-time", str(link.patience)] if link.patience is not None else []
     words += ["--root-certificates", str(link.root_certificates)] if link.root_certificates else ["--insecure"]
     return words + (["--auth-supernode-private-key", str(link.auth_key)] if link.auth_key else [])
 

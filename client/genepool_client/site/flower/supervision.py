@@ -1,8 +1,7 @@
 """`genepool site run` under a service manager: what it hears of Flower's node.
 
 Ready is the node when the SuperLink has taken it in. It gives a sign of life whenever it asks for an invitation or for
-the end of a training; while a SuperLink is away Flower asks for nothing, so the manager must wait for longer than a
-node does (`joining`).
+the end of a training. While a SuperLink is away Flower asks for nothing, and `ending` gives the signs.
 """
 
 from collections.abc import Callable, Iterator

@@ -159,7 +159,7 @@ class ContributeServicer(contribute_pb2_grpc.ContributeServiceServicer):
             address=record.address,
             bundle_sha256=record.bundle,
             ends=record.deadline,
-            ready=bool(record.address) and record.nodes.get(site) == key.keyid,
+            ready=record.alive and bool(record.address) and record.nodes.get(site) == key.keyid,
         )
 
     async def Withdraw(  # noqa: N802

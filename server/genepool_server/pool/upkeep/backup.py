@@ -4,6 +4,7 @@
     OUT/ledger.sqlite    the ledger's rows, whatever database they came from
     OUT/log.size         what was published
     OUT/sealed/          sealed copies of the weights; their keys are in the other folder
+    OUT/campaigns/       records of campaigns, and their nodes' public keys
     OUT/...              blueprints, tiles, settings, anchors, trust root and signers, as they are in the pool's folder
     KEYS/                the folder `keys` with the data keys of that moment
 

@@ -123,7 +123,8 @@ def _copy(source: BackupSource, place: PoolFolder, said: BackupManifest, changed
         path = source.backup / name
         with durable.translated(path):
             raw, mode = changed.get(name) or path.read_bytes(), path.stat().st_mode & 0o777
-        durable.parents(place.root / name)
+        for folder in reversed(Path(name).parents[:-1]):
+            durable.mkdir(place.root / folder)
         durable.write(place.root / name, raw, mode)
 
 

@@ -19,6 +19,7 @@ from genepool_server.pool.store.blobs import Blobs
 from genepool_server.pool.store.folder import PoolFolder
 from genepool_server.pool.store.ledger import Ledger
 from genepool_server.pool.store.sqlite import Sqlite
+from genepool_server.pool.upkeep import campaign_records
 from genepool_server.pool.upkeep.backup import MANIFEST, SEALED, BackupManifest, copy_rows, copy_tree, made_whole
 from genepool_server.records import Contribution
 
@@ -127,6 +128,7 @@ class Upkeep:
                     copy_rows(tx, Sqlite(building / place.ledger.name))
                     size = len(tx.execute(select(schema.leaf.c.log_index)).all())
                 copy_tree(place.root, building, _left_out(place))
+                campaign_records.copy(place.campaigns, PoolFolder(building).campaigns)
                 if keys is not None:
                     with made_whole(keys) as private:
                         copy_tree(place.keys, private, frozenset())
@@ -142,7 +144,7 @@ class Upkeep:
 def _left_out(place: PoolFolder) -> frozenset[str]:
     """What is not copied as it is: what is elsewhere in a backup, and what belongs to a process."""
     ledger = place.ledger.name
-    parts = (place.keys, place.offline, place.blobs, place.cache, place.spool, place.lock)
+    parts = (place.keys, place.offline, place.blobs, place.cache, place.spool, place.lock, place.campaigns)
     return frozenset(
         {
             *(part.name for part in parts),

@@ -12,6 +12,8 @@ from genepool_protocol.trust.keys import SigningKey
 from genepool_protocol.wire.errors import GenepoolError
 from genepool_server.pool.sites.campaigns import CampaignRecord, Campaigns, SiteRecord, this_process
 
+LATER = "2099-01-01T00:00:00Z"
+
 
 @pytest.fixture
 def campaigns(tmp_path):
@@ -61,24 +63,77 @@ def test_an_id_that_names_none_or_several_is_refused(campaigns):
     assert campaigns.get("00000001").id == "00000001"
 
 
-def test_a_record_that_was_damaged_is_named(campaigns):
+DAMAGE = [b"", b"{", b'{"id": 1}', b"\xff\x00", b"[]"]
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_record_that_was_damaged_is_named_and_stops_no_other(campaigns, damage):
+    for number in (1, 2):
+        campaigns.create(record(number))
+    (campaigns.folder / "00000001.json").write_bytes(damage)
+    assert [entry.id for entry in campaigns.each()] == ["00000002"]
+    ((path, exc),) = campaigns.damaged()
+    assert (path.name, exc.reason) == ("00000001.json", "LEDGER_INCONSISTENT")
+    assert "00000001.json" in exc.message
+    assert "backup" in exc.fix
+    assert reason(campaigns.get, "00000001") == "LEDGER_INCONSISTENT"
+    assert campaigns.get("00000002") == campaigns.running() == record(2)
+    assert campaigns.enter("a", SigningKey.generate().public).id == "00000002"
+
+
+def test_a_record_under_another_ones_name_is_damaged(campaigns):
     campaigns.create(record(1))
-    (campaigns.folder / "00000001.json").write_text('{"id": 1}')
-    with pytest.raises(GenepoolError) as caught:
-        list(campaigns.each())
-    assert (caught.value.reason, "00000001.json" in caught.value.message) == ("LEDGER_INCONSISTENT", True)
+    campaigns.path("00000001").rename(campaigns.path("00000002"))
+    assert list(campaigns.each()) == []
+    assert [path.name for path, _ in campaigns.damaged()] == ["00000002.json"]
 
 
-def test_what_nobody_runs_any_more_is_closed_as_failed(campaigns, other):
-    campaigns.create(record(1, pid=other.pid, process=beginning(other.pid)))
+def test_a_damaged_key_of_a_node_is_entered_again_and_stops_no_other(campaigns):
+    first, second = SigningKey.generate().public, SigningKey.generate().public
+    campaigns.create(record(1))
+    campaigns.enter("a", first)
+    campaigns.enter("b", second)
+    (campaigns.node_keys("00000001") / "a").write_text("no key")
+    assert dict(campaigns.nodes("00000001")) == {"b": second}
+    campaigns.enter("a", first)
+    assert dict(campaigns.nodes("00000001")) == {"a": first, "b": second}
+
+
+def test_what_nobody_runs_any_more_is_interrupted(campaigns, other):
+    campaigns.create(record(1, pid=other.pid, process=beginning(other.pid), nodes={"a": "k"}, deadline=LATER))
     assert campaigns.settle(campaigns.get("00000001")).state == "running"
     assert campaigns.running() is not None
     other.kill()
     other.wait()
     assert campaigns.running() is None
     settled = campaigns.settle(campaigns.get("00000001"))
-    assert (settled.state, bool(settled.ended), str(other.pid) in settled.note) == ("failed", True, True)
+    assert (settled.state, settled.ended, settled.nodes) == ("interrupted", "", {})
+    assert str(other.pid) in settled.note
+    assert campaigns.settle(settled) == campaigns.get("00000001") == settled
+    stopped = campaigns.give_up(settled)
+    assert (stopped.state, bool(stopped.ended), campaigns.get("00000001")) == ("stopped", True, stopped)
+
+
+@pytest.mark.parametrize("state", ["running", "interrupted"])
+@pytest.mark.parametrize(("needed", "verdict"), [(1, "completed"), (2, "quorum missed")])
+def test_what_nobody_went_on_with_is_over_at_its_deadline(campaigns, state, needed, verdict):
+    sites = [SiteRecord(site="a", progress="accepted"), SiteRecord(site="b")]
+    campaigns.create(record(1, pid=1, process="gone", state=state, min_sites=needed, sites=sites))
+    settled = campaigns.settle(campaigns.get("00000001"))
+    assert (settled.state, settled.ended) == (verdict, settled.deadline)
     assert campaigns.get("00000001") == settled
+
+
+def test_a_site_waits_for_a_campaign_that_was_interrupted_unless_another_one_runs(campaigns):
+    key = SigningKey.generate().public
+    campaigns.create(record(1, pid=1, process="gone", deadline=LATER))
+    campaigns.create(record(2, pid=1, process="gone", state="interrupted", deadline=LATER))
+    campaigns.create(record(3, pid=1, process="gone", state="interrupted"))  # its deadline is over
+    campaigns.create(record(4, state="stopped", deadline=LATER))
+    assert campaigns.enter("a", key).id == "00000002"
+    assert dict(campaigns.nodes("00000002")) == {"a": key}
+    campaigns.create(record(5, began="2025-01-01T00:00:00Z", chosen=["b"]))
+    assert (campaigns.enter("a", key).id, campaigns.enter("b", key).id) == ("00000002", "00000005")
 
 
 def test_a_process_with_the_same_number_is_not_taken_for_it(campaigns, other):
