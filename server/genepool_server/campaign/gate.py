@@ -75,6 +75,7 @@ class FleetGate:
                 limit_concurrency=_PLACES,
                 timeout_graceful_shutdown=2,
                 server_header=False,
+                ws="none",
             )
         )
         self._thread = threading.Thread(
