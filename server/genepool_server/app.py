@@ -392,7 +392,7 @@ def _hosts(config: ServerConfig, *listened: Address) -> list[str]:
     """Names that clients may know the server by, besides those of loopback."""
     clients = config.advertised(config.public, socket.gethostname())
     own = [address.bare_host for address in listened if not address.everywhere]
-    return list(dict.fromkeys([*own, clients.bare_host]))
+    return list(dict.fromkeys([*own, clients.bare_host, *config.hosts]))
 
 
 def _tell_clients(place: PoolFolder, trusted: Trusted, address: str) -> None:

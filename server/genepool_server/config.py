@@ -51,6 +51,13 @@ def _place(**address: str) -> str:
     return "".join(address.values())
 
 
+def _hosts(texts: list[str]) -> list[str]:
+    for text in texts:
+        if not HOST.fullmatch(text if ":" not in text else f"[{text}]"):
+            raise ValueError(f"{text[:80]!r} is neither a host name nor an IP address")
+    return texts
+
+
 def _networks(texts: list[str]) -> list[str]:
     for text in texts:
         ipaddress.ip_network(text)  # raises what pydantic expects
@@ -220,6 +227,11 @@ class ServerConfig(BaseModel):
     advertise: Annotated[str, AfterValidator(_advertised)] = Field(
         default="",
         description="The address that clients use, HOST or HOST:PORT; empty: the one that the server listens on.",
+    )
+    hosts: Annotated[list[str], AfterValidator(_hosts)] = Field(
+        default_factory=list,
+        max_length=64,
+        description="More names and IP addresses by which clients know the server; its certificate names them, too.",
     )
     ledger: Annotated[str, AfterValidator(_ledger)] = Field(
         default="",

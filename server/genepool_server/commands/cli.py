@@ -8,7 +8,7 @@ be_quiet()
 no_core_dumps()
 
 from genepool_console import terminal  # noqa: E402 - the switches come first
-from genepool_server.commands import backups, blueprints, campaigns, contributions, logs, pools, roots, sites  # noqa: E402
+from genepool_server.commands import backups, blueprints, campaigns, contributions, logs, names, pools, roots, sites  # noqa: E402
 
 app = typer.Typer(
     name="genepool-server",
@@ -19,6 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 pools.register(app)
+names.register(app)
 backups.register(app)
 sites.register(app)
 logs.register(app)

@@ -33,6 +33,10 @@ def init(
         str | None, typer.Option(help="One port from which everything is reached.", metavar="HOST:PORT")
     ] = None,
     advertise: Annotated[str | None, typer.Option(help="What clients connect to.", metavar="HOST[:PORT]")] = None,
+    host: Annotated[
+        list[str] | None,
+        typer.Option(help="One more name or IP address of the server; may be repeated.", metavar="HOST"),
+    ] = None,
     anonymous: Annotated[
         str | None, typer.Option(help="Who consumes without a certificate: nobody, local or everybody.")
     ] = None,
@@ -54,6 +58,8 @@ def init(
     values = {key: value for key, value in given.items() if value is not None}
     if workers is not None:
         values["serving"] = {"workers": workers}
+    if host:
+        values["hosts"] = host
     if entrance is not None:
         values["entrance"] = {"listen": entrance}
     settings = config.parse(values, "the options")
