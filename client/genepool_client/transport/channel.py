@@ -18,7 +18,9 @@ import grpc
 from google.protobuf.message import Message
 
 from genepool_client.transport import blueprints
+from genepool_client.transport.causes import UNEXPLAINED, cause
 from genepool_client.transport.handshake import CertifiedPlace, rejection
+from genepool_client.transport.proxies import channel_options
 from genepool_client.transport.tally import TALLY
 from genepool_client.transport.trust_root import TrustRoot
 from genepool_client.transport.user_folders import default_cache
@@ -30,7 +32,14 @@ from genepool_protocol.v1 import consume_pb2, contribute_pb2, pool_pb2
 from genepool_protocol.v1.consume_pb2_grpc import DescendServiceStub, SelectServiceStub
 from genepool_protocol.v1.contribute_pb2_grpc import ContributeServiceStub, EnrolmentServiceStub
 from genepool_protocol.v1.pool_pb2_grpc import LogServiceStub, PoolServiceStub
-from genepool_protocol.wire.errors import GenepoolError, InvalidInput, Refused, VerificationError, VersionMismatch
+from genepool_protocol.wire.errors import (
+    GenepoolError,
+    InvalidInput,
+    Refused,
+    Unavailable,
+    VerificationError,
+    VersionMismatch,
+)
 from genepool_protocol.wire.limits import LIMITS
 from genepool_protocol.wire.status import from_rpc_error, retry_seconds
 from genepool_protocol.wire.versions import API_VERSION
@@ -130,7 +139,13 @@ class Connection:
             VerificationError: TRUST_INVALID, TRUST_ROLLBACK, TRUST_EXPIRED or CLOCK_WRONG.
             GenepoolError: as `call`.
         """
-        return self._root.fresh(self._first, self.timeout)
+        try:
+            return self._root.fresh(self._first, self.timeout)
+        except Unavailable as exc:
+            explained = self._explained(exc)
+            if explained is exc:
+                raise
+            raise explained from exc
 
     @cached_property
     def _first(self) -> grpc.Channel:
@@ -203,6 +218,7 @@ class Connection:
     def error(self, exc: grpc.RpcError) -> GenepoolError:
         """What a failed call means; of a handshake that the server ended, why."""
         failure = from_rpc_error(exc, self.address)
+        failure = self._explained(failure)
         if self._certified is None or self._identity is None or failure.reason not in _SILENT:
             return failure
         place = self._place()
@@ -214,6 +230,10 @@ class Connection:
             f"the pool at {place.address} does not accept the certificate in {self._identity.path}: {why}",
             "ask the operator for a new invitation (--again), then: genepool site enrol DIR --invite FILE",
         )
+
+    def _explained(self, failure: GenepoolError) -> GenepoolError:
+        """The failure, or what is behind it where gRPC did not say."""
+        return (failure.reason in UNEXPLAINED and cause(self.address, self._ca_before)) or failure
 
     @contextlib.contextmanager
     def translated(self) -> Generator[None, None, None]:
@@ -242,7 +262,8 @@ class Connection:
         A pool that says when to come back is asked again then, if that is before the timeout.
 
         Raises:
-            GenepoolError: what the pool answered, or POOL_UNREACHABLE, POOL_UNTRUSTED, CERT_REJECTED, TOO_SLOW, BUSY.
+            GenepoolError: what the pool answered, or POOL_UNREACHABLE, POOL_UNTRUSTED, CERT_REJECTED, TOO_SLOW, BUSY,
+                or one of `causes`.
         """
         seconds = timeout or self.timeout
         end = time.monotonic() + seconds
@@ -350,7 +371,7 @@ def _channel(address: str, ca_pem: str, identity: TlsIdentity | None = None, nam
     key, chain = (identity.key.pem(), identity.chain) if identity else (None, None)
     named = [("grpc.ssl_target_name_override", name)] if name else []
     credentials = grpc.ssl_channel_credentials(ca_pem.encode(), key, chain)
-    return grpc.secure_channel(address, credentials, options=[*_OPTIONS, *named])
+    return grpc.secure_channel(address, credentials, options=[*_OPTIONS, *channel_options(address), *named])
 
 
 def check_address(address: str) -> str:

@@ -1,14 +1,13 @@
 """Whether a server ends the TLS handshake of a client over its certificate: gRPC says no more than that it failed."""
 
-import socket
 import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
+from genepool_client.transport.causes import open_way
 from genepool_protocol.trust.key_files import TlsIdentity
 
-_SECONDS: Final = 5.0
 _HELLO: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 """How HTTP/2 begins, with empty settings: a server that accepts us answers it."""
 
@@ -44,7 +43,7 @@ def rejection(place: CertifiedPlace, ca_pem: str, identity: TlsIdentity) -> str 
     context.set_alpn_protocols(["h2"])
     try:
         with (
-            socket.create_connection((host, int(port)), _SECONDS) as plain,
+            open_way(host, int(port)) as plain,
             context.wrap_socket(plain, server_hostname=place.name or host) as secure,
         ):
             hung_up = _hangs_up(secure)
