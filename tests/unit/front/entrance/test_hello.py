@@ -1,8 +1,11 @@
 """What a ClientHello says: OpenSSL's own, whole, in pieces, over several records, and bytes that are none."""
 
 import ssl
+from contextlib import suppress
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from genepool_server.front.entrance import hello
 from genepool_server.front.entrance.hello import Hello, NoHello
@@ -70,3 +73,12 @@ def test_a_length_beyond_the_end_is_refused():
     raw[raw.index(b"pool.example") - 1] = 0xFF
     with pytest.raises(NoHello):
         hello.read(bytes(raw))
+
+
+@given(st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=6), st.integers(0, 600))
+def test_whatever_comes_is_read_refused_or_waited_for(changes, end):
+    raw = bytearray(said("pool.example", ["h2"]))
+    for at, byte in changes:
+        raw[at % len(raw)] = byte
+    with suppress(NoHello):
+        hello.read(bytes(raw[:end]))
