@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ipaddress
 import logging
 import os
 import shutil
@@ -24,7 +25,7 @@ from genepool_protocol.trust.enrolment import channel_of
 from genepool_protocol.trust.trusted import Trusted
 from genepool_protocol.wire.errors import InvalidInput
 from genepool_server import durable
-from genepool_server.config import CONFIG_FILE, ServerConfig, load, parse
+from genepool_server.config import CONFIG_FILE, ServerConfig, certified_name, load, parse
 from genepool_server.confined.checker import Checker
 from genepool_server.confined.screener import Screener
 from genepool_server.front.operator_socket import OperatorSocket
@@ -45,6 +46,7 @@ from genepool_server.tls import client_ca, identity
 if TYPE_CHECKING:
     import grpc
 
+    from genepool_server.front.entrance.listener import Plan
     from genepool_server.front.guards.calls import Call
     from genepool_server.front.guards.interceptor import CallLimits
     from genepool_server.front.server import Front
@@ -132,7 +134,7 @@ def _fill(building: Path, config: ServerConfig) -> Anchors:
     place = PoolFolder(building)
     trusted = Trusted(ca_pem=ca_pem, signers=place.signers(), witnesses=config.witnesses, quorum=config.quorum)
     root = settling.create(place, trusted, identity.utc_now())
-    address = config.advertised(Address.parse(config.listen), socket.gethostname())
+    address = config.advertised(config.public, socket.gethostname())
     anchors = Anchors(address=str(address), ca_pem=ca_pem, root=root)
     durable.create_exclusive(building / ANCHORS_FILE, _encode(anchors), 0o644)
     durable.create_exclusive(building / CONFIG_FILE, config.to_toml().encode(), 0o644)
@@ -222,7 +224,7 @@ async def run(folder: Path, config: ServerConfig, ready: Callable[[Running], Non
     """
     overwrite_freed_memory()  # consumers' images pass through buffers of TLS, gRPC and protobuf
     listen, loop = Address.parse(config.listen), asyncio.get_running_loop()
-    for place in (listen, config.certified()):
+    for place in (listen, config.certified(), *_entrance_place(config)):
         check_free(place)
     loop.set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="genepool-pool"))
     async with contextlib.AsyncExitStack() as undo:
@@ -246,8 +248,8 @@ async def run(folder: Path, config: ServerConfig, ready: Callable[[Running], Non
 
         front = _front(folder, config, pool, watcher.called)
         undo.push_async_callback(front.stop, 0)
-        address = str(config.advertised(front.bound, socket.gethostname()))
-        if listen.everywhere and not config.advertise:
+        address = str(config.advertised(front.public, socket.gethostname()))
+        if front.public.everywhere and not config.advertise:
             _log.warning("clients are told %s; if they cannot reach that, set advertise in %s", address, CONFIG_FILE)
         _tell_clients(PoolFolder(folder), trusted, address)
         parent = Path(config.serving.temp_dir or tempfile.gettempdir())
@@ -344,7 +346,9 @@ def _front(folder: Path, config: ServerConfig, pool: OpenPool, ended: "Callable[
     from genepool_server.front.server import Doors, Front, Guard, Load
 
     keys, listen, certified = folder / "keys", Address.parse(config.listen), config.certified()
-    hosts = _hosts(config, listen, certified)
+    entrance = _plan(config)
+    hosts = _hosts(config, listen, certified, *_entrance_place(config))
+    hosts += [entrance.certified_name] if entrance else []
 
     def current() -> identity.Identity:
         return identity.current(keys, hosts, identity.utc_now())
@@ -353,7 +357,7 @@ def _front(folder: Path, config: ServerConfig, pool: OpenPool, ended: "Callable[
         return identity.server_credentials(current, identity.utc_now, client)
 
     return Front(
-        Doors((listen, tls(None)), (certified, tls(client_ca.read(keys)))),
+        Doors((listen, partial(tls, None)), (certified, partial(tls, client_ca.read(keys))), entrance),
         Guard(
             NetworkCallers(pool.sites.holder, pool.origin, config.anonymous_consumers, identity.utc_now),
             Rates(config.quotas.calls_per_minute),
@@ -368,6 +372,22 @@ def _front(folder: Path, config: ServerConfig, pool: OpenPool, ended: "Callable[
     )
 
 
+def _entrance_place(config: ServerConfig) -> list[Address]:
+    return [config.public] if config.entrance.listen else []
+
+
+def _plan(config: ServerConfig) -> "Plan | None":
+    from genepool_server.front.entrance.listener import Plan, Room
+
+    settings = config.entrance
+    if not settings.listen:
+        return None
+    networks = tuple(ipaddress.ip_network(text) for text in settings.proxies)
+    told = config.advertised(config.public, socket.gethostname())
+    room = Room(settings.connections, settings.connections_each, config.serving.first_seconds, networks)
+    return Plan(config.public, certified_name(told.bare_host), Address.parse(settings.gate), room)
+
+
 def _patience(config: ServerConfig) -> "CallLimits":
     from genepool_server.front.guards.interceptor import CallLimits
 
@@ -377,9 +397,9 @@ def _patience(config: ServerConfig) -> "CallLimits":
 
 def _hosts(config: ServerConfig, *listened: Address) -> list[str]:
     """Names that clients may know the server by, besides those of loopback."""
-    clients = config.advertised(listened[0], socket.gethostname())
+    clients = config.advertised(config.public, socket.gethostname())
     own = [address.bare_host for address in listened if not address.everywhere]
-    return list(dict.fromkeys([*own, clients.bare_host]))
+    return list(dict.fromkeys([*own, clients.bare_host, *config.hosts]))
 
 
 def _tell_clients(place: PoolFolder, trusted: Trusted, address: str) -> None:

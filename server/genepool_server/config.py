@@ -3,6 +3,7 @@
 The descriptions of the fields are the comments of the file.
 """
 
+import ipaddress
 import json
 import tomllib
 from collections.abc import Iterator
@@ -49,6 +50,19 @@ def _place(**address: str) -> str:
     except InvalidInput as exc:
         raise ValueError(exc.diagnostics()) from None
     return "".join(address.values())
+
+
+def _hosts(texts: list[str]) -> list[str]:
+    for text in texts:
+        if not HOST.fullmatch(text if ":" not in text else f"[{text}]"):
+            raise ValueError(f"{text[:80]!r} is neither a host name nor an IP address")
+    return texts
+
+
+def _networks(texts: list[str]) -> list[str]:
+    for text in texts:
+        ipaddress.ip_network(text)  # raises what pydantic expects
+    return texts
 
 
 def _metrics_place(text: str) -> str:
@@ -143,6 +157,30 @@ class QuotaSettings(BaseModel):
         return Quotas(self.contributions_per_day, self.spool_mib << 20, self.open_uploads)
 
 
+class EntranceSettings(BaseModel):
+    """One port from which everything is reached: reading, certificates and a campaign's gate."""
+
+    model_config = _MODEL
+
+    listen: Annotated[str, AfterValidator(_optional_address)] = Field(
+        default="",
+        description="Where, HOST:PORT, for instance 0.0.0.0:443; empty: nowhere. TLS is passed on, not opened.",
+    )
+    gate: Annotated[str, AfterValidator(_address)] = Field(
+        default="127.0.0.1:8472", description="Where a campaign's gate listens when there is an entrance."
+    )
+    proxies: Annotated[list[str], AfterValidator(_networks)] = Field(
+        default_factory=list,
+        max_length=64,
+        description="Addresses or networks of proxies before it that say for whom they come, by the PROXY protocol "
+        "(version 1 or 2). Name every proxy: else all of its clients count as one caller.",
+    )
+    connections: int = Field(default=1024, ge=1, le=65536, description="Connections at the same time.")
+    connections_each: int = Field(
+        default=64, ge=1, le=65536, description="How many of them may be one address's (of IPv6: of its /64)."
+    )
+
+
 class MetricsSettings(BaseModel):
     """Numbers for Prometheus."""
 
@@ -191,6 +229,11 @@ class ServerConfig(BaseModel):
         default="",
         description="The address that clients use, HOST or HOST:PORT; empty: the one that the server listens on.",
     )
+    hosts: Annotated[list[str], AfterValidator(_hosts)] = Field(
+        default_factory=list,
+        max_length=64,
+        description="More names and IP addresses by which clients know the server; its certificate names them, too.",
+    )
     ledger: Annotated[str, AfterValidator(_ledger)] = Field(
         default="",
         description="Where the ledger is: postgresql://USER@HOST/NAME, without a password (that is in PGPASSWORD or "
@@ -238,6 +281,9 @@ class ServerConfig(BaseModel):
     serving: ServingSettings = Field(
         default_factory=ServingSettings, description="How selections and descendants are computed."
     )
+    entrance: EntranceSettings = Field(
+        default_factory=EntranceSettings, description="One port from which everything is reached."
+    )
     metrics: MetricsSettings = Field(default_factory=MetricsSettings, description="Numbers for Prometheus.")
     logs: LogSettings = Field(default_factory=LogSettings, description="The lines that the server writes.")
 
@@ -266,11 +312,16 @@ class ServerConfig(BaseModel):
         """Where ledger and weights are."""
         return Storage(self.ledger, self.blobs)
 
+    @property
+    def public(self) -> Address:
+        """Where the server listens for everybody."""
+        return Address.parse(self.entrance.listen or self.listen)
+
     def advertised(self, bound: Address, host_name: str) -> Address:
         """The address that clients use.
 
         Args:
-            bound: where the server listens, with its real port.
+            bound: where the server listens for everybody, with its real port.
             host_name: of this machine, for a server that listens everywhere and advertises nothing.
         """
         if not self.advertise:
@@ -321,6 +372,19 @@ def _lines(model: BaseModel) -> list[str]:
             # a JSON string or number of these fields is a TOML one
             lines.append(f"\n# {field.description}\n{key} = {json.dumps(value, ensure_ascii=False)}\n")
     return lines
+
+
+def certified_name(host: str) -> str:
+    """The name of the server that clients with a certificate ask for at an entrance: below its own, where it has one.
+
+    Args:
+        host: that clients are told, a name or an IP address without brackets.
+    """
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return f"sites.{host}".lower()
+    return "sites.genepool.internal"  # an address has no name of its own, and nobody asks DNS for this one
 
 
 def load(folder: Path) -> ServerConfig:

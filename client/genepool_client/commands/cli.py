@@ -8,7 +8,7 @@ from genepool_protocol.machine.launching import be_quiet, no_core_dumps
 be_quiet()
 no_core_dumps()
 
-from genepool_client.commands import consumer, log, simulate, site, witness  # noqa: E402 - the switches come first
+from genepool_client.commands import consumer, log, simulate, site, site_point, witness  # noqa: E402 - the switches come first
 from genepool_client.commands.doctor import doctor  # noqa: E402
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app = typer.Typer(
 app.add_typer(site.app, name="site", help="A data-holding site: train, condense, sign, submit.")
 app.add_typer(log.app, name="log", help="A pool's log: audit it, and show evidence against it.")
 app.add_typer(witness.app, name="witness", help="Vouch that a pool shows everybody the same log.")
+site_point.register(site.app)
 consumer.register(app)
 simulate.register(app)
 app.command()(doctor)

@@ -46,6 +46,8 @@ _SHARED_BYTES: Final = 512 << 20
 _TEMPORARY: Final = 40
 """Characters of the temporary folder's path: Ray puts sockets below it, whose paths have at most 107."""
 _MIB: Final = 1 << 20
+_CLOCKS: Final = ("(CERT_TOO_EARLY)", "(CERT_TOO_LATE)", "(CLOCK_WRONG)")
+"""What a pool's check says when one of two clocks is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +167,7 @@ def _shared_memory(roles: Sequence[Role]) -> Iterator[CheckResult]:
     yield CheckResult("shared memory", free >= _SHARED_BYTES, f"{free // _MIB:,} MiB in {shared}", fix)
 
 
-def _clock(anchors: "Anchors | None") -> CheckResult:
+def _clock(anchors: "Anchors | None", asked: CheckResult | None = None) -> CheckResult:
     now, check = datetime.now(UTC), "clock"
     fix = "set the clock: certificates and invitations depend on it"
     if anchors is None:
@@ -176,6 +178,8 @@ def _clock(anchors: "Anchors | None") -> CheckResult:
         ca = x509.load_pem_x509_certificate(anchors.ca_pem.encode())
     except ValueError:
         return CheckResult("anchors", False, "the pool's CA is no certificate", "ask the operator for pool.json")
+    if asked is not None and any(reason in asked.found for reason in _CLOCKS):
+        return CheckResult(check, False, f"{now:%Y-%m-%d %H:%M:%S} UTC, and the pool's time is another", fix)
     first, last = ca.not_valid_before_utc, ca.not_valid_after_utc
     text = f"{now:%Y-%m-%d %H:%M:%S} UTC; the pool's CA is valid from {first:%Y-%m-%d} to {last:%Y-%m-%d}"
     return CheckResult(check, first <= now <= last, text, fix)
@@ -197,8 +201,25 @@ def _pool(pool: str) -> Iterator[CheckResult]:
             f"{capabilities.active_contributions} active learngenes; {names}; version {capabilities.software_version}"
         )
 
-    yield _tried(f"pool {pool}", ask)
-    yield _clock(anchors)
+    asked = _tried(f"pool {pool}", ask)
+    yield asked
+    yield from _proxy(anchors)
+    yield _clock(anchors, asked)
+
+
+def _proxy(anchors: "Anchors | None") -> Iterator[CheckResult]:
+    """Which way leads to the pool."""
+    from genepool_client.transport import proxies
+
+    if anchors is None:
+        return
+    host = anchors.address.rpartition(":")[0].strip("[]")
+
+    def ask() -> str:
+        proxy = proxies.proxy_for(host)
+        return f"{proxies.shown(proxy)} leads to {host}" if proxy else f"none is asked for {host}"
+
+    yield _tried("proxy", ask)
 
 
 def _tried(check: str, ask: Callable[[], str]) -> CheckResult:

@@ -47,7 +47,7 @@ class ClassFolder:
 
 
 @dataclass(frozen=True, slots=True)
-class Tree:
+class ImageTree:
     """A folder of class folders.
 
     Attributes:
@@ -81,7 +81,7 @@ def _identity(path: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def read(folder: Path, *, groups: bool = False) -> Tree:
+def read(folder: Path, *, groups: bool = False) -> ImageTree:
     """The class folders of a data folder with their images.
 
     Args:
@@ -129,7 +129,7 @@ def folders(folder: Path) -> list[Path]:
     return sorted(paths, key=lambda path: unicodedata.normalize("NFC", path.name))
 
 
-def _read(folder: Path, *, groups: bool, most: int | None) -> Tree:
+def _read(folder: Path, *, groups: bool, most: int | None) -> ImageTree:
     top, split = _training_split(folder)
     paths = folders(top)
     if not paths:
@@ -141,7 +141,7 @@ def _read(folder: Path, *, groups: bool, most: int | None) -> Tree:
     _check_links(top, classes, visits)
     if not groups:
         _check_depth(top, classes)
-    return Tree(top, classes, split)
+    return ImageTree(top, classes, split)
 
 
 def _training_split(folder: Path) -> tuple[Path, str]:

@@ -6,6 +6,7 @@ Before anything else is asked, the pool's trust root is refreshed and verified; 
 import contextlib
 import json
 import random
+import re
 import time
 from collections.abc import Generator
 from functools import cached_property
@@ -17,7 +18,9 @@ import grpc
 from google.protobuf.message import Message
 
 from genepool_client.transport import blueprints
-from genepool_client.transport.handshake import rejection
+from genepool_client.transport.causes import UNEXPLAINED, cause
+from genepool_client.transport.handshake import CertifiedPlace, rejection
+from genepool_client.transport.proxies import channel_options
 from genepool_client.transport.tally import TALLY
 from genepool_client.transport.trust_root import TrustRoot
 from genepool_client.transport.user_folders import default_cache
@@ -29,7 +32,14 @@ from genepool_protocol.v1 import consume_pb2, contribute_pb2, pool_pb2
 from genepool_protocol.v1.consume_pb2_grpc import DescendServiceStub, SelectServiceStub
 from genepool_protocol.v1.contribute_pb2_grpc import ContributeServiceStub, EnrolmentServiceStub
 from genepool_protocol.v1.pool_pb2_grpc import LogServiceStub, PoolServiceStub
-from genepool_protocol.wire.errors import GenepoolError, InvalidInput, Refused, VerificationError, VersionMismatch
+from genepool_protocol.wire.errors import (
+    GenepoolError,
+    InvalidInput,
+    Refused,
+    Unavailable,
+    VerificationError,
+    VersionMismatch,
+)
 from genepool_protocol.wire.limits import LIMITS
 from genepool_protocol.wire.status import from_rpc_error, retry_seconds
 from genepool_protocol.wire.versions import API_VERSION
@@ -45,6 +55,8 @@ _RETRY: Final = {
     "retryableStatusCodes": ["UNAVAILABLE"],
 }
 
+
+_SERVER_NAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 
 _JITTER: Final = 0.5
 """Share of a pause by which it may last longer."""
@@ -112,7 +124,7 @@ class Connection:
         self._identity = identity
         self._root = TrustRoot(anchors, trust)
         self._certified: grpc.Channel | None = None
-        self._certified_address = ""
+        self._certified_at: CertifiedPlace | None = None
 
     @property
     def address(self) -> str:
@@ -127,7 +139,13 @@ class Connection:
             VerificationError: TRUST_INVALID, TRUST_ROLLBACK, TRUST_EXPIRED or CLOCK_WRONG.
             GenepoolError: as `call`.
         """
-        return self._root.fresh(self._first, self.timeout)
+        try:
+            return self._root.fresh(self._first, self.timeout)
+        except Unavailable as exc:
+            explained = self._explained(exc)
+            if explained is exc:
+                raise
+            raise explained from exc
 
     @cached_property
     def _first(self) -> grpc.Channel:
@@ -187,24 +205,35 @@ class Connection:
         if self._identity is None:
             return self._open
         if self._certified is None:
-            if not self._certified_address:
-                self.capabilities()
-            self._certified = _channel(self._certified_address, self.trusted.ca_pem, self._identity)
+            place = self._place()
+            self._certified = _channel(place.address, self.trusted.ca_pem, self._identity, place.name)
         return self._certified
+
+    def _place(self) -> CertifiedPlace:
+        if self._certified_at is None:
+            self.capabilities()
+        assert self._certified_at is not None  # noqa: S101 - `capabilities` has set it
+        return self._certified_at
 
     def error(self, exc: grpc.RpcError) -> GenepoolError:
         """What a failed call means; of a handshake that the server ended, why."""
         failure = from_rpc_error(exc, self.address)
+        failure = self._explained(failure)
         if self._certified is None or self._identity is None or failure.reason not in _SILENT:
             return failure
-        why = rejection(self._certified_address, self.trusted.ca_pem, self._identity)
+        place = self._place()
+        why = rejection(place, self.trusted.ca_pem, self._identity)
         if why is None:
             return failure
         return Refused(
             "CERT_REJECTED",
-            f"the pool at {self._certified_address} does not accept the certificate in {self._identity.path}: {why}",
+            f"the pool at {place.address} does not accept the certificate in {self._identity.path}: {why}",
             "ask the operator for a new invitation (--again), then: genepool site enrol DIR --invite FILE",
         )
+
+    def _explained(self, failure: GenepoolError) -> GenepoolError:
+        """The failure, or what is behind it where gRPC did not say."""
+        return (failure.reason in UNEXPLAINED and cause(self.address, self._ca_before)) or failure
 
     @contextlib.contextmanager
     def translated(self) -> Generator[None, None, None]:
@@ -233,7 +262,8 @@ class Connection:
         A pool that says when to come back is asked again then, if that is before the timeout.
 
         Raises:
-            GenepoolError: what the pool answered, or POOL_UNREACHABLE, POOL_UNTRUSTED, CERT_REJECTED, TOO_SLOW, BUSY.
+            GenepoolError: what the pool answered, or POOL_UNREACHABLE, POOL_UNTRUSTED, CERT_REJECTED, TOO_SLOW, BUSY,
+                or one of `causes`.
         """
         seconds = timeout or self.timeout
         end = time.monotonic() + seconds
@@ -282,13 +312,14 @@ class Connection:
 
         Raises:
             VersionMismatch: API_VERSION.
+            InvalidInput: FIELD_MALFORMED, it names no server.
             VerificationError: KEY_UNKNOWN, it goes by another name than its trust root says.
             GenepoolError: as `call`.
         """
         response = self.call(self.pool.GetCapabilities, pool_pb2.GetCapabilitiesRequest(api_version=API_VERSION))
         _check_version(response, self.address)
         _check_name(response, self.trusted.origin, self.address)
-        self._certified_address = f"{self.address.rpartition(':')[0]}:{response.certified_port}"
+        self._certified_at = _certified_place(self.address, response)
         return response
 
     def blueprint(self, name: str) -> tuple[Blueprint, Path]:
@@ -328,9 +359,19 @@ def pause_after(error: GenepoolError) -> float | None:
     return None if seconds is None else seconds * (1 + _JITTER * random.random())  # noqa: S311 - no secret
 
 
-def _channel(address: str, ca_pem: str, identity: TlsIdentity | None = None) -> grpc.Channel:
+def _certified_place(address: str, answer: pool_pb2.GetCapabilitiesResponse) -> CertifiedPlace:
+    if answer.certified_name:
+        if not _SERVER_NAME.fullmatch(answer.certified_name):
+            raise InvalidInput("FIELD_MALFORMED", f"the pool at {address} names no server", "tell its operator")
+        return CertifiedPlace(address, answer.certified_name)
+    return CertifiedPlace(f"{address.rpartition(':')[0]}:{answer.certified_port}")
+
+
+def _channel(address: str, ca_pem: str, identity: TlsIdentity | None = None, name: str = "") -> grpc.Channel:
     key, chain = (identity.key.pem(), identity.chain) if identity else (None, None)
-    return grpc.secure_channel(address, grpc.ssl_channel_credentials(ca_pem.encode(), key, chain), options=_OPTIONS)
+    named = [("grpc.ssl_target_name_override", name)] if name else []
+    credentials = grpc.ssl_channel_credentials(ca_pem.encode(), key, chain)
+    return grpc.secure_channel(address, credentials, options=[*_OPTIONS, *channel_options(address), *named])
 
 
 def check_address(address: str) -> str:

@@ -1,37 +1,50 @@
 """Whether a server ends the TLS handshake of a client over its certificate: gRPC says no more than that it failed."""
 
-import socket
 import ssl
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
+from genepool_client.transport.causes import open_way
 from genepool_protocol.trust.key_files import TlsIdentity
 
-_SECONDS: Final = 5.0
 _HELLO: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 """How HTTP/2 begins, with empty settings: a server that accepts us answers it."""
 
 
-def rejection(address: str, ca_pem: str, identity: TlsIdentity) -> str | None:
+@dataclass(frozen=True, slots=True)
+class CertifiedPlace:
+    """Where a pool asks for certificates.
+
+    Attributes:
+        address: HOST:PORT.
+        name: that the server is asked for, and that its certificate carries; empty: the host's.
+    """
+
+    address: str
+    name: str = ""
+
+
+def rejection(place: CertifiedPlace, ca_pem: str, identity: TlsIdentity) -> str | None:
     """Shake hands once more and see who hangs up.
 
     Args:
-        address: HOST:PORT where certificates are shown.
+        place: where certificates are shown.
         ca_pem: who vouches for the server.
         identity: what is shown.
 
     Returns:
         What must be wrong with the certificate; None when it is accepted, or when nobody can tell.
     """
-    host, _, port = address.rpartition(":")
+    host, _, port = place.address.rpartition(":")
     host = host.strip("[]")
     context = ssl.create_default_context(cadata=ca_pem)
     context.load_cert_chain(identity.path)
     context.set_alpn_protocols(["h2"])
     try:
         with (
-            socket.create_connection((host, int(port)), _SECONDS) as plain,
-            context.wrap_socket(plain, server_hostname=host) as secure,
+            open_way(host, int(port)) as plain,
+            context.wrap_socket(plain, server_hostname=place.name or host) as secure,
         ):
             hung_up = _hangs_up(secure)
     except ssl.SSLError as exc:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from genepool_client.transport.causes import PASSING
 from genepool_client.transport.channel import Connection, pause_after
 from genepool_client.transport.tally import TALLY
 from genepool_protocol.progress import Progress
@@ -18,8 +19,8 @@ from genepool_protocol.wire.limits import LIMITS
 
 _FRUITLESS: Final = 3
 """Attempts in a row that may move nothing before the upload gives up."""
-_RESUMABLE: Final = frozenset(
-    {"POOL_UNREACHABLE", "TOO_SLOW", "BUSY", "OFFSET", "UPLOAD_SUPERSEDED", "UPLOAD_INCOMPLETE", "DISK_FAILED"}
+_RESUMABLE: Final = PASSING | frozenset(
+    {"TOO_SLOW", "BUSY", "OFFSET", "UPLOAD_SUPERSEDED", "UPLOAD_INCOMPLETE", "DISK_FAILED"}
 )
 _WAIT: Final = 60.0  # seconds that a pool may be away between two attempts
 

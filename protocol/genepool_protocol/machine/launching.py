@@ -45,6 +45,8 @@ _CLOSED: Final[dict[str, str]] = {
     "OMP_WAIT_POLICY": "PASSIVE",
 }
 
+_LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
+
 _FOREIGN: Final = ("RAY_", "FLWR_")
 """Beginnings of names that belong to whoever starts Ray and Flower, and here that is us."""
 
@@ -66,8 +68,21 @@ _PR_SET_PDEATHSIG: Final = 1
 
 
 def be_quiet() -> None:
-    """Set the switches for this process and its children; call it before ray, grpc, flwr or timm are imported."""
+    """Set the switches for this process and its children; call it before ray, grpc, flwr or timm are imported.
+
+    What is on this machine is kept from proxies, too.
+    """
     os.environ.update(QUIET)
+    spare_loopback()
+
+
+def spare_loopback() -> None:
+    """From now on no program that this process starts asks a proxy for what is on this machine."""
+    names = [name for name in os.environ.get("no_proxy", os.environ.get("NO_PROXY", "")).split(",") if name.strip()]
+    if "*" in names:  # which holds only when it stands alone
+        return
+    spared = ",".join(dict.fromkeys([*names, *_LOOPBACK]))
+    os.environ.update({"no_proxy": spared, "NO_PROXY": spared})
 
 
 def quieten_grpc() -> None:

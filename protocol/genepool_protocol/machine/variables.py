@@ -55,6 +55,9 @@ PASSPHRASE_FILE: Final = Variable(
     "GENEPOOL_PASSPHRASE_FILE",
     "File with that passphrase in its first line, for service managers that hand over secrets as files.",
 )
+PROXY: Final = Variable(
+    "GENEPOOL_PROXY", "HTTP proxy to the pool, `http://HOST:PORT`, before `https_proxy`; set and empty: none."
+)
 POOL_ANCHORS: Final = Variable(
     "GENEPOOL_POOL_ANCHORS", "The `pool.json` that the ServerApp of a SuperLink of your own asks the pool with."
 )
@@ -76,7 +79,7 @@ LOG_FORM: Final = Variable("GENEPOOL_LOG_FORM", "How the helpers of `site run` w
 VARIABLES: Final[dict[str, Variable]] = {
     variable.name: variable
     for variable in (
-        *(HOME, CACHE, IDENTITY, PASSPHRASE, PASSPHRASE_FILE),
+        *(HOME, CACHE, IDENTITY, PASSPHRASE, PASSPHRASE_FILE, PROXY),
         *(POOL_ANCHORS, CAMPAIGN_IDENTITY, CAMPAIGN_REPORT, CAMPAIGN_POOL, CAMPAIGN),
         *(CAMPAIGN_ATTEMPT, SIMULATION_ROOT, LOG_FORM),
         Variable("GENEPOOL_VECTORS", "Folder of public test vectors, for `tests/conformance`.", "tests"),

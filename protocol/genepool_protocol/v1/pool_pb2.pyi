@@ -79,6 +79,7 @@ class GetCapabilitiesResponse(google.protobuf.message.Message):
     MAX_SUPPORT_IMAGES_FIELD_NUMBER: builtins.int
     ACTIVE_CONTRIBUTIONS_FIELD_NUMBER: builtins.int
     CERTIFIED_PORT_FIELD_NUMBER: builtins.int
+    CERTIFIED_NAME_FIELD_NUMBER: builtins.int
     low_api_version: builtins.str
     high_api_version: builtins.str
     software_version: builtins.str
@@ -90,6 +91,8 @@ class GetCapabilitiesResponse(google.protobuf.message.Message):
     active_contributions: builtins.int
     certified_port: builtins.int
     """of the same host: where clients show a certificate"""
+    certified_name: builtins.str
+    """if not empty: not there, but on this very port, under this name of the server (SNI)"""
     @property
     def blueprints(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___BlueprintInfo]: ...
     def __init__(
@@ -105,8 +108,9 @@ class GetCapabilitiesResponse(google.protobuf.message.Message):
         max_support_images: builtins.int = ...,
         active_contributions: builtins.int = ...,
         certified_port: builtins.int = ...,
+        certified_name: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["active_contributions", b"active_contributions", "blueprints", b"blueprints", "certified_port", b"certified_port", "high_api_version", b"high_api_version", "low_api_version", b"low_api_version", "max_chunk_bytes", b"max_chunk_bytes", "max_learngene_bytes", b"max_learngene_bytes", "max_support_images", b"max_support_images", "origin", b"origin", "software_version", b"software_version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["active_contributions", b"active_contributions", "blueprints", b"blueprints", "certified_name", b"certified_name", "certified_port", b"certified_port", "high_api_version", b"high_api_version", "low_api_version", b"low_api_version", "max_chunk_bytes", b"max_chunk_bytes", "max_learngene_bytes", b"max_learngene_bytes", "max_support_images", b"max_support_images", "origin", b"origin", "software_version", b"software_version"]) -> None: ...
 
 Global___GetCapabilitiesResponse: typing_extensions.TypeAlias = GetCapabilitiesResponse
 

@@ -154,6 +154,8 @@ REASONS: Final[dict[str, Reason]] = {
     **_rows(
         Unavailable, "UNAVAILABLE", "POOL_UNREACHABLE", "POOL_UNTRUSTED", "SERVING_UNAVAILABLE", "SIMULATION_FAILED"
     ),
+    **_rows(Unavailable, "UNAVAILABLE", "HOST_UNKNOWN", "PROXY_UNREACHABLE", "PROXY_REFUSED", "TLS_INTERCEPTED"),
+    **_rows(Unavailable, "UNAVAILABLE", "CERT_OTHER_HOST", "CERT_TOO_EARLY", "CERT_TOO_LATE"),
     **_rows(Unavailable, "RESOURCE_EXHAUSTED", "BUSY", "SPOOL_FULL", "TOO_MANY_UPLOADS"),
     **_rows(Unavailable, "RESOURCE_EXHAUSTED", "RATE_EXCEEDED", "QUOTA_EXCEEDED"),
     **_rows(Unavailable, "DEADLINE_EXCEEDED", "TOO_SLOW"),

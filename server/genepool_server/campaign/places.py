@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
+from genepool_server.front.guards.arrivals import INNER
 from genepool_server.front.guards.shares import address_of
 
 TOTAL: Final = 512
@@ -44,7 +45,7 @@ class Places:
 
     Args:
         total: connections at once.
-        each_address: of one address, without a node's signature.
+        each_address: of one address, without a node's signature; the entrance counts those that it leads here itself.
         clock: monotonic seconds.
     """
 
@@ -64,7 +65,7 @@ class Places:
         """
         address = address_of(f"ip:[{peer[0]}]:{peer[1]}")
         counted = Counter(place.owner for place in self._places.values() if not place.known)
-        if counted[address] >= self._each:
+        if address != INNER and counted[address] >= self._each:
             room = self._give_way(address)
         elif counted.total() >= self._strangers or len(self._places) >= self._total:
             room = self._give_way(None)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from genepool_protocol.wire.errors import Unavailable
     from genepool_server.campaign.conduct import Conductor
     from genepool_server.campaign.stage import GateDoors
+    from genepool_server.config import ServerConfig
     from genepool_server.pool.sites.campaigns import CampaignRecord, Campaigns
     from genepool_server.records import Site
 
@@ -75,7 +76,10 @@ def start(
     directory: DirOption = HERE,
     listen: Annotated[
         str,
-        typer.Option(help=f"Where nodes connect; by default the pool's host and port {_PORT}.", metavar="HOST:PORT"),
+        typer.Option(
+            help=f"Where nodes connect; by default the pool's entrance, else its host and port {_PORT}.",
+            metavar="HOST:PORT",
+        ),
     ] = "",
     advertise: Annotated[
         str, typer.Option(help="What sites are told instead, if another address leads to it.", metavar="HOST:PORT")
@@ -92,7 +96,7 @@ def start(
     terms = Terms(min_sites, end_of(deadline), names)
     _check(directory, names, min_sites)
     with _conductor(directory, report) as conductor:
-        record = conductor.run(terms, _doors(settings.listen, listen, advertise))
+        record = conductor.run(terms, _doors(directory, settings, listen, advertise))
     _conclude(record, report, as_json=as_json)
 
 
@@ -111,7 +115,7 @@ def resume(
     settings = config.load(directory)
     record = _campaigns(directory).get(campaign)
     _sites(directory)
-    doors = GateDoors.again(record) if record.listen else _doors(settings.listen, "", "")
+    doors = GateDoors.again(record) if record.listen else _doors(directory, settings, "", "")
     with _conductor(directory, report) as conductor:
         record = conductor.resume(record.id, doors)
     _conclude(record, report, as_json=as_json)
@@ -252,11 +256,15 @@ def _conductor(directory: Path, report: Path | None) -> "Iterator[Conductor]":
         yield Conductor(place, settings, lambda: _sites(directory), _watch(show, report))
 
 
-def _doors(pool: str, listen: str, advertise: str) -> "GateDoors":
+def _doors(directory: Path, settings: "ServerConfig", listen: str, advertise: str) -> "GateDoors":
+    from genepool_server import app
     from genepool_server.campaign.stage import GateDoors
     from genepool_server.net import Address
 
-    own = Address.parse(listen) if listen else Address(Address.parse(pool).host, _PORT)
+    if settings.entrance.listen and not listen:
+        told = advertise or (directory / app.ADDRESS_FILE).read_text().strip()
+        return GateDoors(Address.parse(settings.entrance.gate), Address.parse(told))
+    own = Address.parse(listen) if listen else Address(Address.parse(settings.listen).host, _PORT)
     return GateDoors(own, Address.parse(advertise) if advertise else None)
 
 

@@ -14,6 +14,7 @@ from genepool_server.commands import (  # noqa: E402
     campaigns,
     contributions,
     logs,
+    names,
     pools,
     roots,
     settings,
@@ -29,6 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 pools.register(app)
+names.register(app)
 backups.register(app)
 sites.register(app)
 logs.register(app)

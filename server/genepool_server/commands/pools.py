@@ -32,7 +32,14 @@ def init(
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the pool and its log; clients pin it.")] = None,
     listen: Annotated[str | None, typer.Option(help="Where it will listen.", metavar="HOST:PORT")] = None,
+    entrance: Annotated[
+        str | None, typer.Option(help="One port from which everything is reached.", metavar="HOST:PORT")
+    ] = None,
     advertise: Annotated[str | None, typer.Option(help="What clients connect to.", metavar="HOST[:PORT]")] = None,
+    host: Annotated[
+        list[str] | None,
+        typer.Option(help="One more name or IP address of the server; may be repeated.", metavar="HOST"),
+    ] = None,
     anonymous: Annotated[
         str | None, typer.Option(help="Who consumes without a certificate: nobody, local or everybody.")
     ] = None,
@@ -54,6 +61,10 @@ def init(
     values = {key: value for key, value in given.items() if value is not None}
     if workers is not None:
         values["serving"] = {"workers": workers}
+    if host:
+        values["hosts"] = host
+    if entrance is not None:
+        values["entrance"] = {"listen": entrance}
     settings = config.parse(values, "the options")
     app.init(folder, settings, blueprint or ["nano-32"], seed or [])
     summary = {
@@ -80,6 +91,9 @@ def serve(
     listen_certified: Annotated[
         str | None, typer.Option(help="Where clients with a certificate connect; by default the next port.")
     ] = None,
+    entrance: Annotated[
+        str | None, typer.Option(help="One port from which everything is reached.", metavar="HOST:PORT")
+    ] = None,
     workers: Annotated[int | None, typer.Option(help="Ray workers, instead of what the settings say.")] = None,
     metrics: Annotated[
         str | None,
@@ -92,7 +106,7 @@ def serve(
     from genepool_server import app, config
 
     given = {"listen": listen, "listen_certified": listen_certified, "serving.workers": workers}
-    given |= {"metrics.listen": metrics, "logs.form": logs}
+    given |= {"entrance.listen": entrance, "metrics.listen": metrics, "logs.form": logs}
     settings = config.parse(_changed(config.load(folder).model_dump(), given), "the options")
     terminal.log_to_stderr(settings.logs.form)
 

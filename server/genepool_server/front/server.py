@@ -1,4 +1,7 @@
-"""The listener: one grpc.aio server over TLS, on two ports, with every service that is meant for the network."""
+"""The listener: one grpc.aio server over TLS, on two ports, with every service that is meant for the network.
+
+An entrance, if there is one, leads to two more of its ports, which are on loopback.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +21,7 @@ from genepool_protocol.v1 import (
     pool_pb2_grpc,
 )
 from genepool_protocol.wire.limits import LIMITS
+from genepool_server.front.entrance.listener import Entrance, Plan
 from genepool_server.front.guards.access import AccessInterceptor
 from genepool_server.front.guards.callers import Callers
 from genepool_server.front.guards.calls import Call
@@ -60,6 +64,8 @@ OPTIONS: Final[list[tuple[str, Any]]] = [
     ("grpc.so_reuseport", 0),  # two servers on one port would take turns
 ]
 
+_LOOPBACK: Final = Address("127.0.0.1", 0)
+
 _AT_WORK: Final = 8
 """Turns of calls that are answered at once, at the same time."""
 
@@ -79,17 +85,23 @@ _SERVICES: Final = tuple(
 )
 
 
+Tls = Callable[[], grpc.ServerCredentials]
+"""Makes the TLS of one port."""
+
+
 @dataclass(frozen=True, slots=True)
 class Doors:
     """Where to listen and how: gRPC for Python asks every client of a port for a certificate, or none.
 
     Attributes:
-        open: address and TLS for clients without a certificate; port 0 takes a free one.
+        open: address and TLS, anew for each port, for clients without a certificate; port 0 takes a free one.
         certified: the same for clients that show one.
+        entrance: one port that leads to both, by two more ports on loopback; None for none.
     """
 
-    open: tuple[Address, grpc.ServerCredentials]
-    certified: tuple[Address, grpc.ServerCredentials]
+    open: tuple[Address, Tls]
+    certified: tuple[Address, Tls]
+    entrance: Plan | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +150,7 @@ class Front:
     Attributes:
         bound: where it listens for clients without a certificate, with the real port.
         certified: the same for clients with one.
+        entrance: what leads to both; None for none.
         shares: counts open calls.
         quick: the turns of calls that are answered at once.
 
@@ -175,10 +188,23 @@ class Front:
         )
         self.bound = self._listen(*doors.open)
         self.certified = self._listen(*doors.certified)
+        self.entrance: Entrance | None = None
+        self._inner = (0, 0)
+        if doors.entrance is not None:
+            self._inner = (
+                self._listen(_LOOPBACK, doors.open[1]).port,
+                self._listen(_LOOPBACK, doors.certified[1]).port,
+            )
+            self.entrance = Entrance(doors.entrance)
 
-    def _listen(self, address: Address, credentials: grpc.ServerCredentials) -> Address:
+    @property
+    def public(self) -> Address:
+        """Where it listens for everybody."""
+        return self.entrance.bound if self.entrance is not None else self.bound
+
+    def _listen(self, address: Address, tls: Tls) -> Address:
         try:
-            return Address(address.host, self._server.add_secure_port(str(address), credentials))
+            return Address(address.host, self._server.add_secure_port(str(address), tls()))
         except RuntimeError as exc:
             raise taken(address) from exc
 
@@ -187,7 +213,7 @@ class Front:
         server, key, guard = self._server, pool.release_key, self._guard
         add = pool_pb2_grpc.add_PoolServiceServicer_to_server
         port = guard.port or self.certified.port
-        add(PoolServicer(pool, pool.origin, port), server)
+        add(PoolServicer(pool, pool.origin, (port, self.entrance.certified_name if self.entrance else "")), server)
         pool_pb2_grpc.add_TrustServiceServicer_to_server(TrustServicer(guard.trust), server)
         pool_pb2_grpc.add_LogServiceServicer_to_server(LogServicer(pool.log, pool.heads), server)
         enrolment = EnrolmentServicer(pool.sites, guard.callers, guard.channel, guard.issue, utc_now)
@@ -202,8 +228,14 @@ class Front:
         for service in ("", *_SERVICES):
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
         await server.start()
+        if self.entrance is not None:
+            await self.entrance.start(*self._inner)
 
     async def stop(self, grace: float) -> None:
         """Say NOT_SERVING, refuse new calls, give running ones so many seconds, and end."""
         await self._health.enter_graceful_shutdown()
+        if self.entrance is not None:
+            self.entrance.close()
         await self._server.stop(grace)
+        if self.entrance is not None:
+            self.entrance.stop()

@@ -10,6 +10,7 @@ class Proxy:
 
     Args:
         target: (host, port) of the pool.
+        greeting: what every connection to the pool begins with.
 
     Attributes:
         sent: bytes that went from clients to the pool.
@@ -18,8 +19,8 @@ class Proxy:
         away: connections are closed as soon as they are made.
     """
 
-    def __init__(self, target: tuple[str, int]) -> None:
-        self.target, self.sent = target, 0
+    def __init__(self, target: tuple[str, int], greeting: bytes = b"") -> None:
+        self.target, self.greeting, self.sent = target, greeting, 0
         self.cut_after: int | None = None
         self.stall_after: int | None = None
         self.cuts, self.away = 0, False
@@ -41,6 +42,7 @@ class Proxy:
                     continue
                 try:
                     server = socket.create_connection(self.target)
+                    server.sendall(self.greeting)
                 except OSError:
                     client.close()
                     continue

@@ -11,6 +11,7 @@ import pytest
 from genepool_server.campaign import gate, places
 from genepool_server.campaign.gate import FleetGate
 from genepool_server.campaign.places import Places
+from genepool_server.front.guards.arrivals import INNER
 from genepool_server.net import Address
 from genepool_server.tls import identity
 from tests.support.server import wait_until
@@ -48,6 +49,10 @@ def test_attack_one_address_has_its_part_and_another_one_its_own(door):
     door.places.leave(("10.0.0.1", 0))
     assert door.come("10.0.0.1", 7, 8) == [True, False]
     assert door.cut == []
+
+
+def test_the_entrance_leads_many_here_and_has_no_part_of_its_own(door):
+    assert door.come(INNER, *range(10)) == [True] * 9 + [False]  # strangers' nine of twelve
 
 
 def test_attack_of_ipv6_one_network_is_one_address(door):

@@ -5,6 +5,7 @@ import tomllib
 import pytest
 
 from genepool_protocol.wire.errors import GenepoolError, InvalidInput, NotFound
+from genepool_server.commands.names import edited
 from genepool_server.config import CONFIG_FILE, ServerConfig, load, parse
 from genepool_server.net import Address
 
@@ -142,3 +143,32 @@ def test_serving_gets_its_units():
     assert serving.object_store_bytes == 100 << 20
     assert str(serving.temp_dir) == "short"
     assert ServerConfig().serving.config().temp_dir is None
+
+
+MINE = """# my own words
+name = "pool.test/log"
+hosts = ["old.example"]  # by hand
+
+[quotas]
+open_calls = 7
+"""
+
+
+def test_a_change_leaves_what_people_wrote():
+    text = edited(MINE, {"hosts": ["a.example", "::1"], "advertise": "pool.example"}, "the file")
+    settings = parse(tomllib.loads(text), "the file")
+    assert (settings.hosts, settings.advertise, settings.quotas.open_calls) == (["a.example", "::1"], "pool.example", 7)
+    assert "# my own words" in text
+    assert "old.example" not in text
+
+
+@pytest.mark.parametrize(
+    ("text", "values", "reason"),
+    [
+        ('hosts = [\n  "old.example",\n]\n', {"hosts": []}, "OPTION_INVALID"),
+        (MINE, {"hosts": ["two words"]}, "CONFIG_INVALID"),
+        (MINE, {"advertise": "pool.example:port"}, "CONFIG_INVALID"),
+    ],
+)
+def test_a_change_that_cannot_be_made_is_refused(text, values, reason):
+    assert reason_of(lambda: edited(text, values, "the file")).reason == reason

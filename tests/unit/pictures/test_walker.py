@@ -18,7 +18,7 @@ def folder(tmp_path):
     return write_classes(tmp_path / "data", {"a": 3, "b": 2}, np.random.default_rng(0))
 
 
-def sizes(tree: walker.Tree) -> dict[str, int]:
+def sizes(tree: walker.ImageTree) -> dict[str, int]:
     return {kind.name: len(kind.files) for kind in tree.classes}
 
 

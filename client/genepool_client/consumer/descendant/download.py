@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from genepool_client.consumer.descendant.staging import storage_errors
+from genepool_client.transport.causes import PASSING
 from genepool_client.transport.channel import Connection, pause_after
 from genepool_client.transport.durable import write_atomic
 from genepool_protocol.learngene import descendant
@@ -22,7 +23,7 @@ from genepool_protocol.wire.errors import GenepoolError, Refused, Unavailable, V
 
 _PAUSES: Final = (0.5, 1.0, 2.0, 4.0)
 """Seconds before each new try after a connection broke; a try that brought bytes starts the row again."""
-_PASSING: Final = ("POOL_UNREACHABLE", "TOO_SLOW", "BUSY", "SERVING_UNAVAILABLE", "RATE_EXCEEDED")
+_PASSING: Final = PASSING | {"TOO_SLOW", "BUSY", "SERVING_UNAVAILABLE", "RATE_EXCEEDED"}
 _DOCUMENTS_BYTES: Final = descendant.RECEIPTS_BYTES + (1 << 20)
 _DOCUMENTS: Final = ({*descendant.SIGNED} - {descendant.MODEL_FILE}) | {BUNDLE_FILE}
 

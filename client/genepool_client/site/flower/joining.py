@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError
 from genepool_client.site import credentials
 from genepool_client.site.flower.supernode import Link
 from genepool_client.site.folder import SiteFolder
+from genepool_client.transport.causes import PASSING
 from genepool_client.transport.channel import Connection, check_address
 from genepool_client.transport.durable import write_atomic, write_json
 from genepool_protocol.private_files import private_folder
@@ -148,7 +149,7 @@ def _until(
 def _last(site: SiteFolder, exc: GenepoolError) -> CampaignOffer:
     """The campaign that the site entered last, if it still goes on."""
     path = site.path / LAST
-    if exc.reason != "POOL_UNREACHABLE" or not path.exists():
+    if exc.reason not in PASSING or not path.exists():
         raise exc
     raw = strict_json.loads(path.read_bytes(), max_bytes=LIMITS.bundle_bytes, what=str(path))
     try:

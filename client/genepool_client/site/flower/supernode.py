@@ -28,6 +28,7 @@ from flwr.supercore.inflatable.inflatable_object import get_object_tree, no_obje
 from genepool_client.site.flower import ending, guard, logs, returning, supervision
 from genepool_client.site.flower.egress import Egress
 from genepool_client.site.folder import SiteFolder
+from genepool_client.transport.proxies import proxy_for
 from genepool_console.log_lines import Form
 from genepool_console.metrics_page import MetricsPage
 from genepool_protocol.machine import launching, neighbours
@@ -94,7 +95,7 @@ def run(site: SiteFolder, link: Link, metrics: str = "", form: Form = "auto") ->
     manager = ServiceManager.from_environment()
     supervision.report(client, manager)
     neighbours.shut_out(importlib.import_module("flwr.supernode.main"))
-    _close(site)
+    _close(site, link)
     logs.begin(form)
     sys.argv = ["flower-supernode", *arguments(site, link)]
     over = f"the SuperLink at {link.superlink} has gone: its campaign is over; run this again for the next one"
@@ -120,14 +121,16 @@ def _shown(site: SiteFolder, listen: str) -> Told:
     return meter.count
 
 
-def _close(site: SiteFolder) -> None:
+def _close(site: SiteFolder, link: Link) -> None:
     """What this process and Flower's helpers write stays private, and the helpers are those of this environment."""
     launching.no_core_dumps()
     os.umask(launching.UMASK)
     home = site.path / "flower"
     home.mkdir(mode=0o700, exist_ok=True)
     # Flower's helpers are programs of their own, with lines of another form: they speak when something is wrong
-    environment = launching.environment({"FLWR_HOME": str(home), "FLWR_LOG_LEVEL": "WARNING"})
+    proxy = proxy_for(link.superlink.rpartition(":")[0].strip("[]"))  # Flower reads the usual names alone
+    proxied = {"https_proxy": proxy, "HTTPS_PROXY": proxy}
+    environment = launching.environment({"FLWR_HOME": str(home), "FLWR_LOG_LEVEL": "WARNING"}, proxied)
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"
     os.environ.clear()
     os.environ.update(environment)

@@ -15,6 +15,7 @@ from genepool_protocol.trust.enrolment import site_uri
 from genepool_protocol.trust.keys import VerifyingKey
 from genepool_protocol.wire.errors import GenepoolError, Refused
 from genepool_server.admission.statement import require_active
+from genepool_server.front.guards.arrivals import ARRIVALS
 from genepool_server.pool.sites.tls_key_cache import Holder
 
 Anonymous = Literal["nobody", "local", "everybody"]
@@ -107,7 +108,7 @@ class NetworkCallers:
         """
         pem = context.auth_context().get("x509_pem_cert")
         if not pem:
-            return Caller("", _CONSUMER if self._welcome(context.peer()) else frozenset())
+            return Caller("", _CONSUMER if self._welcome(ARRIVALS.peer(context)) else frozenset())
         return self._certified(_shown(bytes(pem[0])))
 
     def _certified(self, shown: _Shown) -> Caller:

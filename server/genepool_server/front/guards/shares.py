@@ -12,6 +12,7 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from genepool_protocol.wire.errors import GenepoolError, Unavailable
+from genepool_server.front.guards.arrivals import ARRIVALS
 from genepool_server.front.guards.callers import Callers
 from genepool_server.serving.peers import Peer
 
@@ -28,7 +29,7 @@ def peer_of(context: Any, callers: Callers) -> Peer:
         site = callers(context).site
     except GenepoolError:  # a certificate that is worth nothing any more
         site = ""
-    return Peer(site, certified=True) if site else Peer(address_of(context.peer()), certified=False)
+    return Peer(site, certified=True) if site else Peer(address_of(ARRIVALS.peer(context)), certified=False)
 
 
 @lru_cache(maxsize=4096)

@@ -7,6 +7,7 @@ from genepool_protocol.trust.keys import SigningKey
 from genepool_protocol.v1 import consume_pb2, consume_pb2_grpc, contribute_pb2, types_pb2
 from genepool_protocol.wire.errors import InvalidInput, NotFound, StorageError
 from genepool_protocol.wire.limits import LIMITS
+from genepool_server.front.guards.arrivals import ARRIVALS
 from genepool_server.front.guards.calls import note
 from genepool_server.front.guards.strangers import Strangers
 from genepool_server.front.services import consumer_messages
@@ -55,7 +56,7 @@ class DescendServicer(consume_pb2_grpc.DescendServiceServicer):
     ) -> AsyncIterator[consume_pb2.DescendResponse]:
         """The header, model.safetensors from the offset on, the attestation in one message or several."""
         if not context.auth_context().get("x509_pem_cert"):
-            self._strangers.take(context.peer())
+            self._strangers.take(ARRIVALS.peer(context))
         weights, budget = consumer_messages.weights_of(request.weights), consumer_messages.budget_of(request.budget)
         async with await self._serving.descend(request.blueprint, weights, budget) as descent:
             order = descent.order

@@ -10,6 +10,7 @@ from genepool_protocol.v1 import pool_pb2, pool_pb2_grpc
 from genepool_protocol.wire.errors import StorageError, VersionMismatch
 from genepool_protocol.wire.limits import LIMITS
 from genepool_protocol.wire.versions import API_VERSION
+from genepool_server.front.guards.arrivals import ARRIVALS
 from genepool_server.records import LoadedBlueprint
 from genepool_server.serving.pool_view import PoolView
 
@@ -23,18 +24,18 @@ class PoolServicer(pool_pb2_grpc.PoolServiceServicer):
     Args:
         view: the pool's read side.
         origin: the pool's name.
-        certified_port: where clients show a certificate.
+        certified: where clients show a certificate: a port, and a name of the server for who came by the entrance.
     """
 
-    def __init__(self, view: PoolView, origin: str, certified_port: int) -> None:
-        self._certified_port = certified_port
+    def __init__(self, view: PoolView, origin: str, certified: tuple[int, str]) -> None:
+        self._certified = certified
         self._view = view
         self._origin = origin
 
     async def GetCapabilities(  # noqa: N802
         self,
         request: pool_pb2.GetCapabilitiesRequest,
-        context: Any,  # noqa: ARG002 - the interface
+        context: Any,
     ) -> pool_pb2.GetCapabilitiesResponse:
         """Versions, limits and blueprints."""
         if request.api_version != API_VERSION:
@@ -45,7 +46,7 @@ class PoolServicer(pool_pb2_grpc.PoolServiceServicer):
                 low=API_VERSION,
                 high=API_VERSION,
             )
-        return await asyncio.to_thread(self._capabilities)
+        return await asyncio.to_thread(self._capabilities, led=ARRIVALS.led(context))
 
     async def GetBlueprint(  # noqa: N802
         self,
@@ -59,8 +60,8 @@ class PoolServicer(pool_pb2_grpc.PoolServiceServicer):
             while chunk := await asyncio.to_thread(seed.read, LIMITS.chunk_bytes):
                 yield pool_pb2.GetBlueprintResponse(seed_chunk=chunk)
 
-    def _capabilities(self) -> pool_pb2.GetCapabilitiesResponse:
-        blueprints = self._view.blueprints()
+    def _capabilities(self, *, led: bool) -> pool_pb2.GetCapabilitiesResponse:
+        blueprints, (port, name) = self._view.blueprints(), self._certified
         return pool_pb2.GetCapabilitiesResponse(
             low_api_version=API_VERSION,
             high_api_version=API_VERSION,
@@ -74,7 +75,8 @@ class PoolServicer(pool_pb2_grpc.PoolServiceServicer):
             max_chunk_bytes=LIMITS.chunk_bytes,
             max_support_images=min((_support_images(loaded) for loaded in blueprints), default=LIMITS.support_images),
             active_contributions=sum(self._view.contributions.active_count(loaded.blueprint) for loaded in blueprints),
-            certified_port=self._certified_port,
+            certified_port=port,
+            certified_name=name if led else "",
         )
 
 
