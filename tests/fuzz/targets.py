@@ -191,14 +191,20 @@ def _tile_path(raw: bytes) -> None:
     assert tiles.Tile.parse(_text(raw)).path == _text(raw)
 
 
+_SHOWN = np.arange(2 * 2 * 2 * 3, dtype=np.uint8).reshape(2, 2, 2, 3)
+
+
 def _head(raw: bytes) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / descendant.HEAD_FILE).write_bytes(raw)
-        head, classes = head_file.read(folder, WIDTH)
-        assert head.weight.shape == (len(classes), WIDTH)
-        head_file.write(folder, head, classes)
-        assert head_file.read(folder, WIDTH)[1] == classes
+        given = head_file.read(folder, WIDTH)
+        assert given.head.weight.shape == (len(given.classes), WIDTH)
+        head_file.write(folder, given.head, given.classes, _SHOWN)
+        again = head_file.read(folder, WIDTH)
+        assert again.classes == given.classes
+        assert again.seen is not None
+        assert len(again.seen) == len(_SHOWN)
 
 
 def _read_from(reader: Callable[[Path], Document]) -> Callable[[bytes], None]:
@@ -344,7 +350,7 @@ TENSORS = [
 def _head_example(*classes: str) -> bytes:
     with tempfile.TemporaryDirectory() as name:
         weight, bias = np.ones((len(classes), WIDTH), np.float32), np.zeros(len(classes), np.float32)
-        head_file.write(Path(name), Head(weight, bias), classes)
+        head_file.write(Path(name), Head(weight, bias), classes, _SHOWN)
         return (Path(name) / descendant.HEAD_FILE).read_bytes()
 
 

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 PoolOption = Annotated[
     str, typer.Option("--pool", help="The operator's pool.json, or HOST:PORT of a pool that is remembered.")
 ]
+GroupsOption = Annotated[
+    bool, typer.Option("--groups", help="Folders in the class folders are groups of images: patients, slides.")
+]
 SupportOption = Annotated[
     Path, typer.Option("--support", help="A few images of the task: class folders, or a flat folder without labels.")
 ]
@@ -57,6 +60,7 @@ def select(
     *,
     pool: PoolOption,
     support: SupportOption,
+    groups: GroupsOption = False,
     remote: RemoteOption = False,
     licenses: LicenseOption = None,
     blueprint: BlueprintOption = None,
@@ -67,7 +71,7 @@ def select(
     from genepool_client.consumer import output
 
     with _pool(pool, blueprint, identity, "selecting") as opened:
-        selection = opened.select(support, _mode(remote), tuple(licenses or ()))
+        selection = opened.select(opened.support(support, groups=groups), _mode(remote), tuple(licenses or ()))
     terminal.answer(selection.as_json(), as_json=as_json, text=output.candidates(selection))
     if not as_json:
         terminal.answer({}, as_json=False, text=output.reasons(selection))
@@ -80,6 +84,7 @@ def descend(
     support: Annotated[
         Path | None, typer.Option("--support", help="A few images of the task; without it the seed itself descends.")
     ] = None,
+    groups: GroupsOption = False,
     size: Annotated[str | None, typer.Option("--size", help="DEPTH,HEADS; by default the reference size.")] = None,
     max_params: Annotated[str | None, typer.Option("--max-params", help="Largest number of parameters: 1M.")] = None,
     max_bytes: Annotated[str | None, typer.Option("--max-bytes", help="Largest model.safetensors: 2MiB.")] = None,
@@ -97,7 +102,7 @@ def descend(
     with _pool(pool, blueprint, identity, "descending") as opened:
         budget = opened.budget(size, max_params, max_bytes)
         check_free(out)
-        support_set = None if support is None else opened.support(support)
+        support_set = None if support is None else opened.support(support, groups=groups)
         selection = None if support_set is None else opened.select(support_set, _mode(remote), tuple(licenses or ()))
         descendant = opened.write(out, budget, selection or (), support_set)
         note = known_pools.remember(opened.anchors)
@@ -118,6 +123,7 @@ def verify(
     support: Annotated[
         Path | None, typer.Option("--reselect", help="Select again with this support set and compare the weights.")
     ] = None,
+    groups: GroupsOption = False,
     licenses: LicenseOption = None,
     online: Annotated[
         bool, typer.Option("--online", help="Also ask the pool whether any of its learngenes was withdrawn.")
@@ -150,7 +156,9 @@ def verify(
             terminal.progress("selecting again") as report,
             Pool(anchors.address, anchors, blueprint=verified.blueprint.name, progress=report) as opened,
         ):
-            said.append(reproduce.reselect(verified, opened, support, tuple(licenses or ())))
+            said.append(
+                reproduce.reselect(verified, opened, opened.support(support, groups=groups), tuple(licenses or ()))
+            )
     terminal.answer(output.facts(verified) | {"checks": said}, as_json=as_json, text=said)
 
 
@@ -158,6 +166,7 @@ def finetune(
     folder: FolderArgument,
     *,
     data: Annotated[str, typer.Option("--data", help="Folder of class folders, or a timm data set name.")],
+    groups: GroupsOption = False,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the trained net.")] = None,
     epochs: Annotated[int, typer.Option("--epochs", min=1, help="How often every image is seen.")] = 10,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Images a step.")] = 32,
@@ -167,20 +176,20 @@ def finetune(
     data_dir: Annotated[Path | None, typer.Option("--data-dir", help="Where a named data set lies.")] = None,
     as_json: terminal.JsonOption = False,
 ) -> None:
-    """Train a verified descendant on your own images, and measure it on a held-out part before and after."""
+    """Train a verified descendant on your own images, and measure it on a held-out part that it never saw."""
     from genepool_client.consumer.descendant.staging import check_free
     from genepool_client.pictures.images import check_source, load_images
 
     if out is not None:
         check_free(out)
-    check_source(data)
+    check_source(data, groups=groups)
     verified, _ = _verified(folder, pool)
 
     from genepool_client.consumer import finetune as tuning
     from genepool_client.training.device import resolve_device
 
     with terminal.progress("reading images") as report:
-        images = load_images(data, verified.blueprint.image, data_dir, report)
+        images = load_images(data, verified.blueprint.image, data_dir, report, groups=groups)
     recipe = tuning.FinetuneRecipe(epochs=epochs, batch=batch, lr=lr, device=resolve_device(device))
     with terminal.progress("fine-tuning") as report:
         tuned = tuning.finetune(verified, images, recipe, report)
@@ -191,13 +200,12 @@ def finetune(
         "after": tuned.after,
         "trained": tuned.trained,
         "held_out": tuned.held,
+        "caveat": tuned.caveat,
         "classes": list(tuned.classes),
         "out": None if out is None else str(out),
     }
-    text = (
-        f"accuracy on {tuned.held} held-out images: {tuned.before:.3f} before, {tuned.after:.3f} after "
-        f"{epochs} epochs on {tuned.trained} images"
-    )
+    often = "once" if epochs == 1 else f"{epochs} times"
+    text = f"{tuned.says()}; trained {often} on {tuned.trained} images"
     terminal.answer(value, as_json=as_json, text=[text] if out is None else [text, f"written to {out}"])
 
 

@@ -25,6 +25,9 @@ Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The site's folder."
 DataOption = Annotated[
     str, typer.Option("--data", metavar="PATH", help="Folder of class folders, or a timm data set (torch/cifar10).")
 ]
+GroupsOption = Annotated[
+    bool, typer.Option("--groups", help="Folders in the class folders are groups of images: patients, slides.")
+]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
 StepsOption = Annotated[
     int, typer.Option("--steps", min=0, help="Training steps of the ancestry model; 0: by the number of images.")
@@ -47,6 +50,7 @@ def init(
         str, typer.Option("--pool", metavar="FILE|ADDR", help="pool.json or HOST:PORT; by default the invitation's.")
     ] = "",
     data: DataOption = "",
+    groups: GroupsOption = False,
     data_dir: Annotated[str, typer.Option("--data-dir", metavar="PATH", help="Where a named data set lies.")] = "",
     license_: Annotated[
         str, typer.Option("--license", metavar="SPDX", help="Terms of the contributions.")
@@ -62,7 +66,7 @@ def init(
     from genepool_client.training.privacy import TWO_FOLDERS
 
     secret = new_passphrase(wanted=passphrase)
-    setup = enrolment.Setup(invite, pool, data, data_dir, license_, blueprint, steps, secret)
+    setup = enrolment.Setup(invite, pool, data, data_dir, license_, blueprint, steps, secret, groups)
     site = enrolment.init(folder, setup)
     value = {
         "site": site.config.name,
@@ -162,6 +166,7 @@ def train(
     folder: Folder,
     *,
     data: DataOption = "",
+    groups: GroupsOption = False,
     steps: StepsOption = 0,
     device: DeviceOption = "auto",
     fresh: FreshOption = False,
@@ -172,7 +177,7 @@ def train(
     from genepool_client.site import steps as stages
 
     with site.locked():
-        settings = _settings(site, data, steps, device)
+        settings = _settings(site, data, steps, device, groups=groups)
         if fresh:
             stages.forget(site)
         materials = _materials(site, settings)
@@ -192,6 +197,7 @@ def condense(
     folder: Folder,
     *,
     data: DataOption = "",
+    groups: GroupsOption = False,
     device: DeviceOption = "auto",
     fresh: FreshOption = False,
     as_json: JsonOption = False,
@@ -201,7 +207,7 @@ def condense(
     from genepool_client.site import steps as stages
 
     with site.locked():
-        settings = _settings(site, data, 0, device)
+        settings = _settings(site, data, 0, device, groups=groups)
         if fresh:
             stages.forget(site, "condense")
         materials = _materials(site, settings)
@@ -280,6 +286,7 @@ def contribute(
     folder: Folder,
     *,
     data: DataOption = "",
+    groups: GroupsOption = False,
     steps: StepsOption = 0,
     device: DeviceOption = "auto",
     fresh: FreshOption = False,
@@ -292,7 +299,7 @@ def contribute(
     from genepool_client.site import steps as stages
 
     with site.locked():
-        settings = _settings(site, data, steps, device)
+        settings = _settings(site, data, steps, device, groups=groups)
         if fresh:
             stages.forget(site)
         contributed = contribution.contribute(site, settings, terminal.progress, offline=offline)
@@ -375,7 +382,7 @@ def _agreed(offer: "CampaignOffer") -> bool:
     return terminal.confirmed("run this app bundle, now and in later campaigns?", "compare the digest, then give --yes")
 
 
-def _settings(site: SiteFolder, data: str, steps: int, device: str) -> "Settings":
+def _settings(site: SiteFolder, data: str, steps: int, device: str, *, groups: bool) -> "Settings":
     """The options, of which data and steps are remembered: the next step has to use the same ones."""
     from genepool_client.site import enrolment
     from genepool_client.site.materials import Settings
@@ -383,7 +390,9 @@ def _settings(site: SiteFolder, data: str, steps: int, device: str) -> "Settings
 
     resolve_device(device)
     if data:
-        site.change(data=enrolment.absolute(data))
+        site.change(data=enrolment.absolute(data), groups=groups)
+    elif groups:
+        site.change(groups=True)
     if steps:
         site.change(steps=steps)
     return Settings(device=device)

@@ -73,31 +73,47 @@ class Tuned:
         model: the trained net, in eval mode on the CPU.
         classes: of its head.
         trained: images it was trained on.
-        held: images that were held out.
-        before: accuracy on the held-out images with the closed-form head.
+        held: images that were held out: none that the descendant's selection and head saw.
+        before: accuracy on the held-out images with a closed-form head of the training part; None without any.
         after: the same after training.
+        caveat: what the accuracy cannot say, or why there is none; a sentence, or nothing.
     """
 
     model: VisionTransformer
     classes: tuple[str, ...]
     trained: int
     held: int
-    before: float
-    after: float
+    before: float | None
+    after: float | None
+    caveat: str = ""
+
+    def says(self) -> str:
+        """The measurement in words."""
+        if self.before is None or self.after is None:
+            return f"no accuracy: {self.caveat}"
+        measured = f"accuracy on {self.held} held-out images: {self.before:.3f} before, {self.after:.3f} after"
+        return f"{measured} ({self.caveat})" if self.caveat else measured
 
 
-def split(labels: np.ndarray, rng: int) -> tuple[np.ndarray, np.ndarray]:
+def split(labels: np.ndarray, rng: int, seen: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Indices to train on and held out: a fifth of each class, at least one image where a class has two.
+
+    Args:
+        labels: shape (N,).
+        rng: where the draw starts.
+        seen: bool of shape (N,): images that are never held out.
 
     Raises:
         InvalidInput: SUPPORT_TOO_SMALL, no class has two images.
     """
+    seen = np.zeros(len(labels), dtype=bool) if seen is None else seen
     generator = np.random.default_rng(rng)
     held: list[int] = []
     for label in np.unique(labels):
         own = generator.permutation(np.flatnonzero(labels == label))
-        held += own[: max(len(own) // _HELD_OUT, min(1, len(own) - 1))].tolist()
-    if not held:
+        count = max(len(own) // _HELD_OUT, min(1, len(own) - 1))
+        held += own[~seen[own]][:count].tolist()
+    if not held and not seen.any():
         raise InvalidInput(
             "SUPPORT_TOO_SMALL",
             "no class has two images, so none can be held out to measure on",
@@ -109,8 +125,8 @@ def split(labels: np.ndarray, rng: int) -> tuple[np.ndarray, np.ndarray]:
 def finetune(verified: Descendant, images: ImageSet, recipe: FinetuneRecipe, progress: Progress) -> Tuned:
     """Train every weight of a descendant on labelled images.
 
-    It starts from the folder's closed-form head when that is for the very same classes, else from one that is fitted to
-    the training part.
+    It starts from a closed-form head that is fitted to the training part; the folder's may have seen all images. Images
+    that the descendant was selected on are not held out, where the folder says which these are.
 
     Args:
         verified: from `verify`.
@@ -123,20 +139,31 @@ def finetune(verified: Descendant, images: ImageSet, recipe: FinetuneRecipe, pro
         VerificationError: FOLDER_TAMPERED, the folder changed since it was verified.
     """
     blueprint, size, classes = verified.blueprint, verified.lineage.size, tuple(images.classes)
-    trained, held = split(images.labels, recipe.rng)
+    seen, caveat = _seen(verified, images)
+    trained, held = split(images.labels, recipe.rng, seen)
     body = read_weights(verified)
-    if verified.classes == classes:
-        head, _ = head_file.read(verified.folder, blueprint.width(size.heads))
-    else:
-        features = net.embed(blueprint, size, body, images.pixels[trained])
-        head = fit_head(features.numpy(), images.labels[trained])
+    features = net.embed(blueprint, size, body, images.pixels[trained])
     model = empty(blueprint, size, len(classes), classes)
-    put_weights(model, body, head)
+    put_weights(model, body, fit_head(features.numpy(), images.labels[trained]))
     unseen = images.pixels[held], images.labels[held]
-    before = accuracy(model, blueprint, *unseen, recipe.device)
+    before = accuracy(model, blueprint, *unseen, recipe.device) if len(held) else None
     train(model, blueprint, images.pixels[trained], images.labels[trained], recipe, progress)
-    after = accuracy(model, blueprint, *unseen, recipe.device)
-    return Tuned(model.cpu().eval(), classes, len(trained), len(held), before, after)
+    after = accuracy(model, blueprint, *unseen, recipe.device) if len(held) else None
+    if not len(held):
+        caveat = "the descendant was selected on all of these images; give others besides to measure on"
+    return Tuned(model.cpu().eval(), classes, len(trained), len(held), before, after, caveat)
+
+
+def _seen(verified: Descendant, images: ImageSet) -> tuple[np.ndarray, str]:
+    """Which images the descendant was selected on, and what is to be said where nobody knows."""
+    none = np.zeros(len(images.labels), dtype=bool)
+    if not verified.classes:
+        return none, "" if not verified.lineage.dependencies else "if it was not selected on these very images"
+    digests = head_file.read(verified.folder, verified.blueprint.width(verified.lineage.size.heads)).seen
+    if digests is None:
+        return none, "if it was not selected on these very images"
+    known = {digest.tobytes() for digest in digests}
+    return np.array([digest.tobytes() in known for digest in head_file.digests_of(images.pixels)]), ""
 
 
 @torch.inference_mode()
@@ -229,6 +256,7 @@ def _card(tuned: Tuned, verified: Descendant) -> str:
         f"| {weight_text(item.milli)} | {item.site} | {item.license} | `{item.contribution_id[:16]}` |"
         for item in lineage.dependencies
     ]
+    says = tuned.says()
     table = "\n".join(["| weight | site | licence | contribution |", "|---|---|---|---|", *rows])
     return f"""---
 library_name: timm
@@ -238,8 +266,8 @@ tags: [genepool, image-classification]
 # Fine-tuned descendant {lineage.size} of {verified.blueprint.name}
 
 Trained on {tuned.trained} images of {len(tuned.classes)} classes, from a descendant of the pool `{lineage.origin}`
-(model.safetensors with SHA-256 `{lineage.model}`). Accuracy on {tuned.held} held-out images: {tuned.before:.3f} before
-training, {tuned.after:.3f} after. Classes: {", ".join(tuned.classes)}.
+(model.safetensors with SHA-256 `{lineage.model}`). {says[0].upper()}{says[1:]}.
+Classes: {", ".join(tuned.classes)}.
 
 {table if rows else "The descendant was made from the seed alone."}
 

@@ -148,8 +148,12 @@ class Pool:
         """
         return self._select(self.support(support), mode, licenses)
 
-    def support(self, given: SupportLike) -> Support:
+    def support(self, given: SupportLike, *, groups: bool = False) -> Support:
         """The support set in the pool's size.
+
+        Args:
+            given: a folder of class folders, a flat folder, a data set's name, (pixels, labels), or pixels.
+            groups: whether folders in the class folders are groups of images.
 
         Raises:
             InvalidInput: see `consumer.support.load`.
@@ -157,7 +161,7 @@ class Pool:
         if isinstance(given, Support):
             return given
         if isinstance(given, str | Path):
-            return supports.load(given, self.blueprint, progress=self.progress)
+            return supports.load(given, self.blueprint, progress=self.progress, groups=groups)
         pixels, labels = given if isinstance(given, tuple) else (given, None)
         return supports.of_arrays(self.blueprint, pixels, labels)
 
@@ -317,4 +321,4 @@ def _write_head(verified: Descendant, support: Support) -> None:
     if support.labels is None:
         return
     features = net.embed(verified.blueprint, verified.lineage.size, read_weights(verified), support.pixels)
-    head_file.write(verified.folder, fit_head(features.numpy(), support.labels), support.classes)
+    head_file.write(verified.folder, fit_head(features.numpy(), support.labels), support.classes, support.pixels)

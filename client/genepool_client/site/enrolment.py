@@ -31,6 +31,7 @@ class Setup:
         blueprint: name; empty: the pool's only one.
         steps: of the ancestry model; 0: by the number of images.
         passphrase: what the signing key is kept under; None: nothing.
+        groups: whether folders in the class folders are groups of images.
     """
 
     invite: Path
@@ -41,6 +42,7 @@ class Setup:
     blueprint: str = ""
     steps: int = 0
     passphrase: bytes | None = None
+    groups: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ def init(path: Path, setup: Setup) -> SiteFolder:
     anchors = _anchors(setup.pool, invite)
     data = absolute(setup.data)
     if data:
-        check_source(data)
+        check_source(data, groups=setup.groups)
     with TemporaryDirectory(prefix="genepool-") as scratch, Connection(anchors, trust=Path(scratch)) as connection:
         capabilities = connection.capabilities()
     name = setup.blueprint or only(capabilities, anchors.address, "choose with --blueprint")
@@ -77,6 +79,7 @@ def init(path: Path, setup: Setup) -> SiteFolder:
         "blueprint": name,
         "blueprint_sha256": f"sha256:{announced(capabilities, name, anchors.address)}",
         "data": data,
+        "groups": setup.groups,
         "data_dir": absolute(setup.data_dir),
         "license": setup.license,
         "steps": setup.steps,

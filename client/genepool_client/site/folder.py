@@ -52,6 +52,9 @@ class SiteConfig(Document):
     blueprint: Name = Field(description="Which of the pool's blueprints the site trains.")
     blueprint_sha256: Sha256 = Field(description="Digest of that blueprint.")
     data: str = Field(default="", description="Folder of class folders, or a data set's name; empty until given.")
+    groups: bool = Field(
+        default=False, description="Whether folders in the class folders are groups of images: patients, slides."
+    )
     data_dir: str = Field(default="", description="Where a named data set lies.")
     license: License = Field(default="CC-BY-4.0", description="Terms of the contributions, an SPDX name.")
     steps: int = Field(

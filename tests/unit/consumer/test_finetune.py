@@ -8,6 +8,8 @@ import pytest
 import timm
 
 from genepool_client.consumer import finetune
+from genepool_client.consumer.descendant import head_file
+from genepool_client.consumer.descendant.head import Head
 from genepool_client.consumer.descendant.verify import verify
 from genepool_client.pictures.images import load_images
 from genepool_protocol.wire.errors import GenepoolError
@@ -32,6 +34,44 @@ def test_nothing_to_measure_on_is_refused():
     with pytest.raises(GenepoolError) as caught:
         finetune.split(np.array([0, 1, 2]), 0)
     assert caught.value.reason == "SUPPORT_TOO_SMALL"
+
+
+def test_what_was_seen_is_never_held_out():
+    labels = np.repeat([0, 1], 10)
+    seen = np.arange(20) % 10 < 7
+    trained, held = finetune.split(labels, 0, seen)
+    assert not seen[held].any()
+    assert len(held) == 4
+    assert sorted([*trained, *held]) == list(range(20))
+    assert len(finetune.split(labels, 0, np.ones(20, dtype=bool))[1]) == 0
+
+
+def with_head(forge, folder, classes, shown):
+    """The descendant with a head that was fitted on random numbers, and the images that it was selected on."""
+    rng = np.random.default_rng(0)
+    weight, bias = (rng.standard_normal(shape).astype(np.float32) for shape in ((len(classes), 16), len(classes)))
+    head_file.write(folder, Head(weight, bias), classes, shown)
+    return verify(folder, forge.trusted)
+
+
+def test_with_random_labels_no_accuracy_is_told_on_images_that_were_shown(forge, folder, images):
+    shown = replace(images, labels=np.random.default_rng(1).permutation(images.labels))
+    verified = with_head(forge, folder, shown.classes, shown.pixels)
+    tuned = finetune.finetune(verified, shown, finetune.FinetuneRecipe(epochs=1), lambda *_: None)
+    assert (tuned.before, tuned.after, tuned.held, tuned.trained) == (None, None, 0, 20)
+    assert tuned.says().startswith("no accuracy: the descendant was selected on all of these images")
+
+
+def test_what_was_not_shown_is_measured_on_and_the_head_is_fitted_to_the_training_part(forge, folder, images):
+    verified = with_head(forge, folder, images.classes, images.pixels[:4])
+    tuned = finetune.finetune(verified, images, finetune.FinetuneRecipe(epochs=1), lambda *_: None)
+    assert (tuned.held, tuned.trained, tuned.caveat) == (4, 16, "")
+    assert tuned.before >= 0.75  # blobs are easy, and the folder's own head is of random numbers
+
+
+def test_a_descendant_that_says_nothing_of_its_selection_has_a_caveat(forge, folder, images):
+    tuned = finetune.finetune(verify(folder, forge.trusted), images, finetune.FinetuneRecipe(epochs=1), lambda *_: None)
+    assert "if it was not selected on these very images" in tuned.says()
 
 
 @pytest.fixture

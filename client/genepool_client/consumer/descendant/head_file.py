@@ -1,15 +1,19 @@
-"""head.safetensors: the closed-form head that was fitted where the labels are, with the names of its classes.
+"""head.safetensors: the closed-form head that was fitted where the labels are, and what it was fitted on.
 
-Nobody signs it; it is checked as strictly as the rest. Class names are UTF-8 JSON, a byte per value, because the strict
-tensor format has no place for text.
+Nobody signs it; it is checked as strictly as the rest. The names of its classes are UTF-8 JSON, a byte per value,
+because the strict tensor format has no place for text. The images that head and selection saw stand there as the first
+half of their SHA-256, a byte per value, so that a later measurement can leave them out; earlier versions wrote none.
 """
 
+import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from genepool_client.consumer.descendant.folder import Scan, check_tensors, read_small, scan, tampered
 from genepool_client.consumer.descendant.head import Head
@@ -22,24 +26,66 @@ from genepool_protocol.trust import digest, strict_json
 from genepool_protocol.wire.errors import GenepoolError, InvalidInput
 from genepool_protocol.wire.limits import LIMITS
 
+Pixels = npt.NDArray[np.uint8]
+
 _CLASSES: Final = "classes.utf8"
+_SEEN: Final = "seen.sha256"
+_DIGEST: Final = 16
+"""Bytes of an image's digest."""
+
 _NAMES_BYTES: Final = 1 << 20
 """Longest list of class names, in bytes."""
 
 
-def write(folder: Path, head: Head, classes: Sequence[str]) -> None:
-    """Put the head into a descendant's folder."""
+def digests_of(pixels: Pixels) -> npt.NDArray[np.uint8]:
+    """The digest of each image.
+
+    Args:
+        pixels: uint8, shape (N, size, size, 3).
+
+    Returns:
+        uint8, shape (N, 16).
+    """
+    digests = [hashlib.sha256(np.ascontiguousarray(image).tobytes()).digest()[:_DIGEST] for image in pixels]
+    return np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(len(pixels), _DIGEST)
+
+
+def write(folder: Path, head: Head, classes: Sequence[str], seen: Pixels) -> None:
+    """Put the head into a descendant's folder.
+
+    Args:
+        folder: a descendant's.
+        head: what was fitted.
+        classes: names.
+        seen: the images that it was fitted and the descendant selected on; uint8, shape (N, size, size, 3).
+    """
     names = json.dumps(list(classes), ensure_ascii=False).encode()
     arrays = {
         "head.weight": np.asarray(head.weight),
         "head.bias": np.asarray(head.bias),
         _CLASSES: np.frombuffer(names, dtype=np.uint8).astype(np.float32),
+        _SEEN: digests_of(seen).astype(np.float32),
     }
     write_atomic(folder / descendant.HEAD_FILE, tensors.encode(arrays, "F32"), shared_mode())
 
 
-def read(folder: Path, width: int) -> tuple[Head, tuple[str, ...]]:
-    """The head of a folder and the names of its classes.
+@dataclass(frozen=True, slots=True)
+class HeadFile:
+    """What the file holds.
+
+    Attributes:
+        head: that was fitted.
+        classes: their names.
+        seen: `digests_of` the images that head and selection saw, shape (N, 16); None where nobody noted them.
+    """
+
+    head: Head
+    classes: tuple[str, ...]
+    seen: npt.NDArray[np.uint8] | None
+
+
+def read(folder: Path, width: int) -> HeadFile:
+    """The head of a folder, the names of its classes and what it was fitted on.
 
     Args:
         folder: a descendant's.
@@ -57,11 +103,12 @@ def read(folder: Path, width: int) -> tuple[Head, tuple[str, ...]]:
             raise InvalidInput("FILE_MALFORMED", "it changed while it was read")
         weight, bias, names = (_array(raw, header, name) for name in ("head.weight", "head.bias", _CLASSES))
         classes = _classes(names, len(bias))
+        seen = _bytes(_array(raw, header, _SEEN), "digests of images") if _SEEN in header.tensors else None
     except GenepoolError as exc:
         raise tampered(
             f"{path} is not a head of this descendant: {exc.message}", "remove it, or descend again"
         ) from exc
-    return Head(weight, bias), classes
+    return HeadFile(Head(weight, bias), classes, seen)
 
 
 def _header(found: Scan, width: int) -> Header:
@@ -71,6 +118,8 @@ def _header(found: Scan, width: int) -> Header:
         raise InvalidInput("ARCH_MISMATCH", f"a head has 1 to {LIMITS.support_classes} classes")
     length = min(_length(stated, _CLASSES), _NAMES_BYTES)
     layout = {"head.weight": (count, width), "head.bias": (count,), _CLASSES: (length,)}
+    if _SEEN in stated:
+        layout[_SEEN] = (min(_length(stated, _SEEN), LIMITS.support_images), _DIGEST)
     return check_tensors(found, layout, descendant.HEAD_FILE)
 
 
@@ -85,10 +134,16 @@ def _array(raw: bytes, header: Header, name: str) -> np.ndarray:
     return np.frombuffer(part, dtype="<f4").reshape(tensor.shape)
 
 
-def _classes(values: np.ndarray, count: int) -> tuple[str, ...]:
+def _bytes(values: np.ndarray, what: str) -> npt.NDArray[np.uint8]:
     if ((values < 0) | (values > 255) | (values % 1 != 0)).any():
-        raise InvalidInput("FILE_MALFORMED", "the class names are no bytes")
-    names = strict_json.loads(values.astype(np.uint8).tobytes(), max_bytes=_NAMES_BYTES, what="list of class names")
+        raise InvalidInput("FILE_MALFORMED", f"the {what} are no bytes")
+    return values.astype(np.uint8)
+
+
+def _classes(values: np.ndarray, count: int) -> tuple[str, ...]:
+    names = strict_json.loads(
+        _bytes(values, "class names").tobytes(), max_bytes=_NAMES_BYTES, what="list of class names"
+    )
     if not isinstance(names, list) or len(names) != count or not all(isinstance(name, str) for name in names):
         raise InvalidInput("FILE_MALFORMED", "there is not one name for each class")
     return tuple(names)

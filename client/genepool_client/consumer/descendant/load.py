@@ -42,7 +42,7 @@ def load(verified: Descendant, num_classes: int | None = None) -> VisionTransfor
     model = empty(verified.blueprint, verified.lineage.size, classes, verified.classes)
     head: Head | None = None
     if classes and classes == len(verified.classes):
-        head, _ = head_file.read(verified.folder, verified.blueprint.width(verified.lineage.heads))
+        head = head_file.read(verified.folder, verified.blueprint.width(verified.lineage.heads)).head
     put_weights(model, read_weights(verified), head)
     model.genepool = verified.lineage
     return model.eval()

@@ -97,7 +97,7 @@ def verify(folder: Path, trusted: Trusted) -> Descendant:
             f"{descendant.MODEL_FILE} is not a descendant's: {exc.message}", "tell the pool's operator"
         ) from exc
     width = blueprint.width(lineage.heads)
-    classes = head_file.read(folder, width)[1] if has_head else ()  # (7)
+    classes = head_file.read(folder, width).classes if has_head else ()  # (7)
     return Descendant(folder, blueprint, lineage, signed.key.keyid, classes, heads)
 
 

@@ -32,7 +32,7 @@ def rng():
 def put_head(folder, rng, classes):
     weight, bias = rng.standard_normal((len(classes), 16)), rng.standard_normal(len(classes))
     head = Head(weight.astype(np.float32), bias.astype(np.float32))
-    head_file.write(folder, head, classes)
+    head_file.write(folder, head, classes, np.zeros((3, 4, 4, 3), np.uint8))
     return head
 
 

@@ -32,7 +32,7 @@ def refusal(folder, believed) -> str:
 def put_head(folder, width=16, classes=("cat", "dög")):
     rng = np.random.default_rng(0)
     weight, bias = (rng.standard_normal(shape).astype(np.float32) for shape in ((len(classes), width), len(classes)))
-    head_file.write(folder, Head(weight, bias), classes)
+    head_file.write(folder, Head(weight, bias), classes, np.zeros((3, 4, 4, 3), np.uint8))
 
 
 def test_a_descendant_of_two_learngenes_is_verified(forge, folder, order):
