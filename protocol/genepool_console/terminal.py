@@ -26,6 +26,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+import genepool_protocol
 from genepool_console import log_lines
 from genepool_console.missing import missing_extra
 from genepool_protocol.machine import variables
@@ -37,6 +38,8 @@ CONTEXT = {"help_option_names": ["-h", "--help"]}
 """Every command answers to -h."""
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Answer with one JSON value on standard output.")]
+
+YesOption = Annotated[bool, typer.Option("--yes", help="Do what cannot be undone without a question.")]
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 a defect; 2 the input is wrong; 3 it does not exist; 4 it cannot be trusted; "
@@ -76,9 +79,7 @@ def run(app: typer.Typer, name: str) -> NoReturn:
     except Exception as exc:
         if not _is_usage_error(exc):
             raise
-        exc.message = shown(exc.message)  # type: ignore[attr-defined]
-        exc.show()  # type: ignore[attr-defined]
-        raise SystemExit(2) from None
+        _usage(exc)
     finally:
         sys.excepthook = _traceback  # typer puts its own there
     if code == _INTERRUPTED:
@@ -98,6 +99,15 @@ def _is_usage_error(exc: Exception) -> bool:
     import click
 
     return isinstance(exc, click.ClickException)
+
+
+def _usage(exc: Any) -> NoReturn:
+    """Tell a click.UsageError as click does, and for programs as an error of ours."""
+    exc.message = shown(exc.message)
+    if "--json" in sys.argv:
+        _print_json({"error": "OPTION_INVALID", "message": exc.format_message(), "fix": "see --help"}, None)
+    exc.show()
+    raise SystemExit(2) from None
 
 
 def _terminated(_number: int, _frame: object) -> NoReturn:
@@ -146,6 +156,40 @@ def confirmed(question: str, way_out: str) -> bool:
         raise InvalidInput("OPTION_INVALID", "this has to be confirmed, and nobody is here to do it", way_out)
     print(f"{shown(question)} [y/N] ", end="", file=sys.stderr, flush=True)  # noqa: T201
     return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def agree(question: str, *, yes: bool) -> None:
+    """Have a person confirm what cannot be undone; where nobody can type, whoever calls has said so by calling.
+
+    Args:
+        question: a line; the answer is typed behind it.
+        yes: it was confirmed before (`--yes`).
+
+    Raises:
+        InvalidInput: OPTION_INVALID, the person said no.
+    """
+    if not yes and sys.stdin.isatty() and not confirmed(question, "give --yes"):
+        raise InvalidInput("OPTION_INVALID", "it was not confirmed, and nothing was changed", "answer y, or give --yes")
+
+
+def show_version(app: typer.Typer, name: str) -> None:
+    """Give a command line the option `--version`."""
+
+    def shows(*, asked: bool) -> None:
+        if asked:
+            _print_lines([f"{name} {genepool_protocol.__version__}"])
+            raise typer.Exit
+
+    @app.callback()
+    def main(
+        *,
+        version: Annotated[
+            bool,
+            typer.Option(
+                "--version", is_eager=True, callback=lambda value: shows(asked=value), help="Say the version."
+            ),
+        ] = False,
+    ) -> None: ...
 
 
 def answer(value: Any, *, as_json: bool, text: str | Sequence[str] | Rows | None = None) -> None:

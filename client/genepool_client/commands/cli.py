@@ -25,6 +25,7 @@ site_point.register(site.app)
 consumer.register(app)
 simulate.register(app)
 app.command()(doctor)
+terminal.show_version(app, "genepool")
 
 
 def main() -> None:

@@ -243,6 +243,7 @@ def withdraw(
     identifier: Annotated[str, typer.Argument(metavar="ID", help="Id of the contribution, or its first characters.")],
     *,
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; the log shows it to everybody.")] = "",
+    yes: terminal.YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Take a contribution back, for ever: no longer selected from now on, and erased from the pool's store.
@@ -254,6 +255,7 @@ def withdraw(
     from genepool_protocol.wire.text import require
 
     require(reason, "the reason")
+    terminal.agree(f"withdraw {identifier} for ever?", yes=yes)
     with site.locked(), credentials.connect_anyhow(site) as connection:
         withdrawn = withdrawing.withdraw(site, connection, identifier, reason)
     value = {

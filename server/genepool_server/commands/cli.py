@@ -39,6 +39,7 @@ app.add_typer(blueprints.app, name="blueprint")
 app.add_typer(campaigns.app, name="campaign")
 app.add_typer(settings.app, name="config")
 app.add_typer(roots.app, name="root")
+terminal.show_version(app, "genepool-server")
 
 
 def main() -> None:

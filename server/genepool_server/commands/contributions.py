@@ -70,6 +70,7 @@ def withdraw(
     *,
     directory: DirOption = HERE,
     reason: Annotated[str, typer.Option("--reason", help="Why; it is logged for everybody.", metavar="TEXT")] = "",
+    yes: terminal.YesOption = False,
     as_json: terminal.JsonOption = False,
 ) -> None:
     """End a contribution for ever: out of all selections, its weights erased but for a sealed sketch against copies."""
@@ -77,6 +78,7 @@ def withdraw(
     from genepool_server.commands.operating import operate, resolve
 
     text.require(reason, "the reason")
+    terminal.agree(f"withdraw {identifier} for ever?", yes=yes)
     with operate(directory) as operator:
         withdrawn = operator.contributions.withdraw_as_operator(resolve(operator, identifier).contribution_id, reason)
         descendants = [

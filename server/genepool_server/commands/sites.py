@@ -89,8 +89,15 @@ def suspend(site: SiteArgument, *, directory: DirOption = HERE, as_json: termina
     _change("suspend", site, directory, as_json=as_json)
 
 
-def revoke(site: SiteArgument, *, directory: DirOption = HERE, as_json: terminal.JsonOption = False) -> None:
+def revoke(
+    site: SiteArgument,
+    *,
+    directory: DirOption = HERE,
+    yes: terminal.YesOption = False,
+    as_json: terminal.JsonOption = False,
+) -> None:
     """Shut a site out for ever; what it contributed before stays."""
+    terminal.agree(f"shut {site} out for ever?", yes=yes)
     _change("revoke", site, directory, as_json=as_json)
 
 

@@ -13,6 +13,7 @@ import pytest
 import rich.console
 import typer
 
+import genepool_protocol
 from genepool_console import terminal
 from genepool_protocol.wire.errors import REASONS, InvalidInput, error
 
@@ -344,3 +345,39 @@ def test_where_nobody_can_say_yes_the_way_out_is_told(monkeypatch):
     with pytest.raises(InvalidInput) as caught:
         terminal.confirmed("run it?", "give --yes")
     assert caught.value.fix == "give --yes"
+
+
+@pytest.mark.parametrize(("typed", "agreed"), [("y\n", True), ("n\n", False), ("", False)])
+def test_what_cannot_be_undone_is_asked_where_somebody_can_type(monkeypatch, capsys, typed, agreed):
+    monkeypatch.setattr(sys, "stdin", io.StringIO(typed))
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    if agreed:
+        terminal.agree("withdraw it for ever?", yes=False)
+    else:
+        with pytest.raises(InvalidInput) as caught:
+            terminal.agree("withdraw it for ever?", yes=False)
+        assert "nothing was changed" in caught.value.message
+    assert "withdraw it for ever? [y/N]" in capsys.readouterr().err
+
+
+def test_nobody_is_asked_twice_or_where_nobody_can_type(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    terminal.agree("withdraw it for ever?", yes=False)  # a script
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    terminal.agree("withdraw it for ever?", yes=True)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_wrong_option_is_a_json_object_too_where_it_is_asked_for(monkeypatch, capsys):
+    assert outcome(monkeypatch, lambda: None, "do", "--wrong", "--json") == 2
+    out, err = capsys.readouterr()
+    assert json.loads(out)["error"] == "OPTION_INVALID"
+    assert "--wrong" in json.loads(out)["message"]
+    assert "--wrong" in err
+
+
+@pytest.mark.parametrize("program", ["genepool", "genepool-server"])
+def test_both_programs_say_their_version(program):
+    run = [str(Path(sys.executable).parent / program), "--version"]
+    said = subprocess.run(run, capture_output=True, text=True, check=True).stdout
+    assert said == f"{program} {genepool_protocol.__version__}\n"

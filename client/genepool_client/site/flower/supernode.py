@@ -28,7 +28,7 @@ from flwr.supercore.inflatable.inflatable_object import get_object_tree, no_obje
 from genepool_client.site.flower import ending, guard, logs, returning, supervision
 from genepool_client.site.flower.egress import Egress
 from genepool_client.site.folder import SiteFolder
-from genepool_client.transport.proxies import proxy_for
+from genepool_client.transport.proxies import is_local, proxy_for
 from genepool_console.log_lines import Form
 from genepool_console.metrics_page import MetricsPage
 from genepool_protocol.machine import launching, neighbours
@@ -137,7 +137,17 @@ def _close(site: SiteFolder, link: Link) -> None:
 
 
 def arguments(site: SiteFolder, link: Link) -> list[str]:
-    """The command line of `flower-supernode`."""
+    """The command line of `flower-supernode`.
+
+    Raises:
+        InvalidInput: OPTION_INVALID, nothing vouches for a SuperLink on another machine.
+    """
+    if link.root_certificates is None and not is_local(link.superlink.rpartition(":")[0].strip("[]")):
+        raise InvalidInput(
+            "OPTION_INVALID",
+            f"without --root-certificates the node would speak to {link.superlink} in the clear",
+            "give the certificate of the SuperLink's CA; only a SuperLink on this machine goes without",
+        )
     words = ["--superlink", link.superlink, "--host", "127.0.0.1", "--port", str(link.port)]
     words += ["--node-config", f"site-dir={json.dumps(str(site.path))}"]
     words += ["--root-certificates", str(link.root_certificates)] if link.root_certificates else ["--insecure"]

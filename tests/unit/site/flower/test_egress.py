@@ -109,3 +109,12 @@ def test_the_node_knows_its_site_and_uses_tls_when_it_can(site, tmp_path):
     assert "--insecure" not in words
     assert words[words.index("--host") + 1] == "127.0.0.1"
     assert "--insecure" in supernode.arguments(site, supernode.Link("127.0.0.1:1", None, None, 9000))
+
+
+@pytest.mark.parametrize("address", ["pool:1", "192.0.2.1:9092", "[2001:db8::1]:9092", "127.0.0.1.example:1"])
+def test_a_superlink_elsewhere_is_not_spoken_to_in_the_clear(site, address):
+    with pytest.raises(GenepoolError) as caught:
+        supernode.arguments(site, supernode.Link(address, None, None, 9000))
+    assert caught.value.reason == "OPTION_INVALID"
+    assert "in the clear" in caught.value.message
+    assert supernode.arguments(site, supernode.Link("[::1]:9092", None, None, 9000))
