@@ -87,6 +87,7 @@ def test_every_command_is_there_with_one_sentence_and_json():
         *("fsck", "health", "log", "backup", "restore", "seal", "unseal"),
         *("blueprint list", "blueprint show", "blueprint make", "blueprint bake", "blueprint measure"),
         *("campaign app", "campaign start", "campaign list", "campaign show", "campaign stop"),
+        *("campaign resume", "names"),
         "config check",
         *("root show", "root publish", "root rotate-key", "root add-key", "root threshold"),
     }
