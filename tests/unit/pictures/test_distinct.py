@@ -7,6 +7,7 @@ from PIL import Image
 from genepool_client.pictures.decode import decode, square
 from genepool_client.pictures.distinct import NEAR, distinct, first_of_each
 from genepool_client.pictures.images import image_set, load_images
+from genepool_client.simulate import partition
 from tests.support.images import write_classes
 
 
@@ -55,3 +56,12 @@ def test_the_set_says_how_many_were_left_out_and_keeps_classes_and_order():
 def test_without_copies_the_set_is_the_same_thing(tmp_path):
     images = load_images(write_classes(tmp_path, {"a": 3, "b": 3}, np.random.default_rng(0)), 8)
     assert distinct(images) is images
+
+
+@pytest.mark.slow
+def test_no_two_images_of_the_sample_pack_are_one_picture(tmp_path):
+    partition.samples(tmp_path, 6)
+    folders = [*(tmp_path / "sites").iterdir(), *(tmp_path / "tasks").iterdir()]
+    sets = [load_images(folder, 32).pixels for folder in folders]
+    assert sum(map(len, sets)) == 5982  # the rule's docstring says so
+    assert all(len(first_of_each(pixels)) == len(pixels) for pixels in sets)
