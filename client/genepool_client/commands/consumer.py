@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from genepool_client.commands.options import GroupsOption
 from genepool_console import terminal
 from genepool_protocol.machine import variables
 from genepool_protocol.wire.errors import InvalidInput
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
 
 PoolOption = Annotated[
     str, typer.Option("--pool", help="The operator's pool.json, or HOST:PORT of a pool that is remembered.")
-]
-GroupsOption = Annotated[
-    bool, typer.Option("--groups", help="Folders in the class folders are groups of images: patients, slides.")
 ]
 SupportOption = Annotated[
     Path, typer.Option("--support", help="A few images of the task: class folders, or a flat folder without labels.")
@@ -206,7 +204,7 @@ def finetune(
     }
     often = "once" if epochs == 1 else f"{epochs} times"
     text = f"{tuned.says()}; trained {often} on {tuned.trained} images"
-    terminal.answer(value, as_json=as_json, text=[text] if out is None else [text, f"written to {out}"])
+    terminal.answer(value, as_json=as_json, text=[text, *images.notes, *([] if out is None else [f"written to {out}"])])
 
 
 def _mode(remote: bool) -> "Mode":

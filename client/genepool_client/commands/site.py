@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from genepool_client.commands.options import GroupsOption
 from genepool_client.site.folder import SiteFolder
 from genepool_console import log_lines, terminal
 from genepool_console.terminal import JsonOption
@@ -24,9 +25,6 @@ app = typer.Typer(context_settings=terminal.CONTEXT, no_args_is_help=True, prett
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The site's folder.")]
 DataOption = Annotated[
     str, typer.Option("--data", metavar="PATH", help="Folder of class folders, or a timm data set (torch/cifar10).")
-]
-GroupsOption = Annotated[
-    bool, typer.Option("--groups", help="Folders in the class folders are groups of images: patients, slides.")
 ]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
 StepsOption = Annotated[

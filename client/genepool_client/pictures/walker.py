@@ -249,13 +249,11 @@ def _check_classes(folder: Path, classes: Sequence[ClassFolder]) -> None:
 def _check_links(folder: Path, classes: Sequence[ClassFolder], visits: _Visits) -> None:
     """Refuse what links put into two classes, and classes without an image."""
     for earlier, later in visits.again:
-        homes = [
-            next((entry.name for entry in classes if path.is_relative_to(entry.path)), "") for path in (earlier, later)
-        ]
-        if all(homes) and homes[0] != homes[1]:
+        first, second = _class_of(earlier, classes), _class_of(later, classes)
+        if first and second and first != second:
             raise _ambiguous(
                 folder,
-                f"{earlier} and {later} are one and the same, in the classes {homes[0]!r} and {homes[1]!r}",
+                f"{earlier} and {later} are one and the same, in the classes {first!r} and {second!r}",
                 "take the link out of one of them",
             )
     for entry in classes:
@@ -268,6 +266,7 @@ def _check_links(folder: Path, classes: Sequence[ClassFolder], visits: _Visits) 
 
 
 def _class_of(path: Path, classes: Sequence[ClassFolder]) -> str:
+    """The class that a path lies in; empty for one above all of them."""
     return next((entry.name for entry in classes if path.is_relative_to(entry.path)), "")
 
 

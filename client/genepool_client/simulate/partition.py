@@ -39,14 +39,17 @@ class Scenario:
 def site_names(texts: Sequence[str]) -> list[str]:
     """A name that a pool accepts for each text, and no name twice: lower case, digits and hyphens.
 
-    Texts that say the same in these letters, or nothing, get a part of their SHA-256 besides.
+    Texts that say the same in these letters, or nothing, get a part of a SHA-256 besides: of the text, and of how often
+    it came before.
     """
-    plain = [_NAME.sub("-", text.lower()).strip("-")[:_LONGEST] for text in texts]
-    often = Counter(plain)
-    return [
-        name if name and often[name] == 1 else f"{name or 'site'}-{hashlib.sha256(os.fsencode(text)).hexdigest()[:8]}"
-        for name, text in zip(plain, texts, strict=True)
-    ]
+    plain = [_NAME.sub("-", text.lower()).strip("-")[:_LONGEST].strip("-") for text in texts]
+    often, before = Counter(plain), Counter[str]()
+    names = []
+    for name, text in zip(plain, texts, strict=True):
+        told_apart = hashlib.sha256(os.fsencode(text) + b"\0" + str(before[text]).encode()).hexdigest()[:8]
+        names.append(name if name and often[name] == 1 else f"{name or 'site'}-{told_apart}")
+        before[text] += 1
+    return names
 
 
 def samples(folder: Path, sites: int) -> Scenario:

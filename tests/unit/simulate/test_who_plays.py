@@ -118,7 +118,7 @@ def test_an_earlier_report_is_replaced_and_nothing_else_is_ever_cleared(tmp_path
 
 
 def test_site_names_are_those_that_a_pool_accepts_and_none_comes_twice():
-    texts = ["Hospital A", "__x__", "é", "ü", "日本", "a" * 99, "A b", "a_b", "\udce9"]
+    texts = ["Hospital A", "__x__", "é", "ü", "日本", "a" * 99, "A b", "a_b", "\udce9", "images", "images"]
     names = partition.site_names(texts)
     assert names[:2] == ["hospital-a", "x"]
     assert len(set(names)) == len(texts)

@@ -1,0 +1,9 @@
+"""Options that commands of sites and of consumers share."""
+
+from typing import Annotated
+
+import typer
+
+GroupsOption = Annotated[
+    bool, typer.Option("--groups", help="Folders in the class folders are groups of images: patients, slides.")
+]
