@@ -26,8 +26,10 @@ def home(tmp_path_factory):
     folder = tmp_path_factory.mktemp("story")
     archive = resources.files("genepool_client.simulate") / "samples" / "samples.zip"
     with resources.as_file(archive) as path, zipfile.ZipFile(path) as opened:
-        wanted = [n for n in opened.namelist() if int(Path(n).stem) < 20 and n.split("/")[1] in KEPT]
-        opened.extractall(folder / "images", wanted)
+        kept = [name for name in opened.namelist() if name.split("/")[1] in KEPT]
+        opened.extractall(folder / "images", [name for name in kept if int(Path(name).stem) < 20])
+        labelled = [name for name in kept if name.startswith("tasks/") and int(Path(name).stem) < 30]
+        opened.extractall(folder / "labelled", labelled)
     return folder
 
 
@@ -128,7 +130,11 @@ def test_a_descendant_is_verified_loads_in_stock_timm_and_is_refused_when_a_byte
     assert sum(tensor.numel() for name, tensor in model.state_dict().items() if "head" not in name) <= 400_000
     with torch.inference_mode():
         assert model(torch.zeros(1, 3, 32, 32)).shape == (1, 3)
-    tuned = run("genepool", "finetune", out, "--data", support, "--epochs", 1, "--out", home / "tuned", "--json")
+    tuned = run("genepool", "finetune", out, "--data", support, "--epochs", 1, "--json")
+    assert (tuned["held_out"], tuned["after"]) == (0, None), "it was selected on all of these images"
+    labelled = home / "labelled" / "tasks" / "digits-5-9"
+    tuned = run("genepool", "finetune", out, "--data", labelled, "--epochs", 1, "--out", home / "tuned", "--json")
+    assert tuned["held_out"] > 0
     assert 0 <= tuned["after"] <= 1
     raw = bytearray((out / "model.safetensors").read_bytes())
     raw[-10_000] ^= 1
