@@ -194,8 +194,10 @@ def finetune(
     if out is not None:
         tuning.write(tuned, verified, out)
     value = {
-        "before": tuned.before,
-        "after": tuned.after,
+        "before": None if tuned.before is None else tuned.before.share,
+        "before_interval": None if tuned.before is None else tuned.before.interval,
+        "after": None if tuned.after is None else tuned.after.share,
+        "after_interval": None if tuned.after is None else tuned.after.interval,
         "trained": tuned.trained,
         "held_out": tuned.held,
         "caveat": tuned.caveat,

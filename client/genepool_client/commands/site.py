@@ -12,9 +12,11 @@ from genepool_console import log_lines, terminal
 from genepool_console.terminal import JsonOption
 
 if TYPE_CHECKING:
+    from genepool_client.pictures.images import ImageSet
     from genepool_client.site.contribution import Contributed
     from genepool_client.site.flower.joining import CampaignOffer
     from genepool_client.site.materials import Materials, Settings
+    from genepool_client.site.steps import Trained
     from genepool_client.site.submission import Submitted
 
 _SHOWN = 20
@@ -183,7 +185,8 @@ def train(
             trained = stages.train(materials, report)
     text = [
         f"ancestry model: {trained.steps} steps on {trained.images} images of {trained.classes} classes",
-        f"{_share(trained.accuracy)} of the held-out images right",
+        f"right on {_measured(trained)}",
+        *_of_one_source(trained, materials.images),
         *materials.images.notes,
         f"next: genepool site condense {folder}",
     ]
@@ -422,6 +425,8 @@ def _contributed(done: "Contributed") -> dict[str, Any]:
         "images": done.trained.images,
         "classes": done.trained.classes,
         "accuracy": done.trained.accuracy,
+        "accuracy_interval": done.trained.measured.interval if done.trained.measured else None,
+        "held_out": done.trained.held_out,
         "agreement": done.condensed.agreement,
         "ancestry_bytes": done.trained.size_bytes,
         "notes": list(done.notes),
@@ -440,10 +445,24 @@ def _summary(done: "Contributed") -> list[str]:
     ratio = done.trained.size_bytes / done.submitted.size_bytes
     first = (
         f"{done.trained.images} images of {done.trained.classes} classes; "
-        f"ancestry model right on {_share(done.trained.accuracy)}, "
+        f"ancestry model right on {_measured(done.trained)}, "
         f"learngene agrees with it on {_share(done.condensed.agreement)} and is {ratio:.1f} times smaller"
     )
     return [first, *_receipt_text(done.submitted)]
+
+
+def _measured(trained: "Trained") -> str:
+    """The ancestry model's accuracy; without enough images it would be a number that means nothing."""
+    if trained.measured is None:
+        return f"a share that {trained.held_out} held-out images cannot tell"
+    return f"{trained.measured} of {trained.held_out} held-out images"
+
+
+def _of_one_source(trained: "Trained", images: "ImageSet") -> list[str]:
+    """What may flatter the accuracy."""
+    if trained.measured is None or images.groups is not None:
+        return []
+    return ["several images of one patient or slide flatter that: put these in folders of their own, and say --groups"]
 
 
 def _share(value: float | None) -> str:

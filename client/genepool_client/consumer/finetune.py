@@ -20,6 +20,7 @@ from genepool_client.consumer.descendant.staging import Staging, check_free
 from genepool_client.consumer.descendant.verify import Descendant
 from genepool_client.consumer.descendant.weights import read_weights
 from genepool_client.pictures.images import ImageSet
+from genepool_client.training.held_out import HeldOutAccuracy, split
 from genepool_client.transport.durable import write_atomic
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.learngene.descendant import weight_text
@@ -28,8 +29,8 @@ from genepool_protocol.selection import net, pixels
 from genepool_protocol.selection.support import Pixels
 from genepool_protocol.wire.errors import InvalidInput
 
-_HELD_OUT: Final = 5
-"""One image in five of each class is held out."""
+_HELD_OUT: Final = 0.2
+"""Share of each class that is held out; at least one image where there are two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ class Tuned:
         classes: of its head.
         trained: images it was trained on.
         held: images that were held out: none that the descendant's selection and head saw.
-        before: accuracy on the held-out images with a closed-form head of the training part; None without any.
+        before: on the held-out images with a closed-form head of the training part; None without any.
         after: the same after training.
         caveat: what the accuracy cannot say, or why there is none; a sentence, or nothing.
     """
@@ -83,43 +84,37 @@ class Tuned:
     classes: tuple[str, ...]
     trained: int
     held: int
-    before: float | None
-    after: float | None
+    before: HeldOutAccuracy | None
+    after: HeldOutAccuracy | None
     caveat: str = ""
 
     def says(self) -> str:
         """The measurement in words."""
         if self.before is None or self.after is None:
             return f"no accuracy: {self.caveat}"
-        measured = f"accuracy on {self.held} held-out images: {self.before:.3f} before, {self.after:.3f} after"
+        measured = f"accuracy on {self.held} held-out images: {self.before} before, {self.after} after"
         return f"{measured} ({self.caveat})" if self.caveat else measured
 
 
-def split(labels: np.ndarray, rng: int, seen: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Indices to train on and held out: a fifth of each class, at least one image where a class has two.
+def hold_out(images: ImageSet, rng: int, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Indices to train on and held out, where one of a group is seen all of it.
 
     Args:
-        labels: shape (N,).
+        images: that were given.
         rng: where the draw starts.
         seen: bool of shape (N,): images that are never held out.
 
     Raises:
-        InvalidInput: SUPPORT_TOO_SMALL, no class has two images.
+        InvalidInput: SUPPORT_TOO_SMALL, no class has two images, or each has a single group.
     """
-    seen = np.zeros(len(labels), dtype=bool) if seen is None else seen
-    generator = np.random.default_rng(rng)
-    held: list[int] = []
-    for label in np.unique(labels):
-        own = generator.permutation(np.flatnonzero(labels == label))
-        count = max(len(own) // _HELD_OUT, min(1, len(own) - 1))
-        held += own[~seen[own]][:count].tolist()
-    if not held and not seen.any():
+    trained, held = split(images.labels, _HELD_OUT, rng, groups=images.groups, never=seen, least=1)
+    if not len(held) and not seen.any():
         raise InvalidInput(
             "SUPPORT_TOO_SMALL",
-            "no class has two images, so none can be held out to measure on",
-            "give at least two images of some class",
+            "no class has two images, or two groups of them, so none can be held out to measure on",
+            "give more images of some class",
         )
-    return np.setdiff1d(np.arange(len(labels)), held), np.array(sorted(held), dtype=np.int64)
+    return trained, held
 
 
 def finetune(verified: Descendant, images: ImageSet, recipe: FinetuneRecipe, progress: Progress) -> Tuned:
@@ -140,15 +135,15 @@ def finetune(verified: Descendant, images: ImageSet, recipe: FinetuneRecipe, pro
     """
     blueprint, size, classes = verified.blueprint, verified.lineage.size, tuple(images.classes)
     seen, caveat = _seen(verified, images)
-    trained, held = split(images.labels, recipe.rng, seen)
+    trained, held = hold_out(images, recipe.rng, seen)
     body = read_weights(verified)
     features = net.embed(blueprint, size, body, images.pixels[trained])
     model = empty(blueprint, size, len(classes), classes)
     put_weights(model, body, fit_head(features.numpy(), images.labels[trained]))
     unseen = images.pixels[held], images.labels[held]
-    before = accuracy(model, blueprint, *unseen, recipe.device) if len(held) else None
+    before = _measured(model, blueprint, *unseen, recipe.device)
     train(model, blueprint, images.pixels[trained], images.labels[trained], recipe, progress)
-    after = accuracy(model, blueprint, *unseen, recipe.device) if len(held) else None
+    after = _measured(model, blueprint, *unseen, recipe.device)
     if not len(held):
         caveat = "the descendant was selected on all of these images; give others besides to measure on"
     return Tuned(model.cpu().eval(), classes, len(trained), len(held), before, after, caveat)
@@ -164,6 +159,16 @@ def _seen(verified: Descendant, images: ImageSet) -> tuple[np.ndarray, str]:
         return none, "if it was not selected on these very images"
     known = {digest.tobytes() for digest in digests}
     return np.array([digest.tobytes() in known for digest in head_file.digests_of(images.pixels)]), ""
+
+
+def _measured(
+    model: VisionTransformer, blueprint: Blueprint, images: Pixels, labels: np.ndarray, device: str
+) -> HeldOutAccuracy | None:
+    """The accuracy on these images; None without any."""
+    if not len(labels):
+        return None
+    share = accuracy(model, blueprint, images, labels, device)
+    return HeldOutAccuracy(round(share * len(labels)), len(labels))
 
 
 @torch.inference_mode()

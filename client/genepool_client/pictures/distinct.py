@@ -36,7 +36,8 @@ def distinct(images: ImageSet) -> ImageSet:
     copies = len(images.labels) - len(kept)
     fewer = image_set(images.pixels[kept], images.labels[kept], images.classes)
     left_out = f"{copies} of {len(images.labels)} images are copies of others and were left out"
-    return replace(fewer, notes=(*images.notes, left_out))
+    groups = None if images.groups is None else images.groups[kept]
+    return replace(fewer, notes=(*images.notes, left_out), groups=groups)
 
 
 def first_of_each(pixels: Pixels) -> npt.NDArray[np.int64]:

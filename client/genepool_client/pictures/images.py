@@ -29,6 +29,7 @@ class ImageSet:
         classes: names in sorted order.
         digest: hex SHA-256 over pixels, labels and class names: what training depends on.
         notes: what whoever gave the images must know of how they were read; sentences.
+        groups: int64, shape (N,): images of one number come from one patient or slide; None where nobody said so.
     """
 
     pixels: npt.NDArray[np.uint8] = field(repr=False)
@@ -36,10 +37,11 @@ class ImageSet:
     classes: list[str]
     digest: str
     notes: tuple[str, ...] = ()
+    groups: npt.NDArray[np.int64] | None = field(default=None, repr=False)
 
 
 def image_set(pixels: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64], classes: Sequence[str]) -> ImageSet:
-    """The set of these arrays, with its digest."""
+    """The set of these arrays, with its digest and without groups."""
     head = json.dumps({"shape": list(pixels.shape), "classes": list(classes)}, sort_keys=True).encode()
     hasher = hashlib.sha256(len(head).to_bytes(8, "little") + head)
     hasher.update(np.ascontiguousarray(pixels).data)
@@ -74,7 +76,17 @@ def load_images(
         pixels[index] = decode(path, size)
         progress(index + 1, len(files), names[label])
     notes = (f"the images are those of the training split {tree.split} of {folder}",) if tree.split else ()
-    return replace(image_set(pixels, np.array([label for label, _ in files], dtype=np.int64), names), notes=notes)
+    read = image_set(pixels, np.array([label for label, _ in files], dtype=np.int64), names)
+    return replace(read, notes=notes, groups=_groups(tree))
+
+
+def _groups(tree: walker.ImageTree) -> npt.NDArray[np.int64] | None:
+    """A number for each image: one for all that lie in folders of one name, of whatever class; None without folders."""
+    within = [path.relative_to(entry.path) for entry in tree.classes for path in entry.files]
+    if all(len(path.parts) == 1 for path in within):
+        return None
+    names = [path.parts[0] if len(path.parts) > 1 else f"/{place}" for place, path in enumerate(within)]
+    return np.unique(names, return_inverse=True)[1].astype(np.int64)
 
 
 def load_unlabelled(folder: Path, size: int, progress: Progress = _ignore) -> npt.NDArray[np.uint8]:

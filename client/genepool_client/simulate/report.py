@@ -24,7 +24,8 @@ class SiteReport:
     name: str
     images: int
     classes: int
-    accuracy: float | None  # on held-out images; None without any
+    accuracy: float | None  # on held-out images; None with too few of them
+    held_out: int
     agreement: float | None
     learngene_bytes: int
     ancestry_bytes: int

@@ -19,14 +19,22 @@ class TableCell:
 
 @dataclass(frozen=True, slots=True)
 class GainOverControl:
-    """A paired difference in points of accuracy over all tasks and draws, with a 95 % bootstrap interval."""
+    """A paired difference in points of accuracy over all tasks and draws, with a 95 % bootstrap interval.
+
+    A single task and draw has no interval: nothing is known of how it varies.
+    """
 
     name: str
     size: Size
     phase: str  # "before" or "after" fine-tuning
     mean: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
+
+    def __str__(self) -> str:
+        if self.low is None or self.high is None:
+            return f"{self.mean:+.1f} (one task and draw: no interval)"
+        return f"{self.mean:+.1f} ({self.low:+.1f} to {self.high:+.1f})"
 
 
 def table(rows: Sequence[StartAccuracy]) -> dict[str, dict[Size, dict[str, TableCell]]]:
@@ -69,6 +77,8 @@ def _pairs(rows: Sequence[StartAccuracy], size: Size, other: str, phase: str) ->
 
 
 def _gain(name: str, size: Size, phase: str, pairs: np.ndarray, rng: np.random.Generator) -> GainOverControl:
+    if len(pairs) == 1:
+        return GainOverControl(name, size, phase, float(pairs[0]), None, None)
     means = rng.choice(pairs, (2000, len(pairs))).mean(axis=1)
     low, high = np.percentile(means, [2.5, 97.5])
     return GainOverControl(name, size, phase, float(pairs.mean()), float(low), float(high))

@@ -154,6 +154,7 @@ def site_report(folder: Path, kept_out: Mapping[str, str]) -> SiteReport:
         images=condensed.ancestry.images,
         classes=condensed.ancestry.classes,
         accuracy=condensed.ancestry.accuracy,
+        held_out=condensed.ancestry.held_out,
         agreement=condensed.agreement,
         learngene_bytes=artefact.weights.stat().st_size,
         ancestry_bytes=condensed.ancestry.size_bytes,

@@ -42,8 +42,5 @@ def _accuracies(report: SimulationReport) -> terminal.Rows:
 
 def _gains(report: SimulationReport) -> terminal.Rows:
     title = "Gain of the descendant in points of accuracy, with 95 % intervals over tasks and draws"
-    cells = [
-        (gain.name, gain.size, gain.phase, f"{gain.mean:+.1f} ({gain.low:+.1f} to {gain.high:+.1f})")
-        for gain in results.gains(report.rows)
-    ]
+    cells = [(gain.name, gain.size, gain.phase, str(gain)) for gain in results.gains(report.rows)]
     return terminal.Rows(("against", "size", "fine-tuning", "gain"), cells, title)

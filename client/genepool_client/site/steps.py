@@ -18,6 +18,7 @@ from pydantic import Field, ValidationError
 from genepool_client.site.folder import SiteFolder
 from genepool_client.site.materials import Materials
 from genepool_client.training import privacy
+from genepool_client.training.held_out import FEWEST, HeldOutAccuracy
 from genepool_client.transport.durable import write_atomic, write_json
 from genepool_protocol.learngene import manifest as documents
 from genepool_protocol.learngene.tensors import TensorFile, encode
@@ -37,9 +38,17 @@ class Trained(Document):
     images: int
     classes: int
     steps: int
-    accuracy: float | None  # on held-out images; None without any
+    accuracy: float | None  # on held-out images; None with fewer of them than are worth a number
+    held_out: int = 0  # images that were never trained on; 0, too, where an earlier version trained
     sha256: str  # of ancestry.safetensors
     size_bytes: int
+
+    @property
+    def measured(self) -> HeldOutAccuracy | None:
+        """The accuracy with what can be said of it; None where there is none."""
+        if self.accuracy is None or not self.held_out:
+            return None
+        return HeldOutAccuracy(round(self.accuracy * self.held_out), self.held_out)
 
 
 class Condensed(Document):
@@ -81,7 +90,8 @@ def train(materials: Materials, progress: Progress) -> Trained:
         images=len(images.labels),
         classes=len(images.classes),
         steps=result.steps,
-        accuracy=None if math.isnan(result.accuracy) else result.accuracy,
+        accuracy=result.accuracy.share if result.accuracy.images >= FEWEST else None,
+        held_out=result.accuracy.images,
         sha256=digest.sha256_hex(raw),
         size_bytes=len(raw),
     )

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 
 from genepool_client.pictures.images import ImageSet
 from genepool_client.training.batches import Batch, TrainingImages
+from genepool_client.training.held_out import HeldOutAccuracy, split
 from genepool_client.training.recipe import TrainRecipe, scaled_steps
 from genepool_client.training.trainer import Trainer, leaves
 from genepool_protocol.learngene import expansion
@@ -19,10 +20,12 @@ from genepool_protocol.progress import Progress
 from genepool_protocol.selection import net
 from genepool_protocol.training import precision
 from genepool_protocol.training.loop import Params
+from genepool_protocol.trust import digest
 
 CHECKPOINT: Final = "ancestry.pt"
 LOOKED_AT: Final = 256  # held-out images that decide when to stop, at most
-_HELD_OUT: Final = 10  # one image in ten of each class, never trained on
+_HELD_OUT: Final = 0.1
+"""Share of each class that is never trained on; classes of fewer than ten images give none away."""
 _STEPS: Final = 560  # for 700 images of 20 classes
 
 
@@ -33,12 +36,12 @@ class AncestryResult:
     Attributes:
         weights: by timm's names, with the head; they never leave the site.
         steps: training steps taken.
-        accuracy: on the images that were held out.
+        accuracy: on the images that were held out, which also said when to stop.
     """
 
     weights: Params = field(repr=False)
     steps: int
-    accuracy: float
+    accuracy: HeldOutAccuracy
 
 
 def default_recipe(images: int = 700, classes: int = 20) -> TrainRecipe:
@@ -46,17 +49,15 @@ def default_recipe(images: int = 700, classes: int = 20) -> TrainRecipe:
     return TrainRecipe(steps=scaled_steps(_STEPS, images, classes))
 
 
-def split(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Indices to train on and held out: every tenth image of a class; classes below ten images give none away."""
-    held: list[int] = []
-    for label in np.unique(labels):
-        held += np.flatnonzero(labels == label)[_HELD_OUT - 1 :: _HELD_OUT].tolist()
-    return np.setdiff1d(np.arange(len(labels)), held), np.array(sorted(held), dtype=np.int64)
+def hold_out(images: ImageSet) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of a site's images to train on and held out: the same ones for ancestry model and learngene."""
+    return split(images.labels, _HELD_OUT, 0, groups=images.groups)
 
 
-def fingerprint(blueprint: Blueprint, images: ImageSet, recipe: TrainRecipe) -> str:
+def fingerprint(blueprint: Blueprint, images: ImageSet, recipe: TrainRecipe, held: np.ndarray) -> str:
     """What a checkpoint belongs to."""
-    return f"{blueprint.sha256} {images.digest} {replace(recipe, device='cpu')}"
+    chosen = digest.sha256_hex(held.astype("<i8").tobytes())[:16]
+    return f"{blueprint.sha256} {images.digest} {replace(recipe, device='cpu')} {chosen}"
 
 
 def train_ancestry(
@@ -86,9 +87,9 @@ def train_ancestry(
     origin = {name: tensor.to(recipe.device) for name, tensor in origin.items()}
     head = {"head.weight": torch.zeros(classes, blueprint.width(size.heads)), "head.bias": torch.zeros(classes)}
     params = leaves({**origin, **head}, recipe.device)
-    trained, held = split(images.labels)
+    trained, held = hold_out(images)
     pictures = TrainingImages.of(blueprint, images.pixels[trained], images.labels[trained], recipe.device)
-    trainer = Trainer(params, origin, recipe, work / CHECKPOINT, fingerprint(blueprint, images, recipe))
+    trainer = Trainer(params, origin, recipe, work / CHECKPOINT, fingerprint(blueprint, images, recipe, held))
 
     def loss_of(step: int, rng: torch.Generator) -> torch.Tensor:
         batch = pictures.batch(recipe, step, rng)
@@ -116,10 +117,10 @@ def logits(
     return F.linear(features, weights["head.weight"], weights["head.bias"])
 
 
-def accuracy(blueprint: Blueprint, weights: net.Weights, images: ImageSet, which: np.ndarray) -> float:
-    """Share of the chosen images that the model names rightly; NaN when there are none."""
+def accuracy(blueprint: Blueprint, weights: net.Weights, images: ImageSet, which: np.ndarray) -> HeldOutAccuracy:
+    """How many of the chosen images the model names rightly."""
     if not len(which):
-        return float("nan")
+        return HeldOutAccuracy(0, 0)
     features = net.embed(blueprint, blueprint.reference, weights, images.pixels[which])
     named = F.linear(features, weights["head.weight"], weights["head.bias"]).argmax(dim=1).numpy()
-    return float((named == images.labels[which]).mean())
+    return HeldOutAccuracy(int((named == images.labels[which]).sum()), len(which))

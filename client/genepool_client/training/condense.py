@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from genepool_client.pictures.images import ImageSet
-from genepool_client.training.ancestry import LOOKED_AT, fingerprint, logits, split
+from genepool_client.training.ancestry import LOOKED_AT, fingerprint, hold_out, logits
 from genepool_client.training.batches import Batch, TrainingImages
 from genepool_client.training.recipe import TrainRecipe, scaled_steps
 from genepool_client.training.trainer import Trainer, leaves
@@ -102,10 +102,10 @@ def condense(
     head = {name: teacher[name] for name in ("head.weight", "head.bias")}
     params = leaves({**start, **head}, device)
     anchor = {name: torch.zeros_like(tensor) for name, tensor in start.items()}
-    trained, held = split(images.labels)
+    trained, held = hold_out(images)
     pictures = TrainingImages.of(blueprint, images.pixels[trained], images.labels[trained], device)
     descendants = Descendants(blueprint, gene)
-    trainer = Trainer(params, anchor, recipe, work / CHECKPOINT, fingerprint(blueprint, images, recipe))
+    trainer = Trainer(params, anchor, recipe, work / CHECKPOINT, fingerprint(blueprint, images, recipe, held))
 
     def loss_of(step: int, rng: torch.Generator) -> torch.Tensor:
         batch = pictures.batch(recipe, step, rng)

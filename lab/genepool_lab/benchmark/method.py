@@ -113,7 +113,7 @@ def make_learngene(lab: Lab, images: ImageSet, train: TrainRecipe, shrink: Train
     between = time.process_time()
     small = condense.condense(lab.blueprint, gene, images, old.weights, work, recipe=shrink, progress=_ignore)
     facts = {
-        "accuracy": old.accuracy,
+        "accuracy": old.accuracy.share,
         "agreement": small.agreement,
         "steps": old.steps,
         "condense_steps": small.steps,
@@ -150,7 +150,7 @@ def distil(lab: Lab, images: ImageSet, old: net.Weights, size: Size, shrink: Tra
     classes = len(images.classes)
     head = {"head.weight": torch.zeros(classes, blueprint.width(size.heads)), "head.bias": torch.zeros(classes)}
     params = leaves({**origin, **head}, "cpu")
-    trained, _ = ancestry.split(images.labels)
+    trained, _ = ancestry.hold_out(images)
     pictures = TrainingImages.of(blueprint, images.pixels[trained], images.labels[trained], "cpu")
     training = Trainer(
         params, origin, shrink, work / "direct.pt", f"{blueprint.sha256} {images.digest} {size} {shrink}"
@@ -173,7 +173,7 @@ def train_round(
 ) -> tuple[Params, Params]:
     """One site's round of FedAvg: the ancestry model's loss and recipe, from the common body and the site's head."""
     params = leaves({**body, **head}, "cpu")
-    trained, _ = ancestry.split(images.labels)
+    trained, _ = ancestry.hold_out(images)
     pictures = TrainingImages.of(lab.blueprint, images.pixels[trained], images.labels[trained], "cpu")
     start = {name: tensor.clone() for name, tensor in body.items()}
     training = Trainer(params, start, train, work / "round.pt", f"{images.digest} {train}")

@@ -74,7 +74,8 @@ def _gains(found: Found, path: Path) -> Path:
             value = gain(where(rows, kind=kind, column=column), seed)
             if value is not None:
                 colour = _OURS if column == names.TALS else _GRAY
-                axis.plot([value.low, value.high], [place, place], color=colour, linewidth=2)
+                if value.low is not None:
+                    axis.plot([value.low, value.high], [place, place], color=colour, linewidth=2)
                 axis.plot(value.mean, place, "o", color=colour, markersize=6 if column == names.TALS else 4)
         axis.set_yticks(range(len(columns)), columns)
         count = len({row.task for row in seed})

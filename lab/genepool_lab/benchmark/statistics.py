@@ -17,13 +17,15 @@ Place = tuple[str, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """A paired difference in points of accuracy, with a 95 % interval."""
+    """A paired difference in points of accuracy, with a 95 % interval; a single episode has none."""
 
     mean: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
     def __str__(self) -> str:
+        if self.low is None or self.high is None:
+            return f"{self.mean:+.1f} (one episode: no interval)"
         return f"{self.mean:+.1f} ({self.low:+.1f} to {self.high:+.1f})"
 
 
@@ -46,6 +48,8 @@ def gain(ours: Sequence[Row], theirs: Sequence[Row]) -> Gain | None:
     pairs = differences(ours, theirs)
     if not pairs:
         return None
+    if len(pairs) == 1:
+        return Gain(next(iter(pairs.values())), None, None)
     by_task = _by_task((place[0], value) for place, value in pairs.items())
     tasks = [np.array(values) for values in by_task.values()]
     means = _resampled(tasks, np.random.default_rng(0))

@@ -7,13 +7,17 @@
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Protocol
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from genepool_protocol.wire.errors import GenepoolError, Unavailable
 from genepool_server.serving.config import ServingConfig
+
+if TYPE_CHECKING:
+    from genepool_server.serving.worker import Worker
 
 _log = logging.getLogger(__name__)
 
@@ -81,14 +85,9 @@ class InlineDispatcher:
     """Workers that are threads of this process. Ends nothing but itself; the results are those of Ray's workers."""
 
     def __init__(self, config: ServingConfig) -> None:
-        import torch
-
-        from genepool_server.serving.worker import Worker  # here: what only hands calls on need not load torch
-
-        torch.set_num_threads(1)
         self.lanes = config.score_threads
-        self._worker = Worker(config.mapped_files)
-        self._slots = config.slots
+        self._mapped_files = config.mapped_files
+        self._lock = threading.Lock()
         self._threads = ThreadPoolExecutor(config.score_threads + config.slots, thread_name_prefix="genepool-worker")
         self._drained = False
 
@@ -105,11 +104,11 @@ class InlineDispatcher:
         given_up = threading.Event()
         if verb in CANCELLABLE:
             args = (*args, given_up.is_set)
-        return await self._run(getattr(self._worker, verb), *args, given_up=given_up)
+        return await self._run(self._call, verb, *args, given_up=given_up)
 
     async def stream(self, verb: Verb, *args: Any) -> AsyncIterator[Any]:
         """See `Dispatcher`."""
-        answers, end = iter(getattr(self._worker, verb)(*args)), object()
+        answers, end = self._answers(verb, *args), object()
         while (item := await self._run(next, answers, end)) is not end:
             yield item
 
@@ -125,6 +124,23 @@ class InlineDispatcher:
         """See `Dispatcher`."""
         self._drained = True
         self._threads.shutdown(wait=True, cancel_futures=True)
+
+    @cached_property
+    def _worker(self) -> "Worker":
+        import torch
+
+        from genepool_server.serving.worker import Worker
+
+        torch.set_num_threads(1)
+        return Worker(self._mapped_files)
+
+    def _call(self, verb: Verb, *args: Any) -> Any:
+        with self._lock:  # the first call loads torch, on its thread: a pool that nobody asks to select needs none
+            worker = self._worker
+        return getattr(worker, verb)(*args)
+
+    def _answers(self, verb: Verb, *args: Any) -> Iterator[Any]:
+        yield from self._call(verb, *args)
 
     async def _run(self, function: Callable[..., Any], *args: Any, given_up: threading.Event | None = None) -> Any:
         self._check()

@@ -11,39 +11,58 @@ from genepool_client.consumer import finetune
 from genepool_client.consumer.descendant import head_file
 from genepool_client.consumer.descendant.head import Head
 from genepool_client.consumer.descendant.verify import verify
-from genepool_client.pictures.images import load_images
+from genepool_client.pictures.images import image_set, load_images
 from genepool_protocol.wire.errors import GenepoolError
 from tests.support.images import write_classes
 
 
-@pytest.mark.parametrize(("count", "held"), [(2, 1), (4, 1), (5, 1), (10, 2), (23, 4)])
-def test_a_fifth_of_each_class_is_held_out(count, held):
+def labelled(labels, groups=None):
+    labels = np.array(labels)
+    pixels = np.zeros((len(labels), 8, 8, 3), dtype=np.uint8)
+    return replace(image_set(pixels, labels, [str(label) for label in np.unique(labels)]), groups=groups)
+
+
+def held_of(labels, seen=None, groups=None):
+    nobody = np.zeros(len(labels), dtype=bool)
+    return finetune.hold_out(labelled(labels, groups), 0, nobody if seen is None else seen)
+
+
+@pytest.mark.parametrize(("count", "expected"), [(2, 1), (4, 1), (5, 1), (10, 2), (23, 4)])
+def test_a_fifth_of_each_class_is_held_out(count, expected):
     labels = np.repeat([0, 1, 2], count)
-    trained, kept = finetune.split(labels, rng=0)
-    assert sorted([*trained, *kept]) == list(range(len(labels)))
-    assert [int((labels[kept] == label).sum()) for label in range(3)] == [held] * 3
+    trained, held = held_of(labels)
+    assert sorted([*trained, *held]) == list(range(len(labels)))
+    assert [int((labels[held] == label).sum()) for label in range(3)] == [expected] * 3
 
 
 def test_a_class_of_one_image_is_trained_on():
-    trained, kept = finetune.split(np.array([0, 0, 0, 1]), 0)
+    trained, held = held_of([0, 0, 0, 1])
     assert 3 in trained
-    assert len(kept) == 1
+    assert len(held) == 1
 
 
 def test_nothing_to_measure_on_is_refused():
     with pytest.raises(GenepoolError) as caught:
-        finetune.split(np.array([0, 1, 2]), 0)
+        held_of([0, 1, 2])
     assert caught.value.reason == "SUPPORT_TOO_SMALL"
 
 
 def test_what_was_seen_is_never_held_out():
     labels = np.repeat([0, 1], 10)
     seen = np.arange(20) % 10 < 7
-    trained, held = finetune.split(labels, 0, seen)
+    trained, held = held_of(labels, seen)
     assert not seen[held].any()
     assert len(held) == 4
     assert sorted([*trained, *held]) == list(range(20))
-    assert len(finetune.split(labels, 0, np.ones(20, dtype=bool))[1]) == 0
+    assert len(held_of(labels, np.ones(20, dtype=bool))[1]) == 0
+
+
+def test_of_a_patient_that_was_seen_no_other_image_is_held_out():
+    labels, patients = np.repeat([0, 1], 10), np.arange(20) // 2
+    seen = np.arange(20) % 4 == 0  # one image of every second patient
+    held = held_of(labels, seen, patients)[1]
+    assert len(held)
+    assert not set(patients[held]) & set(patients[seen])
 
 
 def with_head(forge, folder, classes, shown):
@@ -66,7 +85,7 @@ def test_what_was_not_shown_is_measured_on_and_the_head_is_fitted_to_the_trainin
     verified = with_head(forge, folder, images.classes, images.pixels[:4])
     tuned = finetune.finetune(verified, images, finetune.FinetuneRecipe(epochs=1), lambda *_: None)
     assert (tuned.held, tuned.trained, tuned.caveat) == (4, 16, "")
-    assert tuned.before >= 0.75  # blobs are easy, and the folder's own head is of random numbers
+    assert tuned.before.share >= 0.75  # blobs are easy, and the folder's own head is of random numbers
 
 
 def test_a_descendant_that_says_nothing_of_its_selection_has_a_caveat(forge, folder, images):

@@ -19,7 +19,13 @@ def rows(values, column="x"):
     ]
 
 
-tables = st.lists(st.lists(st.floats(0, 1), min_size=1, max_size=4), min_size=1, max_size=4)
+tables = st.lists(st.lists(st.floats(0, 1), min_size=1, max_size=4), min_size=1, max_size=4).filter(
+    lambda values: sum(map(len, values)) > 1
+)
+
+
+def test_one_episode_has_no_interval():
+    assert str(gain(rows([[0.75]]), rows([[0.5]]))) == "+25.0 (one episode: no interval)"
 
 
 @given(tables, st.floats(-0.5, 0.5))

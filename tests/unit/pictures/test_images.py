@@ -209,3 +209,12 @@ def test_a_data_set_of_timm_is_read_by_name(tmp_path):
 @pytest.mark.parametrize("name", ["torch/mnist", "torch/no-such-thing", "hfds/no/such", "tfds/none"])
 def test_a_data_set_that_is_not_here_is_refused_and_not_downloaded(tmp_path, name):
     assert refused(images.load_images, name, 8, tmp_path).reason == "DATASET_UNKNOWN"
+
+
+def test_images_in_folders_of_one_name_are_one_group_of_whatever_class(tmp_path):
+    for place in ("a/patient1", "a/patient2", "b/patient1"):
+        (tmp_path / place).mkdir(parents=True)
+        for index in range(2):
+            Image.new("RGB", (8, 8), (len(place), 40 * index, 7)).save(tmp_path / place / f"{index}.png")
+    loaded = images.load_images(tmp_path, 8, groups=True)
+    assert loaded.groups.tolist() == [0, 0, 1, 1, 0, 0]

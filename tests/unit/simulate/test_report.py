@@ -32,6 +32,12 @@ def test_the_table_holds_means_over_draws():
     assert results.table(rows())["thai"][SIZES[1]][CONTROLS[0]].after is None
 
 
+def test_one_task_and_one_draw_have_no_interval():
+    gains = results.gains([row for row in rows() if (row.task, row.draw) == (rows()[0].task, rows()[0].draw)])
+    assert {(gain.low, gain.high) for gain in gains} == {(None, None)}
+    assert "no interval" in str(gains[0])
+
+
 def test_gains_are_paired_so_that_a_constant_gain_has_no_spread():
     found = {(g.name, g.size, g.phase): g for g in results.gains(rows())}
     gain = found[f"descendant - {SEED}", SIZES[0], "before"]
@@ -41,7 +47,7 @@ def test_gains_are_paired_so_that_a_constant_gain_has_no_spread():
 
 
 def made_report():
-    sites = [report.SiteReport("a<b", 10, 2, 0.5, None, 1000, 9000, "0" * 64)]
+    sites = [report.SiteReport("a<b", 10, 2, 0.5, 24, None, 1000, 9000, "0" * 64)]
     selections = [
         report.SelectionReport(task, draw, "single", [report.WeightReport("a<b", 1.0)], "because")
         for task in ("letters", "thai")
