@@ -1,8 +1,10 @@
-"""Messages as Flower's grid hands them to a ServerApp."""
+"""Messages as Flower's grid hands them to a ServerApp, and as a report tells them."""
 
 from flwr.app import Error, Message, RecordDict
 from flwr.app.message import make_message
 from flwr.app.metadata import Metadata
+
+from genepool_client.site.flower.failures import SiteFailure
 
 
 def reply(message_id: str, answer: Error | RecordDict) -> Message:
@@ -14,3 +16,8 @@ def reply(message_id: str, answer: Error | RecordDict) -> Message:
     if isinstance(answer, Error):
         return make_message(metadata, error=answer)
     return make_message(metadata, content=answer)
+
+
+def told_as(failure: SiteFailure) -> str:
+    """What a campaign's report says of a site's failure."""
+    return f"[{failure.code}] {failure.sentence}"

@@ -1,12 +1,16 @@
 """What processes hold in their memory, read from outside."""
 
 import contextlib
+import itertools
 import mmap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+
+DATABASES = "genepool-pg-"
+"""What the folders of the tests' own PostgreSQL begin with, in shared memory."""
 
 _PART = 1 << 20
 _PAGE = mmap.PAGESIZE
@@ -42,9 +46,11 @@ def _touched(pages: BinaryIO, start: int, length: int) -> bool:
 
 
 def in_shared_memory(markers: Mapping[str, bytes]) -> set[str]:
-    """Names of the markers that lie in a file of shared memory."""
+    """Names of the markers that lie in a file of shared memory, other tests' databases left out."""
     found = set()
-    for path in Path("/dev/shm").rglob("*"):
+    databases = (DATABASES, "PostgreSQL.")
+    folders = [path for path in Path("/dev/shm").iterdir() if not path.name.startswith(databases)]
+    for path in itertools.chain.from_iterable([folder, *folder.rglob("*")] for folder in folders):
         with contextlib.suppress(OSError):
             content = path.read_bytes() if path.is_file() else b""
             found |= {name for name, marker in markers.items() if marker in content}

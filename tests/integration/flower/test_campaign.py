@@ -14,12 +14,13 @@ import psutil
 import pytest
 from flwr.supercore.protobuf.constants import PROTOBUF_MEDIA_TYPE
 
-from genepool_client.site.flower import joining
+from genepool_client.site.flower import failures, joining
 from genepool_client.site.folder import SiteFolder
 from genepool_protocol.machine.processes import Child, run_json, script
 from genepool_server.commands import operating
 from tests.integration.site.world import World, last_received
 from tests.support import bound
+from tests.support.flower import told_as
 from tests.support.images import write_classes
 from tests.support.server import wait_until
 
@@ -153,7 +154,7 @@ def test_a_missed_quorum_is_told_by_the_exit_code_and_the_report(world, campaign
     campaign.spawn("unwilling", [sys.executable, "-c", UNWILLING, "run", str(folder.path)])
     assert campaign.ended(child) == 5
     sites = campaign.sites()
-    assert sites["unwilling"]["reason"] == "[1000] refused by the site's egress guard"
+    assert sites["unwilling"]["reason"] == told_as(failures.UNPINNED)
     assert (sites["away"]["progress"], sites["away"]["invitations"]) == ("absent", 0)
     assert "genepool site run DIR" in sites["away"]["reason"]
     assert campaign.told()["state"] == "quorum missed"

@@ -12,11 +12,13 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from genepool_client.site import outbox
+from genepool_client.site.flower import failures
 from genepool_protocol.machine.launching import QUIET
 from genepool_protocol.machine.processes import Child, free_port, run_json, script
 from genepool_server.campaign import server_app
 from genepool_server.campaign.fab import app_folder
 from tests.integration.site.world import World, last_received
+from tests.support.flower import told_as
 from tests.support.images import write_classes
 from tests.support.notified import Manager
 from tests.support.server import wait_until
@@ -92,8 +94,6 @@ def told(reply):
         return f"[{reply.error.code}] {reply.error.reason}"
     return {name: {key: str(value) for key, value in record.items()} for name, record in reply.content.items()}
 """
-
-REFUSED = "refused by the site's egress guard"
 
 
 class Campaign:
@@ -254,25 +254,25 @@ def test_a_receipt_leaves_and_nothing_else_does(scene):
 
 
 def test_attack_code_in_a_bundle_under_our_name_and_version_is_not_run(scene):
-    assert [row["reason"] for row in scene.campaign.results(scene.foreign)] == [f"[1000] {REFUSED}"]
+    assert [row["reason"] for row in scene.campaign.results(scene.foreign)] == [told_as(failures.UNPINNED)]
     assert "is not in the site's config" in scene.log
     assert scene.campaign.numbers()["genepool_site_bundles_total", "refused"] >= 1
     assert not (scene.root / "HOSTILE_MARK").exists()
 
 
 def test_attack_arrays_do_not_leave_even_from_a_bundle_that_was_accepted(scene):
-    assert [row["reason"] for row in scene.campaign.results(scene.leaking)] == [f"[1001] {REFUSED}"]
+    assert [row["reason"] for row in scene.campaign.results(scene.leaking)] == [told_as(failures.GUARDED)]
 
 
 def test_attack_the_text_of_an_error_does_not_leave(scene):
-    assert [row["reason"] for row in scene.campaign.results(scene.raising)] == [f"[1000] {REFUSED}"]
+    assert [row["reason"] for row in scene.campaign.results(scene.raising)] == [told_as(failures.FAILED)]
     assert "jane" not in (scene.root / "superlink.log").read_text()
 
 
 def test_attack_who_asks_for_arrays_gets_a_receipt(scene):
     replies = scene.campaign.replies(scene.hostile, "arrays")
     receipts = [reply["receipt"] for reply in replies if isinstance(reply, dict)]
-    assert [reply for reply in replies if isinstance(reply, str)] == [f"[1000] {REFUSED}"]  # to "train"
+    assert [reply for reply in replies if isinstance(reply, str)] == [told_as(failures.FAILED)]  # to "train"
     assert [set(reply) for reply in replies if isinstance(reply, dict)] == [{"receipt"}]
     assert [receipt["contribution-id"] for receipt in receipts] == [last_received(scene.site)]
 

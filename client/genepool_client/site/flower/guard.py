@@ -1,4 +1,4 @@
-"""What may leave a site through Flower: one small receipt of exactly known members, or a constant error text.
+"""What may leave a site through Flower: one small receipt of exactly known members, or a constant error (`failures`).
 
 The mod wraps every function of the ClientApp, so that a mistake in one of them cannot leak. It is no defence against
 hostile code, which the site never runs: its app bundle carries none.
@@ -12,6 +12,8 @@ from typing import Final
 
 from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
 
+from genepool_client.site.flower import failures
+from genepool_client.site.flower.failures import SiteFailure
 from genepool_protocol.wire.errors import GenepoolError
 
 _log = logging.getLogger(__name__)
@@ -25,11 +27,6 @@ MEMBERS: Final[dict[str, type]] = {
     "code": str,
 }
 MAX_TEXT: Final = 128  # characters of a member
-
-SITE_ERROR: Final = 1000
-GUARD_REFUSED: Final = 1001
-_FAILED: Final = "the site could not contribute; its own log says why"
-_REFUSED: Final = "the site's egress guard refused the reply"
 
 
 def violation(content: RecordDict) -> str | None:
@@ -59,12 +56,16 @@ def receipt_only_mod(message: Message, context: Context, call_next: Callable[[Me
         reply = call_next(message, context)
     except Exception as exc:  # noqa: BLE001 - whatever it is, its text may name files or people, and Flower would send it
         _log.error("the contribution failed: %s", _cause(exc))
-        return Message(Error(code=SITE_ERROR, reason=_FAILED), reply_to=message)
+        return _error(failures.of(exc), message)
     if reply.has_error():
         _log.error("the reply was an error of code %d", reply.error.code)
-        return Message(Error(code=SITE_ERROR, reason=_FAILED), reply_to=message)
+        return _error(failures.FAILED, message)
     why = violation(reply.content)
     if why is not None:
         _log.error("egress guard: %s", why)
-        return Message(Error(code=GUARD_REFUSED, reason=_REFUSED), reply_to=message)
+        return _error(failures.GUARDED, message)
     return reply
+
+
+def _error(failure: SiteFailure, message: Message) -> Message:
+    return Message(Error(code=failure.code, reason=failure.sentence), reply_to=message)

@@ -25,8 +25,9 @@ from flwr.supercore.exit import ExitCode, flwr_exit
 from flwr.supercore.fab import Fab
 from flwr.supercore.inflatable.inflatable_object import get_object_tree, no_object_id_recompute
 
-from genepool_client.site.flower import ending, guard, logs, returning, supervision
+from genepool_client.site.flower import ending, failures, logs, returning, supervision
 from genepool_client.site.flower.egress import Egress
+from genepool_client.site.flower.failures import SiteFailure
 from genepool_client.site.folder import SiteFolder
 from genepool_client.transport.proxies import is_local, proxy_for
 from genepool_console.log_lines import Form
@@ -43,8 +44,6 @@ What = Literal["bundle", "reply"]
 Outcome = Literal["accepted", "refused", "receipt", "error"]
 Told = Callable[[What, Outcome], None]
 """Hears how the guard decided over an app bundle or a reply."""
-
-_REFUSED: Final = "refused by the site's egress guard"
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,15 +221,15 @@ def _guarded_send(
     def guarded(message: Any, tree: Any, runtime: float) -> tuple[set[str], str]:
         why: str | None
         if message.has_error():
-            code, why = guard.SITE_ERROR, f"the app answered error {message.error.code}"
+            failure, why = failures.of_code(message.error.code), f"the app answered error {message.error.code}"
         else:
-            code, why = guard.GUARD_REFUSED, egress.refusal(store.get, tree)
-        told("reply", "receipt" if why is None else "error" if code == guard.SITE_ERROR else "refused")
+            failure, why = failures.GUARDED, egress.refusal(store.get, tree)
+        told("reply", "receipt" if why is None else "error" if message.has_error() else "refused")
         if why is None:
             announced: tuple[set[str], str] = send(message, tree, runtime)
             return announced
         log(ERROR, "egress guard: a reply was replaced: %s", why)
-        error = _constant_error(message.metadata, code)
+        error = _constant_error(message.metadata, failure)
         with no_object_id_recompute():
             own_tree, content, own_id = get_object_tree(error), error.deflate(), error.metadata.message_id
         object_ids, session = send(error, own_tree, runtime)
@@ -241,7 +240,7 @@ def _guarded_send(
     return guarded
 
 
-def _constant_error(old: Any, code: int) -> Any:
+def _constant_error(old: Any, failure: SiteFailure) -> Any:
     same = (
         "run_id",
         "src_node_id",
@@ -253,7 +252,7 @@ def _constant_error(old: Any, code: int) -> Any:
         "message_type",
     )
     values = {name: getattr(old, name) for name in (*same, "src_task_id", "dst_task_id")}
-    error = make_message(Metadata(message_id="", **values), error=Error(code=code, reason=_REFUSED))
+    error = make_message(Metadata(message_id="", **values), error=Error(code=failure.code, reason=failure.sentence))
     error.metadata.delivered_at = ""
     error.metadata.__dict__["_message_id"] = error.object_id
     return error

@@ -5,7 +5,7 @@ from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
 from genepool_client.site.code_identity import code_identity
-from genepool_client.site.flower import guard
+from genepool_client.site.flower import failures, guard
 from genepool_client.site.flower.client_app import SIMULATION_ROOT, app, site_folder
 from genepool_protocol.wire.errors import GenepoolError
 
@@ -33,7 +33,7 @@ def test_a_folder_that_is_no_site_answers_a_constant_error(tmp_path, monkeypatch
     TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1
     message = Message(RecordDict({"config": ConfigRecord()}), 7, "query.contribute")
     reply = app(message, context(**{"site-dir": str(tmp_path)}))
-    assert (reply.error.code, str(tmp_path) in reply.error.reason) == (guard.SITE_ERROR, False)
+    assert (reply.error.code, str(tmp_path) in reply.error.reason) == (failures.UNUSABLE.code, False)
 
 
 def test_the_code_identity_fits_into_a_receipt():
