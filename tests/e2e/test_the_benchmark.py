@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 
 from genepool_lab.benchmark import rows as names
+from genepool_lab.benchmark.domains import load
+from genepool_lab.benchmark.plan import quick
+from genepool_protocol.learngene.blueprint import bundled_folder, parse_blueprint
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 BIN = Path(sys.executable).parent
@@ -22,6 +25,7 @@ DOMAINS = {
     "thai": ("uncovered", ("tasks/thai",)),
     "hiragana": ("bystander", ("sites/hiragana",)),
 }
+ROLES = ("site", "uncovered", "bystander")
 IMAGES = 30  # of a class
 
 
@@ -156,6 +160,15 @@ def test_a_second_run_computes_nothing_and_says_the_same(found, folder):
     assert sum(again["core_seconds"].values()) == 0
     assert (folder / "gains.png").stat().st_size > 10_000
     assert "| TALS |" in (folder / "bench.md").read_text()
+
+
+def test_without_data_the_sample_pack_is_what_it_plays_on(tmp_path):
+    blueprint = parse_blueprint((bundled_folder("nano-32") / "blueprint.json").read_bytes())
+    domains = {domain.name: domain for domain in load([], blueprint, quick(), tmp_path)}
+    roles = {role: sorted(name for name, domain in domains.items() if domain.role == role) for role in ROLES}
+    sites = ["animals", "clothing", "digits", "letters", "textures"]
+    assert roles == {"site": sites, "uncovered": ["thai"], "bystander": ["hiragana"]}
+    assert all(not set(domains[name].site.classes) & set(domains[name].unseen.classes) for name in sites)
 
 
 def test_a_folder_that_holds_something_else_is_refused(tmp_path):
