@@ -21,18 +21,24 @@ from sybil.parsers.markdown import CodeBlockParser, SkipParser
 from sybil.typing import Evaluator
 
 ROOT: Final = Path(__file__).parents[2]
-STORY: Final = tuple(
-    ROOT / page
-    for page in (
-        "docs/tutorials/index.md",
-        "docs/tutorials/operator.md",
-        "docs/tutorials/site.md",
-        "docs/tutorials/consumer.md",
-        "README.md",
-        "docs/tutorials/auditor.md",
-        "docs/how-to/withdraw.md",
-        "docs/tutorials/researcher.md",
-    )
+IMAGES: Final = ROOT / "docs/tutorials/index.md"
+"""The page that unpacks the images that all others use."""
+SIMULATION: Final = ROOT / "docs/tutorials/researcher.md"
+"""The page that plays a whole simulation; tests/e2e plays it, and looks at what it leaves."""
+STORY: Final = (
+    IMAGES,
+    *(
+        ROOT / page
+        for page in (
+            "docs/tutorials/operator.md",
+            "docs/tutorials/site.md",
+            "docs/tutorials/consumer.md",
+            "README.md",
+            "docs/tutorials/auditor.md",
+            "docs/how-to/withdraw.md",
+        )
+    ),
+    SIMULATION,
 )
 """Pages that follow one another in one folder: each uses what the ones before it made."""
 

@@ -1,7 +1,7 @@
 """Who plays: what is asked for becomes sites with folders of images, and tasks that no site sees."""
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -76,7 +76,8 @@ def cast(options: Options, into: Path) -> Scenario:
     """
     into.mkdir()
     if not options.data:
-        return partition.samples(into, options.sites)
+        pack = partition.samples(into, options.sites)
+        return replace(pack, tasks=options.tasks or pack.tasks)
     folders, tasks = partition.data_folders(list(options.data)), options.tasks
     if not tasks:
         folders, tasks = partition.hold_out(folders, into)

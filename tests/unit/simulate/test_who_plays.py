@@ -140,3 +140,10 @@ def test_a_data_set_of_splits_is_one_data_set(tmp_path):
     assert partition.data_folders([tmp_path / "digits"]) == [tmp_path / "digits"]
     (site,) = cast(Options(1, tmp_path, data=(tmp_path / "digits",)), tmp_path / "data").sites
     assert len(load_images(site.folder, 8).labels) == 4 * 4
+
+
+def test_tasks_that_are_given_count_beside_the_sample_pack_too(tmp_path):
+    write_set(tmp_path / "mine", 2, 2)
+    played = cast(Options(2, tmp_path, tasks=(tmp_path / "mine",)), tmp_path / "data")
+    assert played.tasks == (tmp_path / "mine",)
+    assert [site.name for site in played.sites] == ["animals", "clothing"]
