@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from genepool_console import metrics_page
+from genepool_protocol.trust import strict_json
 from genepool_protocol.trust.keys import WitnessVerifier
 from genepool_protocol.trust.witness import MAX_WITNESSES, WitnessPolicy
 from genepool_protocol.wire.documents import first_problem_of_settings
@@ -407,14 +408,13 @@ def load(folder: Path) -> ServerConfig:
 
 
 def _toml(raw: bytes, path: Path) -> dict[str, Any]:
+    raw = strict_json.edited(raw)
     try:
         return tomllib.loads(raw.decode())
     except tomllib.TOMLDecodeError as exc:  # its text names line and column
         raise _invalid(str(path), f"it is not TOML: {exc}") from exc
     except UnicodeDecodeError as exc:
-        before = raw[: exc.start].split(b"\n")
-        place = f"at line {len(before)}, column {len(before[-1]) + 1}"
-        raise _invalid(str(path), f"it is not UTF-8 ({place})") from exc
+        raise _invalid(str(path), f"it is not UTF-8 (at {strict_json.place(raw, exc.start)})") from exc
 
 
 def parse(value: dict[str, Any], what: str) -> ServerConfig:

@@ -200,7 +200,7 @@ def _read_config(path: Path) -> SiteConfig:
             f"{path.parent} is no site folder: {path.name} {_why(exc)}",
             "make one with: genepool site init",
         ) from exc
-    return validated(strict_json.loads(raw, max_bytes=LIMITS.bundle_bytes, what=str(path)), path)
+    return validated(strict_json.loads(strict_json.edited(raw), max_bytes=LIMITS.bundle_bytes, what=str(path)), path)
 
 
 def _why(exc: OSError) -> str:

@@ -50,7 +50,7 @@ def _read(path: Path, kind: type[_T], what: str) -> _T:
         raise InvalidInput(
             "PATH_MISSING", f"the {what} {path} cannot be read: {exc.strerror}", "check the path"
         ) from exc
-    value = strict_json.loads(raw, max_bytes=LIMITS.bundle_bytes, what=what)
+    value = strict_json.loads(strict_json.edited(raw), max_bytes=LIMITS.bundle_bytes, what=f"{what} {path}")
     try:
         document = kind.model_validate(value)
     except ValidationError as exc:

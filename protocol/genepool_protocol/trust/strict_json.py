@@ -1,5 +1,6 @@
 """JSON that means one thing: no duplicate members, no floats, bounded depth; and RFC 8785 canonical bytes."""
 
+import codecs
 import json
 import math
 import re
@@ -60,8 +61,26 @@ def loads(raw: bytes, *, max_bytes: int, what: str, floats: bool = False) -> Any
         if b"\\u" in raw:  # half a surrogate pair parses, but has no UTF-8
             json.dumps(value, ensure_ascii=False).encode()
     except (UnicodeError, json.JSONDecodeError, RecursionError) as exc:
-        raise InvalidInput("JSON_MALFORMED", f"the {what} is not strict JSON: {type(exc).__name__}") from exc
+        raise InvalidInput("JSON_MALFORMED", f"the {what} is not strict JSON: {_why(exc, raw)}") from exc
     return value
+
+
+def _why(exc: Exception, raw: bytes) -> str:
+    """What the parser found, and where."""
+    if isinstance(exc, json.JSONDecodeError):
+        return f"{exc.msg[:1].lower()}{exc.msg[1:]} at line {exc.lineno}, column {exc.colno}"
+    return f"it is not UTF-8 at {place(raw, exc.start)}" if isinstance(exc, UnicodeDecodeError) else type(exc).__name__
+
+
+def place(raw: bytes, at: int) -> str:
+    """Line and column of a byte, both from 1, for a sentence."""
+    before = raw[:at].split(b"\n")
+    return f"line {len(before)}, column {len(before[-1]) + 1}"
+
+
+def edited(raw: bytes) -> bytes:
+    """What an editor saved, without the byte order mark that some put first."""
+    return raw.removeprefix(codecs.BOM_UTF8)
 
 
 def _depth(raw: bytes) -> int:

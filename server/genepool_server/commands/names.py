@@ -45,7 +45,7 @@ def names(
         changed["advertise"] = advertise
     if changed:
         path = folder / config.CONFIG_FILE
-        text = edited(path.read_text(), changed, str(path))
+        text = edited(path.read_text("utf-8-sig"), changed, str(path))
         durable.write(path, text.encode(), 0o644)
         settings = config.load(folder)
     _tell(folder, settings, as_json=as_json, changed=bool(changed))

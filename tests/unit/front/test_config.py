@@ -89,6 +89,11 @@ def test_a_setting_like_no_other_is_refused_without_a_guess(tmp_path):
     assert "xyzzy: there is no such setting; mend" in reason_of(lambda: load(tmp_path)).diagnostics()
 
 
+def test_a_byte_order_mark_of_an_editor_is_passed_over(tmp_path):
+    (tmp_path / CONFIG_FILE).write_bytes(b"\xef\xbb\xbfname = 'a/log'\n")
+    assert load(tmp_path).name == "a/log"
+
+
 @pytest.mark.parametrize(
     ("raw", "place"),
     [

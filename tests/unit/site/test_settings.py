@@ -1,9 +1,12 @@
 """site.json, and the passphrase that a service manager hands over as a file."""
 
+import codecs
+import json
+
 import pytest
 
 from genepool_client.site import keyring
-from genepool_client.site.folder import validated
+from genepool_client.site.folder import SiteFolder, validated
 from genepool_protocol.machine.variables import PASSPHRASE, PASSPHRASE_FILE
 from genepool_protocol.wire.errors import GenepoolError
 
@@ -21,6 +24,17 @@ def test_a_setting_that_there_is_not_comes_with_the_nearest(tmp_path, member, ne
     assert caught.value.reason == "CONFIG_INVALID"
     assert f"{member}: there is no such setting; the nearest is {nearest}; " in caught.value.diagnostics()
     assert validated(SITE, tmp_path).name == "north"
+
+
+def test_site_json_may_begin_with_a_byte_order_mark_and_a_slip_in_it_is_told_with_its_place(tmp_path):
+    path = tmp_path / "site.json"
+    path.write_bytes(codecs.BOM_UTF8 + json.dumps(SITE, indent=1).encode())
+    assert SiteFolder(tmp_path).config.name == "north"
+    path.write_text(path.read_text().replace(",", "", 1))
+    with pytest.raises(GenepoolError) as caught:
+        SiteFolder(tmp_path)
+    assert str(path) in caught.value.message
+    assert "line 3, column 2" in caught.value.message
 
 
 def test_the_passphrase_is_the_files_first_line_unless_the_environment_says_it(tmp_path, monkeypatch):

@@ -92,3 +92,14 @@ def test_there_is_one_spelling_of_a_digest(tmp_path):
     assert is_sha256_hex(sha256_hex(b"abc"))
     for text in ("", "a" * 63, "A" * 64, "a" * 64 + "\n", "g" * 64):
         assert not is_sha256_hex(text)
+
+
+def test_a_byte_order_mark_of_an_editor_is_passed_over_and_a_slip_is_told_with_file_line_and_column(tmp_path):
+    path = written(tmp_path, ANCHORS.model_dump(by_alias=True))
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert read_anchors(path) == ANCHORS
+    path.write_bytes(b'\xef\xbb\xbf{\n"address" "x"}')
+    with pytest.raises(InvalidInput) as caught:
+        read_anchors(path)
+    assert str(path) in caught.value.message
+    assert "line 2, column 11" in caught.value.message

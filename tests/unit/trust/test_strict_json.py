@@ -132,3 +132,24 @@ def test_any_bytes_are_read_or_refused_and_nothing_else(raw):
     else:
         assert value == json.loads(raw)
         strict_json.canonical(value)
+
+
+@pytest.mark.parametrize(
+    ("raw", "where"),
+    [
+        (b'{\n  "a": 1,\n  b: 2\n}', "line 3, column 3"),
+        (b'{"a": 1\n "b": 2}', "line 2, column 2"),
+        (b'{"a":\n"\xff"}', "line 2, column 2"),
+        (b"", "line 1, column 1"),
+    ],
+)
+def test_what_a_person_mistyped_is_told_with_its_place(raw, where):
+    with pytest.raises(InvalidInput) as caught:
+        strict_json.loads(raw, max_bytes=100, what="file")
+    assert where in caught.value.message
+
+
+def test_a_byte_order_mark_is_an_editors_and_no_document_s():
+    assert strict_json.loads(strict_json.edited(b'\xef\xbb\xbf{"a":1}'), max_bytes=100, what="file") == {"a": 1}
+    with pytest.raises(InvalidInput):
+        strict_json.loads(b'\xef\xbb\xbf{"a":1}', max_bytes=100, what="file")

@@ -1,7 +1,12 @@
-"""The files of a descendant's folder, each read once through a descriptor that follows no link."""
+"""The files of a descendant's folder, each read once through a descriptor that follows no link.
+
+A folder may have been on a hub of models: what such a hub adds by itself is passed over, and a snapshot of Hugging
+Face's cache is read, in which each file is a link to the store beside it.
+"""
 
 import hashlib
 import os
+import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +24,10 @@ from genepool_protocol.wire.limits import LIMITS
 _SMALL_BYTES: Final = descendant.RECEIPTS_BYTES
 """Largest file of the folder besides the tensors, in bytes."""
 _CHUNK: Final = 1 << 20
+_OF_HUBS: Final = frozenset({".gitattributes", ".gitignore", ".git", ".cache"})
+"""What git and `huggingface_hub` put into a folder; nothing of it is read, by us or by timm."""
+_OF_A_SNAPSHOT: Final = re.compile(r"\.\./\.\./blobs/(?:[0-9a-f]{40}|[0-9a-f]{64})")
+"""Where the links of a snapshot lead: git's digest of a small file, SHA-256 of a large one."""
 
 
 def tampered(why: str, fix: str = "descend again, and keep the folder as it is written") -> VerificationError:
@@ -40,25 +49,33 @@ def check_listing(folder: Path) -> bool:
         raise InvalidInput("PATH_MISSING", f"there is no folder {folder}", "give a folder that genepool descend wrote")
     expected = {*descendant.SIGNED, BUNDLE_FILE}
     with os.scandir(folder) as entries:
-        listing = {entry.name: entry.is_file(follow_symlinks=False) for entry in entries}
+        listing = {entry.name: _target(Path(entry.path)) for entry in entries if entry.name not in _OF_HUBS}
     for name in sorted(expected - set(listing)):
         raise tampered(f"{folder} lacks the file {name}", "descend again, or give the folder of a descendant")
     for name in sorted(set(listing) - expected - {descendant.HEAD_FILE}):
         raise tampered(f"{folder} holds {name}, which nobody signed", "take it out of the folder")
-    for name, plain in sorted(listing.items()):
-        if not plain:
+    for name, path in sorted(listing.items()):
+        if path.is_symlink() or not path.is_file():
             raise tampered(f"{name} in {folder} is a link or no plain file")
     return descendant.HEAD_FILE in listing
 
 
+def _target(path: Path) -> Path:
+    """Where a file's bytes lie: in the snapshot's store, if it is such a link; nothing else is followed."""
+    if not path.is_symlink():
+        return path
+    link = path.readlink()
+    return path.parent / link if _OF_A_SNAPSHOT.fullmatch(str(link)) else path
+
+
 def open_plain(path: Path) -> IO[bytes]:
-    """A file for reading; never through a link, and never something else than a plain file.
+    """A file for reading; through no link but a snapshot's, and never something else than a plain file.
 
     Raises:
         VerificationError: FOLDER_TAMPERED.
     """
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        handle = os.open(_target(path), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as exc:
         raise tampered(f"{path} cannot be read: {exc.strerror}") from exc
     file = os.fdopen(handle, "rb")

@@ -1,8 +1,10 @@
 """What verification says yes to, and everything that it must say no to, each with its reason."""
 
+import hashlib
 import json
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from genepool_client.consumer.descendant import head_file
 from genepool_client.consumer.descendant.head import Head
 from genepool_client.consumer.descendant.verify import verify
+from genepool_client.consumer.descendant.weights import read_weights
 from genepool_protocol.learngene import descendant, tensors
 from genepool_protocol.learngene.manifest import BUNDLE_FILE
 from genepool_protocol.trust import strict_json
@@ -106,6 +109,53 @@ def test_a_link_in_place_of_a_file_is_refused(forge, folder, tmp_path, name):
     shutil.move(folder / name, tmp_path / "elsewhere")
     (folder / name).symlink_to(tmp_path / "elsewhere")
     assert refusal(folder, forge.trusted) == "FOLDER_TAMPERED"
+
+
+def snapshot(folder, root):
+    """The folder as a snapshot of Hugging Face's cache holds it."""
+    shown = root / "models--somebody--descendant" / "snapshots" / "ab12"
+    (root / "models--somebody--descendant" / "blobs").mkdir(parents=True)
+    shown.mkdir(parents=True)
+    for path in folder.iterdir():
+        raw = path.read_bytes()
+        blob = Path("../../blobs") / hashlib.sha256(raw).hexdigest()
+        (shown / blob).write_bytes(raw)
+        (shown / path.name).symlink_to(blob)
+    return shown
+
+
+def test_a_folder_that_came_from_a_hub_is_verified_and_its_weights_are_read(forge, folder, tmp_path):
+    (folder / ".gitattributes").write_text("*.safetensors filter=lfs\n")
+    (folder / ".cache" / "huggingface").mkdir(parents=True)
+    verify(folder, forge.trusted)
+    shutil.rmtree(folder / ".cache")
+    verified = verify(snapshot(folder, tmp_path), forge.trusted)
+    assert read_weights(verified)
+
+
+@pytest.mark.parametrize("target", ["../../blobs/model", "../../../blobs/" + "0" * 64, "/etc/hostname"])
+def test_no_other_link_of_a_snapshot_is_followed(forge, folder, tmp_path, target):
+    shown = snapshot(folder, tmp_path)
+    model = shown / descendant.MODEL_FILE
+    raw = model.read_bytes()
+    model.unlink()
+    model.symlink_to(target)
+    if not target.startswith("/"):
+        (shown / target).parent.mkdir(parents=True, exist_ok=True)
+        (shown / target).write_bytes(raw)
+    assert refusal(shown, forge.trusted) == "FOLDER_TAMPERED"
+
+
+def test_a_blob_of_a_snapshot_that_was_changed_or_is_a_link_is_refused(forge, folder, tmp_path):
+    shown = snapshot(folder, tmp_path)
+    blob = (shown / descendant.MODEL_FILE).resolve()
+    elsewhere = blob.with_name("elsewhere")
+    blob.rename(elsewhere)
+    blob.symlink_to(elsewhere)
+    assert refusal(shown, forge.trusted) == "FOLDER_TAMPERED"
+    blob.unlink()
+    blob.write_bytes(elsewhere.read_bytes()[:-1] + b"x")
+    assert refusal(shown, forge.trusted) == "FOLDER_TAMPERED"
 
 
 def test_a_pipe_in_place_of_a_file_is_refused_at_once(forge, folder):
