@@ -56,7 +56,7 @@ _INTERRUPTED = 130
 
 def run(app: typer.Typer, name: str) -> NoReturn:
     """Run a command line and exit with its code; no traceback reaches the user for an error of ours."""
-    signal.signal(signal.SIGTERM, _terminated)
+    _end_as_by_ctrl_c()
     if logging.lastResort is not None:
         logging.lastResort.addFilter(log_lines.Escaping())  # what commands without a log warn of
     try:
@@ -108,6 +108,13 @@ def _usage(exc: Any) -> NoReturn:
         _print_json({"error": "OPTION_INVALID", "message": exc.format_message(), "fix": "see --help"}, None)
     exc.show()
     raise SystemExit(2) from None
+
+
+def _end_as_by_ctrl_c() -> None:
+    """Let SIGTERM and SIGHUP end a command as Ctrl-C does, so that it ends what it started."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:  # nohup has it ignored
+            signal.signal(number, _terminated)
 
 
 def _terminated(_number: int, _frame: object) -> NoReturn:

@@ -16,6 +16,7 @@ from genepool_protocol.learngene import algebra, expansion
 from genepool_protocol.learngene.blueprint import Blueprint, parse_blueprint
 from genepool_protocol.learngene.size import Size
 from genepool_protocol.learngene.tensors import TensorFile
+from genepool_protocol.machine import lifeline
 from genepool_protocol.selection import net
 from genepool_protocol.selection.combination import Mixture, mixture
 
@@ -69,6 +70,7 @@ _state: dict[str, object] = {}
 
 
 def _load(bench: Bench) -> None:
+    lifeline.end_with_launcher()
     torch.set_num_threads(1)
     blueprint = parse_blueprint((bench.blueprint_folder / "blueprint.json").read_bytes())
     layout = expansion.gene_layout(blueprint, blueprint.components)

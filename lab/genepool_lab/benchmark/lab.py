@@ -17,6 +17,7 @@ from genepool_lab.benchmark.store import Store
 from genepool_protocol.learngene import algebra, expansion
 from genepool_protocol.learngene.blueprint import Blueprint, blueprint_folder, parse_blueprint
 from genepool_protocol.learngene.tensors import TensorFile
+from genepool_protocol.machine import lifeline
 from genepool_protocol.progress import Progress
 from genepool_protocol.selection import net
 
@@ -85,6 +86,7 @@ _here: list[Lab] = []
 
 
 def _open(lab: Lab) -> None:
+    lifeline.end_with_launcher()
     torch.set_num_threads(1)
     _here.append(lab)
 

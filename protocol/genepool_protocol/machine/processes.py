@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from genepool_protocol.machine import lifeline
 from genepool_protocol.machine.launching import UMASK, environment
 from genepool_protocol.wire.errors import InvalidInput, Unavailable
 
@@ -75,6 +76,7 @@ class Child:
                 umask=UMASK,
                 start_new_session=True,  # so that the whole group can be stopped, and a Ctrl-C reaches us alone
             )
+        lifeline.hold(self._process.pid, beginning(self._process.pid))
 
     @property
     def pid(self) -> int:

@@ -1,14 +1,17 @@
 """Children never outlive us."""
 
 import os
+import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from genepool_protocol.machine.processes import Child, run_json
+from genepool_protocol.machine.processes import Child, beginning, run_json
 from genepool_protocol.wire.errors import Unavailable
+from tests.support.server import wait_until
 
 PARENT = """
 import subprocess, sys, time
@@ -64,3 +67,34 @@ def test_a_command_that_fails_is_reported_with_what_it_wrote(tmp_path):
         run_json([sys.executable, "-c", "import sys; sys.exit('wrong key')"], env={}, cwd=tmp_path)
     assert caught.value.reason == "SIMULATION_FAILED"
     assert "wrong key" in caught.value.fix
+
+
+LAUNCHER = """
+import os, sys, time
+from pathlib import Path
+from genepool_protocol.machine.processes import Child
+child = Child("a parent", [sys.executable, "-c", {parent!r}], Path("log"), env={{}}, cwd=Path("."))
+child.wait_for("deaf", 20)
+print(child.pid, child.wait_for("inner ", 20).split()[1], flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP], ids=["killed", "hung up"])
+def test_children_and_theirs_end_with_a_launcher_that_is_killed(tmp_path, number):
+    command = [sys.executable, "-c", LAUNCHER.format(parent=PARENT.replace("sleep(9)", "sleep(600)"))]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as launcher:
+        assert launcher.stdout is not None
+        pids = [int(word) for word in launcher.stdout.readline().split()]
+        assert all(map(alive, pids))
+        launcher.send_signal(number)
+    assert wait_until(lambda: not any(map(alive, pids)), 60)
+
+
+def test_a_process_that_got_the_number_of_a_child_is_not_ended(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True) as other:
+        keeper = [sys.executable, "-m", "genepool_protocol.machine.lifeline"]
+        subprocess.run(keeper, input=f"{other.pid} 1\n", text=True, check=True, timeout=60)
+        assert other.poll() is None
+        subprocess.run(keeper, input=f"{other.pid} {beginning(other.pid)}\n", text=True, check=True, timeout=60)
+        assert other.wait(20) == -signal.SIGTERM
