@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from genepool_client.commands.options import GroupsOption
+from genepool_client.commands.options import GroupsOption, IntensityOption
 from genepool_console import terminal
 from genepool_protocol.machine import variables
 from genepool_protocol.wire.errors import InvalidInput
@@ -59,6 +59,7 @@ def select(
     pool: PoolOption,
     support: SupportOption,
     groups: GroupsOption = False,
+    intensity: IntensityOption = "",
     remote: RemoteOption = False,
     licenses: LicenseOption = None,
     blueprint: BlueprintOption = None,
@@ -69,7 +70,8 @@ def select(
     from genepool_client.consumer import output
 
     with _pool(pool, blueprint, identity, "selecting") as opened:
-        selection = opened.select(opened.support(support, groups=groups), _mode(remote), tuple(licenses or ()))
+        support_set = opened.support(support, groups=groups, intensity=intensity)
+        selection = opened.select(support_set, _mode(remote), tuple(licenses or ()))
     terminal.answer(selection.as_json(), as_json=as_json, text=output.candidates(selection))
     if not as_json:
         terminal.answer({}, as_json=False, text=output.reasons(selection))
@@ -83,6 +85,7 @@ def descend(
         Path | None, typer.Option("--support", help="A few images of the task; without it the seed itself descends.")
     ] = None,
     groups: GroupsOption = False,
+    intensity: IntensityOption = "",
     size: Annotated[str | None, typer.Option("--size", help="DEPTH,HEADS; by default the reference size.")] = None,
     max_params: Annotated[str | None, typer.Option("--max-params", help="Largest number of parameters: 1M.")] = None,
     max_bytes: Annotated[str | None, typer.Option("--max-bytes", help="Largest model.safetensors: 2MiB.")] = None,
@@ -100,7 +103,7 @@ def descend(
     with _pool(pool, blueprint, identity, "descending") as opened:
         budget = opened.budget(size, max_params, max_bytes)
         check_free(out)
-        support_set = None if support is None else opened.support(support, groups=groups)
+        support_set = None if support is None else opened.support(support, groups=groups, intensity=intensity)
         selection = None if support_set is None else opened.select(support_set, _mode(remote), tuple(licenses or ()))
         descendant = opened.write(out, budget, selection or (), support_set)
         note = known_pools.remember(opened.anchors)
@@ -122,6 +125,7 @@ def verify(
         Path | None, typer.Option("--reselect", help="Select again with this support set and compare the weights.")
     ] = None,
     groups: GroupsOption = False,
+    intensity: IntensityOption = "",
     licenses: LicenseOption = None,
     online: Annotated[
         bool, typer.Option("--online", help="Also ask the pool whether any of its learngenes was withdrawn.")
@@ -154,9 +158,8 @@ def verify(
             terminal.progress("selecting again") as report,
             Pool(anchors.address, anchors, blueprint=verified.blueprint.name, progress=report) as opened,
         ):
-            said.append(
-                reproduce.reselect(verified, opened, opened.support(support, groups=groups), tuple(licenses or ()))
-            )
+            support_set = opened.support(support, groups=groups, intensity=intensity)
+            said.append(reproduce.reselect(verified, opened, support_set, tuple(licenses or ())))
     terminal.answer(output.facts(verified) | {"checks": said}, as_json=as_json, text=said)
 
 
@@ -165,6 +168,7 @@ def finetune(
     *,
     data: Annotated[str, typer.Option("--data", help="Folder of class folders, or a timm data set name.")],
     groups: GroupsOption = False,
+    intensity: IntensityOption = "",
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the trained net.")] = None,
     epochs: Annotated[int, typer.Option("--epochs", min=1, help="How often every image is seen.")] = 10,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Images a step.")] = 32,
@@ -187,7 +191,8 @@ def finetune(
     from genepool_client.training.device import resolve_device
 
     with terminal.progress("reading images") as report:
-        images = load_images(data, verified.blueprint.image, data_dir, report, groups=groups)
+        span = intensity or tuning.intensity_of(verified)
+        images = load_images(data, verified.blueprint.image, data_dir, report, groups=groups, intensity=span)
     recipe = tuning.FinetuneRecipe(epochs=epochs, batch=batch, lr=lr, device=resolve_device(device))
     with terminal.progress("fine-tuning") as report:
         tuned = tuning.finetune(verified, images, recipe, report)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from genepool_client.commands.options import IntensityOption
 from genepool_console import terminal
 from genepool_protocol.learngene.size import Size
 from genepool_protocol.wire.errors import InvalidInput
@@ -44,6 +45,7 @@ def simulate(
     quick: Annotated[
         bool, typer.Option("--quick", help="With --benchmark: a few minutes instead of about two hours.")
     ] = False,
+    intensity: IntensityOption = "",
     processes: Annotated[int, typer.Option("--processes", min=1, help="With --benchmark: how many compute.")] = 2,
     as_json: terminal.JsonOption = False,
 ) -> None:
@@ -72,6 +74,7 @@ def simulate(
         finetune=finetune,
         parallel=parallel,
         steps=steps,
+        intensity=intensity,
         **({"sizes": tuple(sorted({Size.parse(text) for text in size}))} if size else {}),
     )
     played = play(chosen, Watch(terminal.progress))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from genepool_client.commands.options import GroupsOption
+from genepool_client.commands.options import GroupsOption, IntensityOption
 from genepool_client.site.folder import SiteFolder
 from genepool_console import log_lines, terminal
 from genepool_console.terminal import JsonOption
@@ -51,6 +51,7 @@ def init(
     ] = "",
     data: DataOption = "",
     groups: GroupsOption = False,
+    intensity: IntensityOption = "",
     data_dir: Annotated[str, typer.Option("--data-dir", metavar="PATH", help="Where a named data set lies.")] = "",
     license_: Annotated[
         str, typer.Option("--license", metavar="SPDX", help="Terms of the contributions.")
@@ -66,7 +67,7 @@ def init(
     from genepool_client.training.privacy import TWO_FOLDERS
 
     secret = new_passphrase(wanted=passphrase)
-    setup = enrolment.Setup(invite, pool, data, data_dir, license_, blueprint, steps, secret, groups)
+    setup = enrolment.Setup(invite, pool, data, data_dir, license_, blueprint, steps, secret, groups, intensity)
     site = enrolment.init(folder, setup)
     value = {
         "site": site.config.name,
@@ -167,6 +168,7 @@ def train(
     *,
     data: DataOption = "",
     groups: GroupsOption = False,
+    intensity: IntensityOption = "",
     steps: StepsOption = 0,
     device: DeviceOption = "auto",
     fresh: FreshOption = False,
@@ -177,7 +179,7 @@ def train(
     from genepool_client.site import steps as stages
 
     with site.locked():
-        settings = _settings(site, data, steps, device, groups=groups)
+        settings = _settings(site, data, steps, device, groups=groups, intensity=intensity)
         if fresh:
             stages.forget(site)
         materials = _materials(site, settings)
@@ -199,6 +201,7 @@ def condense(
     *,
     data: DataOption = "",
     groups: GroupsOption = False,
+    intensity: IntensityOption = "",
     device: DeviceOption = "auto",
     fresh: FreshOption = False,
     as_json: JsonOption = False,
@@ -208,7 +211,7 @@ def condense(
     from genepool_client.site import steps as stages
 
     with site.locked():
-        settings = _settings(site, data, 0, device, groups=groups)
+        settings = _settings(site, data, 0, device, groups=groups, intensity=intensity)
         if fresh:
             stages.forget(site, "condense")
         materials = _materials(site, settings)
@@ -290,6 +293,7 @@ def contribute(
     *,
     data: DataOption = "",
     groups: GroupsOption = False,
+    intensity: IntensityOption = "",
     steps: StepsOption = 0,
     device: DeviceOption = "auto",
     fresh: FreshOption = False,
@@ -302,7 +306,7 @@ def contribute(
     from genepool_client.site import steps as stages
 
     with site.locked():
-        settings = _settings(site, data, steps, device, groups=groups)
+        settings = _settings(site, data, steps, device, groups=groups, intensity=intensity)
         if fresh:
             stages.forget(site)
         contributed = contribution.contribute(site, settings, terminal.progress, offline=offline)
@@ -385,17 +389,17 @@ def _agreed(offer: "CampaignOffer") -> bool:
     return terminal.confirmed("run this app bundle, now and in later campaigns?", "compare the digest, then give --yes")
 
 
-def _settings(site: SiteFolder, data: str, steps: int, device: str, *, groups: bool) -> "Settings":
-    """The options, of which data and steps are remembered: the next step has to use the same ones."""
+def _settings(site: SiteFolder, data: str, steps: int, device: str, *, groups: bool, intensity: str) -> "Settings":
+    """The options, of which all but the device are remembered: the next step has to use the same ones."""
     from genepool_client.site import enrolment
     from genepool_client.site.materials import Settings
     from genepool_client.training.device import resolve_device
 
     resolve_device(device)
     if data:
-        site.change(data=enrolment.absolute(data), groups=groups)
-    elif groups:
-        site.change(groups=True)
+        site.change(data=enrolment.absolute(data), groups=groups, intensity=intensity)
+    elif groups or intensity:
+        site.change(groups=groups or site.config.groups, intensity=intensity or site.config.intensity)
     if steps:
         site.change(steps=steps)
     return Settings(device=device)

@@ -149,6 +149,14 @@ def finetune(verified: Descendant, images: ImageSet, recipe: FinetuneRecipe, pro
     return Tuned(model.cpu().eval(), classes, len(trained), len(held), before, after, caveat)
 
 
+def intensity_of(verified: Descendant) -> str:
+    """What was black and white in the images that the descendant was selected on; empty where nobody noted it."""
+    if not verified.classes:
+        return ""
+    span = head_file.read(verified.folder, verified.blueprint.width(verified.lineage.size.heads)).intensity
+    return "" if span is None else str(span)
+
+
 def _seen(verified: Descendant, images: ImageSet) -> tuple[np.ndarray, str]:
     """Which images the descendant was selected on, and what is to be said where nobody knows."""
     none = np.zeros(len(images.labels), dtype=bool)

@@ -148,12 +148,13 @@ class Pool:
         """
         return self._select(self.support(support), mode, licenses)
 
-    def support(self, given: SupportLike, *, groups: bool = False) -> Support:
+    def support(self, given: SupportLike, *, groups: bool = False, intensity: str = "") -> Support:
         """The support set in the pool's size.
 
         Args:
             given: a folder of class folders, a flat folder, a data set's name, (pixels, labels), or pixels.
             groups: whether folders in the class folders are groups of images.
+            intensity: what is black and white in images deeper than a byte: "LOW,HIGH" or "measured".
 
         Raises:
             InvalidInput: see `consumer.support.load`.
@@ -161,7 +162,7 @@ class Pool:
         if isinstance(given, Support):
             return given
         if isinstance(given, str | Path):
-            return supports.load(given, self.blueprint, progress=self.progress, groups=groups)
+            return supports.load(given, self.blueprint, progress=self.progress, groups=groups, intensity=intensity)
         pixels, labels = given if isinstance(given, tuple) else (given, None)
         return supports.of_arrays(self.blueprint, pixels, labels)
 
@@ -321,4 +322,5 @@ def _write_head(verified: Descendant, support: Support) -> None:
     if support.labels is None:
         return
     features = net.embed(verified.blueprint, verified.lineage.size, read_weights(verified), support.pixels)
-    head_file.write(verified.folder, fit_head(features.numpy(), support.labels), support.classes, support.pixels)
+    fitted = fit_head(features.numpy(), support.labels)
+    head_file.write(verified.folder, fitted, support.classes, support.pixels, support.intensity)

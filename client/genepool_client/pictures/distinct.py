@@ -37,7 +37,7 @@ def distinct(images: ImageSet) -> ImageSet:
     fewer = image_set(images.pixels[kept], images.labels[kept], images.classes)
     left_out = f"{copies} of {len(images.labels)} images are copies of others and were left out"
     groups = None if images.groups is None else images.groups[kept]
-    return replace(fewer, notes=(*images.notes, left_out), groups=groups)
+    return replace(fewer, notes=(*images.notes, left_out), groups=groups, intensity=images.intensity)
 
 
 def first_of_each(pixels: Pixels) -> npt.NDArray[np.int64]:

@@ -35,13 +35,13 @@ def play(options: Options, watch: Watch) -> report.SimulationReport:
     work = prepare(options.folder)
     with clock.phase("images"):
         scenario = cast(options, work / "data")
-        tasks = {path.name: load_images(path, blueprint.image) for path in scenario.tasks}
+        tasks = {path.name: load_images(path, blueprint.image, intensity=options.intensity) for path in scenario.tasks}
     with contextlib.ExitStack() as undo:
         pool = PoolProcess(work / "pool", work, options.blueprint)
         undo.callback(pool.stop)
         with clock.phase("pool server"):
             pool.start()
-        folders = site_run.join(clock, pool, scenario.sites, work, options.steps)
+        folders = site_run.join(clock, pool, scenario.sites, work, options.steps, options.intensity)
         site_run.contribute(clock, pool, folders, work, options.parallel)
         kept_out = site_run.settled(clock, pool, len(folders))
         entries = {entry["contribution_id"]: entry["site"] for entry in pool.operate("contributions")}
@@ -56,7 +56,10 @@ def play(options: Options, watch: Watch) -> report.SimulationReport:
         with clock.phase("report"):
             sites = [site_run.site_report(folder, kept_out) for folder in folders]
             outcome = _report(options, blueprint.name, clock, sites, tasks, answers, rows, verified)
-            pictured = [load_images(site.folder, blueprint.image) for site in scenario.sites[:PICTURED]]
+            pictured = [
+                load_images(site.folder, blueprint.image, intensity=options.intensity)
+                for site in scenario.sites[:PICTURED]
+            ]
             report.write(outcome, options.folder, pictured, list(tasks.values()))
     return outcome
 

@@ -32,6 +32,7 @@ class Options:
         finetune: training steps on the support set; 0 measures before only.
         parallel: sites that train, and measurements that run, at the same time.
         steps: training steps of a site's ancestry model; 0: by the number of images.
+        intensity: what is black and white in images deeper than a byte; see `pictures.intensity`.
     """
 
     sites: int
@@ -46,6 +47,7 @@ class Options:
     finetune: int = 20
     parallel: int = 2
     steps: int = 0
+    intensity: str = ""
 
 
 def prepare(folder: Path) -> Path:

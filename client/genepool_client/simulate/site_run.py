@@ -24,24 +24,28 @@ _TRACES: Final = ("work/ancestry.safetensors", "work/condensed.safetensors", "ou
 _REVIEW: Final = 120.0  # seconds that the pool's screens may take for one contribution
 
 
-def join(clock: Clock, pool: PoolProcess, sites: Sequence[SiteData], work: Path, train_steps: int) -> list[Path]:
+def join(
+    clock: Clock, pool: PoolProcess, sites: Sequence[SiteData], work: Path, train_steps: int, intensity: str = ""
+) -> list[Path]:
     """Every site is invited, makes its folder and key, enrols and is approved; returns the folders."""
     folders = []
     (work / "sites").mkdir()
     with clock.phase("enrolment") as progress:
         for index, site in enumerate(sites):
             folder = work / "sites" / f"site-{index:03d}"
-            _join(pool, site.name, folder, data=str(site.folder), steps=train_steps)
+            _join(pool, site.name, folder, data=str(site.folder), steps=train_steps, intensity=intensity)
             folders.append(folder)
             progress(index + 1, len(sites), site.name)
     return folders
 
 
-def _join(pool: PoolProcess, name: str, folder: Path, *roles: str, data: str = "", steps: int = 0) -> SiteFolder:
+def _join(
+    pool: PoolProcess, name: str, folder: Path, *roles: str, data: str = "", steps: int = 0, intensity: str = ""
+) -> SiteFolder:
     """The whole way from an invitation to a certificate, as a site's people and the operator walk it."""
     invite = pool.folder.with_name(f"invite-{folder.name}.json")
     pool.operate("invite", name, "--out", str(invite), *(word for role in roles for word in ("--role", role)))
-    site = enrolment.init(folder, enrolment.Setup(invite=invite, data=data, steps=steps))
+    site = enrolment.init(folder, enrolment.Setup(invite=invite, data=data, steps=steps, intensity=intensity))
     with Connection(site.config.anchors, trust=site.trust) as connection:
         enrolled = enrolment.enrol(site, connection)
     pool.operate("approve", name, "--fingerprint", enrolled.fingerprint)

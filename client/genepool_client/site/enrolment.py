@@ -32,6 +32,7 @@ class Setup:
         steps: of the ancestry model; 0: by the number of images.
         passphrase: what the signing key is kept under; None: nothing.
         groups: whether folders in the class folders are groups of images.
+        intensity: what is black and white in images deeper than a byte: "LOW,HIGH" or "measured".
     """
 
     invite: Path
@@ -43,6 +44,7 @@ class Setup:
     steps: int = 0
     passphrase: bytes | None = None
     groups: bool = False
+    intensity: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,7 @@ def init(path: Path, setup: Setup) -> SiteFolder:
         "blueprint_sha256": f"sha256:{announced(capabilities, name, anchors.address)}",
         "data": data,
         "groups": setup.groups,
+        "intensity": setup.intensity,
         "data_dir": absolute(setup.data_dir),
         "license": setup.license,
         "steps": setup.steps,

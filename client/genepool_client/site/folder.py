@@ -55,6 +55,10 @@ class SiteConfig(Document):
     groups: bool = Field(
         default=False, description="Whether folders in the class folders are groups of images: patients, slides."
     )
+    intensity: str = Field(
+        default="",
+        description="What is black and white in images deeper than a byte: LOW,HIGH, or measured; empty: as it seems.",
+    )
     data_dir: str = Field(default="", description="Where a named data set lies.")
     license: License = Field(default="CC-BY-4.0", description="Terms of the contributions, an SPDX name.")
     steps: int = Field(

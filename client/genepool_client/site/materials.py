@@ -116,7 +116,9 @@ class Materials:
         if not data:
             raise InvalidInput("OPTION_INVALID", f"{source.site.path} has no data yet", "give it with --data PATH")
         blueprint, folder = source.blueprint, Path(config.data_dir) if config.data_dir else None
-        images = distinct(load_images(data, blueprint.image, folder, progress, groups=config.groups))
+        images = distinct(
+            load_images(data, blueprint.image, folder, progress, groups=config.groups, intensity=config.intensity)
+        )
         asked = settings.steps or config.steps
         training, condensing = _recipes(blueprint, images, asked, resolve_device(settings.device))
         return cls(source.site, blueprint, source.seed, images, training, condensing, asked)

@@ -39,6 +39,7 @@ class Trained(Document):
     classes: int
     steps: int
     accuracy: float | None  # on held-out images; None with fewer of them than are worth a number
+    intensity: str = ""  # what was black and white in images deeper than a byte, LOW,HIGH
     held_out: int = 0  # images that were never trained on; 0, too, where an earlier version trained
     sha256: str  # of ancestry.safetensors
     size_bytes: int
@@ -92,6 +93,7 @@ def train(materials: Materials, progress: Progress) -> Trained:
         steps=result.steps,
         accuracy=result.accuracy.share if result.accuracy.images >= FEWEST else None,
         held_out=result.accuracy.images,
+        intensity=str(images.intensity or ""),
         sha256=digest.sha256_hex(raw),
         size_bytes=len(raw),
     )

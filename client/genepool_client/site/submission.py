@@ -93,6 +93,7 @@ def facts(site: SiteFolder, record: Condensed) -> Facts:
         ancestry_steps=record.ancestry.steps,
         condense_steps=record.steps,
         software=packing.software(),
+        intensity=record.ancestry.intensity,
     )
     draw = drawn(site, record)
     claim = privacy.read(site.drawn).claim(draw, site.config.key_spent)

@@ -33,6 +33,9 @@ RECEIPTS_BYTES: Final = 32 << 20
 SIGNED: Final = (CARD_FILE, BLUEPRINT_FILE, CONFIG_FILE, MODEL_FILE, PROVENANCE_FILE, RECEIPTS_FILE)
 IGNORED: Final = (BUNDLE_FILE, HEAD_FILE)
 SUBJECT: Final = "descendant"
+INTERPOLATION: Final = "bicubic"
+"""How images are brought to the blueprint's size, by us and by whoever reads config.json."""
+_EARLIER_INTERPOLATION: Final = "bilinear"
 TIMM_ARCHITECTURE: Final = "vit_tiny_patch16_224"
 """A registered timm ViT whose every dimension `model_args` overrides."""
 
@@ -106,7 +109,7 @@ def model_args(blueprint: Blueprint, size: Size) -> dict[str, Any]:
     return arguments | {"init_values": 1e-5} if blueprint.layer_scale else arguments
 
 
-def config_json(blueprint: Blueprint, size: Size) -> bytes:
+def config_json(blueprint: Blueprint, size: Size, interpolation: str = INTERPOLATION) -> bytes:
     """The config.json of timm: architecture, model_args and pretrained_cfg."""
     side = blueprint.image
     return _pretty(
@@ -120,7 +123,7 @@ def config_json(blueprint: Blueprint, size: Size) -> bytes:
                 "num_classes": 1,
                 "input_size": [3, side, side],
                 "fixed_input_size": True,
-                "interpolation": "bilinear",
+                "interpolation": interpolation,
                 "crop_pct": 1.0,
                 "mean": [float(value) for value in blueprint.mean],
                 "std": [float(value) for value in blueprint.std],
@@ -130,6 +133,11 @@ def config_json(blueprint: Blueprint, size: Size) -> bytes:
             },
         }
     )
+
+
+def is_config(raw: bytes, blueprint: Blueprint, size: Size) -> bool:
+    """Whether this is the config.json of a descendant; earlier versions wrote another interpolation into it."""
+    return raw in {config_json(blueprint, size, name) for name in (INTERPOLATION, _EARLIER_INTERPOLATION)}
 
 
 def _pretty(value: Any) -> bytes:

@@ -1,9 +1,9 @@
 """manifest.json: what a site states about a learngene and signs (SPEC.md section 4)."""
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from genepool_protocol.learngene import privacy
 from genepool_protocol.learngene.blueprint import Basis, Blueprint
@@ -25,6 +25,7 @@ _Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _HALF = 2.0**-10  # relative, of a length in half precision
 _ROUNDING = 1e-6  # relative, of a delta that two machines compute
 _LAST_PLACE = 1.5e-9  # by which a sigma of nine places may exceed what its budget asks for
+_RANGE = r"^(-?[0-9]{1,10}(\.[0-9]{1,9})?,-?[0-9]{1,10}(\.[0-9]{1,9})?)?$"  # what is black and what is white
 _Count = Annotated[int, Field(ge=0, lt=1 << 53)]
 
 
@@ -79,6 +80,12 @@ class Training(Document):
     ancestry_steps: _Count
     condense_steps: _Count
     software: Annotated[str, Field(max_length=64)]
+    intensity: Annotated[str, Field(max_length=64, pattern=_RANGE)] = ""  # absent where no image was deeper than a byte
+
+    @model_serializer(mode="wrap")
+    def _absent_where_it_says_nothing(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        members: dict[str, Any] = serialize(self)
+        return members if self.intensity else {name: members[name] for name in members if name != "intensity"}
 
 
 class Manifest(Document):

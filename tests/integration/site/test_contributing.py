@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
+from PIL import Image
 
 from genepool_client.site import contribution, enrolment, outbox, overview, packing, steps, submission
 from genepool_client.site.code_identity import code_identity
@@ -374,3 +375,20 @@ def test_the_commands_tell_the_same_story(world, data, tmp_path):
     assert (shown["state"], shown["contributions"][0]["contribution_id"]) == ("ACTIVE", answer["contribution_id"])
     assert command("status", tmp_path)[0] == 3
     assert command("enrol", folder, "--invite", tmp_path / "none")[0] == 2
+
+
+def test_what_was_black_and_white_in_deep_images_is_in_the_records_and_in_the_manifest(world, tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("lung", "bone"):
+        (tmp_path / name).mkdir()
+        for index in range(12):
+            hounsfield = rng.integers(-1024, 3071, (16, 16), dtype=np.int32)
+            Image.fromarray(hounsfield).save(tmp_path / name / f"{index}.tif")
+    site = world.site("scanner", data=tmp_path)
+    unknown = refused(contribution.contribute, site, Settings(device="cpu"), terminal.progress)
+    assert unknown.reason == "INTENSITY_UNKNOWN"
+    site.change(intensity="-1024,3071")
+    contribution.contribute(site, Settings(device="cpu"), terminal.progress)
+    assert steps.condensed(site)[0].ancestry.intensity == "-1024,3071"
+    (artefact,) = outbox.artefacts(site)
+    assert parse_manifest(artefact.manifest()).training.intensity == "-1024,3071"

@@ -33,6 +33,19 @@ def test_a_manifest_survives_its_bytes():
     check_architecture(MANIFEST, BLUEPRINT)
 
 
+@pytest.mark.parametrize("intensity", ["-1024,3071", "0,65535", "0.25,1"])
+def test_what_was_black_and_white_is_stated_only_where_pixels_were_deep(intensity):
+    assert b"intensity" not in MANIFEST.canonical()
+    raw = inside("training", intensity=intensity)
+    assert parse_manifest(raw).training.intensity == intensity
+    assert parse_manifest(raw).canonical() == raw
+
+
+@pytest.mark.parametrize("intensity", ["", "1", "1e3,2e3", "0,1,2", "a,b", "0, 1", "12345678901,1"])
+def test_another_way_to_state_it_is_refused(intensity):
+    assert refused(parse_manifest, inside("training", intensity=intensity)) == "MANIFEST_MALFORMED"
+
+
 def test_only_canonical_bytes_are_a_manifest():
     assert refused(parse_manifest, json.dumps(json.loads(MANIFEST.canonical()), indent=1).encode()) == "JSON_MALFORMED"
 

@@ -3,6 +3,7 @@
 Nobody signs it; it is checked as strictly as the rest. The names of its classes are UTF-8 JSON, a byte per value,
 because the strict tensor format has no place for text. The images that head and selection saw stand there as the first
 half of their SHA-256, a byte per value, so that a later measurement can leave them out; earlier versions wrote none.
+Where these images were deeper than a byte, what was black and white in them stands there, too: later ones are read so.
 """
 
 import hashlib
@@ -17,6 +18,7 @@ import numpy.typing as npt
 
 from genepool_client.consumer.descendant.folder import Scan, check_tensors, read_small, scan, tampered
 from genepool_client.consumer.descendant.head import Head
+from genepool_client.pictures.intensity import Intensity
 from genepool_client.transport.durable import write_atomic
 from genepool_protocol.learngene import descendant, tensors
 from genepool_protocol.learngene.expansion import Layout
@@ -30,6 +32,7 @@ Pixels = npt.NDArray[np.uint8]
 
 _CLASSES: Final = "classes.utf8"
 _SEEN: Final = "seen.sha256"
+_INTENSITY: Final = "intensity.range"
 _DIGEST: Final = 16
 """Bytes of an image's digest."""
 
@@ -50,7 +53,7 @@ def digests_of(pixels: Pixels) -> npt.NDArray[np.uint8]:
     return np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(len(pixels), _DIGEST)
 
 
-def write(folder: Path, head: Head, classes: Sequence[str], seen: Pixels) -> None:
+def write(folder: Path, head: Head, classes: Sequence[str], seen: Pixels, intensity: Intensity | None = None) -> None:
     """Put the head into a descendant's folder.
 
     Args:
@@ -58,6 +61,7 @@ def write(folder: Path, head: Head, classes: Sequence[str], seen: Pixels) -> Non
         head: what was fitted.
         classes: names.
         seen: the images that it was fitted and the descendant selected on; uint8, shape (N, size, size, 3).
+        intensity: what was black and white in them, when they were deeper than a byte.
     """
     names = json.dumps(list(classes), ensure_ascii=False).encode()
     arrays = {
@@ -66,6 +70,8 @@ def write(folder: Path, head: Head, classes: Sequence[str], seen: Pixels) -> Non
         _CLASSES: np.frombuffer(names, dtype=np.uint8).astype(np.float32),
         _SEEN: digests_of(seen).astype(np.float32),
     }
+    if intensity is not None:
+        arrays[_INTENSITY] = np.array([intensity.low, intensity.high], dtype=np.float32)
     write_atomic(folder / descendant.HEAD_FILE, tensors.encode(arrays, "F32"), shared_mode())
 
 
@@ -77,11 +83,13 @@ class HeadFile:
         head: that was fitted.
         classes: their names.
         seen: `digests_of` the images that head and selection saw, shape (N, 16); None where nobody noted them.
+        intensity: what was black and white in these images; None where they were not deeper than a byte.
     """
 
     head: Head
     classes: tuple[str, ...]
     seen: npt.NDArray[np.uint8] | None
+    intensity: Intensity | None
 
 
 def read(folder: Path, width: int) -> HeadFile:
@@ -104,11 +112,12 @@ def read(folder: Path, width: int) -> HeadFile:
         weight, bias, names = (_array(raw, header, name) for name in ("head.weight", "head.bias", _CLASSES))
         classes = _classes(names, len(bias))
         seen = _bytes(_array(raw, header, _SEEN), "digests of images") if _SEEN in header.tensors else None
+        intensity = _range(_array(raw, header, _INTENSITY)) if _INTENSITY in header.tensors else None
     except GenepoolError as exc:
         raise tampered(
             f"{path} is not a head of this descendant: {exc.message}", "remove it, or descend again"
         ) from exc
-    return HeadFile(Head(weight, bias), classes, seen)
+    return HeadFile(Head(weight, bias), classes, seen, intensity)
 
 
 def _header(found: Scan, width: int) -> Header:
@@ -120,6 +129,8 @@ def _header(found: Scan, width: int) -> Header:
     layout = {"head.weight": (count, width), "head.bias": (count,), _CLASSES: (length,)}
     if _SEEN in stated:
         layout[_SEEN] = (min(_length(stated, _SEEN), LIMITS.support_images), _DIGEST)
+    if _INTENSITY in stated:
+        layout[_INTENSITY] = (2,)
     return check_tensors(found, layout, descendant.HEAD_FILE)
 
 
@@ -138,6 +149,13 @@ def _bytes(values: np.ndarray, what: str) -> npt.NDArray[np.uint8]:
     if ((values < 0) | (values > 255) | (values % 1 != 0)).any():
         raise InvalidInput("FILE_MALFORMED", f"the {what} are no bytes")
     return values.astype(np.uint8)
+
+
+def _range(values: np.ndarray) -> Intensity:
+    low, high = map(float, values)
+    if low >= high:
+        raise InvalidInput("FILE_MALFORMED", "the range of intensities is none")
+    return Intensity(low, high)
 
 
 def _classes(values: np.ndarray, count: int) -> tuple[str, ...]:

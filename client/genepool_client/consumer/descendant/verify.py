@@ -177,7 +177,7 @@ def _check_lineage(small: dict[str, bytes], model: Scan, origin: str) -> tuple[B
             0 < abs(item.milli) <= LIMITS.weight_milli for item in lineage.dependencies
         ),
         "config.json describes another net": (
-            small[descendant.CONFIG_FILE] == descendant.config_json(blueprint, lineage.size)
+            descendant.is_config(small[descendant.CONFIG_FILE], blueprint, lineage.size)
         ),
     }
     for why, holds in rules.items():

@@ -1,13 +1,14 @@
 """The support set: a few images of the consumer's task, with or without labels, at the blueprint's size."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from genepool_client.pictures import datasets, images, walker
+from genepool_client.pictures.intensity import Intensity
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.progress import Progress, silent
 from genepool_protocol.selection.support import check_support
@@ -26,11 +27,13 @@ class Support:
         pixels: uint8, shape (N, image, image, 3).
         labels: int64 of shape (N,), indices into `classes`; None when it is unlabelled.
         classes: names in sorted order; empty when it is unlabelled.
+        intensity: what was black and white in images deeper than a byte; None without such images.
     """
 
     pixels: Pixels = field(repr=False)
     labels: Labels | None = field(repr=False)
     classes: tuple[str, ...]
+    intensity: Intensity | None = None
 
     @property
     def wire_labels(self) -> list[int]:
@@ -50,6 +53,7 @@ def load(
     progress: Progress = silent,
     *,
     groups: bool = False,
+    intensity: str = "",
 ) -> Support:
     """A support set: a folder of class folders (labelled), a flat folder of images (unlabelled), or a timm data set.
 
@@ -59,6 +63,7 @@ def load(
         root: where a named data set lies.
         progress: called with (images read, images, note).
         groups: whether folders in a class folder are groups of its images.
+        intensity: what is black and white in images deeper than a byte; see `pictures.intensity`.
 
     Raises:
         InvalidInput: SUPPORT_TOO_LARGE, SUPPORT_TOO_SMALL, SUPPORT_MALFORMED, or as `images.load_images`.
@@ -67,16 +72,17 @@ def load(
     if folder.is_dir():
         _check_count(walker.count(folder, LIMITS.support_images + 1), str(folder))
         if not walker.folders(folder):
-            return of_arrays(blueprint, images.load_unlabelled(folder, blueprint.image, progress))
+            return of_arrays(blueprint, images.load_unlabelled(folder, blueprint.image, progress, intensity=intensity))
     elif not datasets.is_name(str(source)):
         raise InvalidInput(
             "PATH_MISSING", f"there is no support folder {folder}", "check the path given as support set"
         )
     try:
-        image_set = images.load_images(source, blueprint.image, root, progress, groups=groups)
+        image_set = images.load_images(source, blueprint.image, root, progress, groups=groups, intensity=intensity)
     except InvalidInput as exc:
         raise _for_consumers(exc, folder) from exc
-    return of_arrays(blueprint, image_set.pixels, image_set.labels, image_set.classes)
+    support = of_arrays(blueprint, image_set.pixels, image_set.labels, image_set.classes)
+    return replace(support, intensity=image_set.intensity)
 
 
 def of_arrays(

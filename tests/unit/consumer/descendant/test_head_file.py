@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from genepool_client.consumer.descendant import head_file
 from genepool_client.consumer.descendant.head import Head
+from genepool_client.pictures.intensity import Intensity
 from genepool_protocol.learngene import tensors
 
 ARRAYS = {"head.weight": np.ones((1, 4), np.float32), "head.bias": np.ones(1, np.float32)}
@@ -30,6 +31,12 @@ def test_a_head_comes_back_as_it_was(tmp_path, names, width):
     np.testing.assert_array_equal(again.seen, head_file.digests_of(images))
 
 
+def test_what_was_black_and_white_in_the_images_stays_beside_the_head(tmp_path):
+    images = np.zeros((2, 4, 4, 3), np.uint8)
+    head_file.write(tmp_path, Head(ARRAYS["head.weight"], ARRAYS["head.bias"]), ["x"], images, Intensity(-1024, 3071))
+    assert head_file.read(tmp_path, 4).intensity == Intensity(-1024, 3071)
+
+
 def test_a_head_of_an_earlier_version_says_nothing_of_images(tmp_path):
     (tmp_path / "head.safetensors").write_bytes(tensors.encode({**ARRAYS, **NAME}, "F32"))
     assert head_file.read(tmp_path, 4).seen is None
@@ -45,6 +52,8 @@ def test_a_head_of_an_earlier_version_says_nothing_of_images(tmp_path):
         {"seen.sha256": np.full((1, 16), 0.5, np.float32)},
         {"seen.sha256": np.zeros((1, 15), np.float32)},
         {"seen.sha256": np.float32(0)},
+        {"intensity.range": np.float32([1, 1])},
+        {"intensity.range": np.float32([0, 1, 2])},
         {"unknown": np.float32([0])},
     ],
 )

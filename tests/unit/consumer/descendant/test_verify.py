@@ -327,6 +327,15 @@ def test_a_config_that_describes_another_net_is_refused(forge, order, tmp_path):
     assert refusal(forge.lie(tmp_path / "lie", order, files=other_net), forge.trusted) == "LINEAGE_INVALID"
 
 
+def test_a_config_of_an_earlier_version_is_verified(forge, order, tmp_path):
+    def earlier(files):
+        return {**files, descendant.CONFIG_FILE: files[descendant.CONFIG_FILE].replace(b'"bicubic"', b'"bilinear"')}
+
+    folder = forge.lie(tmp_path / "earlier", order, files=earlier)
+    assert b"bilinear" in (folder / descendant.CONFIG_FILE).read_bytes()
+    verify(folder, forge.trusted)
+
+
 def test_a_provenance_with_a_member_more_is_refused(forge, order, tmp_path):
     def more(files):
         value = json.loads(files[descendant.PROVENANCE_FILE])
