@@ -9,7 +9,6 @@ exit code is the error class's (`wire.errors`): 0 is success, 130 an interruptio
 """
 
 import contextlib
-import errno
 import logging
 import os
 import signal
@@ -31,6 +30,7 @@ from genepool_console import log_lines
 from genepool_console.missing import missing_extra
 from genepool_protocol.machine import variables
 from genepool_protocol.progress import Progress
+from genepool_protocol.wire import disk_errors
 from genepool_protocol.wire.errors import REQUEST, GenepoolError, InvalidInput, StorageError
 from genepool_protocol.wire.text import shown
 
@@ -47,9 +47,6 @@ EXIT_CODES = (
     "With --json an error is one JSON object, too."
 )
 """Last paragraph of a command line's help."""
-
-_DISK = {errno.ENOSPC: "DISK_FULL", errno.EDQUOT: "DISK_FULL", errno.EIO: "DISK_FAILED", errno.EROFS: "DISK_FAILED"}
-_DISK |= dict.fromkeys((errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR), "DISK_FAILED")
 
 _INTERRUPTED = 130
 
@@ -88,11 +85,7 @@ def run(app: typer.Typer, name: str) -> NoReturn:
 
 
 def _disk_error(exc: OSError) -> StorageError | None:
-    if exc.errno not in _DISK:
-        return None
-    reason, where = _DISK[exc.errno], f" at {exc.filename}" if exc.filename else ""
-    fix = "free some space and repeat" if reason == "DISK_FULL" else "check the path, its permissions and the disk"
-    return StorageError(reason, f"the disk cannot take it{where}: {exc.strerror}", fix)
+    return disk_errors.told(exc) if disk_errors.is_of_a_disk(exc) else None
 
 
 def _is_usage_error(exc: Exception) -> bool:

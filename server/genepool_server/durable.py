@@ -3,17 +3,16 @@
 A sync costs milliseconds, and a contribution waits for each of them.
 """
 
-import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from genepool_protocol.wire import disk_errors
 from genepool_protocol.wire.errors import StorageError
 
 _ZEROS = 1 << 20
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _EXCLUSIVE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -27,15 +26,8 @@ def translated(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as exc:
-        if exc.errno in _NO_ROOM:
-            raise StorageError(
-                "DISK_FULL", f"there is no room to write {path.name}", "free some space, then try again"
-            ) from exc
-        raise StorageError(
-            "DISK_FAILED",
-            f"the disk refuses {path.name}: {exc.strerror}",
-            "look at the disk and its permissions, then try again",
-        ) from exc
+        reason, fix = disk_errors.cause(exc)
+        raise StorageError(reason, f"{path.name} cannot be written: {exc.strerror}", fix) from exc
 
 
 def mkdir(path: Path) -> None:

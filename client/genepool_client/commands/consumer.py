@@ -1,7 +1,7 @@
 """`genepool select | descend | verify | finetune`: options in, tables and sentences out; the work is done elsewhere."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -97,12 +97,12 @@ def descend(
 ) -> None:
     """A Vision Transformer for a task, in the size you ask for: selected, downloaded and verified."""
     from genepool_client.consumer import output
-    from genepool_client.consumer.descendant.staging import check_free
+    from genepool_client.consumer.descendant.staging import check_place
     from genepool_client.transport import known_pools
 
     with _pool(pool, blueprint, identity, "descending") as opened:
         budget = opened.budget(size, max_params, max_bytes)
-        check_free(out)
+        check_place(out)
         support_set = None if support is None else opened.support(support, groups=groups, intensity=intensity)
         selection = None if support_set is None else opened.select(support_set, _mode(remote), tuple(licenses or ()))
         descendant = opened.write(out, budget, selection or (), support_set)
@@ -179,11 +179,11 @@ def finetune(
     as_json: terminal.JsonOption = False,
 ) -> None:
     """Train a verified descendant on your own images, and measure it on a held-out part that it never saw."""
-    from genepool_client.consumer.descendant.staging import check_free
+    from genepool_client.consumer.descendant.staging import check_place
     from genepool_client.pictures.images import check_source, load_images
 
     if out is not None:
-        check_free(out)
+        check_place(out)
     check_source(data, groups=groups)
     verified, _ = _verified(folder, pool)
 
@@ -194,10 +194,11 @@ def finetune(
         span = intensity or tuning.intensity_of(verified)
         images = load_images(data, verified.blueprint.image, data_dir, report, groups=groups, intensity=span)
     recipe = tuning.FinetuneRecipe(epochs=epochs, batch=batch, lr=lr, device=resolve_device(device))
-    with terminal.progress("fine-tuning") as report:
-        tuned = tuning.finetune(verified, images, recipe, report)
-    if out is not None:
-        tuning.write(tuned, verified, out)
+    with nullcontext() if out is None else tuning.place(verified, out) as staging:
+        with terminal.progress("fine-tuning") as report:
+            tuned = tuning.finetune(verified, images, recipe, report)
+        if staging is not None:
+            tuning.write(tuned, verified, staging)
     value = {
         "before": None if tuned.before is None else tuned.before.share,
         "before_interval": None if tuned.before is None else tuned.before.interval,

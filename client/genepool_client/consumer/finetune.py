@@ -16,12 +16,13 @@ from timm.scheduler import CosineLRScheduler
 from genepool_client.consumer.descendant import head_file
 from genepool_client.consumer.descendant.head import fit_head
 from genepool_client.consumer.descendant.load import empty, put_weights, save
-from genepool_client.consumer.descendant.staging import Staging, check_free
+from genepool_client.consumer.descendant.staging import Staging, storage_errors
 from genepool_client.consumer.descendant.verify import Descendant
 from genepool_client.consumer.descendant.weights import read_weights
 from genepool_client.pictures.images import ImageSet
 from genepool_client.training.held_out import HeldOutAccuracy, split
 from genepool_client.transport.durable import write_atomic
+from genepool_protocol.learngene import descendant
 from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.learngene.descendant import weight_text
 from genepool_protocol.progress import Progress, silent
@@ -31,6 +32,10 @@ from genepool_protocol.wire.errors import InvalidInput
 
 _HELD_OUT: Final = 0.2
 """Share of each class that is held out; at least one image where there are two."""
+
+
+_BESIDE: Final = 4 << 20
+"""Bytes beside a net of the descendant's size: a head of many classes, config and card."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,20 +252,36 @@ def _step(
     return float(loss.item())
 
 
-def write(tuned: Tuned, verified: Descendant, out: Path) -> Path:
+def place(verified: Descendant, out: Path) -> Staging:
+    """Where the trained net goes, with room for it: taken before the training, which would else be in vain.
+
+    Raises:
+        InvalidInput: PATH_NOT_EMPTY.
+        Unavailable: FOLDER_IN_USE, another process makes the same folder.
+        StorageError: DISK_FULL or DISK_FAILED.
+    """
+    staging = Staging(out, {"finetuned": verified.lineage.model})
+    staging.clear()
+    try:
+        staging.reserve(descendant.total_bytes(verified.blueprint, verified.lineage.size) + _BESIDE)
+    except BaseException as exc:
+        staging.__exit__(type(exc), exc, None)
+        raise
+    return staging
+
+
+def write(tuned: Tuned, verified: Descendant, staging: Staging) -> None:
     """The trained net as a folder that stock timm loads, with a card that credits the sites; whole or not there.
 
     Raises:
         InvalidInput: PATH_NOT_EMPTY.
         StorageError: DISK_FULL or DISK_FAILED.
     """
-    check_free(out)
-    with Staging(out, {"finetuned": verified.lineage.model}) as staging:
-        staging.clear()
+    staging.release()
+    with storage_errors(staging.out):
         save(tuned.model, staging.folder, verified.blueprint, verified.lineage.size)
         write_atomic(staging.folder / "README.md", _card(tuned, verified).encode())
-        staging.publish()
-    return out
+    staging.publish()
 
 
 def _card(tuned: Tuned, verified: Descendant) -> str:

@@ -1,5 +1,6 @@
 """The file that an interrupted training goes on from: whole or not there, and of this very training or refused."""
 
+import io
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any, Final
 import torch
 
 from genepool_protocol.private_files import replacing
+from genepool_protocol.wire import disk_errors
 from genepool_protocol.wire.errors import Refused
 
 _FORMAT: Final = "checkpoint/v3"
@@ -27,9 +29,18 @@ class TrainingCheckpoint:
     fingerprint: str
 
     def save(self, state: dict[str, Any]) -> None:
-        """Replace the file by this state, which holds tensors, numbers, texts, lists and mappings only."""
-        with replacing(self.path) as file:
-            torch.save({"fingerprint": self._mark, **state}, file)
+        """Replace the file by this state, which holds tensors, numbers, texts, lists and mappings only.
+
+        Raises:
+            StorageError: DISK_FULL or DISK_FAILED; the file of the last time stays.
+        """
+        content = io.BytesIO()  # torch's own writer tells a full disk as a RuntimeError
+        torch.save({"fingerprint": self._mark, **state}, content)
+        try:
+            with replacing(self.path) as file:
+                file.write(content.getbuffer())
+        except OSError as exc:
+            raise disk_errors.told(exc, str(self.path)) from exc
 
     def load(self, device: str | torch.device) -> dict[str, Any] | None:
         """The state that was saved last, its tensors on `device`; None without a file.

@@ -136,7 +136,7 @@ def test_h_is_help(monkeypatch, capsys):
     assert "Usage" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_a_command_with_130(tmp_path, number):
     (tmp_path / "tool.py").write_text(APP)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is ignored

@@ -13,6 +13,7 @@ from genepool_client.consumer.descendant.head import Head
 from genepool_client.consumer.descendant.verify import verify
 from genepool_client.pictures.images import image_set, load_images
 from genepool_protocol.wire.errors import GenepoolError
+from tests.support.files import largest_file
 from tests.support.images import write_classes
 
 
@@ -108,7 +109,9 @@ def test_training_is_repeatable_and_the_folder_credits_the_sites(forge, folder, 
     for name, tensor in first.model.state_dict().items():
         assert tensor.equal(again.model.state_dict()[name]), name
     assert (first.trained, first.held, first.classes) == (16, 4, ("a", "b"))
-    out = finetune.write(first, verified, tmp_path / "tuned")
+    out = tmp_path / "tuned"
+    with finetune.place(verified, out) as staging:
+        finetune.write(first, verified, staging)
     card = (out / "README.md").read_text()
     assert "site-a" in card
     assert "Apache-2.0" in card
@@ -139,8 +142,26 @@ def test_as_many_steps_as_the_epochs_take_give_the_same_net(forge, folder, image
 
 def test_a_folder_that_exists_is_not_overwritten(forge, folder, images, tmp_path):
     verified = verify(folder, forge.trusted)
-    tuned = finetune.finetune(verified, images, finetune.FinetuneRecipe(epochs=1), lambda *_: None)
     with pytest.raises(GenepoolError) as caught:
-        finetune.write(tuned, verified, folder)
+        finetune.place(verified, folder)
     assert caught.value.reason == "PATH_NOT_EMPTY"
     verify(folder, forge.trusted)
+
+
+def test_a_disk_without_room_for_the_net_is_refused_before_the_training_and_nothing_stays(forge, folder, tmp_path):
+    verified = verify(folder, forge.trusted)
+    with largest_file(1000), pytest.raises(GenepoolError) as caught:
+        finetune.place(verified, tmp_path / "tuned")
+    assert caught.value.reason == "DISK_FULL"
+    assert "ulimit -f" in caught.value.fix
+    assert not [path for path in tmp_path.iterdir() if "tuned" in path.name]
+
+
+def test_a_disk_that_fills_meanwhile_is_an_error_of_ours_and_nothing_stays(forge, folder, images, tmp_path):
+    verified = verify(folder, forge.trusted)
+    tuned = finetune.finetune(verified, images, finetune.FinetuneRecipe(epochs=1), lambda *_: None)
+    placed = finetune.place(verified, tmp_path / "tuned")
+    with pytest.raises(GenepoolError) as caught, placed as staging, largest_file(1000):
+        finetune.write(tuned, verified, staging)
+    assert caught.value.reason == "DISK_FULL"
+    assert not [path for path in tmp_path.iterdir() if "tuned" in path.name]

@@ -9,7 +9,8 @@ import torch
 from genepool_protocol.training.checkpoint import TrainingCheckpoint
 from genepool_protocol.training.loop import Anchor, Group, Loop, Schedule
 from genepool_protocol.training.muon import Muon
-from genepool_protocol.wire.errors import Refused
+from genepool_protocol.wire.errors import Refused, StorageError
+from tests.support.files import largest_file
 
 ROOT = Path(__file__).parents[3]
 STEPS, WARMUP = 23, 4
@@ -111,6 +112,16 @@ def test_a_checkpoint_of_an_older_version_is_refused_and_stays(tmp_path, mark):
     assert "version" in str(refusal.value)
     assert "remove the file" in refusal.value.fix
     assert (tmp_path / "loop.pt").read_bytes() == raw
+
+
+def test_a_full_disk_at_a_checkpoint_is_an_error_of_ours_and_the_last_one_stays(tmp_path):
+    kept = TrainingCheckpoint(tmp_path / "training.pt", "same")
+    kept.save({"step": 1})
+    with largest_file(1000), pytest.raises(StorageError) as caught:
+        kept.save({"step": 2, "weights": torch.zeros(1000)})
+    assert (caught.value.reason, str(tmp_path) in caught.value.message) == ("DISK_FULL", True)
+    assert kept.load("cpu")["step"] == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["training.pt"]
 
 
 def test_there_is_one_training_loop_and_one_fine_tuning_loop():

@@ -4,13 +4,16 @@ timm loads non-strictly as soon as another number of classes is asked for, and o
 shapes are held against the blueprint here, and the net is loaded strictly; only a head may be fresh.
 """
 
+import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import timm
 import torch
+from safetensors import SafetensorError
 from timm.models.vision_transformer import VisionTransformer
 
 from genepool_client.consumer.descendant import head_file
@@ -22,6 +25,8 @@ from genepool_protocol.learngene.blueprint import Blueprint
 from genepool_protocol.learngene.size import Size
 from genepool_protocol.trust import strict_json
 from genepool_protocol.wire.errors import InvalidInput
+
+_OS_ERROR: Final = re.compile(r"os error (\d+)")
 
 
 def load(verified: Descendant, num_classes: int | None = None) -> VisionTransformer:
@@ -94,9 +99,19 @@ def put_weights(model: VisionTransformer, body: Mapping[str, torch.Tensor], head
 
 
 def save(model: VisionTransformer, folder: Path, blueprint: Blueprint, size: Size) -> None:
-    """Write a net of a descendant's architecture as a folder that stock timm loads."""
+    """Write a net of a descendant's architecture as a folder that stock timm loads.
+
+    Raises:
+        OSError: the disk.
+    """
     from timm.models import save_for_hf
 
-    save_for_hf(model, str(folder), model_args=descendant.model_args(blueprint, size), safe_serialization=True)
+    try:
+        save_for_hf(model, str(folder), model_args=descendant.model_args(blueprint, size), safe_serialization=True)
+    except SafetensorError as exc:  # which has the system's number in its text alone
+        number = _OS_ERROR.search(str(exc))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(folder / descendant.MODEL_FILE)) from exc
     # safetensors keeps what it writes to its owner; a model is for whoever may read the folder
     (folder / descendant.MODEL_FILE).chmod(0o644)

@@ -6,11 +6,11 @@ folder/         becomes NAME
 """
 
 import contextlib
-import errno
 import fcntl
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -18,9 +18,11 @@ from typing import Any, Final, Self
 
 from genepool_client.transport.durable import write_json
 from genepool_protocol.private_files import FOLDER, claimed_folder, open_own, shared_mode, sync_folder
-from genepool_protocol.wire.errors import GenepoolError, InvalidInput, StorageError, Unavailable
+from genepool_protocol.wire import disk_errors
+from genepool_protocol.wire.errors import GenepoolError, InvalidInput, Unavailable
 
-_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_RESERVED: Final = "reserved"
+"""File that holds room for what is made last."""
 
 
 class Staging:
@@ -62,6 +64,22 @@ class Staging:
             shutil.rmtree(self.folder)
         self.folder.mkdir(FOLDER)
 
+    def reserve(self, size: int) -> None:
+        """Take so many bytes of the disk, so that what takes long is not made in vain; `release` gives them back.
+
+        Raises:
+            StorageError: DISK_FULL or DISK_FAILED.
+        """
+        with storage_errors(self._parts), (self._parts / _RESERVED).open("wb") as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)
+            else:
+                file.write(bytes(size))
+
+    def release(self) -> None:
+        """Give back what was reserved."""
+        (self._parts / _RESERVED).unlink(missing_ok=True)
+
     def publish(self) -> None:
         """Give the folder its final name, durably.
 
@@ -87,6 +105,7 @@ class Staging:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.release()
         resumable = kind is None or isinstance(value, (Unavailable, KeyboardInterrupt))
         if not resumable:
             self._remove()
@@ -115,6 +134,19 @@ class Staging:
         claimed_folder(self.folder)
 
 
+def check_place(out: Path) -> None:
+    """Refuse a name that is taken, or cannot be made: before anything that takes long.
+
+    Raises:
+        InvalidInput: PATH_NOT_EMPTY.
+        StorageError: DISK_FULL or DISK_FAILED.
+    """
+    check_free(out)
+    parents = out.absolute().parents
+    with storage_errors(out), tempfile.TemporaryDirectory(dir=next(path for path in parents if path.exists())):
+        pass
+
+
 def check_free(out: Path) -> None:
     """Refuse a name that is taken by anything but an empty folder.
 
@@ -138,9 +170,4 @@ def storage_errors(where: Path) -> Iterator[None]:
     except GenepoolError:
         raise
     except OSError as exc:
-        reason = "DISK_FULL" if exc.errno in _FULL else "DISK_FAILED"
-        raise StorageError(
-            reason,
-            f"{exc.filename or where} cannot be written: {exc.strerror}",
-            "free some space, or choose another disk",
-        ) from exc
+        raise disk_errors.told(exc, str(where)) from exc

@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from genepool_client.consumer.descendant.staging import Staging, storage_errors
-from genepool_protocol.wire.errors import Unavailable, VerificationError
+from genepool_client.consumer.descendant.staging import Staging, check_place, storage_errors
+from genepool_protocol.wire.errors import GenepoolError, Unavailable, VerificationError
 from tests.support.refusals import reason_of
 
 
@@ -132,3 +132,13 @@ def test_what_is_published_is_as_open_as_the_umask_says(shared):
         staging.publish()
     assert (shared / "out").stat().st_mode & 0o777 == 0o750
     assert (shared / "out" / "file").stat().st_mode & 0o777 == 0o640
+
+
+def test_a_place_that_cannot_be_is_refused_at_once_whatever_it_is(tmp_path):
+    check_place(tmp_path / "new" / "deep")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(GenepoolError) as caught:
+        check_place(tmp_path / "file" / "out")
+    assert caught.value.reason == "DISK_FAILED"
+    assert "a part of the path is a file" in caught.value.fix
