@@ -7,6 +7,7 @@ from typing import Final
 
 from genepool_client.simulate import partition
 from genepool_client.simulate.partition import Scenario
+from genepool_client.simulate.roles.script import Role
 from genepool_protocol.learngene.size import Size
 from genepool_protocol.private_files import FOLDER
 from genepool_protocol.wire.errors import InvalidInput
@@ -32,6 +33,9 @@ class Options:
         finetune: training steps on the support set; 0 measures before only.
         parallel: sites that train, and measurements that run, at the same time.
         steps: training steps of a site's ancestry model; 0: by the number of images.
+        rng: which dice: how data is dealt out, and which support sets and random nets are drawn. Keys, and the noise
+            that guards a site's images, are drawn anew in every run.
+        roles: of sites that do not simply contribute.
     """
 
     sites: int
@@ -46,6 +50,13 @@ class Options:
     finetune: int = 20
     parallel: int = 2
     steps: int = 0
+    rng: int = 0
+    roles: tuple[Role, ...] = ()
+
+    @property
+    def draw_numbers(self) -> range:
+        """Where the dice of each draw start: other ones for every `rng`."""
+        return range(self.rng * self.draws, (self.rng + 1) * self.draws)
 
 
 def prepare(folder: Path) -> Path:
@@ -88,4 +99,4 @@ def cast(options: Options, into: Path) -> Scenario:
         )
     if options.rule == "by-folder":
         return Scenario(partition.by_folder(folders, options.sites, into / "shares"), tasks)
-    return Scenario(partition.by_rule(folders, options.sites, options.rule, into / "dealt"), tasks)
+    return Scenario(partition.by_rule(folders, options.sites, options.rule, into / "dealt", options.rng), tasks)
