@@ -160,7 +160,7 @@ class Player:
 
     def _succeed(self, told: dict[str, Any]) -> None:
         if "pool" in told:
-            self._note(f"{told['tried']} bytes of images were to leave; Flower's guard answered {told['flower']}")
+            self._note(f"{told['tried']} bytes of images were to leave; Flower's guard: {told['flower']}")
             self._end(f"refused: {told['pool']}")
         elif "erased" in told:
             self._note("withdrawn, with the proof verified")
