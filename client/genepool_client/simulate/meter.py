@@ -29,7 +29,7 @@ class Usage:
     peak_bytes: int
 
 
-class Meter:
+class CostMeter:
     """Looks at this process and its descendants on a thread of its own while the block runs.
 
     A process that lived shorter than a second between two looks is not seen; whoever lost its parent still is.

@@ -10,7 +10,7 @@ from genepool_client.pictures.images import ImageSet, load_images
 from genepool_client.simulate import consumer_run, site_run
 from genepool_client.simulate.consumer_run import EpisodeAnswer
 from genepool_client.simulate.experiment import StartAccuracy
-from genepool_client.simulate.meter import Meter, Usage
+from genepool_client.simulate.meter import CostMeter, Usage
 from genepool_client.simulate.page import report
 from genepool_client.simulate.pool_process import PoolProcess
 from genepool_client.simulate.roles.network import Network
@@ -31,11 +31,11 @@ def play(options: Options, watch: Watch) -> report.SimulationReport:
         InvalidInput: wrong data, options or folder.
         Unavailable: SIMULATION_FAILED.
     """
-    with Meter() as meter:
+    with CostMeter() as meter:
         return _play(options, Clock(watch, metered=lambda: meter.usage().cpu_seconds), meter)
 
 
-def _play(options: Options, clock: Clock, meter: Meter) -> report.SimulationReport:
+def _play(options: Options, clock: Clock, meter: CostMeter) -> report.SimulationReport:
     raw = (blueprint_folder(options.blueprint) / "blueprint.json").read_bytes()
     blueprint = parse_blueprint(raw)
     for size in options.sizes:

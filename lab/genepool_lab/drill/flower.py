@@ -9,22 +9,31 @@ from genepool_client.simulate.fleet import Fleet
 from genepool_client.simulate.partition import Scenario
 from genepool_client.simulate.roles.network import Network
 from genepool_lab.drill import watching
-from genepool_lab.drill.cast import OUTAGE, SITES, Drilled
+from genepool_lab.drill.cast import DEADLINE, LIMIT, OUTAGE, SITES, Drilled
 from genepool_lab.drill.flower_app import ORDER
 from genepool_protocol.machine.processes import Child, free_port, script
 
-DEFAULT: Final[tuple[str, dict[str, Any]]] = (
-    "defaults: every node in every round, 3,600 s a round",
-    {"strategy": {}, "start": {}},
-)
-TOLERANT: Final[tuple[str, dict[str, Any]]] = (
-    "min_train_nodes=4, min_available_nodes=4, 60 s a round (accept_failures is no setting any more: it always does)",
-    {"strategy": {"min_train_nodes": 4, "min_available_nodes": 4}, "start": {"timeout": 60.0}},
-)
+Settings = tuple[str, dict[str, Any]]
+"""In a sentence, and as the ServerApp gets them."""
+
+DEFAULT: Final[Settings] = ("defaults: all nodes, 3,600 s a round", {"strategy": {}, "start": {}})
 
 
-def drill(folder: Path, scenario: Scenario, settings: tuple[str, dict[str, Any]]) -> Drilled:
-    """One run."""
+def tolerant(allow: float) -> Settings:
+    """What Flower has for sites that fail; `accept_failures` of its older strategies is what it always does now."""
+    said = f"min_train_nodes=4, min_available_nodes=4, {allow * DEADLINE:.0f} s a round"
+    return said, {"strategy": {"min_train_nodes": 4, "min_available_nodes": 4}, "start": {"timeout": allow * DEADLINE}}
+
+
+def drill(folder: Path, scenario: Scenario, settings: Settings, allow: float) -> Drilled:
+    """One run.
+
+    Args:
+        folder: a new one.
+        scenario: who holds which images.
+        settings: of the strategy.
+        allow: how many times as long everything may take on a busy machine.
+    """
     said, order = settings
     watching.prepare(folder, scenario)
     (folder / ORDER).write_text(json.dumps(order))
@@ -40,7 +49,7 @@ def drill(folder: Path, scenario: Scenario, settings: tuple[str, dict[str, Any]]
             reached[site] = network[0].address if site == OUTAGE else superlink
             nodes.start(site)
 
-    watch = watching.Watch(folder, nodes)
+    watch = watching.FaultWatch(folder, nodes, allow * LIMIT)
 
     def play() -> None:
         fleet.run(Path(__file__).parent / "flower_bundle", SITES, 0, {}, watch.look, ready)

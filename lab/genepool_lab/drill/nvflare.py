@@ -14,22 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import yaml
-
 from genepool_client.simulate.partition import Scenario
 from genepool_client.simulate.roles.network import Network
 from genepool_console import terminal
 from genepool_lab.drill import watching
-from genepool_lab.drill.cast import OUTAGE, ROUNDS, SITES, Drilled
+from genepool_lab.drill.cast import DEADLINE, LIMIT, OUTAGE, ROUNDS, SITES, Drilled
 from genepool_protocol.machine.processes import Child, free_port
 from genepool_protocol.wire.errors import Unavailable
 
 PACKAGES: Final = ("nvflare==2.9.0", "numpy>=2")
 DEFAULT: Final = ("default", "defaults: FedAvg, min_clients all eight, no time limit")
-TOLERANT: Final = (
-    "tolerant",
-    "ScatterAndGather, min_clients=4, wait_time_after_min_received=20, train_timeout=60, ignore_result_error=True",
-)
+TOLERANT: Final = ("tolerant", "ScatterAndGather, min_clients=4, ignore_result_error=True, time limits")
 _SIDE: Final = Path(__file__).parent / "nvflare_side"
 _OURS: Final = str(Path(__file__).parents[2])
 """Where NVFlare's Python finds `kept`, which needs numpy alone."""
@@ -40,16 +35,18 @@ _ASK: Final = 10  # polls between two questions for the job's state
 _READY: Final = 120.0  # seconds
 
 
-def drill(folder: Path, scenario: Scenario, settings: tuple[str, str], environment: Path | None) -> Drilled:
-    """One run; says so where NVFlare's package does not install."""
+def drill(
+    folder: Path, scenario: Scenario, settings: tuple[str, str], environment: Path | None, allow: float
+) -> Drilled:
+    """One run; says so where NVFlare's package does not install. The arguments as in `flower.drill`."""
     name, said = settings
     try:
         python = _python(environment or folder.parent / "nvflare-env")
     except subprocess.CalledProcessError as exc:
         return Drilled("NVFlare FedAvg", said, outcome=f"not run: pip install ended with {exc.returncode}")
     watching.prepare(folder, scenario)
-    flare = _Flare(folder, python)
-    watch = watching.Watch(folder, flare.nodes)
+    flare = _Flare(folder, python, allow)
+    watch = watching.FaultWatch(folder, flare.nodes, allow * LIMIT)
     try:
         return watching.run(folder, watch, lambda: flare.play(name, watch), "NVFlare FedAvg", said)
     finally:
@@ -86,20 +83,22 @@ class _Flare:
     Args:
         folder: of the run.
         python: of NVFlare's environment.
+        allow: see `drill`.
     """
 
-    def __init__(self, folder: Path, python: Path) -> None:
+    def __init__(self, folder: Path, python: Path, allow: float) -> None:
         self._folder, self._python, self._port = folder, python, free_port()
+        self._terms = {"sites": SITES, "rounds": ROUNDS, "deadline": round(allow * DEADLINE)}
         self._server: Child | None = None
         self._network: Network | None = None
         self.nodes = watching.Nodes(self._client)
 
-    def play(self, settings: str, watch: watching.Watch) -> None:
+    def play(self, settings: str, watch: watching.FaultWatch) -> None:
         """Start everything, submit the job and wait for its end.
 
         Raises:
             Unavailable: SIMULATION_FAILED.
-            OverTimeError: as `Watch.look`.
+            OverTimeError: as `FaultWatch.look`.
         """
         kits = self._provision()
         self._server = self._started("server", _Kit(kits / "server", "server.server_train", "fed_server.json", ()))
@@ -139,7 +138,7 @@ class _Flare:
             ],
         }
         path = self._folder / "project.yml"
-        path.write_text(yaml.safe_dump(project))
+        path.write_text(json.dumps(project))  # which is YAML, too
         command = [str(self._python), "-m", "nvflare.lighter.provision", "-p", str(path), "-w", str(self._folder)]
         subprocess.run(command, check=True, capture_output=True, cwd=self._folder)
         return self._folder / _PROJECT / "prod_00"
@@ -167,7 +166,7 @@ class _Flare:
     def _admin(self, what: str, argument: str) -> str:
         kit = self._folder / _PROJECT / "prod_00" / _ADMIN
         words = [str(self._python), str(_SIDE / "admin.py"), str(kit), _ADMIN, what, argument]
-        env = os.environ | {"PYTHONPATH": _OURS, "DRILL_TERMS": json.dumps({"sites": SITES, "rounds": ROUNDS})}
+        env = os.environ | {"PYTHONPATH": _OURS, "DRILL_TERMS": json.dumps(self._terms)}
         done = subprocess.run(
             words, capture_output=True, text=True, env=env, cwd=self._folder, timeout=180, check=False
         )

@@ -31,8 +31,8 @@ ROLES: Final = {
 }
 
 
-def drill(folder: Path, scenario: Scenario, episodes: Sequence[Episode], clock: Clock) -> Drilled:
-    """One run, with the accuracy of what TALS selects at its end."""
+def drill(folder: Path, scenario: Scenario, episodes: Sequence[Episode], clock: Clock, allow: float) -> Drilled:
+    """One run, with the accuracy of what TALS selects at its end; `allow` as in `flower.drill`."""
     folder.mkdir(parents=True)
     pool = PoolProcess(folder / "pool", folder, cast.BLUEPRINT)
     with contextlib.ExitStack() as undo:
@@ -40,7 +40,7 @@ def drill(folder: Path, scenario: Scenario, episodes: Sequence[Episode], clock: 
         networks = {OUTAGE: undo.enter_context(Network(pool.start(entrance=True)))}
         operator = undo.enter_context(pool.operator())
         joined = site_run.join(clock, operator, scenario.sites, ROLES, networks, folder, STEPS)
-        drilled = _play(operator, joined)
+        drilled = _play(operator, joined, allow * cast.LIMIT)
         listed = site_run.settled(clock, operator)
         names = {contribution.contribution_id: contribution.site for contribution in listed}
         drilled.notes += tuple(f"{row.site} is {row.state}: {row.note}" for row in listed if row.state != "ACTIVE")
@@ -54,12 +54,12 @@ def drill(folder: Path, scenario: Scenario, episodes: Sequence[Episode], clock: 
     return drilled
 
 
-def _play(operator: PoolOperator, joined: Sequence[JoinedSite]) -> Drilled:
+def _play(operator: PoolOperator, joined: Sequence[JoinedSite], limit: float) -> Drilled:
     players = {place: Player(site.folder, ROLES[place], site.network, operator) for place, site in enumerate(joined)}
     names = {site.name: place for place, site in enumerate(joined)}
     began, seven, held = time.monotonic(), None, set()
     with Players(players, SITES) as playing:
-        while playing.left and time.monotonic() - began < cast.LIMIT:
+        while playing.left and time.monotonic() - began < limit:
             playing.look()
             held = {names[row.site] for row in operator.contributions() if row.site in names}
             if seven is None and len(held) >= NEEDED:
@@ -71,7 +71,7 @@ def _play(operator: PoolOperator, joined: Sequence[JoinedSite]) -> Drilled:
     return Drilled(
         system="genepool",
         settings="as it comes",
-        outcome="completed" if not unfinished else f"ended after {cast.LIMIT:.0f} s, {unfinished} sites unfinished",
+        outcome="completed" if not unfinished else f"ended after {limit:.0f} s, {unfinished} sites unfinished",
         seconds=seconds,
         seven=seven,
         sites=tuple(sorted(held)),

@@ -14,7 +14,7 @@ from genepool_client.simulate.roles.network import Network
 from genepool_lab.benchmark import method
 from genepool_lab.benchmark.lab import Lab
 from genepool_lab.drill import kept
-from genepool_lab.drill.cast import AWAY, BLUEPRINT, FAULTS, LIMIT, NEEDED, OTHERS, RESTART, ROUNDS, STEPS, Drilled
+from genepool_lab.drill.cast import AWAY, BLUEPRINT, FAULTS, NEEDED, OTHERS, RESTART, ROUNDS, STEPS, Drilled
 from genepool_lab.drill.round import CAST, MARKS
 from genepool_protocol.machine.processes import Child
 from genepool_protocol.wire.errors import Unavailable
@@ -55,20 +55,21 @@ class Nodes:
             self.kill(site)
 
 
-class Watch:
+class FaultWatch:
     """Looks at the marks, and does what is due.
 
     Args:
         folder: of the run.
         nodes: its processes.
+        limit: seconds that the run may take.
 
     Attributes:
         network: of the site that loses it, once there is one.
         notes: what happened.
     """
 
-    def __init__(self, folder: Path, nodes: Nodes) -> None:
-        self._folder, self._nodes = folder, nodes
+    def __init__(self, folder: Path, nodes: Nodes, limit: float) -> None:
+        self._folder, self._nodes, self.limit = folder, nodes, limit
         self.network: Network | None = None
         self._open = list(FAULTS)
         self._due: list[tuple[float, Callable[[], None], str]] = []
@@ -91,7 +92,7 @@ class Watch:
                 self._open.remove(fault)
                 self._happen(fault.site, fault.kind, f"at {fault.step} of round {fault.number}")
                 path.with_suffix(".go").touch()
-        if time.time() - began(self._folder, self._began) > LIMIT:
+        if time.time() - began(self._folder, self._began) > self.limit:
             raise OverTimeError
 
     def _happen(self, site: int, kind: str, where: str) -> None:
@@ -122,7 +123,7 @@ def began(folder: Path, otherwise: float) -> float:
     return (folder / "began").stat().st_mtime if (folder / "began").exists() else otherwise
 
 
-def run(folder: Path, watch: Watch, play: Callable[[], None], system: str, settings: str) -> Drilled:
+def run(folder: Path, watch: FaultWatch, play: Callable[[], None], system: str, settings: str) -> Drilled:
     """Play, and say what came of it.
 
     Args:
@@ -136,7 +137,7 @@ def run(folder: Path, watch: Watch, play: Callable[[], None], system: str, setti
     try:
         play()
     except OverTimeError:
-        outcome = f"ended after {LIMIT:.0f} s, unfinished"
+        outcome = f"ended after {watch.limit:.0f} s, unfinished"
     except Unavailable as exc:
         outcome = f"failed: {exc.message}"
         watch.notes.append(exc.fix[-600:])

@@ -7,14 +7,14 @@ import threading
 
 import pytest
 
-from genepool_client.simulate.meter import Meter
+from genepool_client.simulate.meter import CostMeter
 from genepool_client.simulate.roles.network import Network
 
 BUSY = "import time; x = bytearray(60_000_000)\nwhile time.process_time() < 1: pass\nprint('done', flush=True); input()"
 
 
 def test_processor_time_and_memory_of_a_child_are_counted_also_after_it_ended():
-    with Meter() as meter:
+    with CostMeter() as meter:
         before = meter.usage()
         with subprocess.Popen([sys.executable, "-c", BUSY], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
             child.stdout.readline()

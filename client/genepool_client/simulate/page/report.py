@@ -88,7 +88,7 @@ class SimulationReport:
     Attributes:
         rows: the single measurements.
         seconds: that each phase took.
-        cpu_seconds: of all processes in each phase, see `Meter`.
+        cpu_seconds: of all processes in each phase, see `CostMeter`.
         peak_bytes: of memory that all processes held at one look.
         rng: which dice.
     """

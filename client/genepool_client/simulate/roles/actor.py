@@ -30,7 +30,7 @@ _WAIT: Final = 0.05  # seconds
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class Disturbance:
     """How an act is disturbed.
 
     Attributes:
@@ -49,21 +49,21 @@ class Stages:
 
     Args:
         site: its folder.
-        terms: of the act.
+        disturbance: of the act.
     """
 
-    def __init__(self, site: Path, terms: Terms) -> None:
-        self._site, self._terms = site, terms
+    def __init__(self, site: Path, disturbance: Disturbance) -> None:
+        self._site, self._disturbance = site, disturbance
 
     @contextlib.contextmanager
     def __call__(self, label: str) -> Iterator[Progress]:
         """One stage."""
         stage = next(name for name, text in STAGES.items() if text == label)
         _tell({"stage": stage})
-        if stage == self._terms.hold:
+        if stage == self._disturbance.hold:
             while not (self._site / GO).exists():
                 time.sleep(_WAIT)
-        dies = stage == self._terms.die
+        dies = stage == self._disturbance.die
         before = time.monotonic()
 
         def progress(done: int, total: int, _note: str) -> None:
@@ -71,8 +71,8 @@ class Stages:
             # in the middle: a stage that is merely begun has no work to lose
             if dies and 2 * done >= total:
                 os.kill(os.getpid(), signal.SIGKILL)
-            if self._terms.slower > 1:
-                time.sleep((self._terms.slower - 1) * (time.monotonic() - before))
+            if self._disturbance.slower > 1:
+                time.sleep((self._disturbance.slower - 1) * (time.monotonic() - before))
                 before = time.monotonic()
 
         yield progress
@@ -81,31 +81,31 @@ class Stages:
         progress(0, 1, "")  # what was done after the last word
 
 
-def contribute(site: SiteFolder, terms: Terms) -> dict[str, object]:
+def contribute(site: SiteFolder, disturbance: Disturbance) -> dict[str, object]:
     """What `genepool site contribute` does."""
     with site.locked():
-        submitted = contribution.contribute(site, Settings(), Stages(site.path, terms)).submitted
+        submitted = contribution.contribute(site, Settings(), Stages(site.path, disturbance)).submitted
     return asdict(submitted)
 
 
-def withdraw(site: SiteFolder, _terms: Terms) -> dict[str, object]:
+def withdraw(site: SiteFolder, _disturbance: Disturbance) -> dict[str, object]:
     """What `genepool site withdraw` does, with the newest contribution."""
     newest = outbox.artefacts(site)[-1].contribution_id
     with site.locked(), credentials.connect(site) as connection:
         return asdict(withdrawing.withdraw(site, connection, newest, "a role in a simulation"))
 
 
-def leak(site: SiteFolder, _terms: Terms) -> dict[str, object]:
+def leak(site: SiteFolder, _disturbance: Disturbance) -> dict[str, object]:
     """Try to let images out by both doors: through Flower, and as a tensor of the learngene."""
     return asdict(attempts.leak(site, silent))
 
 
-def poison(site: SiteFolder, _terms: Terms) -> dict[str, object]:
+def poison(site: SiteFolder, _disturbance: Disturbance) -> dict[str, object]:
     """Contribute random numbers with the norm of the seed, under this site's good name."""
     return asdict(attempts.poison(site, silent))
 
 
-ACTS: Final[dict[str, Callable[[SiteFolder, Terms], dict[str, object]]]] = {
+ACTS: Final[dict[str, Callable[[SiteFolder, Disturbance], dict[str, object]]]] = {
     "contribute": contribute,
     "withdraw": withdraw,
     "leak": leak,
@@ -116,9 +116,9 @@ ACTS: Final[dict[str, Callable[[SiteFolder, Terms], dict[str, object]]]] = {
 def main() -> int:
     """See the module."""
     be_quiet()
-    folder, act, terms = sys.argv[1:]
+    folder, act, disturbance = sys.argv[1:]
     try:
-        ended = ACTS[act](SiteFolder(Path(folder)), Terms(**json.loads(terms)))
+        ended = ACTS[act](SiteFolder(Path(folder)), Disturbance(**json.loads(disturbance)))
     except GenepoolError as exc:
         _tell({"error": exc.reason, "message": exc.message})
         return exc.exit_code

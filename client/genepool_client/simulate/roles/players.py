@@ -16,7 +16,7 @@ from typing import Any, Final, Self
 import psutil
 
 from genepool_client.simulate.pool_operator import PoolOperator
-from genepool_client.simulate.roles.actor import GO, Terms
+from genepool_client.simulate.roles.actor import GO, Disturbance
 from genepool_client.simulate.roles.network import Network
 from genepool_client.simulate.roles.script import Role
 from genepool_client.site import credentials, enrolment, steps
@@ -117,14 +117,14 @@ class Player:
         self.story.starts += 1
         if self.story.starts > _STARTS:
             raise Unavailable("SIMULATION_FAILED", f"{self._folder.name} does not come to an end", str(self.story))
-        terms = Terms(
+        disturbance = Disturbance(
             die=self._dying[0] if self._dying else "",
             hold=self._role.stages[0] if self._role.plays == "outage" else "",
             slower=self._role.slower if self._role.plays == "straggler" else 1.0,
         )
         log = self._folder.with_name(f"{self._folder.name}-{self.story.starts}.log")
         module = [sys.executable, "-m", "genepool_client.simulate.roles.actor"]
-        command = [*module, str(self._folder), self._acts[0], json.dumps(asdict(terms))]
+        command = [*module, str(self._folder), self._acts[0], json.dumps(asdict(disturbance))]
         self._child = Child(f"the site {self._folder.name}", command, log, env={}, cwd=self._folder.parent)
         self._spent = 0.0
         self._note(f"{self._acts[0]}: process {self.story.starts}")

@@ -34,8 +34,8 @@ def submit(session: Session, settings: str) -> str:
         controller = ScatterAndGather(
             min_clients=4,
             num_rounds=rounds,
-            wait_time_after_min_received=20,
-            train_timeout=60,
+            wait_time_after_min_received=terms["deadline"] // 3,
+            train_timeout=terms["deadline"],
             persistor_id="persistor",
             ignore_result_error=True,
         )
