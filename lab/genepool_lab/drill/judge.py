@@ -1,6 +1,7 @@
 """Accuracy of what each system has at the end: on tasks that no site has seen, with the same head for all."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +20,8 @@ from genepool_protocol.selection import net
 
 SHOTS: Final = 5
 DRAWS: Final = 3
+NAMED: Final = 80
+"""Images of an episode that are to be named: enough for an interval over eighteen, and few enough for minutes."""
 _RESAMPLED: Final = 2000
 
 
@@ -26,7 +29,13 @@ def episodes(scenario: Scenario, folder: Path, rng: int) -> list[Episode]:
     """Support sets of every task, and the images to be named."""
     image = Lab(BLUEPRINT, folder).blueprint.image
     tasks = {path.name: load_images(path, image) for path in scenario.tasks}
-    return draw_episodes(tasks, SHOTS, range(rng * DRAWS, (rng + 1) * DRAWS))
+    return [_shorter(episode) for episode in draw_episodes(tasks, SHOTS, range(rng * DRAWS, (rng + 1) * DRAWS))]
+
+
+def _shorter(episode: Episode) -> Episode:
+    """With every n-th of the images that are to be named: they lie class by class."""
+    step = max(1, len(episode.query) // NAMED)
+    return replace(episode, query=episode.query[::step], query_labels=episode.query_labels[::step])
 
 
 def of_descendants(folders: Sequence[Path], drawn: Sequence[Episode]) -> dict[str, Any]:
