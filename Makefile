@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 OUT ?= out/demo
 BENCH_OUT ?= out/bench
+DRILL_OUT ?= out/drill
 BIN := $(VENV)/bin
 MODEL_SIGNING := $(VENV)/model-signing/bin/model_signing
 RELEASE := $(VENV)/release/bin
@@ -18,7 +19,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 PAGES = $(shell git ls-files '*.md')
 
-.PHONY: demo test test-fast lint format docs docs-output bench bench-method fuzz mutants tuf-conformance proto lock lock-cpu advisories dist clean help
+.PHONY: demo test test-fast lint format docs docs-output bench bench-method drill fuzz mutants tuf-conformance proto lock lock-cpu advisories dist clean help
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +60,9 @@ bench: $(VENV)/.installed-dev ## speed and memory, as ratios against a floor mea
 
 bench-method: $(VENV)/.installed ## the method against its controls: QUICK=1 for minutes; DATA=FOLDER for other domains than the sample pack
 	$(BIN)/genepool simulate --benchmark $(if $(QUICK),--quick) $(if $(DATA),--data $(DATA)) --report $(BENCH_OUT)
+
+drill: $(VENV)/.installed-dev ## eight sites, four with faults: genepool, Flower's FedAvg and NVFlare's; DRILL_ARGS="--only genepool flower"
+	$(BIN)/python -m genepool_lab.drill --out $(DRILL_OUT) $(DRILL_ARGS)
 
 fuzz: $(VENV)/.installed-dev ## break what every parser reads, for MINUTES=10; crashes go to tests/fuzz/crashes and are tests from then on
 	$(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),10) $(FUZZ_ARGS)

@@ -24,11 +24,10 @@ import torch
 from genepool_client import Pool
 from genepool_client.consumer.descendant.head import fit_head
 from genepool_client.pictures.images import ImageSet, load_images
-from genepool_client.simulate import start_weights
+from genepool_client.simulate import site_run, start_weights
 from genepool_client.simulate.partition import hold_out
+from genepool_client.simulate.pool_operator import PoolOperator
 from genepool_client.simulate.pool_process import PoolProcess
-from genepool_client.site import credentials, enrolment
-from genepool_client.transport.channel import Connection
 from genepool_lab.benchmark import rows as names
 from genepool_lab.benchmark.rows import Row
 from genepool_lab.benchmark.statistics import gain, mean, where
@@ -43,19 +42,13 @@ REVIEW = 60  # seconds that the last review may take
 OWN = "the domain's own learngene"
 
 
-def contribute(pool: PoolProcess, name: str, data: Path, folder: Path, steps: int) -> dict[str, object]:
+def contribute(operator: PoolOperator, name: str, data: Path, folder: Path, steps: int) -> dict[str, object]:
     """One site, from its invitation to its receipt; what it took is kept beside it."""
     kept = folder / "figures.json"
     if kept.exists():
         return dict(json.loads(kept.read_text(encoding="utf-8")))
     if not (folder / "site.json").exists():
-        invite = folder.with_suffix(".invite.json")
-        pool.operate("invite", name, "--out", str(invite))
-        made = enrolment.init(folder, enrolment.Setup(invite=invite, data=str(data), steps=steps))
-        with Connection(made.config.anchors, trust=made.trust) as connection:
-            found = enrolment.enrol(made, connection)
-        pool.operate("approve", name, "--fingerprint", found.fingerprint)
-        credentials.ready(made)
+        site_run.join_one(operator, name, folder, data=str(data), steps=steps)
     began, spent = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
         [script("genepool"), "site", "contribute", str(folder), "--json"], capture_output=True, text=True, check=True
@@ -68,15 +61,15 @@ def contribute(pool: PoolProcess, name: str, data: Path, folder: Path, steps: in
     return record
 
 
-def selectable(pool: PoolProcess, names: list[str]) -> dict[str, str]:
+def selectable(operator: PoolOperator, names: list[str]) -> dict[str, str]:
     """The contributions of the sites by name, once the pool has reviewed them; else the run ends."""
     for _ in range(REVIEW):
-        found = {entry["site"]: entry for entry in pool.operate("contributions")}
-        waiting = [name for name in names if found[name]["state"] != "ACTIVE"]
+        found = {entry.site: entry for entry in operator.contributions()}
+        waiting = [name for name in names if found[name].state != "ACTIVE"]
         if not waiting:
-            return {name: found[name]["contribution_id"] for name in names}
+            return {name: found[name].contribution_id for name in names}
         time.sleep(1)
-    told = ", ".join(f"{found[name]['contribution_id']} of {name} is {found[name]['state']}" for name in waiting)
+    told = ", ".join(f"{found[name].contribution_id} of {name} is {found[name].state}" for name in waiting)
     raise SystemExit(f"{told}; genepool-server show says why; admit what is held and repeat, or leave the site out")
 
 
@@ -197,10 +190,12 @@ def main() -> None:
     pool.start()
     try:
         sites = []
-        for name in args.domains:
-            sites.append(contribute(pool, name, args.work / "data" / "kept" / name, args.work / name, args.steps))
-            print(sites[-1], flush=True)
-        own = selectable(pool, args.domains)
+        with pool.operator() as operator:
+            for name in args.domains:
+                data = args.work / "data" / "kept" / name
+                sites.append(contribute(operator, name, data, args.work / name, args.steps))
+                print(sites[-1], flush=True)
+            own = selectable(operator, args.domains)
         anchors = read_anchors(pool.folder / "pool.json")
         with Pool(pool.address, anchors=anchors, memory=args.work / "seen") as consumer:
             side = consumer.blueprint.image

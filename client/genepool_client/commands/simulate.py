@@ -39,6 +39,18 @@ def simulate(
     finetune: Annotated[int, typer.Option("--finetune", min=0, help="Steps of fine-tuning; 0: none.")] = 20,
     parallel: Annotated[int, typer.Option("--parallel", min=1, help="Processes that work at the same time.")] = 2,
     steps: Annotated[int, typer.Option("--steps", min=0, help="Steps of a site; 0: by its images.")] = 0,
+    rng: Annotated[
+        int, typer.Option("--rng", min=0, help="Which dice deal out data and draw support sets and random nets.")
+    ] = 0,
+    roles: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--play",
+            help="SITE=ROLE[,MEMBER=VALUE...]: straggler, crash, outage, leak, poison, withdraw or rejoin; SITE is a "
+            "name or a place from 0; may be repeated.",
+        ),
+    ] = None,
+    scenario: Annotated[Path | None, typer.Option("--scenario", help="A TOML file with such roles.")] = None,
     benchmark: Annotated[
         bool, typer.Option("--benchmark", help="Measure the method against every control; resumable. See --quick.")
     ] = False,
@@ -57,7 +69,8 @@ def simulate(
     if benchmark:
         _benchmark(report, data or [], blueprint, processes, steps, quick=quick, as_json=as_json)
         return
-    from genepool_client.simulate import summary
+    from genepool_client.simulate.page import summary
+    from genepool_client.simulate.roles.script import parse_play, read_script
     from genepool_client.simulate.run import play
     from genepool_client.simulate.scenario import Options
     from genepool_client.simulate.watch import Watch
@@ -75,6 +88,8 @@ def simulate(
         parallel=parallel,
         steps=steps,
         intensity=intensity,
+        rng=rng,
+        roles=(*(read_script(scenario) if scenario else ()), *map(parse_play, roles or ())),
         **({"sizes": tuple(sorted({Size.parse(text) for text in size}))} if size else {}),
     )
     played = play(chosen, Watch(terminal.progress))

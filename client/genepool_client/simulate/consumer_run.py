@@ -1,7 +1,7 @@
 """The consumer's half of a simulation: select for unseen tasks, descend, measure, verify, and try to cheat."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +13,7 @@ from genepool_client.pictures.images import ImageSet
 from genepool_client.simulate import experiment
 from genepool_client.simulate.episodes import Episode, draw_episode, save_episode
 from genepool_client.simulate.experiment import DESCENDANT, SCRATCH, SEED, Bench, Job, StartAccuracy
-from genepool_client.simulate.report import SelectionReport, VerificationReport, WeightReport
+from genepool_client.simulate.page.report import SelectionReport, VerificationReport, WeightReport
 from genepool_client.simulate.scenario import Options
 from genepool_client.simulate.watch import Clock
 from genepool_protocol.learngene.blueprint import blueprint_folder
@@ -40,12 +40,12 @@ class EpisodeAnswer:
     report: SelectionReport
 
 
-def draw_episodes(tasks: Mapping[str, ImageSet], shots: int, draws: int) -> list[Episode]:
-    """`draws` support sets of every task, task by task."""
+def draw_episodes(tasks: Mapping[str, ImageSet], shots: int, draws: Iterable[int]) -> list[Episode]:
+    """A support set of every task for each of these draws, task by task."""
     return [
         draw_episode(name, images.pixels, images.labels, shots, draw)
         for name, images in tasks.items()
-        for draw in range(draws)
+        for draw in draws
     ]
 
 
@@ -130,7 +130,8 @@ class Consumer:
 
     def prove(self, descendants: DescendantFolders) -> VerificationReport:
         """Verify a descendant offline, then flip one byte of a copy and see it refused."""
-        folder = next(path for (weights, _), path in descendants.items() if weights or len(descendants) == 1)
+        # one with lineage, unless the seed alone was chosen for every task
+        _, folder = min(descendants.items(), key=lambda item: not item[0][0])
         sentence = str(verify(folder, self._pool.trusted))
         copy = self._work / "tampered"
         shutil.copytree(folder, copy)

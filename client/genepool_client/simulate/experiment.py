@@ -101,7 +101,8 @@ def starting_point(blueprint: Blueprint, seed: algebra.Flat, deltas: start_weigh
         everything = TensorFile(Path(job.folder) / "model.safetensors").all()
         return net.as_tensors({name: array for name, array in everything.items() if not name.startswith("head.")})
     if job.start == RANDOM_NUMBERS:
-        deltas = start_weights.random_pool(deltas, job.draw)
+        # of these alone: random numbers for a hundred learngenes are half a gigabyte
+        deltas = start_weights.random_pool({name: deltas[name] for name, _ in job.weights}, job.draw)
     return start_weights.descended(blueprint, job.size, seed, deltas, job.weights)
 
 

@@ -1,4 +1,4 @@
-"""Flower's simulation engine under our control: own SuperLink, own home, empty working folder, closed Ray."""
+"""Flower under our control, as a rule its simulation engine: own SuperLink, home and working folder, closed Ray."""
 
 import json
 import os
@@ -33,9 +33,11 @@ class Fleet:
         root: an existing folder; everything of Flower's goes below it.
         sites_root: holds `site-000`, `site-001`, ... (GENEPOOL_SIMULATION_ROOT of the ClientApps).
         env: further environment of every Flower process.
+        simulated: whether Flower's engine plays the sites; else they are SuperNodes that somebody else starts.
     """
 
-    def __init__(self, root: Path, sites_root: Path, env: dict[str, str]) -> None:
+    def __init__(self, root: Path, sites_root: Path, env: dict[str, str], *, simulated: bool = True) -> None:
+        self._simulated = simulated
         self._empty, self._home, self._cli = root / "cwd", root / "home", root / "cli"
         for folder in (root, self._empty, self._home, self._cli):
             folder.mkdir(parents=True, exist_ok=True)
@@ -52,7 +54,15 @@ class Fleet:
         self._child: Child | None = None
         self._ray: OwnedFolder | None = None
 
-    def run(self, fab: Path, sites: int, parallel: int, config: dict[str, Any], watch: Callable[[], None]) -> None:
+    def run(
+        self,
+        fab: Path,
+        sites: int,
+        parallel: int,
+        config: dict[str, Any],
+        watch: Callable[[], None],
+        ready: Callable[[str], None] = lambda _address: None,
+    ) -> None:
         """Invite every simulated site once and wait for the campaign to end; `watch` is called while it runs.
 
         Args:
@@ -61,6 +71,7 @@ class Fleet:
             parallel: how many ClientApps run at once.
             config: run configuration; only keys that the app declares.
             watch: called twice a second.
+            ready: told HOST:PORT of the SuperLink before the campaign starts.
 
         Raises:
             Unavailable: SIMULATION_FAILED, with what Flower noted about the run.
@@ -70,8 +81,11 @@ class Fleet:
         (self._cli / "config.toml").write_text(
             f'[superlink]\ndefault = "sim"\n\n[superlink.sim]\naddress = "127.0.0.1:{port}"\ninsecure = true\n'
         )
+        ready(f"127.0.0.1:{port}")
         federation = f"num-supernodes={sites} client-resources-num-cpus=1 init-args-num-cpus={parallel}"
-        command = [script("flwr"), "run", str(fab), "sim", "--format", "json", "--federation-config", federation]
+        command = [script("flwr"), "run", str(fab), "sim", "--format", "json"]
+        if self._simulated:
+            command += ["--federation-config", federation]
         if config:
             command += ["-c", " ".join(f"{key}={json.dumps(value)}" for key, value in config.items())]
         started = json.loads(run_json(command, env=self._cli_env, cwd=self._empty))
@@ -87,7 +101,8 @@ class Fleet:
     def _start(self, port: int) -> None:
         no_core_dumps()  # the children take it from us
         # Flower's control has no log-in: instead of one, our launcher answers nobody but this user's own processes
-        command = [sys.executable, "-m", "genepool_protocol.machine.superlink", "--simulation", "--insecure"]
+        command = [sys.executable, "-m", "genepool_protocol.machine.superlink", "--insecure"]
+        command += ["--simulation"] if self._simulated else []
         command += ["--isolation", "subprocess", "--host", "127.0.0.1", "--port", str(port)]
         self._ray = ray_folder()
         env = {**ray_environment(self._ray.path), **self._env, "FLWR_HOME": str(self._home)}

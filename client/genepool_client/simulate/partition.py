@@ -164,14 +164,14 @@ def _linked(folder: Path, classes: list[Path]) -> Path:
     return folder
 
 
-def by_rule(folders: Sequence[Path], sites: int, rule: str, into: Path) -> tuple[SiteData, ...]:
+def by_rule(folders: Sequence[Path], sites: int, rule: str, into: Path, rng: int = 0) -> tuple[SiteData, ...]:
     """Each folder of class folders dealt out to its part of the sites; see `dealt`.
 
     Raises:
         InvalidInput: OPTION_INVALID, or as `walker.read`.
     """
     if len(folders) == 1:
-        return dealt(folders[0], sites, rule, into)
+        return dealt(folders[0], sites, rule, into, rng)
     if sites < 2 * len(folders):
         raise InvalidInput(
             "OPTION_INVALID",
@@ -182,7 +182,7 @@ def by_rule(folders: Sequence[Path], sites: int, rule: str, into: Path) -> tuple
     for folder, name, count in zip(
         folders, site_names([folder.name for folder in folders]), _counts(sites, len(folders)), strict=True
     ):
-        dealt_out = dealt(folder, count, rule, into / name)
+        dealt_out = dealt(folder, count, rule, into / name, rng)
         parts += [SiteData(f"{name}-{place:03d}", part.folder) for place, part in enumerate(dealt_out)]
     return tuple(parts)
 

@@ -1,10 +1,9 @@
-"""A real pool server in its own process, operated through its own command line."""
+"""A real pool server in its own process, operated over its own socket."""
 
-import json
 from pathlib import Path
-from typing import Any
 
-from genepool_protocol.machine.processes import Child, run_json, script
+from genepool_client.simulate.pool_operator import PoolOperator
+from genepool_protocol.machine.processes import Child, free_port, run_json, script
 
 _READY = 120.0  # seconds; Ray alone takes five to fifteen
 
@@ -26,9 +25,15 @@ class PoolProcess:
         self._child: Child | None = None
         self.address = ""
 
-    def start(self) -> str:
-        """Serve on a free port; returns HOST:PORT."""
+    def start(self, *, entrance: bool = False) -> str:
+        """Serve on free ports; returns HOST:PORT.
+
+        Args:
+            entrance: whether one port serves everything, so that one relay can stand for the network.
+        """
         command = [script("genepool-server"), "serve", str(self.folder), "--listen", "127.0.0.1:0"]
+        if entrance:
+            command += ["--entrance", f"127.0.0.1:{free_port()}"]
         self._child = Child("the pool server", command, self._logs / "pool.log", env=self._env, cwd=self._logs)
         self._child.wait_for("serving ", _READY)
         self.address = (self.folder / "address").read_text().strip()
@@ -38,9 +43,13 @@ class PoolProcess:
         """Standard output of an operator's command."""
         return run_json([script("genepool-server"), *arguments], env=self._env, cwd=self._logs)
 
-    def operate(self, verb: str, *arguments: str) -> Any:
-        """The JSON answer of an operator's command on this pool."""
-        return json.loads(self.command(verb, *arguments, "--dir", str(self.folder), "--json"))
+    def operator(self) -> PoolOperator:
+        """The operator of the running server; close it.
+
+        Raises:
+            Unavailable: POOL_UNREACHABLE, it does not run.
+        """
+        return PoolOperator(self.folder)
 
     def stop(self) -> None:
         """End the server and everything it started."""

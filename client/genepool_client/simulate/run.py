@@ -7,10 +7,14 @@ from typing import Final
 
 import genepool_protocol
 from genepool_client.pictures.images import ImageSet, load_images
-from genepool_client.simulate import consumer_run, report, site_run
+from genepool_client.simulate import consumer_run, site_run
 from genepool_client.simulate.consumer_run import EpisodeAnswer
 from genepool_client.simulate.experiment import StartAccuracy
+from genepool_client.simulate.meter import CostMeter, Usage
+from genepool_client.simulate.page import report
 from genepool_client.simulate.pool_process import PoolProcess
+from genepool_client.simulate.roles.network import Network
+from genepool_client.simulate.roles.script import cast_roles
 from genepool_client.simulate.scenario import Options, cast, prepare
 from genepool_client.simulate.watch import Clock, Watch
 from genepool_protocol.learngene.blueprint import blueprint_folder, parse_blueprint
@@ -27,7 +31,11 @@ def play(options: Options, watch: Watch) -> report.SimulationReport:
         InvalidInput: wrong data, options or folder.
         Unavailable: SIMULATION_FAILED.
     """
-    clock = Clock(watch)
+    with CostMeter() as meter:
+        return _play(options, Clock(watch, metered=lambda: meter.usage().cpu_seconds), meter)
+
+
+def _play(options: Options, clock: Clock, meter: CostMeter) -> report.SimulationReport:
     raw = (blueprint_folder(options.blueprint) / "blueprint.json").read_bytes()
     blueprint = parse_blueprint(raw)
     for size in options.sizes:
@@ -36,26 +44,31 @@ def play(options: Options, watch: Watch) -> report.SimulationReport:
     with clock.phase("images"):
         scenario = cast(options, work / "data")
         tasks = {path.name: load_images(path, blueprint.image, intensity=options.intensity) for path in scenario.tasks}
+    roles = cast_roles(options.roles, [site.name for site in scenario.sites])
     with contextlib.ExitStack() as undo:
         pool = PoolProcess(work / "pool", work, options.blueprint)
         undo.callback(pool.stop)
         with clock.phase("pool server"):
-            pool.start()
-        folders = site_run.join(clock, pool, scenario.sites, work, options.steps, options.intensity)
-        site_run.contribute(clock, pool, folders, work, options.parallel)
-        kept_out = site_run.settled(clock, pool, len(folders))
-        entries = {entry["contribution_id"]: entry["site"] for entry in pool.operate("contributions")}
+            address = pool.start(entrance=any(role.plays == "outage" for role in roles.values()))
+        networks = {
+            place: undo.enter_context(Network(address)) for place, role in roles.items() if role.plays == "outage"
+        }
+        operator = undo.enter_context(pool.operator())
+        joined = site_run.join(clock, operator, scenario.sites, roles, networks, work, options.steps, options.intensity)
+        stories = site_run.contribute(clock, pool, operator, joined, work, options.parallel)
+        listed = site_run.settled(clock, operator)
+        entries = {contribution.contribution_id: contribution.site for contribution in listed}
         anchors = read_anchors(pool.folder / "pool.json")
         with consumer_run.Consumer(anchors, work, entries) as consumer:
-            episodes = consumer_run.draw_episodes(tasks, options.shots, options.draws)
+            episodes = consumer_run.draw_episodes(tasks, options.shots, options.draw_numbers)
             answers = consumer.ask(clock, episodes)
             descendants = consumer.descend(clock, answers, options.sizes)
-            rows = consumer.measure(clock, options, episodes, answers, descendants, site_run.learngenes(folders))
+            rows = consumer.measure(clock, options, episodes, answers, descendants, site_run.learngenes(joined, listed))
             with clock.phase("verification"):
                 verified = consumer.prove(descendants)
         with clock.phase("report"):
-            sites = [site_run.site_report(folder, kept_out) for folder in folders]
-            outcome = _report(options, blueprint.name, clock, sites, tasks, answers, rows, verified)
+            sites = [site_run.site_report(site, listed, stories.get(place)) for place, site in enumerate(joined)]
+            outcome = _report(options, blueprint.name, clock, meter.usage(), sites, tasks, answers, rows, verified)
             pictured = [
                 load_images(site.folder, blueprint.image, intensity=options.intensity)
                 for site in scenario.sites[:PICTURED]
@@ -68,6 +81,7 @@ def _report(
     options: Options,
     blueprint: str,
     clock: Clock,
+    usage: Usage,
     sites: list[report.SiteReport],
     tasks: dict[str, ImageSet],
     answers: Sequence[EpisodeAnswer],
@@ -88,4 +102,7 @@ def _report(
         rows=rows,
         verification=verified,
         seconds=clock.seconds,
+        cpu_seconds=clock.cpu_seconds,
+        peak_bytes=usage.peak_bytes,
+        rng=options.rng,
     )

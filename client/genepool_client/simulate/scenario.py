@@ -7,6 +7,7 @@ from typing import Final
 
 from genepool_client.simulate import partition
 from genepool_client.simulate.partition import Scenario
+from genepool_client.simulate.roles.script import Role
 from genepool_protocol.learngene.size import Size
 from genepool_protocol.private_files import FOLDER
 from genepool_protocol.wire.errors import InvalidInput
@@ -33,6 +34,9 @@ class Options:
         parallel: sites that train, and measurements that run, at the same time.
         steps: training steps of a site's ancestry model; 0: by the number of images.
         intensity: what is black and white in images deeper than a byte; see `pictures.intensity`.
+        rng: which dice: how data is dealt out, and which support sets and random nets are drawn. Keys, and the noise
+            that guards a site's images, are drawn anew in every run.
+        roles: of sites that do not simply contribute.
     """
 
     sites: int
@@ -48,6 +52,13 @@ class Options:
     parallel: int = 2
     steps: int = 0
     intensity: str = ""
+    rng: int = 0
+    roles: tuple[Role, ...] = ()
+
+    @property
+    def draw_numbers(self) -> range:
+        """Where the dice of each draw start: other ones for every `rng`."""
+        return range(self.rng * self.draws, (self.rng + 1) * self.draws)
 
 
 def prepare(folder: Path) -> Path:
@@ -91,4 +102,4 @@ def cast(options: Options, into: Path) -> Scenario:
         )
     if options.rule == "by-folder":
         return Scenario(partition.by_folder(folders, options.sites, into / "shares"), tasks)
-    return Scenario(partition.by_rule(folders, options.sites, options.rule, into / "dealt"), tasks)
+    return Scenario(partition.by_rule(folders, options.sites, options.rule, into / "dealt", options.rng), tasks)

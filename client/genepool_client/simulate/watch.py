@@ -1,4 +1,4 @@
-"""How a simulation tells where it is, and how long each phase took."""
+"""How a simulation tells where it is, and what each phase took."""
 
 import contextlib
 import time
@@ -22,15 +22,26 @@ class Watch:
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """Passes phases on to `watch` and notes the seconds that each took."""
+    """Passes phases on to `watch` and notes what each took.
+
+    Attributes:
+        watch: who is told.
+        seconds: by the clock on the wall, of each phase.
+        cpu_seconds: of all processes in each phase, where somebody meters them.
+        metered: answers the processor seconds that all processes have taken until now.
+    """
 
     watch: Watch
     seconds: dict[str, float] = field(default_factory=dict)
+    cpu_seconds: dict[str, float] = field(default_factory=dict)
+    metered: Callable[[], float] | None = None
 
     @contextlib.contextmanager
     def phase(self, label: str) -> Iterator[Report]:
         """One phase of the story."""
-        started = time.monotonic()
+        started, before = time.monotonic(), self.metered() if self.metered else 0.0
         with self.watch.phase(label) as progress:
             yield progress
         self.seconds[label] = time.monotonic() - started
+        if self.metered:
+            self.cpu_seconds[label] = self.metered() - before

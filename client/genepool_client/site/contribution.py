@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Final
 
 from genepool_client.site import credentials, steps, submission
 from genepool_client.site.folder import SiteFolder
@@ -13,6 +14,15 @@ from genepool_protocol.progress import Progress
 
 Stage = Callable[[str], AbstractContextManager[Progress]]
 """Opens the display of one stage, by its name."""
+
+STAGES: Final = {
+    "ask": "asking the pool",
+    "read": "reading images",
+    "train": "training the ancestry model",
+    "condense": "condensing",
+    "submit": "submitting",
+}
+"""The names of all stages, in their order, by a word for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +56,16 @@ def contribute(site: SiteFolder, settings: Settings, stage: Stage, *, offline: b
     """
     site.signing_key()  # whoever has to type its passphrase does it now, not in an hour
     if not offline:
-        with stage("asking the pool"), credentials.connect(site) as connection:
+        with stage(STAGES["ask"]), credentials.connect(site) as connection:
             submission.check_leave(site, connection)
     source = SiteBlueprint(site)
-    with stage("reading images") as progress:
+    with stage(STAGES["read"]) as progress:
         materials = Materials.read(source, settings, progress)
-    with stage("training the ancestry model") as progress:
+    with stage(STAGES["train"]) as progress:
         trained = steps.train(materials, progress)
-    with stage("condensing") as progress:
+    with stage(STAGES["condense"]) as progress:
         condensed = steps.condense_learngene(materials, progress)
-    with stage("submitting") as progress, credentials.connect(site) as connection:
+    with stage(STAGES["submit"]) as progress, credentials.connect(site) as connection:
         connection.capabilities()
         submitted = submission.submit(source, connection, progress)
     return Contributed(trained, condensed, submitted, materials.images.notes)

@@ -8,6 +8,7 @@
 | the certificate is of the pool's CA, and for another host | CERT_OTHER_HOST |
 | it is not valid yet; it has ended | CERT_TOO_EARLY, CERT_TOO_LATE |
 | it is of a CA that is no pool's | TLS_INTERCEPTED |
+| who answers hangs up before a certificate was shown: a gateway or balancer without a pool | POOL_UNREACHABLE |
 """
 
 import base64
@@ -30,6 +31,7 @@ UNEXPLAINED: Final = frozenset({"POOL_UNREACHABLE", "POOL_UNTRUSTED"})
 PASSING: Final = frozenset({"POOL_UNREACHABLE", "HOST_UNKNOWN", "PROXY_UNREACHABLE"})
 """What may be over in a moment: the pool, the name server or the proxy is away."""
 
+_HUNG_UP: Final = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionError)
 _SECONDS: Final = 3.0
 _OUR_CA: Final = "genepool CA "
 _SHOWN: Final = 120  # characters of an issuer's name
@@ -121,6 +123,13 @@ def _untrusted(plain: socket.socket, address: str, ca_pem: str, name: str) -> Ge
     except ssl.SSLCertVerificationError as exc:
         certificate = _certificate(address, name)
         return _of_certificate(exc.verify_code, certificate, address, name) if certificate is not None else None
+    except _HUNG_UP:
+        # gRPC calls every handshake that failed one of a wrong certificate
+        return Unavailable(
+            "POOL_UNREACHABLE",
+            f"who answers at {address} hangs up before a certificate was shown: the pool behind it is away",
+            "try again in a moment; if it stays so, ask the operator, or whoever keeps the gateway in between",
+        )
 
 
 def _certificate(address: str, name: str) -> x509.Certificate | None:

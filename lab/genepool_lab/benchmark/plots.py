@@ -12,7 +12,7 @@ mpl.use("Agg")  # before pyplot: there may be no screen
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from genepool_client.simulate import pictures
+from genepool_client.simulate.page import pictures
 from genepool_lab.benchmark import rows as names
 from genepool_lab.benchmark.play import Found
 from genepool_lab.benchmark.statistics import gain, mean, where

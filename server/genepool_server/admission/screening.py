@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable, MutableMapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from genepool_server.admission import copies, profile, screens
 from genepool_server.admission.copies import Near, Sketch, WithdrawnSketch
 from genepool_server.admission.profile import Profile
 from genepool_server.admission.screens import Finding, Subject
+
+if TYPE_CHECKING:
+    from genepool_server.admission.canary import Canary
 
 COMPARED: Final = 32
 """Members that norms and directions are compared with, at most: the first one of each other site."""
@@ -57,7 +61,7 @@ class Looked:
 
 
 class Reviewer:
-    """Reviews contributions to one blueprint; remembers the members' profiles and nothing else.
+    """Reviews contributions to one blueprint; remembers the members' profiles and what the canary says of the seed.
 
     Args:
         blueprint: the family.
@@ -115,9 +119,13 @@ class Reviewer:
         ]
 
     def _canary(self, delta: Flat, peers: Sequence[Stored]) -> Iterable[Finding]:
+        return self._public_tasks.findings(delta, peers)
+
+    @cached_property
+    def _public_tasks(self) -> "Canary":
         from genepool_server.admission.canary import Canary
 
-        return Canary(self._blueprint, self._seed).findings(delta, peers)
+        return Canary(self._blueprint, self._seed)  # which measures the seed once: a quarter of a review
 
     def _profile(self, member: ActiveMember) -> Profile:
         if member.sha256 not in self._profiles:

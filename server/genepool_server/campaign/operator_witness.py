@@ -6,6 +6,7 @@ from typing import Final
 
 import grpc
 
+from genepool_protocol.machine import operator_door
 from genepool_protocol.trust.trusted import Trusted
 from genepool_protocol.v1 import operator_pb2 as op
 from genepool_protocol.v1.operator_pb2_grpc import OperatorServiceStub
@@ -13,7 +14,6 @@ from genepool_protocol.wire.errors import NotFound, Refused, Unavailable, Verifi
 from genepool_protocol.wire.status import from_rpc_error
 from genepool_server.campaign.claims import ReceiptClaim
 from genepool_server.campaign.confirm import check_receipt
-from genepool_server.front import operator_socket
 from genepool_server.front.services.messages import contribution_of
 from genepool_server.pool.store.folder import PoolFolder
 from genepool_server.records import Contribution
@@ -69,7 +69,7 @@ class OperatorWitness:
 
     def _socket(self) -> Path:
         deadline = time.monotonic() + _PATIENCE
-        while (path := operator_socket.running(self._folder)) is None:
+        while (path := operator_door.running(self._folder)) is None:
             if time.monotonic() > deadline:
                 raise Unavailable(
                     "POOL_UNREACHABLE",

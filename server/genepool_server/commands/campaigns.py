@@ -229,11 +229,11 @@ def _sites(directory: Path) -> "list[Site]":
     Raises:
         Unavailable: POOL_UNREACHABLE.
     """
+    from genepool_protocol.machine import operator_door
     from genepool_protocol.wire.errors import Unavailable
     from genepool_server.commands.remote_operator import RemoteOperator
-    from genepool_server.front import operator_socket
 
-    path = operator_socket.running(directory)
+    path = operator_door.running(directory)
     if path is None:
         raise Unavailable(
             "POOL_UNREACHABLE", f"no server serves {directory}", f"start it with: genepool-server serve {directory}"

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TypeAlias
 
+from genepool_protocol.machine import operator_door
 from genepool_protocol.wire.errors import InvalidInput, NotFound, Unavailable
 from genepool_server import config
 from genepool_server.commands.remote_operator import RemoteOperator
-from genepool_server.front import operator_socket
 from genepool_server.pool.pool import OpenPool
 from genepool_server.pool.store.folder import PoolFolder
 from genepool_server.records import Contribution
@@ -38,7 +38,7 @@ def operate(folder: Path) -> Iterator[Operator]:
     config.load(folder)
     deadline = time.monotonic() + _PATIENCE
     while True:
-        path = operator_socket.running(folder)
+        path = operator_door.running(folder)
         try:
             entered: Operator = RemoteOperator(path, folder) if path else opened(folder)
         except Unavailable as exc:

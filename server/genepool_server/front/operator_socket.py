@@ -5,13 +5,13 @@ Who may enter the folder may operate; the network never sees it.
 
 import json
 import os
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import grpc.aio
 
+from genepool_protocol.machine.operator_door import ADVERT
 from genepool_protocol.machine.private_folder import OwnedFolder
 from genepool_protocol.v1 import operator_pb2_grpc, pool_pb2_grpc
 from genepool_protocol.wire.errors import InvalidInput
@@ -28,7 +28,6 @@ from genepool_server.front.services.operator_service import OperatorServicer
 from genepool_server.pool.pool import OpenPool
 from genepool_server.tls.identity import utc_now
 
-ADVERT: Final = "operator.json"
 PREFIX: Final = "gp-op-"
 """How the private folders are named."""
 
@@ -90,14 +89,3 @@ class OperatorSocket:
         self._advert.unlink(missing_ok=True)
         await self._server.stop(_GRACE)
         self._private.close()
-
-
-def running(folder: Path) -> Path | None:
-    """The operator's socket of the server that serves this folder; None when none does, also after it was killed."""
-    try:
-        path = Path(json.loads((folder / ADVERT).read_bytes())["socket"])
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-            probe.connect(str(path))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None  # no server, or the advertisement of one that died
-    return path

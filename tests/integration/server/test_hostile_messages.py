@@ -7,13 +7,13 @@ import socket
 import grpc
 import pytest
 
+from genepool_protocol.machine import operator_door
 from genepool_protocol.v1 import consume_pb2, contribute_pb2, operator_pb2, operator_pb2_grpc, pool_pb2
 from genepool_protocol.v1 import operator_pb2 as op
 from genepool_protocol.wire import forms
 from genepool_protocol.wire.access import NETWORK_ROLES
 from genepool_protocol.wire.errors import StorageError
 from genepool_protocol.wire.status import from_rpc_error
-from genepool_server.front import operator_socket
 from genepool_server.front.guards.telling import SENTENCES
 from genepool_server.pool.contributions.contributions import Contributions
 from tests.integration.server.wire import WireSite, refused
@@ -204,7 +204,7 @@ def test_every_method_refuses_a_text_with_a_nul_and_an_endless_list_by_its_form(
 
 def test_the_operators_socket_holds_the_same_forms(running):
     server, _ = running
-    path = operator_socket.running(server.folder)
+    path = operator_door.running(server.folder)
     with grpc.insecure_channel(f"unix:{path}", options=[("grpc.enable_http_proxy", 0)]) as opened:
         for method, request in (
             ("Invite", op.InviteRequest(site="a\0b")),
@@ -235,7 +235,7 @@ def test_a_disk_that_fails_is_a_constant_sentence_on_the_network_and_all_of_it_f
         told = refused(stubs.descend.CheckStatus, request)
     assert (told.reason, told.message) == ("DISK_FAILED", SENTENCES["DISK_FAILED"][0])
     assert str(server.folder) not in told.diagnostics()
-    path = operator_socket.running(server.folder)
+    path = operator_door.running(server.folder)
     with grpc.insecure_channel(f"unix:{path}", options=[("grpc.enable_http_proxy", 0)]) as opened:
         operator = operator_pb2_grpc.OperatorServiceStub(opened)
         request = op.DecideContributionRequest(contribution_id="f" * 64, state=contribute_pb2.CONTRIBUTION_STATE_ACTIVE)

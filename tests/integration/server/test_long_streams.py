@@ -12,11 +12,11 @@ import psutil
 import pytest
 from sqlalchemy import func, insert, select
 
+from genepool_protocol.machine.operator_door import running
 from genepool_protocol.v1 import consume_pb2 as consume
 from genepool_protocol.v1 import operator_pb2 as op
 from genepool_protocol.v1 import operator_pb2_grpc
 from genepool_protocol.wire.limits import LIMITS
-from genepool_server.front.operator_socket import running
 from genepool_server.pool.store import registry_schema, schema
 from tests.integration.server.wire import WireSite
 from tests.support import sites as c

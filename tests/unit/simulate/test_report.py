@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from genepool_client.pictures.images import image_set
-from genepool_client.simulate import report, results
 from genepool_client.simulate.experiment import CONTROLS, DESCENDANT, SCRATCH, SEED, StartAccuracy
+from genepool_client.simulate.page import report, results
 from genepool_protocol.learngene.size import Size
 
 SIZES = (Size(2, 1), Size(4, 2))

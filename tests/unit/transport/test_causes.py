@@ -96,6 +96,22 @@ def test_who_opens_tls_on_the_way_is_named(pool, tmp_path):
     assert (error.reason, "Saint Elsewhere Web Filter" in error.message) == ("TLS_INTERCEPTED", True)
 
 
+@pytest.mark.parametrize("says", [b"", b"HTTP/1.1 503 away\r\n\r\n"], ids=["nothing", "no TLS"])
+def test_a_gateway_without_a_pool_is_no_wrong_certificate(pool, says):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def hang_up() -> None:
+            with suppress(OSError):
+                while True:
+                    with listener.accept()[0] as caller:
+                        caller.sendall(says)
+
+        threading.Thread(target=hang_up, daemon=True).start()
+        reason = failure(pool, f"127.0.0.1:{listener.getsockname()[1]}").reason
+        listener.shutdown(socket.SHUT_RDWR)
+    assert reason == ("POOL_UNTRUSTED" if says else "POOL_UNREACHABLE")
+
+
 def test_another_pool_is_not_taken_for_a_proxy(pool, tmp_path):
     keys = authority(tmp_path / "keys", "genepool CA")
     with shows(tmp_path, identity.temporary(keys, [], NOW, NOW + DAY)) as port:

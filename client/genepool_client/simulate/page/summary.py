@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from genepool_client.simulate import results
 from genepool_client.simulate.experiment import CONTROLS, STARTS
-from genepool_client.simulate.report import SimulationReport, cell_text
+from genepool_client.simulate.page import results
+from genepool_client.simulate.page.report import SimulationReport, cell_text
 from genepool_console import terminal
 
 
@@ -14,12 +14,25 @@ def show(report: SimulationReport, folder: Path) -> None:
     refused = f"refused ({proof.tampering_reason})" if proof.tampering_refused else "ACCEPTED"
     agree = f"private and remote selection gave the same weights: {'yes' if report.modes_agree else 'NO'}"
     end = [
+        f"{sum(report.cpu_seconds.values()):.0f} processor seconds, at most {report.peak_bytes / 1e9:.1f} GB of memory",
         proof.sentence,
         f"one flipped byte in {proof.tampered_file}: {refused}",
         f"{sum(report.seconds.values()):.0f} seconds; the report is {folder / 'report.html'}",
     ]
-    for part in (_chosen(report), [agree, ""], _accuracies(report), [""], _gains(report), end):
+    for part in (*_roles(report), _chosen(report), [agree, ""], _accuracies(report), [""], _gains(report), end):
         terminal.answer({}, as_json=False, text=part)
+
+
+def _roles(report: SimulationReport) -> list[terminal.Rows | list[str]]:
+    """Who did what and what it cost, where anybody did anything but contribute."""
+    if all(site.role == "honest" for site in report.sites):
+        return []
+    cells = [
+        (site.name, site.role, site.outcome, site.state or "nothing", site.starts, f"{site.seconds:.0f}")
+        for site in report.sites
+    ]
+    columns = ("site", "played", "outcome", "in the pool", "starts", "seconds")
+    return [terminal.Rows(columns, cells, "Who did what, and what it cost"), [""]]
 
 
 def _chosen(report: SimulationReport) -> terminal.Rows:

@@ -11,26 +11,46 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, select_autoescape
 
 from genepool_client.pictures.images import ImageSet
-from genepool_client.simulate import pictures, results
 from genepool_client.simulate.experiment import CONTROLS, STARTS, StartAccuracy
+from genepool_client.simulate.page import pictures, results
 from genepool_client.transport.durable import write_atomic
 from genepool_protocol.private_files import shared_mode
 
 
 @dataclass(frozen=True, slots=True)
 class SiteReport:
-    """One row of the sites' table."""
+    """One row of the sites' table.
+
+    Attributes:
+        accuracy: on held-out images; None without any.
+        contribution_id: of the newest that has a receipt; empty: none has.
+        state: of that contribution in the pool.
+        kept_out: why the pool did not take it in.
+        role: what the site played.
+        outcome: how that ended.
+        events: what happened to a site with a role.
+        starts: processes that it took.
+        seconds: from its beginning to its receipt, or to whatever its end was.
+        cpu_seconds: of its processes; None where Flower's serve several sites.
+    """
 
     name: str
     images: int
     classes: int
-    accuracy: float | None  # on held-out images; None with too few of them
+    accuracy: float | None  # on held-out images; None with too few of them, or untrained
     held_out: int
     agreement: float | None
     learngene_bytes: int
     ancestry_bytes: int
     contribution_id: str
-    kept_out: str = ""  # why the pool did not take it in
+    kept_out: str = ""
+    state: str = "ACTIVE"
+    role: str = "honest"
+    outcome: str = "contributed"
+    events: list[str] = field(default_factory=list)
+    starts: int = 1
+    seconds: float = 0.0
+    cpu_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +84,15 @@ class VerificationReport:
 
 @dataclass
 class SimulationReport:
-    """Everything that a simulation found out; `rows` are the single measurements."""
+    """Everything that a simulation found out.
+
+    Attributes:
+        rows: the single measurements.
+        seconds: that each phase took.
+        cpu_seconds: of all processes in each phase, see `CostMeter`.
+        peak_bytes: of memory that all processes held at one look.
+        rng: which dice.
+    """
 
     software: str
     blueprint: str
@@ -79,6 +107,9 @@ class SimulationReport:
     rows: list[StartAccuracy]
     verification: VerificationReport
     seconds: dict[str, float] = field(default_factory=dict)
+    cpu_seconds: dict[str, float] = field(default_factory=dict)
+    peak_bytes: int = 0
+    rng: int = 0
 
 
 def write(report: SimulationReport, folder: Path, sites: Sequence[ImageSet], tasks: Sequence[ImageSet]) -> Path:
@@ -96,7 +127,7 @@ def write(report: SimulationReport, folder: Path, sites: Sequence[ImageSet], tas
     write_atomic(folder / "report.json", (json.dumps(content, indent=1) + "\n").encode(), shared_mode())
     drawn = _draw(report, folder, sites, tasks, table)
     environment = Environment(
-        loader=PackageLoader("genepool_client.simulate"), autoescape=select_autoescape(["j2", "html"])
+        loader=PackageLoader("genepool_client.simulate.page"), autoescape=select_autoescape(["j2", "html"])
     )
     page = environment.get_template("report.html.j2").render(
         report=report, starts=STARTS, controls=CONTROLS, rows=list(_lines(table)), gains=gains, pictures=drawn
@@ -118,7 +149,7 @@ def _draw(
         for name, images in zip(labels, sets, strict=False):
             path = folder / f"{kind}-{name}.png"
             grids[kind].append(pictures.samples(name, images.pixels, images.labels, images.classes, path))
-    heat = pictures.weights(report.tasks, [*names, "seed alone"], weight_matrix(report), folder / "weights.png")
+    heat = pictures.weights(report.tasks, names, weight_matrix(report), folder / "weights.png")
     sizes = sorted({row.size for row in report.rows})
     bars = [pictures.bars(table, size, folder / f"accuracy-{size.depth}x{size.heads}.png") for size in sizes]
     return {
