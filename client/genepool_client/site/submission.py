@@ -90,14 +90,20 @@ def facts(site: SiteFolder, record: Condensed) -> Facts:
     training = Training(
         images=record.ancestry.images,
         classes=record.ancestry.classes,
-        ancestry_steps=record.ancestry.steps,
-        condense_steps=record.steps,
+        ancestry_steps=two_figures(record.ancestry.steps),
+        condense_steps=two_figures(record.steps),
         software=packing.software(),
         intensity=record.ancestry.intensity,
     )
     draw = drawn(site, record)
     claim = privacy.read(site.drawn).claim(draw, site.config.key_spent)
     return Facts(training, Privacy(key=claim), site.config.license)
+
+
+def two_figures(count: int) -> int:
+    """A count with its first two figures: what is published need not say when a training stopped to the step."""
+    unit = 10 ** max(0, len(str(count)) - 2)
+    return count // unit * unit
 
 
 def drawn(site: SiteFolder, record: Condensed) -> privacy.Draw:

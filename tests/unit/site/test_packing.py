@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from genepool_client.site import packing
+from genepool_client.site.submission import two_figures
 from genepool_protocol.learngene import manifest as documents
 from genepool_protocol.learngene import tensors
 from genepool_protocol.learngene.manifest import BUNDLE_FILE, Training
@@ -115,3 +116,8 @@ def test_a_licence_that_is_no_spdx_id_is_refused(tmp_path):
     with pytest.raises(GenepoolError) as caught:
         packing.sign(BLUEPRINT, packing.describe(written(tmp_path)), CHAIN, facts, KEY)
     assert caught.value.reason == "MANIFEST_MALFORMED"
+
+
+@pytest.mark.parametrize(("count", "told"), [(0, 0), (7, 7), (99, 99), (100, 100), (567, 560), (12_345, 12_000)])
+def test_steps_are_told_to_two_figures(count, told):
+    assert two_figures(count) == told
