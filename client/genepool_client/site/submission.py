@@ -102,7 +102,7 @@ def facts(site: SiteFolder, record: Condensed) -> Facts:
 
 def two_figures(count: int) -> int:
     """A count with its first two figures: what is published need not say when a training stopped to the step."""
-    unit = 10 ** max(0, len(str(count)) - 2)
+    unit: int = 10 ** max(0, len(str(count)) - 2)
     return count // unit * unit
 
 
