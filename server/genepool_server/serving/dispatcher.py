@@ -10,10 +10,13 @@ import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from genepool_protocol.wire.errors import GenepoolError, Unavailable
 from genepool_server.serving.config import ServingConfig
+
+if TYPE_CHECKING:
+    from genepool_server.serving.worker import Worker  # loads torch
 
 _log = logging.getLogger(__name__)
 
@@ -78,16 +81,16 @@ class Dispatcher(Protocol):
 
 
 class InlineDispatcher:
-    """Workers that are threads of this process. Ends nothing but itself; the results are those of Ray's workers."""
+    """Workers that are threads of this process. Ends nothing but itself; the results are those of Ray's workers.
+
+    The worker is made by the first call, on its thread: a pool that nobody asks anything never loads torch.
+    """
 
     def __init__(self, config: ServingConfig) -> None:
-        import torch
-
-        from genepool_server.serving.worker import Worker  # here: what only hands calls on need not load torch
-
-        torch.set_num_threads(1)
         self.lanes = config.score_threads
-        self._worker = Worker(config.mapped_files)
+        self._mapped = config.mapped_files
+        self._making = threading.Lock()
+        self._worker: Worker | None = None
         self._slots = config.slots
         self._threads = ThreadPoolExecutor(config.score_threads + config.slots, thread_name_prefix="genepool-worker")
         self._drained = False
@@ -105,11 +108,11 @@ class InlineDispatcher:
         given_up = threading.Event()
         if verb in CANCELLABLE:
             args = (*args, given_up.is_set)
-        return await self._run(getattr(self._worker, verb), *args, given_up=given_up)
+        return await self._run(self._call, verb, *args, given_up=given_up)
 
     async def stream(self, verb: Verb, *args: Any) -> AsyncIterator[Any]:
         """See `Dispatcher`."""
-        answers, end = iter(getattr(self._worker, verb)(*args)), object()
+        answers, end = iter(await self._run(self._call, verb, *args)), object()
         while (item := await self._run(next, answers, end)) is not end:
             yield item
 
@@ -125,6 +128,12 @@ class InlineDispatcher:
         """See `Dispatcher`."""
         self._drained = True
         self._threads.shutdown(wait=True, cancel_futures=True)
+
+    def _call(self, verb: Verb, *args: Any) -> Any:
+        with self._making:
+            if self._worker is None:
+                self._worker = _new_worker(self._mapped)
+        return getattr(self._worker, verb)(*args)
 
     async def _run(self, function: Callable[..., Any], *args: Any, given_up: threading.Event | None = None) -> Any:
         self._check()
@@ -147,6 +156,15 @@ class InlineDispatcher:
     def _check(self) -> None:
         if self._drained:
             raise drained()
+
+
+def _new_worker(mapped: int) -> "Worker":
+    import torch
+
+    from genepool_server.serving.worker import Worker
+
+    torch.set_num_threads(1)
+    return Worker(mapped)
 
 
 def _is_cancelled() -> bool:
