@@ -1,10 +1,12 @@
-"""`genepool simulate --benchmark --quick` on the sample pack: every table filled, sane figures, nothing done twice."""
+"""`genepool simulate --benchmark --quick` on four domains: every table filled, sane figures, nothing done twice."""
 
 import json
 import os
 import subprocess
 import sys
 import time
+import zipfile
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -13,19 +15,45 @@ from genepool_lab.benchmark import rows as names
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 BIN = Path(sys.executable).parent
-KINDS = {"covered", "mixture", "unrelated"}  # the sample pack has no relative of thai
+KINDS = {"covered", "mixture", "unrelated"}
+ROLES = {"digits": "site", "clothing": "site", "thai": "uncovered", "hiragana": "bystander"}
+DOMAINS = {"digits-5-9": "digits", "shoes-and-bags": "clothing"}
+"""Tasks of the sample pack whose classes are of a site's domain."""
+IMAGES = 30
+"""Of a class."""
 
 
-def command(folder):
-    return [str(BIN / "genepool"), "simulate", "--benchmark", "--quick", "--report", str(folder), "--json"]
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Two covered domains, one that nobody covers and a bystander, out of the sample pack."""
+    folder = tmp_path_factory.mktemp("domains")
+    archive = resources.files("genepool_client.simulate") / "samples" / "samples.zip"
+    with resources.as_file(archive) as path, zipfile.ZipFile(path) as opened:
+        for name in opened.namelist():
+            _, domain, label, image = name.split("/")
+            domain = DOMAINS.get(domain, domain)
+            if domain in ROLES and int(Path(image).stem) < IMAGES:
+                target = folder / domain / label / image
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(opened.read(name))
+    roles = {domain: {"role": role, "relative": ""} for domain, role in ROLES.items()}
+    (folder / "benchmark.json").write_text(json.dumps(roles))
+    return folder
+
+
+def command(folder, data):
+    chosen = ["--quick", "--steps", "8", "--data", str(data)]
+    return [str(BIN / "genepool"), "simulate", "--benchmark", *chosen, "--report", str(folder), "--json"]
 
 
 def environment():
     return os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 
 
-def run(folder):
-    done = subprocess.run(command(folder), capture_output=True, text=True, env=environment(), timeout=1100, check=False)
+def run(folder, data):
+    done = subprocess.run(
+        command(folder, data), capture_output=True, text=True, env=environment(), timeout=1100, check=False
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads((folder / "bench.json").read_text())
 
@@ -40,10 +68,14 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def interrupted(folder):
+def interrupted(folder, data):
     """What a run leaves that is interrupted in the midst of the trainings."""
     child = subprocess.Popen(
-        command(folder), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment(), start_new_session=True
+        command(folder, data),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=environment(),
+        start_new_session=True,
     )
     trained = 0
     while child.poll() is None and trained < 2:
@@ -55,8 +87,8 @@ def interrupted(folder):
 
 
 @pytest.fixture(scope="module")
-def found(folder, interrupted):
-    return run(folder)
+def found(folder, data, interrupted):
+    return run(folder, data)
 
 
 def test_an_interrupted_run_ends_with_its_processes_and_the_next_one_goes_on(folder, interrupted, found):
@@ -112,10 +144,10 @@ def test_the_seed_s_figure_is_the_same_wherever_it_stands(found):
         assert row["accuracy"] == pytest.approx(mean(found, names.SEED, table=names.MAIN, **place))
 
 
-def test_a_second_run_computes_nothing_and_says_the_same(found, folder):
+def test_a_second_run_computes_nothing_and_says_the_same(found, folder, data):
     for name in ("bench.md", "gains.png", "epochs.png", "growth.png", "sizes.png", "weights.png"):
         (folder / name).unlink()
-    again = run(folder)
+    again = run(folder, data)
     assert again["rows"] == found["rows"]
     assert again["tables"] == found["tables"]
     assert sum(again["core_seconds"].values()) == 0
@@ -123,8 +155,8 @@ def test_a_second_run_computes_nothing_and_says_the_same(found, folder):
     assert "| TALS |" in (folder / "bench.md").read_text()
 
 
-def test_a_folder_that_holds_something_else_is_refused(tmp_path):
+def test_a_folder_that_holds_something_else_is_refused(tmp_path, data):
     (tmp_path / "notes.txt").write_text("mine")
-    done = subprocess.run(command(tmp_path), capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command(tmp_path, data), capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 2
     assert json.loads(done.stdout)["error"] == "PATH_NOT_EMPTY"
