@@ -29,6 +29,7 @@ from genepool_protocol.wire.versions import API_VERSION
 from genepool_server import app, config
 from genepool_server.pool.pool import OpenPool
 from genepool_server.root.repository import Repository
+from tests.support import warm
 from tests.support.genes import write_seed
 
 TIMEOUT = 20.0
@@ -147,8 +148,8 @@ def pool_server(parent: Path, **changes: Any) -> Iterator[Server]:
 
 
 def command(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """`genepool-server ARGUMENTS`, ended."""
-    return subprocess.run(_command(*arguments), capture_output=True, text=True, timeout=120, cwd=cwd, check=False)
+    """`genepool-server ARGUMENTS`, ended; a process of its own, forked where its imports end."""
+    return warm.server().run([*map(str, arguments)], cwd)
 
 
 def operate(folder: Path, verb: str, *arguments: str) -> Any:

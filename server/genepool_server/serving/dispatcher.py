@@ -7,17 +7,16 @@
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from genepool_protocol.wire.errors import GenepoolError, Unavailable
 from genepool_server.serving.config import ServingConfig
 
 if TYPE_CHECKING:
-    from genepool_server.serving.worker import Worker
+    from genepool_server.serving.worker import Worker  # loads torch
 
 _log = logging.getLogger(__name__)
 
@@ -82,12 +81,16 @@ class Dispatcher(Protocol):
 
 
 class InlineDispatcher:
-    """Workers that are threads of this process. Ends nothing but itself; the results are those of Ray's workers."""
+    """Workers that are threads of this process. Ends nothing but itself; the results are those of Ray's workers.
+
+    The worker is made by the first call, on its thread: a pool that nobody asks anything never loads torch.
+    """
 
     def __init__(self, config: ServingConfig) -> None:
         self.lanes = config.score_threads
-        self._mapped_files = config.mapped_files
-        self._lock = threading.Lock()
+        self._mapped = config.mapped_files
+        self._making = threading.Lock()
+        self._worker: Worker | None = None
         self._threads = ThreadPoolExecutor(config.score_threads + config.slots, thread_name_prefix="genepool-worker")
         self._drained = False
 
@@ -108,7 +111,7 @@ class InlineDispatcher:
 
     async def stream(self, verb: Verb, *args: Any) -> AsyncIterator[Any]:
         """See `Dispatcher`."""
-        answers, end = self._answers(verb, *args), object()
+        answers, end = iter(await self._run(self._call, verb, *args)), object()
         while (item := await self._run(next, answers, end)) is not end:
             yield item
 
@@ -125,22 +128,11 @@ class InlineDispatcher:
         self._drained = True
         self._threads.shutdown(wait=True, cancel_futures=True)
 
-    @cached_property
-    def _worker(self) -> "Worker":
-        import torch
-
-        from genepool_server.serving.worker import Worker
-
-        torch.set_num_threads(1)
-        return Worker(self._mapped_files)
-
     def _call(self, verb: Verb, *args: Any) -> Any:
-        with self._lock:  # the first call loads torch, on its thread: a pool that nobody asks to select needs none
-            worker = self._worker
-        return getattr(worker, verb)(*args)
-
-    def _answers(self, verb: Verb, *args: Any) -> Iterator[Any]:
-        yield from self._call(verb, *args)
+        with self._making:
+            if self._worker is None:
+                self._worker = _new_worker(self._mapped)
+        return getattr(self._worker, verb)(*args)
 
     async def _run(self, function: Callable[..., Any], *args: Any, given_up: threading.Event | None = None) -> Any:
         self._check()
@@ -163,6 +155,15 @@ class InlineDispatcher:
     def _check(self) -> None:
         if self._drained:
             raise drained()
+
+
+def _new_worker(mapped: int) -> "Worker":
+    import torch
+
+    from genepool_server.serving.worker import Worker
+
+    torch.set_num_threads(1)
+    return Worker(mapped)
 
 
 def _is_cancelled() -> bool:

@@ -1,4 +1,4 @@
-"""A pool of 100,000 rows, served: every stream comes whole, in small messages, and the server's memory stays as it is.
+"""A pool of 20,000 rows, served: every stream comes whole, in small messages, and the server's memory stays as it is.
 
 The rows are copies of real ones, written in bulk; TLS, the operator's socket and the services are the real ones.
 """
@@ -22,9 +22,9 @@ from tests.integration.server.wire import WireSite
 from tests.support import sites as c
 from tests.support.server import pool_server
 
-MANY = 100_000
+MANY = 20_000
 SECONDS = 300.0
-ROOM = 48 << 20
+ROOM = 10 << 20
 """Bytes that the whole process, client and server, may grow by while a stream is read; the rows have ten times that."""
 DAY = "2026-07-01"
 

@@ -91,6 +91,13 @@ def test_draws_differ_and_are_the_same_every_time(domains):
     assert len({one.support for one in episodes(task, domains, PLAN) if one.shots == 1}) == PLAN.draws
 
 
+def test_the_sample_pack_gives_five_sites_a_bystander_and_a_domain_that_nobody_covers(tmp_path):
+    domains = load([], BLUEPRINT, PLAN, tmp_path)
+    assert [domain.role for domain in domains].count("site") == 5
+    assert [domain.name for domain in domains if domain.role != "site"] == ["hiragana", "thai"]
+    assert {task.kind for task in tasks(domains, PLAN)} == {"covered", "mixture", "unrelated"}
+
+
 def test_data_that_gives_one_site_is_refused(data):
     with pytest.raises(InvalidInput) as caught:
         load([data / "a"], BLUEPRINT, PLAN, data)

@@ -1,7 +1,10 @@
 """The seam without Ray: answers, failures, giving up, going down."""
 
 import asyncio
+import subprocess
+import sys
 import threading
+from types import SimpleNamespace
 
 import pytest
 
@@ -36,6 +39,16 @@ def test_an_answer_comes_from_the_worker(dispatcher, family, shared):
 
     first, second = asyncio.run(run())
     assert first == second
+
+
+def test_a_pool_that_nobody_asks_anything_never_loads_torch():
+    code = (
+        "import sys; from genepool_server.serving.dispatcher import InlineDispatcher as D; "
+        "from genepool_server.serving.config import ServingConfig as C; D(C(workers=0)).drain(); "
+        "print('torch' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code]
+    assert subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout == "False\n"
 
 
 def test_an_error_of_ours_arrives_as_it_was_raised(dispatcher, family, shared):
@@ -82,7 +95,7 @@ def test_what_waits_when_the_pool_goes_down_is_refused(family, shared):
         hold.wait(20)
         yield 1
 
-    dispatcher._worker.build = long
+    dispatcher._worker = SimpleNamespace(build=long)
 
     async def run():
         first = asyncio.create_task(collect(dispatcher.stream("build", None)))
@@ -121,7 +134,7 @@ def test_refusals_survive_the_way_through_a_thread(dispatcher):
     def fail(*_):
         raise Refused("OFFSET", "no", committed_size="3")
 
-    dispatcher._worker.task_embedding = fail
+    dispatcher._worker = SimpleNamespace(task_embedding=fail)
     with pytest.raises(Refused) as caught:
         asyncio.run(dispatcher.submit("task_embedding", None))
     assert caught.value.metadata == {"committed_size": "3"}
