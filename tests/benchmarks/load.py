@@ -103,6 +103,13 @@ _GREEDY = {
 }
 """What the greedy one calls beside each call of the polite one."""
 
+_TRIED = {
+    "capabilities": ("capabilities", "blueprint", "embeddings"),
+    "select": ("spin", "leave"),
+    "descend": ("crawl",),
+}
+"""The same in a short try: nothing twice."""
+
 
 @contextlib.contextmanager
 def _channels(anchors: Anchors, count: int) -> Iterator[list[Stubs]]:
@@ -167,16 +174,25 @@ def load(quick: bool, each: float = 3.0, workers: int = 1) -> list[Row]:
     """
     seconds, crowds = (0.5, (1, 4)) if quick else (each, (1, 4, 16, 64))
     with tempfile.TemporaryDirectory() as name:
-        folder = new_pool(Path(name) / "pool", anonymous_consumers="everybody", serving={"workers": workers})
+        served_by = {"workers": 0 if quick else workers}
+        folder = new_pool(Path(name) / "pool", anonymous_consumers="everybody", serving=served_by)
         with serving(folder) as server, server.stubs() as stubs:
             site = WireSite(server, stubs, "north").join()
             for number in range(4):
                 site.contribute(np.random.default_rng(number))
         with server_process(folder) as process:
-            return _rows(process.anchors, folder / "pool.json", seconds, crowds, 4 if quick else 60)
+            beside, streams = (_TRIED, 4) if quick else (_GREEDY, 60)
+            return _rows(process.anchors, folder / "pool.json", seconds, crowds, beside, streams)
 
 
-def _rows(anchors: Anchors, file: Path, seconds: float, crowds: tuple[int, ...], streams: int) -> list[Row]:
+def _rows(
+    anchors: Anchors,
+    file: Path,
+    seconds: float,
+    crowds: tuple[int, ...],
+    greedy: dict[str, tuple[str, ...]],
+    streams: int,
+) -> list[Row]:
     rows = []
     for call in (capabilities, select, descend):
         for consumers in crowds:
@@ -186,7 +202,7 @@ def _rows(anchors: Anchors, file: Path, seconds: float, crowds: tuple[int, ...],
     with seen_as("127.0.0.9", anchors) as other:
         for call in (capabilities, select, descend):
             alone, _ = closed(other, call, 1, seconds)
-            for name in _GREEDY[call.__name__]:
+            for name in greedy[call.__name__]:
                 with _greedy(file, name, streams, 6 * seconds + 5):
                     beside, refused = closed(other, call, 1, 2 * seconds)
                 rows.append(_beside(call.__name__, name, alone, beside, refused))
