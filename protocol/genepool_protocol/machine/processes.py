@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -166,11 +166,18 @@ def _descendants(pid: int) -> "list[psutil.Process]":
         return []
 
 
-def run_json(command: Sequence[str], *, env: Mapping[str, str], cwd: Path, seconds: float = 120.0) -> str:
+def run_json(
+    command: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    cwd: Path,
+    seconds: float = 120.0,
+    reason: str = "SIMULATION_FAILED",
+) -> str:
     """Standard output of a short command.
 
     Raises:
-        Unavailable: SIMULATION_FAILED, with what it wrote on stderr.
+        Unavailable: of that reason, with what it wrote on stderr.
     """
     completed = subprocess.run(
         command,
@@ -184,7 +191,7 @@ def run_json(command: Sequence[str], *, env: Mapping[str, str], cwd: Path, secon
     )
     if completed.returncode:
         raise Unavailable(
-            "SIMULATION_FAILED",
+            reason,
             f"{Path(command[0]).name} {command[1]} ended with {completed.returncode}",
             completed.stderr.strip()[-2000:],
         )
@@ -234,3 +241,33 @@ def terminate(pid: int, began: str) -> bool:
         if handle >= 0:
             os.close(handle)
     return True
+
+
+def end_sessions(leaders: Collection[tuple[int, str]], seconds: float) -> None:
+    """End processes that lead sessions of their own, with all that they started: asked first, then killed.
+
+    Args:
+        leaders: number and `beginning` of each, whoever started it; what has ended by itself may have left others.
+        seconds: that they have to end.
+    """
+    import psutil
+
+    family = [member for pid, began in leaders if beginning(pid) == began for member in _descendants(pid)]
+    for pid, began in leaders:
+        terminate(pid, began)
+    deadline = time.monotonic() + seconds
+    while any(began and beginning(pid) == began for pid, began in leaders) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    sessions = {pid for pid, began in leaders if beginning(pid) in ("", began)}  # else the number is another's by now
+    family += [process for process in psutil.process_iter() if _session(process.pid) in sessions]
+    for process in [*family, *(inner for member in family for inner in _descendants(member.pid))]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()  # psutil compares start times: a reused number is not hit
+    psutil.wait_procs(family, timeout=_GRACE)
+
+
+def _session(pid: int) -> int:
+    try:
+        return os.getsid(pid)
+    except OSError:
+        return -1
