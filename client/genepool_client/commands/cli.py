@@ -8,7 +8,7 @@ from genepool_protocol.machine.launching import be_quiet, no_core_dumps
 be_quiet()
 no_core_dumps()
 
-from genepool_client.commands import consumer, log, simulate, site, site_point, witness  # noqa: E402 - the switches come first
+from genepool_client.commands import consumer, deployment, log, simulate, site, site_point, witness  # noqa: E402 - the switches come first
 from genepool_client.commands.doctor import doctor  # noqa: E402
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.add_typer(witness.app, name="witness", help="Vouch that a pool shows everybo
 site_point.register(site.app)
 consumer.register(app)
 simulate.register(app)
+deployment.register(app)
 app.command()(doctor)
 terminal.show_version(app, "genepool")
 

@@ -13,15 +13,12 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from typing import IO, Final, cast
 
 from genepool_protocol.machine.launching import environment
 
 _GRACE: Final = 10.0
 """Seconds between asking all children to end and killing what is left of them."""
-_POLL: Final = 0.1  # seconds
 
 _lock: Final = threading.Lock()
 _keepers: Final[dict[int, "subprocess.Popen[str]"]] = {}
@@ -82,39 +79,10 @@ def _let_go(launcher: int) -> None:
 
 def _keep(told: IO[str]) -> None:
     """Read who is to be ended until the launcher has gone, then end who is still there."""
-    children = dict(line.split() for line in told)
-    from genepool_protocol.machine.processes import beginning
+    children = [line.split() for line in told]
+    from genepool_protocol.machine.processes import end_sessions
 
-    leaders = [int(pid) for pid, began in children.items() if beginning(int(pid)) == began]
-    family = {process: beginning(process) for pid in leaders for process in _family(pid)}
-
-    def left() -> list[int]:
-        return [pid for pid, began in family.items() if began and beginning(pid) == began]
-
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        for pid in leaders:
-            _signal(os.killpg, pid, number)
-        for pid in left() if number == signal.SIGKILL else ():  # who left the group
-            _signal(os.kill, pid, number)
-        deadline = time.monotonic() + _GRACE
-        while left() and time.monotonic() < deadline:
-            time.sleep(_POLL)
-
-
-def _family(pid: int) -> list[int]:
-    import psutil
-
-    try:
-        return [pid, *(process.pid for process in psutil.Process(pid).children(recursive=True))]
-    except psutil.NoSuchProcess:
-        return []
-
-
-def _signal(send: Callable[[int, int], None], pid: int, number: signal.Signals) -> None:
-    try:
-        send(pid, number)
-    except ProcessLookupError:
-        return
+    end_sessions([(int(pid), began) for pid, began in children], _GRACE)
 
 
 if __name__ == "__main__":

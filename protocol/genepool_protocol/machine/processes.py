@@ -1,4 +1,4 @@
-"""Child processes that never outlive us: each in its own session, logged to a file, stopped with all its children."""
+"""Child processes that never outlive us unless they shall: each in its own session, logged to a file, stopped with all its children."""
 
 import contextlib
 import os
@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -51,6 +51,7 @@ class Child:
         env: added to our environment, of which it gets what `launching.environment` passes on.
         cwd: working folder.
         reason: of the error when it does not start: what it is a part of.
+        outlives: whether it goes on when we end; else it never does, also when we are killed.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Child:
         env: Mapping[str, str],
         cwd: Path,
         reason: str = "SIMULATION_FAILED",
+        outlives: bool = False,
     ) -> None:
         self.name, self.log, self._reason = name, log, reason
         with os.fdopen(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600), "ab") as sink:
@@ -76,7 +78,8 @@ class Child:
                 umask=UMASK,
                 start_new_session=True,  # so that the whole group can be stopped, and a Ctrl-C reaches us alone
             )
-        lifeline.hold(self._process.pid, beginning(self._process.pid))
+        if not outlives:
+            lifeline.hold(self._process.pid, beginning(self._process.pid))
 
     @property
     def pid(self) -> int:
@@ -168,11 +171,18 @@ def _descendants(pid: int) -> "list[psutil.Process]":
         return []
 
 
-def run_json(command: Sequence[str], *, env: Mapping[str, str], cwd: Path, seconds: float = 120.0) -> str:
+def run_json(
+    command: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    cwd: Path,
+    seconds: float = 120.0,
+    reason: str = "SIMULATION_FAILED",
+) -> str:
     """Standard output of a short command.
 
     Raises:
-        Unavailable: SIMULATION_FAILED, with what it wrote on stderr.
+        Unavailable: of that reason, with what it wrote on stderr.
     """
     completed = subprocess.run(
         command,
@@ -186,7 +196,7 @@ def run_json(command: Sequence[str], *, env: Mapping[str, str], cwd: Path, secon
     )
     if completed.returncode:
         raise Unavailable(
-            "SIMULATION_FAILED",
+            reason,
             f"{Path(command[0]).name} {command[1]} ended with {completed.returncode}",
             completed.stderr.strip()[-2000:],
         )
@@ -236,3 +246,33 @@ def terminate(pid: int, began: str) -> bool:
         if handle >= 0:
             os.close(handle)
     return True
+
+
+def end_sessions(leaders: Collection[tuple[int, str]], seconds: float) -> None:
+    """End processes that lead sessions of their own, with all that they started: asked first, then killed.
+
+    Args:
+        leaders: number and `beginning` of each, whoever started it; what has ended by itself may have left others.
+        seconds: that they have to end.
+    """
+    import psutil
+
+    family = [member for pid, began in leaders if beginning(pid) == began for member in _descendants(pid)]
+    for pid, began in leaders:
+        terminate(pid, began)
+    deadline = time.monotonic() + seconds
+    while any(began and beginning(pid) == began for pid, began in leaders) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    sessions = {pid for pid, began in leaders if beginning(pid) in ("", began)}  # else the number is another's by now
+    family += [process for process in psutil.process_iter() if _session(process.pid) in sessions]
+    for process in [*family, *(inner for member in family for inner in _descendants(member.pid))]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()  # psutil compares start times: a reused number is not hit
+    psutil.wait_procs(family, timeout=_GRACE)
+
+
+def _session(pid: int) -> int:
+    try:
+        return os.getsid(pid)
+    except OSError:
+        return -1

@@ -35,6 +35,9 @@ def init(
     entrance: Annotated[
         str | None, typer.Option(help="One port from which everything is reached.", metavar="HOST:PORT")
     ] = None,
+    gate: Annotated[
+        str | None, typer.Option(help="Where a campaign's gate listens behind the entrance.", metavar="HOST:PORT")
+    ] = None,
     advertise: Annotated[str | None, typer.Option(help="What clients connect to.", metavar="HOST[:PORT]")] = None,
     host: Annotated[
         list[str] | None,
@@ -63,8 +66,8 @@ def init(
         values["serving"] = {"workers": workers}
     if host:
         values["hosts"] = host
-    if entrance is not None:
-        values["entrance"] = {"listen": entrance}
+    if doors := {key: value for key, value in (("listen", entrance), ("gate", gate)) if value is not None}:
+        values["entrance"] = doors
     settings = config.parse(values, "the options")
     app.init(folder, settings, blueprint or ["nano-32"], seed or [])
     summary = {

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from genepool_protocol.machine.processes import Child, beginning, run_json
+from genepool_protocol.machine.processes import Child, beginning, end_sessions, run_json
 from genepool_protocol.wire.errors import Unavailable
 from tests.support.server import wait_until
 
@@ -41,6 +41,26 @@ def test_stopping_a_child_ends_its_children_too(tmp_path, monkeypatch):
             break
         time.sleep(0.1)
     assert not alive(pid)
+
+
+def test_a_session_is_ended_also_when_who_led_it_was_killed(tmp_path):
+    child = Child("a parent", [sys.executable, "-c", PARENT], tmp_path / "log", env={}, cwd=tmp_path)
+    inner, began = int(child.wait_for("inner ", 20).split()[1]), beginning(child.pid)
+    child.wait_for("deaf", 20)
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait(10)
+    assert alive(inner)
+    end_sessions([(child.pid, began)], 0.1)
+    assert not alive(inner)
+
+
+def test_a_session_whose_number_another_one_has_by_now_is_left_alone(tmp_path):
+    child = Child("a parent", [sys.executable, "-c", PARENT], tmp_path / "log", env={}, cwd=tmp_path)
+    child.wait_for("deaf", 20)
+    end_sessions([(child.pid, "another beginning")], 0.1)
+    assert child.returncode is None
+    end_sessions([(child.pid, beginning(child.pid))], 0.1)
+    assert child.wait(10) is not None
 
 
 def test_a_child_that_ends_early_is_reported_with_the_end_of_its_log(tmp_path):
