@@ -10,7 +10,8 @@ import pytest
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 BIN = Path(sys.executable).parent
-SMALL = ["--sites", "2", "--steps", "6", "--draws", "1", "--finetune", "2", "--size", "2,1", "--size", "3,2"]
+SMALL = ["--sites", "2", "--steps", "4", "--draws", "1", "--finetune", "2", "--size", "2,1", "--size", "3,2"]
+SMALL += ["--parallel", "1"]  # each process more loads torch once more
 
 
 def processes():
