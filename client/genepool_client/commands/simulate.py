@@ -69,10 +69,12 @@ def simulate(
     if benchmark:
         _benchmark(report, data or [], blueprint, processes, steps, quick=quick, as_json=as_json)
         return
+    from genepool_client.simulate.scenario import Options, check_report
+
+    check_report(report)  # before seconds of imports
     from genepool_client.simulate.page import summary
     from genepool_client.simulate.roles.script import parse_play, read_script
     from genepool_client.simulate.run import play
-    from genepool_client.simulate.scenario import Options
     from genepool_client.simulate.watch import Watch
 
     chosen = Options(

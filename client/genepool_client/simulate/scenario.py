@@ -61,14 +61,23 @@ class Options:
         return range(self.rng * self.draws, (self.rng + 1) * self.draws)
 
 
+def check_report(folder: Path) -> None:
+    """Refuse a report folder that holds something that is no report of ours.
+
+    Raises:
+        InvalidInput: PATH_NOT_EMPTY.
+    """
+    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / _MARK).exists())):
+        raise InvalidInput("PATH_NOT_EMPTY", f"{folder} holds something else than a report", "choose another --report")
+
+
 def prepare(folder: Path) -> Path:
     """An empty work folder inside the report folder; an earlier report is cleared.
 
     Raises:
-        InvalidInput: PATH_NOT_EMPTY, the folder holds something that is no report of ours.
+        InvalidInput: as `check_report`.
     """
-    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / _MARK).exists())):
-        raise InvalidInput("PATH_NOT_EMPTY", f"{folder} holds something else than a report", "choose another --report")
+    check_report(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / _MARK).touch()
     for path in folder.iterdir():

@@ -1,4 +1,4 @@
-"""Child processes that never outlive us unless they shall: each in its own session, logged to a file, stopped with all its children."""
+"""Child processes that do not outlive us: each in its own session, logged to a file, stopped with all its children."""
 
 import contextlib
 import os
