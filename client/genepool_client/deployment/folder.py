@@ -17,7 +17,7 @@ from typing import Final, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
-from genepool_client.deployment.namespaces import Network
+from genepool_client.deployment.namespaces import SiteNetworks
 from genepool_client.deployment.recorded import ProcessRecord
 from genepool_client.transport.durable import write_json
 from genepool_protocol.private_files import open_own, private_folder
@@ -42,7 +42,7 @@ class Layout(Document):
     """
 
     schema_: Literal["genepool.deployment/v1"] = Field(default="genepool.deployment/v1", alias="schema")
-    network: Network | None = None
+    network: SiteNetworks | None = None
 
 
 class DeploymentFolder:

@@ -18,7 +18,7 @@ _PREFIX: Final = "10.213"  # private (RFC 1918); the third part is the deploymen
 _MOST: Final = 250  # sites of one network
 
 
-class Network(Document):
+class SiteNetworks(Document):
     """The networks of one deployment.
 
     Attributes:
@@ -51,7 +51,7 @@ class NoNamespacesError(Exception):
     """This system does not allow them; the text says why."""
 
 
-def plan(sites: int) -> Network:
+def plan(sites: int) -> SiteNetworks:
     """A network whose addresses nobody has here.
 
     Raises:
@@ -68,13 +68,13 @@ def plan(sites: int) -> Network:
     taken = _addresses()
     names = _ip("netns", "list").split()
     for number in range(256):
-        network = Network(number=number, sites=sites)
+        network = SiteNetworks(number=number, sites=sites)
         if network.pool not in taken and network.name(0) not in names:
             return network
     raise NoNamespacesError("every network of 10.213.0.0/16 is taken")
 
 
-def lay(network: Network) -> None:
+def lay(network: SiteNetworks) -> None:
     """Make the namespaces and their cables; what is there already is made anew.
 
     Raises:
@@ -101,7 +101,7 @@ def lay(network: Network) -> None:
         raise
 
 
-def take_away(network: Network) -> None:
+def take_away(network: SiteNetworks) -> None:
     """Delete what is there of it; cables go with the namespaces."""
     if shutil.which("ip") is None:
         return

@@ -13,7 +13,7 @@ from typing import Any, Final
 from genepool_client.deployment import namespaces
 from genepool_client.deployment.end import end_all
 from genepool_client.deployment.folder import UP, DeploymentFolder, Layout
-from genepool_client.deployment.namespaces import Network, NoNamespacesError
+from genepool_client.deployment.namespaces import NoNamespacesError, SiteNetworks
 from genepool_client.deployment.recorded import MODULE, note
 from genepool_client.simulate import partition
 from genepool_client.simulate.partition import SiteData
@@ -31,7 +31,7 @@ _ABSENT: Final = "absent"
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class DeploymentOrder:
     """What is asked for.
 
     Attributes:
@@ -73,12 +73,12 @@ class Deployed:
     metrics: str
     campaign: dict[str, Any]
     sites: tuple[str, ...]
-    network: Network | None
+    network: SiteNetworks | None
     shared: str
     processes: dict[str, int]
 
 
-def start(order: Order, watch: Watch) -> Deployed:
+def start(order: DeploymentOrder, watch: Watch) -> Deployed:
     """Start it and wait until every site's node has come to the campaign; when that fails, end all of it again.
 
     Raises:
@@ -111,7 +111,7 @@ def _require_ended(folder: DeploymentFolder) -> None:
 
 
 class _Starting:
-    def __init__(self, order: Order, folder: DeploymentFolder, watch: Watch) -> None:
+    def __init__(self, order: DeploymentOrder, folder: DeploymentFolder, watch: Watch) -> None:
         self._order, self._folder, self._watch = order, folder, watch
         self._network, self._shared = self._laid()
         self._children: dict[str, Child] = {}
@@ -148,7 +148,7 @@ class _Starting:
             processes={name: child.pid for name, child in self._children.items()},
         )
 
-    def _laid(self) -> tuple[Network | None, str]:
+    def _laid(self) -> tuple[SiteNetworks | None, str]:
         """The sites' networks, laid; else why they have none."""
         if self._folder.pool.exists():
             return self._laid_again(self._folder.layout().network)
@@ -163,7 +163,7 @@ class _Starting:
             return None, str(exc)
         return network, ""
 
-    def _laid_again(self, before: Network | None) -> tuple[Network | None, str]:
+    def _laid_again(self, before: SiteNetworks | None) -> tuple[SiteNetworks | None, str]:
         """As they were before: the pool's address is in its certificate, and sites pin it."""
         if before is None:
             return None, "there were none before"

@@ -9,7 +9,7 @@ import pytest
 from genepool_client.deployment import namespaces
 from genepool_client.deployment.end import end
 from genepool_client.deployment.folder import DeploymentFolder, Layout
-from genepool_client.deployment.namespaces import Network, NoNamespacesError
+from genepool_client.deployment.namespaces import NoNamespacesError, SiteNetworks
 from genepool_client.deployment.recorded import MODULE, ProcessRecord
 from genepool_protocol.machine.processes import beginning
 from genepool_protocol.wire.errors import GenepoolError
@@ -65,7 +65,7 @@ def test_a_record_that_was_damaged_is_named(tmp_path):
 
 
 def test_no_two_sites_have_an_address_and_none_has_the_pools():
-    network = Network(number=7, sites=250)
+    network = SiteNetworks(number=7, sites=250)
     addresses = {network.address(site) for site in range(network.sites)}
     assert len(addresses | {network.pool}) == 251
     assert network.address(249) == "10.213.7.251"
