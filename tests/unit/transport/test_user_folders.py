@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from genepool_client.transport import user_folders
+from genepool_protocol.wire.errors import GenepoolError
 
 CASES = [
     ({}, "{home}/.config/genepool", "{home}/.cache/genepool"),
@@ -26,3 +27,15 @@ def test_they_are_where_they_always_were(tmp_path, monkeypatch, system, given, h
     assert user_folders.home() == Path(home.format(home=tmp_path))
     assert user_folders.default_cache() == Path(cache.format(home=tmp_path))
     assert not list(tmp_path.iterdir()), "asking makes nothing"
+
+
+def test_a_user_without_a_home_is_told_which_variable_helps(monkeypatch):
+    """As platformdirs finds it in a container whose user has neither HOME nor an entry in /etc/passwd."""
+    for name in ("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "GENEPOOL_HOME", "GENEPOOL_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 54_321)
+    for folder, variable in ((user_folders.home, "GENEPOOL_HOME"), (user_folders.default_cache, "GENEPOOL_CACHE")):
+        with pytest.raises(GenepoolError) as caught:
+            folder()
+        assert caught.value.reason == "CONFIG_INVALID"
+        assert variable in caught.value.fix
