@@ -24,7 +24,7 @@ AWAY: Final = 75.0
 are: Flower takes a node for gone after sixty seconds."""
 SLOWER: Final = 20.0
 RESTART: Final = 2.0  # seconds until somebody starts again what was killed
-LIMIT: Final = 300.0
+LIMIT: Final = 420.0
 """Seconds after which a run that has not ended is ended, on two idle cores."""
 DEADLINE: Final = 60.0
 """Seconds of a round with tolerant settings, on two idle cores."""
