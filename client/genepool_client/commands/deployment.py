@@ -46,10 +46,10 @@ def up(
     Returns when every node has come to the campaign; all of it goes on until `genepool down`. Where the system allows
     it (root, Linux), each site has a network of its own, from which it reaches the pool and nothing else.
     """
-    from genepool_client.deployment.start import Order, start
+    from genepool_client.deployment.start import DeploymentOrder, start
     from genepool_client.simulate.watch import Watch
 
-    order = Order(sites, folder, tuple(data or ()), deadline, steps, workers, plain)
+    order = DeploymentOrder(sites, folder, tuple(data or ()), deadline, steps, workers, plain)
     deployed = start(order, Watch(terminal.progress))
     terminal.answer(_value(deployed), as_json=as_json, text=_lines(deployed))
 

@@ -31,7 +31,7 @@ _ABSENT: Final = "absent"
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class DeploymentOrder:
     """What is asked for.
 
     Attributes:
@@ -78,7 +78,7 @@ class Deployed:
     processes: dict[str, int]
 
 
-def start(order: Order, watch: Watch) -> Deployed:
+def start(order: DeploymentOrder, watch: Watch) -> Deployed:
     """Start it and wait until every site's node has come to the campaign; when that fails, end all of it again.
 
     Raises:
@@ -111,7 +111,7 @@ def _require_ended(folder: DeploymentFolder) -> None:
 
 
 class _Starting:
-    def __init__(self, order: Order, folder: DeploymentFolder, watch: Watch) -> None:
+    def __init__(self, order: DeploymentOrder, folder: DeploymentFolder, watch: Watch) -> None:
         self._order, self._folder, self._watch = order, folder, watch
         self._network, self._shared = self._laid()
         self._children: dict[str, Child] = {}
