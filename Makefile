@@ -19,7 +19,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 PAGES = $(shell git ls-files '*.md')
 
-.PHONY: demo test test-fast lint format docs docs-output bench bench-method drill fuzz mutants tuf-conformance proto lock lock-cpu advisories dist clean help
+.PHONY: demo test test-fast lint format docs docs-output smoke bench bench-method drill fuzz mutants tuf-conformance proto lock lock-cpu advisories dist clean help
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ docs: $(VENV)/.installed-dev ## the documentation, into out/docs/index.html
 
 docs-output: $(VENV)/.installed-dev ## run README and tutorials, and write what their commands print into them
 	$(BIN)/python -m tests.docs
+
+smoke: $(VENV)/.installed-dev ## deploy/compose.yaml as plain processes, everything through one port; needs Debian's haproxy and prometheus
+	$(BIN)/python -m tests.smoke
 
 bench: $(VENV)/.installed-dev ## speed and memory, as ratios against a floor measured in the same run
 	$(BIN)/python -m tests.benchmarks $(BENCH_ARGS)

@@ -38,6 +38,10 @@ def init(
     gate: Annotated[
         str | None, typer.Option(help="Where a campaign's gate listens behind the entrance.", metavar="HOST:PORT")
     ] = None,
+    proxy: Annotated[
+        list[str] | None,
+        typer.Option(help="A proxy before the entrance that says for whom it comes; may be repeated.", metavar="IP"),
+    ] = None,
     advertise: Annotated[str | None, typer.Option(help="What clients connect to.", metavar="HOST[:PORT]")] = None,
     host: Annotated[
         list[str] | None,
@@ -66,8 +70,9 @@ def init(
         values["serving"] = {"workers": workers}
     if host:
         values["hosts"] = host
-    if doors := {key: value for key, value in (("listen", entrance), ("gate", gate)) if value is not None}:
-        values["entrance"] = doors
+    doors = {"listen": entrance, "gate": gate, "proxies": proxy}
+    if any(value is not None for value in doors.values()):
+        values["entrance"] = {key: value for key, value in doors.items() if value is not None}
     settings = config.parse(values, "the options")
     app.init(folder, settings, blueprint or ["nano-32"], seed or [])
     summary = {

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -51,34 +51,24 @@ class Behind:
         settings["entrance"] |= entrance
         (folder / "genepool.toml").write_text(config.parse(settings, "the test").to_toml())
 
-    def configuration(self, name: str) -> Path:
-        """The file of deploy/proxy with the test's ports."""
-        text = (CONFIGURATIONS / name).read_text()
-        for old, new in (("bind :443", f"bind 127.0.0.1:{self.port}"), ("listen 443", f"listen 127.0.0.1:{self.port}")):
-            text = text.replace(old, new)
-        path = self.root / name
-        path.write_text(
-            text.replace("127.0.0.1:8443;", f"127.0.0.1:{self.entrance};").replace(
-                "127.0.0.1:8443 ", f"127.0.0.1:{self.entrance} "
-            )
-        )
-        return path
-
     @contextlib.contextmanager
     def haproxy(self) -> Iterator[None]:
-        with self._running([program("haproxy"), "-db", "-f", str(self.configuration("haproxy.cfg"))]):
+        places = {"PUBLIC": f"127.0.0.1:{self.port}", "ENTRANCE": f"127.0.0.1:{self.entrance}"}
+        with self._running([program("haproxy"), "-db", "-f", str(CONFIGURATIONS / "haproxy.cfg")], places):
             yield
 
     @contextlib.contextmanager
     def nginx(self) -> Iterator[None]:
+        text = (CONFIGURATIONS / "nginx.conf").read_text()
+        text = text.replace("listen 443", f"listen 127.0.0.1:{self.port}")
+        (self.root / "nginx.conf").write_text(text.replace("127.0.0.1:8443;", f"127.0.0.1:{self.entrance};"))
         ours = f"daemon off; pid {self.root}/nginx.pid; error_log {self.root}/nginx.log;"
-        command = [program("nginx"), "-p", str(self.root), "-c", str(self.configuration("nginx.conf")), "-g", ours]
-        with self._running(command):
+        with self._running([program("nginx"), "-p", str(self.root), "-c", str(self.root / "nginx.conf"), "-g", ours]):
             yield
 
     @contextlib.contextmanager
-    def _running(self, command: list[str]) -> Iterator[None]:
-        proxy = subprocess.Popen(command)
+    def _running(self, command: list[str], places: Mapping[str, str] | None = None) -> Iterator[None]:
+        proxy = subprocess.Popen(command, env={**os.environ, **(places or {})})
         try:
             assert wait_until(lambda: bound.answers("127.0.0.1", self.port))
             yield

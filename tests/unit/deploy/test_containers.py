@@ -158,9 +158,24 @@ def test_the_commands_of_the_page_are_what_the_programs_take():
 
 def test_only_the_proxy_and_the_screen_of_the_numbers_can_be_reached_from_outside():
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
-    assert published == {"proxy": ["8470:8470", "8471:8471"], "prometheus": ["127.0.0.1:9090:9090"]}
-    assert COMPOSE["networks"]["inside"] == {"internal": True}
+    assert published == {"proxy": ["443:443"], "prometheus": ["127.0.0.1:9090:9090"]}
+    assert COMPOSE["networks"]["inside"]["internal"] is True
     assert set(SERVICES["database"]["networks"]) == set(SERVICES["store"]["networks"]) == {"inside"}
+
+
+def test_everything_goes_through_the_proxy_which_the_pool_knows():
+    page = (ROOT / "docs" / "how-to" / "containers.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    [words] = re.findall(r"^docker compose run --rm pool (init .*?)(?:  #.*)?$", page, re.MULTILINE)
+    made = parse(f"genepool-server {words}").params
+    pool, proxy = SERVICES["pool"]["networks"]["inside"], SERVICES["proxy"]["networks"]["inside"]
+    assert list(made["proxy"]) == [proxy["ipv4_address"]]
+    port = made["entrance"].rpartition(":")[2]
+    assert SERVICES["proxy"]["environment"]["ENTRANCE"] == f"{pool['ipv4_address']}:{port}"
+    assert made["listen"] is None  # on loopback of the container
+    assert made["advertise"] == "pool.example:443"
+    assert "pool.example" in SERVICES["proxy"]["networks"]["public"]["aliases"]
+    exposed = last("pool", "EXPOSE").split()
+    assert port in exposed
 
 
 def test_prometheus_reads_where_the_pool_shows_its_numbers():
@@ -189,6 +204,6 @@ def test_tools_of_others_find_nothing(command):
 
 @pytest.mark.skipif(HAPROXY is None, reason="there is no HAProxy")
 def test_haproxy_takes_its_file():
-    command = [HAPROXY, "-c", "-f", DEPLOY / "compose" / "haproxy.cfg"]
+    command = [HAPROXY, "-c", "-f", DEPLOY / "proxy" / "haproxy.cfg"]
     checked = subprocess.run(command, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stderr

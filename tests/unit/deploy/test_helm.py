@@ -31,6 +31,7 @@ EVERYTHING = {
         "clients": [{"ipBlock": {"cidr": "192.0.2.0/24"}}],
         "egress": [{"to": [{"ipBlock": {"cidr": "198.51.100.7/32"}}], "ports": [{"port": 5432}]}],
     },
+    "pool": {"proxies": ["192.0.2.7", "2001:db8::/64"]},
     "serviceMonitor": {"enabled": True},
     "nodeSelector": {"disk": "ssd"},
     "tolerations": [{"key": "pool", "operator": "Exists"}],
@@ -105,6 +106,12 @@ def test_what_its_containers_run_is_what_the_programs_take(chart):
     context = parse(" ".join(["genepool-server", "init", *words]))
     assert (context.info_name, str(context.params["folder"])) == ("init", "/var/lib/genepool/pool")
     assert parse(" ".join(["genepool-server", *pool["args"]])).info_name == "serve"
+    assert context.params["listen"] is None  # on loopback of the pod: the entrance alone is reached
+    [service] = [one for one in of_kind(chart, "Service") if not one["metadata"]["name"].endswith("-metrics")]
+    [port] = service["spec"]["ports"]
+    [named] = [inner for inner in pool["ports"] if inner["name"] == port["targetPort"]]
+    assert context.params["entrance"] == f"0.0.0.0:{named['containerPort']}"
+    assert context.params["advertise"].endswith(f":{port['port']}")
     for probe in ("startupProbe", "readinessProbe"):
         assert parse(" ".join(pool[probe]["exec"]["command"])).info_name == "health"
         assert pool[probe]["timeoutSeconds"] > parse(" ".join(pool[probe]["exec"]["command"])).params["seconds"]
@@ -143,6 +150,11 @@ def test_everything_asked_for_is_there():
     ended = rendered(EVERYTHING)
     chart = json.loads(ended.stdout)
     assert len(of_kind(chart, "ServiceMonitor")) == 1
+    assert [word for word in pod(chart)["initContainers"][0]["args"] if word.startswith("--proxy")] == [
+        *("--proxy=192.0.2.7", "--proxy=2001:db8::/64")
+    ]
+    [policy] = {service["spec"].get("externalTrafficPolicy") for service in of_kind(chart, "Service")} - {None}
+    assert policy == "Local"
     names = {variable["name"] for variable in pod(chart)["containers"][0]["env"]}
     assert names == {"PGPASSWORD", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
     [policy] = of_kind(chart, "NetworkPolicy")
