@@ -27,6 +27,8 @@ from genepool_protocol.trust.trusted import Trusted
 from genepool_protocol.v1 import consume_pb2_grpc, contribute_pb2_grpc, pool_pb2, pool_pb2_grpc
 from genepool_protocol.wire.versions import API_VERSION
 from genepool_server import app, config
+from genepool_server.commands.remote_operator import RemoteOperator
+from genepool_server.front import operator_socket
 from genepool_server.pool.pool import OpenPool
 from genepool_server.root.repository import Repository
 from tests.support.genes import write_seed
@@ -58,6 +60,8 @@ class Server:
     """Asks the server to go down; the end of the block waits for it."""
     metrics: str = ""
     """HOST:PORT of the numbers, where the settings ask for them."""
+    dashboard: str = ""
+    """Where a browser finds the dashboard, where the settings ask for it."""
 
     @property
     def anchors(self) -> Anchors:
@@ -130,7 +134,7 @@ def serving(folder: Path) -> Iterator[Server]:
     thread.start()
     try:
         running = ready.result(_READY)
-        yield Server(folder, running.address, running.pool, running.serving, end, running.metrics)
+        yield Server(folder, running.address, running.pool, running.serving, end, running.metrics, running.dashboard)
     finally:
         end()
         thread.join(_READY)
@@ -156,6 +160,14 @@ def operate(folder: Path, verb: str, *arguments: str) -> Any:
     done = command(verb, *arguments, "--dir", folder, "--json")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+def operate_link(folder: Path) -> str:
+    """A fresh log-in link for the dashboard, through the operator's socket."""
+    path = operator_socket.running(folder)
+    assert path is not None
+    with RemoteOperator(path, folder) as operator:
+        return operator.open_dashboard()[0]
 
 
 def _command(*arguments: str | Path) -> list[str]:
