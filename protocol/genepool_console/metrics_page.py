@@ -10,41 +10,24 @@ import threading
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
-from genepool_protocol.wire.errors import InvalidInput, Unavailable
+from genepool_console.page_place import listening, place
+from genepool_protocol.wire.errors import InvalidInput
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
-LOOPBACK: Final = "127.0.0.1"
-"""Where a page is for which only a port is named."""
-
 _PATH: Final = "/metrics"
+_WHAT: Final = "metrics"
 _AT_ONCE: Final = 4
 _SECONDS: Final = 5.0  # that a connection may say nothing
 _LOOK: Final = 0.1  # seconds between two looks at whether it ends
-_LAST_PORT: Final = 0xFFFF
-
-
-def place(text: str) -> tuple[str, int]:
-    """Host and port of `PORT` or `HOST:PORT`; without a host it is this machine only.
-
-    Raises:
-        InvalidInput: OPTION_INVALID.
-    """
-    host, _, port = text.rpartition(":")
-    host = host or LOOPBACK
-    if not port.isascii() or not port.isdigit() or int(port) > _LAST_PORT or any(map(str.isspace, host)) or "/" in host:
-        raise InvalidInput(
-            "OPTION_INVALID", f"{text[:300]!r} is no place for metrics", "write PORT or HOST:PORT: 127.0.0.1:9464"
-        )
-    return host, int(port)
 
 
 class MetricsPage:
     """The page. It takes its port at once, and answers from `start` to `close`.
 
     Args:
-        listen: see `place`; port 0 takes a free one.
+        listen: see `page_place`; port 0 takes a free one.
 
     Raises:
         InvalidInput: OPTION_INVALID; DEPENDENCY_MISSING, prometheus_client is not installed.
@@ -52,7 +35,7 @@ class MetricsPage:
     """
 
     def __init__(self, listen: str) -> None:
-        host, port = place(listen)
+        host, port = place(listen, _WHAT)
         try:
             from prometheus_client import CollectorRegistry
         except ImportError as exc:
@@ -60,7 +43,7 @@ class MetricsPage:
                 "DEPENDENCY_MISSING", "metrics need prometheus_client", "install genepool[server] or genepool[site]"
             ) from exc
         self._registry = CollectorRegistry()
-        self._server = _listening(host.strip("[]"), port, self)
+        self._server = _Server(listening(host, port, _WHAT), self)
         self.address = f"{host}:{self._server.server_address[1]}"
         self._thread: threading.Thread | None = None
 
@@ -96,15 +79,15 @@ class MetricsPage:
 
 
 class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
-    allow_reuse_address = True
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, address: Any, family: socket.AddressFamily, page: MetricsPage) -> None:
-        self.address_family = family
+    def __init__(self, listener: socket.socket, page: MetricsPage) -> None:
         self.page = page
         self._places = threading.BoundedSemaphore(_AT_ONCE)
-        super().__init__(address, _Handler)
+        super().__init__(listener.getsockname(), _Handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = listener
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if self._places.acquire(blocking=False):
@@ -142,17 +125,3 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class names it
         """Nothing: who asks for numbers is no event, and the request's text is a stranger's."""
-
-
-def _listening(host: str, port: int, page: MetricsPage) -> _Server:
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return _Server(address, family, page)
-    except socket.gaierror as exc:
-        raise InvalidInput(
-            "OPTION_INVALID", f"the metrics' host {host[:253]!r} is unknown", "name an address of this machine"
-        ) from exc
-    except OSError as exc:
-        raise Unavailable(
-            "PORT_IN_USE", f"metrics cannot listen at {host}:{port}: {exc.strerror}", "choose another port"
-        ) from exc

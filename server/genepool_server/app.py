@@ -28,6 +28,7 @@ from genepool_server import durable
 from genepool_server.config import CONFIG_FILE, ServerConfig, certified_name, load, parse
 from genepool_server.confined.checker import Checker
 from genepool_server.confined.screener import Screener
+from genepool_server.dashboard.listener import Dashboard
 from genepool_server.front.operator_socket import OperatorSocket
 from genepool_server.net import Address, check_free
 from genepool_server.observing.watcher import Watcher
@@ -74,6 +75,7 @@ class Running:
         pool: what it serves.
         serving: how it computes.
         metrics: HOST:PORT of the numbers for Prometheus; empty for none.
+        dashboard: where a browser finds it; empty for none.
     """
 
     address: str
@@ -81,6 +83,7 @@ class Running:
     pool: OpenPool
     serving: "Serving"
     metrics: str = ""
+    dashboard: str = ""
 
 
 # -- making a pool -----------------------------------------------------------------------------------------------------
@@ -230,6 +233,8 @@ async def run(folder: Path, config: ServerConfig, ready: Callable[[Running], Non
     async with contextlib.AsyncExitStack() as undo:
         watcher = Watcher(config.metrics.listen)
         undo.callback(watcher.close)
+        dashboard = Dashboard(config.dashboard.listen, config.dashboard.url)
+        undo.callback(dashboard.close)
         checker, quotas = Checker(), config.quotas.quotas()
         undo.callback(checker.close)
         checker.worker.start()
@@ -246,14 +251,14 @@ async def run(folder: Path, config: ServerConfig, ready: Callable[[Running], Non
         undo.push_async_callback(freshness.stop)
         from genepool_server.serving.service import Serving  # with torch behind it: what fails before need not wait
 
-        front = _front(folder, config, pool, watcher.called)
+        front = _front(folder, config, pool, _both(watcher.called, dashboard.called))
         undo.push_async_callback(front.stop, 0)
         address = str(config.advertised(front.public, socket.gethostname()))
         if front.public.everywhere and not config.advertise:
             _log.warning("clients are told %s; if they cannot reach that, set advertise in %s", address, CONFIG_FILE)
         _tell_clients(PoolFolder(folder), trusted, address)
         parent = Path(config.serving.temp_dir or tempfile.gettempdir())
-        door = OperatorSocket(folder, parent, pool, config.serving.stall_seconds, watcher.called)
+        door = OperatorSocket(folder, parent, pool, config.serving.stall_seconds, watcher.called, dashboard.link)
         undo.push_async_callback(door.stop)
         await door.start()
         _log.info("%d learngenes are on this machine", await asyncio.to_thread(pool.upkeep.gather))
@@ -264,12 +269,15 @@ async def run(folder: Path, config: ServerConfig, ready: Callable[[Running], Non
             return
         undo.push_async_callback(asyncio.to_thread, _review(pool, config.reviews, watcher))
         await front.start(pool, serving)
-        watcher.show(partial(_collector, front, serving, pool, folder))
-        undo.push_async_callback(asyncio.to_thread, watcher.close)  # before what it reads
+        collect = partial(_collector, front, serving, pool, folder)
+        watcher.show(collect)
+        dashboard.show(pool, collect)
+        for page in (watcher, dashboard):
+            undo.push_async_callback(asyncio.to_thread, page.close)  # before what it reads
         undo.callback((folder / ADDRESS_FILE).unlink, missing_ok=True)
         durable.write(folder / ADDRESS_FILE, f"{address}\n".encode(), 0o644)
         _log.info("serving %s at %s", pool.origin, address)
-        ready(Running(address, front.certified.port, pool, serving, watcher.address))
+        ready(Running(address, front.certified.port, pool, serving, watcher.address, dashboard.url))
         await stop.wait()
 
 
@@ -293,6 +301,14 @@ def start_workers(config: "ServingConfig") -> "Dispatcher":
         workers.drain()
         raise
     return workers
+
+
+def _both(first: "Callable[[Call], None]", second: "Callable[[Call], None]") -> "Callable[[Call], None]":
+    def ended(call: "Call") -> None:
+        first(call)
+        second(call)
+
+    return ended
 
 
 def _review(pool: OpenPool, policy: ReviewPolicy, watcher: Watcher) -> Callable[[], None]:

@@ -5,6 +5,7 @@ The descriptions of the fields are the comments of the file.
 
 import ipaddress
 import json
+import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from genepool_console import metrics_page
+from genepool_console.page_place import place
 from genepool_protocol.trust import strict_json
 from genepool_protocol.trust.keys import WitnessVerifier
 from genepool_protocol.trust.witness import MAX_WITNESSES, WitnessPolicy
@@ -26,6 +27,8 @@ from genepool_server.pool.store.storage import Storage
 from genepool_server.serving.config import ServingConfig
 
 CONFIG_FILE: Final = "genepool.toml"
+
+_HTTPS: Final = re.compile(rf"https://({HOST.pattern})(:[0-9]{{1,5}})?/?")
 
 
 def _address(text: str) -> str:
@@ -66,11 +69,17 @@ def _networks(texts: list[str]) -> list[str]:
     return texts
 
 
-def _metrics_place(text: str) -> str:
+def _page_place(text: str) -> str:
     try:
-        return ":".join(map(str, metrics_page.place(text))) if text else text
+        return ":".join(map(str, place(text, "a page"))) if text else text
     except InvalidInput as exc:
         raise ValueError(exc.diagnostics()) from exc
+
+
+def _https(text: str) -> str:
+    if text and not _HTTPS.fullmatch(text):
+        raise ValueError(f"{text[:300]!r} is not https://HOST or https://HOST:PORT")
+    return text
 
 
 def _ledger(text: str) -> str:
@@ -187,10 +196,27 @@ class MetricsSettings(BaseModel):
 
     model_config = _MODEL
 
-    listen: Annotated[str, AfterValidator(_metrics_place)] = Field(
+    listen: Annotated[str, AfterValidator(_page_place)] = Field(
         default="",
         description="Where they can be read, PORT (of this machine only) or HOST:PORT, for instance 127.0.0.1:9464; "
         "empty: nowhere. Nobody is asked who he is: keep the port from the network.",
+    )
+
+
+class DashboardSettings(BaseModel):
+    """Pages for a browser that show the pool and change nothing."""
+
+    model_config = _MODEL
+
+    listen: Annotated[str, AfterValidator(_page_place)] = Field(
+        default="",
+        description="Where, PORT (of this machine only) or HOST:PORT, for instance 127.0.0.1:8480; empty: nowhere. "
+        "Whoever reaches it sees what everybody may read; operators log in by `genepool-server dashboard link`.",
+    )
+    url: Annotated[str, AfterValidator(_https)] = Field(
+        default="",
+        description="The address by which browsers come through a proxy with TLS, https://HOST or https://HOST:PORT; "
+        "empty: none is before it.",
     )
 
 
@@ -286,6 +312,9 @@ class ServerConfig(BaseModel):
         default_factory=EntranceSettings, description="One port from which everything is reached."
     )
     metrics: MetricsSettings = Field(default_factory=MetricsSettings, description="Numbers for Prometheus.")
+    dashboard: DashboardSettings = Field(
+        default_factory=DashboardSettings, description="Pages for a browser that show the pool and change nothing."
+    )
     logs: LogSettings = Field(default_factory=LogSettings, description="The lines that the server writes.")
 
     @model_validator(mode="after")

@@ -21,12 +21,14 @@ from typing import Any
 import grpc
 import numpy as np
 
+from genepool_protocol.machine import operator_door
 from genepool_protocol.trust.anchors import Anchors, read_anchors
 from genepool_protocol.trust.keys import SigningKey
 from genepool_protocol.trust.trusted import Trusted
 from genepool_protocol.v1 import consume_pb2_grpc, contribute_pb2_grpc, pool_pb2, pool_pb2_grpc
 from genepool_protocol.wire.versions import API_VERSION
 from genepool_server import app, config
+from genepool_server.commands.remote_operator import RemoteOperator
 from genepool_server.pool.pool import OpenPool
 from genepool_server.root.repository import Repository
 from tests.support import warm
@@ -59,6 +61,8 @@ class Server:
     """Asks the server to go down; the end of the block waits for it."""
     metrics: str = ""
     """HOST:PORT of the numbers, where the settings ask for them."""
+    dashboard: str = ""
+    """Where a browser finds the dashboard, where the settings ask for it."""
 
     @property
     def anchors(self) -> Anchors:
@@ -131,7 +135,7 @@ def serving(folder: Path) -> Iterator[Server]:
     thread.start()
     try:
         running = ready.result(_READY)
-        yield Server(folder, running.address, running.pool, running.serving, end, running.metrics)
+        yield Server(folder, running.address, running.pool, running.serving, end, running.metrics, running.dashboard)
     finally:
         end()
         thread.join(_READY)
@@ -157,6 +161,14 @@ def operate(folder: Path, verb: str, *arguments: str) -> Any:
     done = command(verb, *arguments, "--dir", folder, "--json")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+def operate_link(folder: Path) -> str:
+    """A fresh log-in link for the dashboard, through the operator's socket."""
+    path = operator_door.running(folder)
+    assert path is not None
+    with RemoteOperator(path, folder) as operator:
+        return operator.open_dashboard()[0]
 
 
 def _command(*arguments: str | Path) -> list[str]:

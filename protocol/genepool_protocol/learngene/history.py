@@ -8,10 +8,10 @@ The pool's fsck and anybody's audit replay the same log with this; a pure functi
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from genepool_protocol.learngene.manifest import BUNDLE_FILE, LEARNGENE_FILE, MANIFEST_FILE, SUBJECT
-from genepool_protocol.trust import digest, events, receipt
+from genepool_protocol.trust import digest, events, receipt, tiles
 from genepool_protocol.trust.envelope import Verified
 from genepool_protocol.trust.events import Decision, Erasure, Event, SiteEvent, Withdrawal
 from genepool_protocol.trust.statement import check_model_statement
@@ -209,6 +209,17 @@ def _kind(event: Event) -> str:
     if isinstance(event, Decision):
         return "admitted" if event.passed else "rejected"
     return "withdrawn" if isinstance(event, Withdrawal) else "erased"
+
+
+def listed(read: tiles.Read, end: int, start: int) -> list[dict[str, Any]]:
+    """The log's entries from `start` to before `end`, each with its index and as `described`.
+
+    Raises:
+        VerificationError: LOG_INVALID, a bundle is malformed.
+        GenepoolError: what `read` and `described` raise.
+    """
+    entries = tiles.entries(read, end, start)
+    return [{"index": start + place, **described(payload)} for place, (_, payload) in enumerate(entries)]
 
 
 def described(payload: bytes) -> dict[str, str]:

@@ -430,6 +430,35 @@ class BackupResponse(google.protobuf.message.Message):
 Global___BackupResponse: typing_extensions.TypeAlias = BackupResponse
 
 @typing.final
+class OpenDashboardRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+Global___OpenDashboardRequest: typing_extensions.TypeAlias = OpenDashboardRequest
+
+@typing.final
+class OpenDashboardResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    URL_FIELD_NUMBER: builtins.int
+    LIFE_SECONDS_FIELD_NUMBER: builtins.int
+    url: builtins.str
+    life_seconds: builtins.int
+    """within which it must be opened"""
+    def __init__(
+        self,
+        *,
+        url: builtins.str = ...,
+        life_seconds: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["life_seconds", b"life_seconds", "url", b"url"]) -> None: ...
+
+Global___OpenDashboardResponse: typing_extensions.TypeAlias = OpenDashboardResponse
+
+@typing.final
 class ListDescendantsRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 

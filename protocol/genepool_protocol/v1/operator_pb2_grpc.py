@@ -79,6 +79,11 @@ class OperatorServiceStub(object):
                 request_serializer=genepool__protocol_dot_v1_dot_operator__pb2.ListDescendantsRequest.SerializeToString,
                 response_deserializer=genepool__protocol_dot_v1_dot_operator__pb2.ListDescendantsResponse.FromString,
                 _registered_method=True)
+        self.OpenDashboard = channel.unary_unary(
+                '/genepool.v1.OperatorService/OpenDashboard',
+                request_serializer=genepool__protocol_dot_v1_dot_operator__pb2.OpenDashboardRequest.SerializeToString,
+                response_deserializer=genepool__protocol_dot_v1_dot_operator__pb2.OpenDashboardResponse.FromString,
+                _registered_method=True)
 
 
 class OperatorServiceServicer(object):
@@ -147,6 +152,13 @@ class OperatorServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def OpenDashboard(self, request, context):
+        """A link that logs one browser in to the dashboard, once. Errors: FAILED_PRECONDITION DASHBOARD_OFF.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_OperatorServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -194,6 +206,11 @@ def add_OperatorServiceServicer_to_server(servicer, server):
                     servicer.ListDescendants,
                     request_deserializer=genepool__protocol_dot_v1_dot_operator__pb2.ListDescendantsRequest.FromString,
                     response_serializer=genepool__protocol_dot_v1_dot_operator__pb2.ListDescendantsResponse.SerializeToString,
+            ),
+            'OpenDashboard': grpc.unary_unary_rpc_method_handler(
+                    servicer.OpenDashboard,
+                    request_deserializer=genepool__protocol_dot_v1_dot_operator__pb2.OpenDashboardRequest.FromString,
+                    response_serializer=genepool__protocol_dot_v1_dot_operator__pb2.OpenDashboardResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -439,6 +456,33 @@ class OperatorService(object):
             '/genepool.v1.OperatorService/ListDescendants',
             genepool__protocol_dot_v1_dot_operator__pb2.ListDescendantsRequest.SerializeToString,
             genepool__protocol_dot_v1_dot_operator__pb2.ListDescendantsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def OpenDashboard(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/genepool.v1.OperatorService/OpenDashboard',
+            genepool__protocol_dot_v1_dot_operator__pb2.OpenDashboardRequest.SerializeToString,
+            genepool__protocol_dot_v1_dot_operator__pb2.OpenDashboardResponse.FromString,
             options,
             channel_credentials,
             insecure,

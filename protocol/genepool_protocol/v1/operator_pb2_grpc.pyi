@@ -169,7 +169,23 @@ _OperatorServiceListDescendantsType = typing_extensions.TypeVar(
     ],
 )
 
-class OperatorServiceStub(typing.Generic[_OperatorServiceInviteType, _OperatorServiceListSitesType, _OperatorServiceChangeSiteType, _OperatorServiceListContributionsType, _OperatorServiceDecideContributionType, _OperatorServiceWithdrawContributionType, _OperatorServiceSealType, _OperatorServiceBackupType, _OperatorServiceListDescendantsType]):
+_OperatorServiceOpenDashboardType = typing_extensions.TypeVar(
+    '_OperatorServiceOpenDashboardType',
+    grpc.UnaryUnaryMultiCallable[
+        genepool_protocol.v1.operator_pb2.OpenDashboardRequest,
+        genepool_protocol.v1.operator_pb2.OpenDashboardResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        genepool_protocol.v1.operator_pb2.OpenDashboardRequest,
+        genepool_protocol.v1.operator_pb2.OpenDashboardResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        genepool_protocol.v1.operator_pb2.OpenDashboardRequest,
+        genepool_protocol.v1.operator_pb2.OpenDashboardResponse,
+    ],
+)
+
+class OperatorServiceStub(typing.Generic[_OperatorServiceInviteType, _OperatorServiceListSitesType, _OperatorServiceChangeSiteType, _OperatorServiceListContributionsType, _OperatorServiceDecideContributionType, _OperatorServiceWithdrawContributionType, _OperatorServiceSealType, _OperatorServiceBackupType, _OperatorServiceListDescendantsType, _OperatorServiceOpenDashboardType]):
     @typing.overload
     def __init__(self: OperatorServiceStub[
         grpc.UnaryUnaryMultiCallable[
@@ -207,6 +223,10 @@ class OperatorServiceStub(typing.Generic[_OperatorServiceInviteType, _OperatorSe
         grpc.UnaryStreamMultiCallable[
             genepool_protocol.v1.operator_pb2.ListDescendantsRequest,
             genepool_protocol.v1.operator_pb2.ListDescendantsResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            genepool_protocol.v1.operator_pb2.OpenDashboardRequest,
+            genepool_protocol.v1.operator_pb2.OpenDashboardResponse,
         ],
     ], channel: grpc.Channel) -> None: ...
 
@@ -248,6 +268,10 @@ class OperatorServiceStub(typing.Generic[_OperatorServiceInviteType, _OperatorSe
             genepool_protocol.v1.operator_pb2.ListDescendantsRequest,
             genepool_protocol.v1.operator_pb2.ListDescendantsResponse,
         ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            genepool_protocol.v1.operator_pb2.OpenDashboardRequest,
+            genepool_protocol.v1.operator_pb2.OpenDashboardResponse,
+        ],
     ], channel: grpc.aio.Channel) -> None: ...
 
     Invite: _OperatorServiceInviteType
@@ -276,6 +300,9 @@ class OperatorServiceStub(typing.Generic[_OperatorServiceInviteType, _OperatorSe
 
     ListDescendants: _OperatorServiceListDescendantsType
     """Descendants that were made from a contribution and handed over. Errors: none of its own."""
+
+    OpenDashboard: _OperatorServiceOpenDashboardType
+    """A link that logs one browser in to the dashboard, once. Errors: FAILED_PRECONDITION DASHBOARD_OFF."""
 
 OperatorServiceAsyncStub: typing_extensions.TypeAlias = OperatorServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
@@ -313,6 +340,10 @@ OperatorServiceAsyncStub: typing_extensions.TypeAlias = OperatorServiceStub[
     grpc.aio.UnaryStreamMultiCallable[
         genepool_protocol.v1.operator_pb2.ListDescendantsRequest,
         genepool_protocol.v1.operator_pb2.ListDescendantsResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        genepool_protocol.v1.operator_pb2.OpenDashboardRequest,
+        genepool_protocol.v1.operator_pb2.OpenDashboardResponse,
     ],
 ]
 
@@ -388,5 +419,13 @@ class OperatorServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[genepool_protocol.v1.operator_pb2.ListDescendantsResponse], collections.abc.AsyncIterator[genepool_protocol.v1.operator_pb2.ListDescendantsResponse]]:
         """Descendants that were made from a contribution and handed over. Errors: none of its own."""
+
+    @abc.abstractmethod
+    def OpenDashboard(
+        self,
+        request: genepool_protocol.v1.operator_pb2.OpenDashboardRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[genepool_protocol.v1.operator_pb2.OpenDashboardResponse, collections.abc.Awaitable[genepool_protocol.v1.operator_pb2.OpenDashboardResponse]]:
+        """A link that logs one browser in to the dashboard, once. Errors: FAILED_PRECONDITION DASHBOARD_OFF."""
 
 def add_OperatorServiceServicer_to_server(servicer: OperatorServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

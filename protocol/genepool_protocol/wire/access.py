@@ -48,7 +48,7 @@ ACCESS: Final = MappingProxyType(
         **_rows("OperatorService", frozenset({"operator"}), "Invite", "ListSites", "ChangeSite"),
         **_rows("OperatorService", frozenset({"operator"}), "ListContributions", "DecideContribution"),
         **_rows("OperatorService", frozenset({"operator"}), "WithdrawContribution", "ListDescendants", "Seal"),
-        **_rows("OperatorService", frozenset({"operator"}), "Backup"),
+        **_rows("OperatorService", frozenset({"operator"}), "Backup", "OpenDashboard"),
     }
 )
 """Full method name -> roles, one of which the caller must have."""

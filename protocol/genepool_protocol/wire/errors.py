@@ -145,7 +145,7 @@ REASONS: Final[dict[str, Reason]] = {
     **_rows(
         Refused, "FAILED_PRECONDITION", "POOL_EMPTY", "CONTRIBUTION_NOT_ACTIVE", "STATE_TRANSITION", "DATA_CHANGED"
     ),
-    **_rows(Refused, "FAILED_PRECONDITION", "LINEAGE_WITHDRAWN", "PRIVACY_SHRINKS"),
+    **_rows(Refused, "FAILED_PRECONDITION", "LINEAGE_WITHDRAWN", "PRIVACY_SHRINKS", "DASHBOARD_OFF"),
     **_rows(Refused, "OUT_OF_RANGE", "OFFSET", "LOG_RANGE"),
     **_rows(Refused, "ABORTED", "UPLOAD_SUPERSEDED"),
     # things that are not there

@@ -13,6 +13,7 @@ from genepool_server.commands import (  # noqa: E402
     blueprints,
     campaigns,
     contributions,
+    dashboards,
     logs,
     names,
     pools,
@@ -38,6 +39,7 @@ contributions.register(app)
 app.add_typer(blueprints.app, name="blueprint")
 app.add_typer(campaigns.app, name="campaign")
 app.add_typer(settings.app, name="config")
+app.add_typer(dashboards.app, name="dashboard")
 app.add_typer(roots.app, name="root")
 terminal.show_version(app, "genepool-server")
 

@@ -1,15 +1,12 @@
 """log: what the pool's log holds, and a copy of it for everybody."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from genepool_console import terminal
 from genepool_server.commands.options import HERE, DirOption
-
-if TYPE_CHECKING:
-    from genepool_server.commands.operating import Operator
 
 
 def register(app: typer.Typer) -> None:
@@ -29,6 +26,7 @@ def log(
     as_json: terminal.JsonOption = False,
 ) -> None:
     """Show the log's size, root, witnesses and last entries, or write a copy of it."""
+    from genepool_protocol.learngene.history import listed
     from genepool_protocol.trust.witness import cosignatures
     from genepool_server import config
     from genepool_server.commands.operating import operate
@@ -40,7 +38,7 @@ def log(
         witnessed, note = operator.heads.witnessed(), operator.heads.latest()  # the second one is as large, or larger
         lines = note.split("\n")
         size, root = (int(lines[1]), lines[2]) if note else (0, "")
-        entries = _entries(operator, size, max(0, size - last)) if last else []
+        entries = listed(operator.log.tile, size, max(0, size - last)) if last else []
         files = 0 if export is None else tile_files.export(export, size, note, operator.log.tile, witnessed)
     value: dict[str, Any] = {
         "origin": lines[0],
@@ -72,11 +70,3 @@ def _text(value: dict[str, Any]) -> list[str]:
     if "folder" in value:
         lines.append(f"{value['files']} files in {value['folder']}: serve that folder as it is")
     return lines
-
-
-def _entries(operator: "Operator", size: int, start: int) -> list[dict[str, Any]]:
-    from genepool_protocol.learngene.history import described
-    from genepool_protocol.trust import tiles
-
-    entries = tiles.entries(operator.log.tile, size, start)
-    return [{"index": start + place, **described(payload)} for place, (_, payload) in enumerate(entries)]

@@ -107,6 +107,10 @@ def serve(
         str | None,
         typer.Option(help="Numbers for Prometheus there; no host: this machine.", metavar="[HOST:]PORT"),
     ] = None,
+    dashboard: Annotated[
+        str | None,
+        typer.Option(help="Pages for a browser there; no host: this machine.", metavar="[HOST:]PORT"),
+    ] = None,
     logs: Annotated[str | None, typer.Option(help="How log lines look: auto, text or json.", metavar="FORM")] = None,
     as_json: terminal.JsonOption = False,
 ) -> None:
@@ -114,7 +118,7 @@ def serve(
     from genepool_server import app, config
 
     given = {"listen": listen, "listen_certified": listen_certified, "serving.workers": workers}
-    given |= {"entrance.listen": entrance, "metrics.listen": metrics, "logs.form": logs}
+    given |= {"entrance.listen": entrance, "metrics.listen": metrics, "dashboard.listen": dashboard, "logs.form": logs}
     settings = config.parse(_changed(config.load(folder).model_dump(), given), "the options")
     terminal.log_to_stderr(settings.logs.form)
 
@@ -126,6 +130,7 @@ def serve(
             "name": running.pool.origin,
             "blueprints": names,
             **({"metrics": running.metrics} if running.metrics else {}),
+            **({"dashboard": running.dashboard} if running.dashboard else {}),
         }
         terminal.announce(value, as_json=as_json, text=f"serving {running.address} {running.pool.origin} ({names})")
 

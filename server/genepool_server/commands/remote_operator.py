@@ -46,12 +46,21 @@ class RemoteOperator:
 
     def __init__(self, path: Path, folder: Path) -> None:
         self._channel = grpc.insecure_channel(f"unix:{path}", options=[("grpc.enable_http_proxy", 0)])
-        socket = _Socket(self._channel, f"the socket of {folder}")
+        self._socket = socket = _Socket(self._channel, f"the socket of {folder}")
         self.sites = _Sites(socket)
         self.contributions = _Contributions(socket)
         self.log = _Log(socket)
         self.heads = _Heads(socket)
         self.upkeep = _Upkeep(socket)
+
+    def open_dashboard(self) -> tuple[str, int]:
+        """A link that logs one browser in to the dashboard, once, and the seconds within which it must be opened.
+
+        Raises:
+            Refused: DASHBOARD_OFF.
+        """
+        response = self._socket.call(self._socket.operator.OpenDashboard, op.OpenDashboardRequest())
+        return response.url, response.life_seconds
 
     def __enter__(self) -> Self:
         return self

@@ -45,13 +45,20 @@ class OperatorSocket:
         pool: what is operated.
         stall_seconds: an operator that takes no answer for so long is cut off.
         ended: hears of each call when it is over.
+        link: makes log-in links for the dashboard.
 
     Raises:
         InvalidInput: CONFIG_INVALID, the parent's path is too long.
     """
 
     def __init__(
-        self, folder: Path, parent: Path, pool: OpenPool, stall_seconds: float, ended: Callable[[Call], None]
+        self,
+        folder: Path,
+        parent: Path,
+        pool: OpenPool,
+        stall_seconds: float,
+        ended: Callable[[Call], None],
+        link: Callable[[], tuple[str, int]],
     ) -> None:
         if len(str(parent)) > _MAX_PARENT:
             raise InvalidInput(
@@ -70,7 +77,7 @@ class OperatorSocket:
             ],
             options=[("grpc.max_receive_message_length", LIMITS.message_bytes)],
         )
-        operator_pb2_grpc.add_OperatorServiceServicer_to_server(OperatorServicer(pool, utc_now), self._server)
+        operator_pb2_grpc.add_OperatorServiceServicer_to_server(OperatorServicer(pool, utc_now, link), self._server)
         pool_pb2_grpc.add_LogServiceServicer_to_server(LogServicer(pool.log, pool.heads), self._server)
 
     async def start(self) -> None:

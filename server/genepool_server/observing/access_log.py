@@ -25,6 +25,7 @@ EVENTS: Final = {
     f"{_V1}EnrolmentService/RotateSigningKey": "enrolment",
     f"{_V1}OperatorService/ChangeSite": "enrolment",
     f"{_V1}OperatorService/DecideContribution": "verdict",
+    f"{_V1}OperatorService/OpenDashboard": "login-link",
 }
 """Full name of a method -> what a call of it is; other methods are heard of when they refuse."""
 

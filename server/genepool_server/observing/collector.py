@@ -57,14 +57,18 @@ class StateCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """The families; called by whichever thread answers Prometheus."""
-        with self._lock:  # one reader of the ledger, however many ask
-            standing, stored = self._of_loop(), self._stored()
-            failures = self._failures
-        if standing is not None:
-            yield from state.front_families(standing)
+        front, stored = self.standing()
+        if front is not None:
+            yield from state.front_families(front)
         if stored is not None:
             yield from state.pool_families(stored)
+        failures = self._failures
         yield CounterMetricFamily("genepool_unreadable", "Parts that could not be read for this page.", value=failures)
+
+    def standing(self) -> tuple[FrontState | None, PoolState | None]:
+        """What stands; a part that cannot be read is None. Blocks for some seconds at most."""
+        with self._lock:  # one reader of the ledger, however many ask
+            return self._of_loop(), self._stored()
 
     def _of_loop(self) -> FrontState | None:
         standing: Future[FrontState] = Future()
@@ -86,7 +90,7 @@ class StateCollector(Collector):
             try:
                 self._read = self._clock(), self._pool()
             except (GenepoolError, OSError) as exc:
-                _log.warning("the state of the pool cannot be read for its metrics: %s", exc)
+                _log.warning("the state of the pool cannot be read for whoever watches it: %s", exc)
                 self._failures += 1
                 return None
         return self._read[1]

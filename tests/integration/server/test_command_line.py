@@ -67,7 +67,7 @@ def test_every_command_is_there_with_one_sentence_and_json():
         return dict(group.commands)
 
     found = commands(typer.main.get_command(app))
-    for name in ("blueprint", "root", "campaign", "config"):
+    for name in ("blueprint", "root", "campaign", "config", "dashboard"):
         found |= {f"{name} {verb}": one for verb, one in commands(found.pop(name)).items()}
     assert set(found) == {
         *(
@@ -89,6 +89,7 @@ def test_every_command_is_there_with_one_sentence_and_json():
         *("campaign app", "campaign start", "campaign list", "campaign show", "campaign stop"),
         *("campaign resume", "names"),
         "config check",
+        "dashboard link",
         *("root show", "root publish", "root rotate-key", "root add-key", "root threshold"),
     }
     for name, one in found.items():

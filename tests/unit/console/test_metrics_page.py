@@ -9,7 +9,8 @@ from urllib.error import URLError
 import pytest
 from prometheus_client import Gauge
 
-from genepool_console.metrics_page import MetricsPage, place
+from genepool_console.metrics_page import MetricsPage
+from genepool_console.page_place import place
 from genepool_protocol.wire.errors import GenepoolError
 
 
@@ -31,15 +32,15 @@ def read(page) -> str:
 def test_it_shows_figures_on_loopback_unless_a_host_is_named(page):
     assert page.address.startswith("127.0.0.1:")
     assert "genepool_test 4711.0" in read(page)
-    assert place("9464") == place(":9464") == ("127.0.0.1", 9464)
-    assert place("0.0.0.0:1") == ("0.0.0.0", 1)
-    assert place("[::1]:1") == ("[::1]", 1)
+    assert place("9464", "x") == place(":9464", "x") == ("127.0.0.1", 9464)
+    assert place("0.0.0.0:1", "x") == ("0.0.0.0", 1)
+    assert place("[::1]:1", "x") == ("[::1]", 1)
 
 
 @pytest.mark.parametrize("text", ["", "x", "1:", "h:65536", "a b:1", "http://h:1", "\u0663"])
 def test_a_senseless_place_is_refused(text):
     with pytest.raises(GenepoolError) as caught:
-        place(text)
+        place(text, "metrics")
     assert caught.value.reason == "OPTION_INVALID"
 
 

@@ -34,11 +34,13 @@ class OperatorServicer(operator_pb2_grpc.OperatorServiceServicer):
     Args:
         pool: the pool.
         now: the clock.
+        link: makes a log-in link for the dashboard, and says for how many seconds it can be used.
     """
 
-    def __init__(self, pool: OpenPool, now: Callable[[], datetime]) -> None:
+    def __init__(self, pool: OpenPool, now: Callable[[], datetime], link: Callable[[], tuple[str, int]]) -> None:
         self._pool = pool
         self._now = now
+        self._link = link
 
     async def Invite(  # noqa: N802
         self,
@@ -144,6 +146,15 @@ class OperatorServicer(operator_pb2_grpc.OperatorServiceServicer):
         """Descendants of a contribution."""
         async for descended in _threaded(self._pool.contributions.descendants.of(request.contribution_id)):
             yield op.ListDescendantsResponse(descendant=messages.descendant_message(descended))
+
+    async def OpenDashboard(  # noqa: N802
+        self,
+        request: op.OpenDashboardRequest,  # noqa: ARG002 - the interface
+        context: Any,  # noqa: ARG002 - the interface
+    ) -> op.OpenDashboardResponse:
+        """A link that logs one browser in to the dashboard, once."""
+        url, seconds = self._link()
+        return op.OpenDashboardResponse(url=url, life_seconds=seconds)
 
 
 async def _threaded(rows: Iterator[_Row]) -> AsyncIterator[_Row]:

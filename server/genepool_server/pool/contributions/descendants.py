@@ -46,6 +46,16 @@ class DescendantRecords:
             lambda after, count: self._page(contribution_id, after, count), lambda descended: descended.sha256, ""
         )
 
+    def by_first_day(self, since: str) -> dict[str, int]:
+        """Day -> how many descendants were handed over for the first time on it, from a day (YYYY-MM-DD) on."""
+        with self.ledger.read() as tx:
+            return withdrawal_rows.descendants_by_first_day(tx, since)
+
+    def totals(self) -> tuple[int, int]:
+        """How many descendants are listed, and how often they were handed over, all together."""
+        with self.ledger.read() as tx:
+            return withdrawal_rows.descendant_totals(tx)
+
     def _page(self, contribution_id: str, after: str, count: int) -> list[Descended]:
         with self.ledger.read() as tx:
             return withdrawal_rows.descendants(tx, contribution_id, after, count)

@@ -219,6 +219,16 @@ class Log:
             raise _range(f"a proof from size {old} to size {new} was asked for; the log has {size} leaves")
         return self._tree.consistency(old, new)
 
+    def inclusion(self, index: int, size: int) -> list[bytes]:
+        """Proof that leaf `index` is in the tree of that size, leaf to root.
+
+        Raises:
+            Refused: LOG_RANGE.
+        """
+        if not 0 <= index < size <= self.size:
+            raise _range(f"a proof of leaf {index} in {size} leaves was asked for; the log has {self.size}")
+        return self._tree.inclusion(index, size)
+
     def _check(self, last: str | None) -> Checkpoint | None:
         size, published = len(self._tree), self._visible.head
         if published.size > size or self._tree.root(published.size) != published.root:

@@ -115,6 +115,18 @@ def descendant(tx: Connection, sha256: str) -> Descended | None:
     return _descended(tx, rows)[0] if rows else None
 
 
+def descendants_by_first_day(tx: Connection, since: str) -> dict[str, int]:
+    """Day -> how many descendants were handed over for the first time on it, from a day on."""
+    day = schema.descendant.c.first
+    return {row[0]: row[1] for row in tx.execute(select(day, func.count()).where(day >= since).group_by(day))}
+
+
+def descendant_totals(tx: Connection) -> tuple[int, int]:
+    """How many descendants are listed, and how often they were handed over together."""
+    count, times = tx.execute(select(func.count(), func.sum(schema.descendant.c.times))).one()
+    return int(count), int(times or 0)
+
+
 def states(tx: Connection, names: Sequence[str]) -> dict[str, str]:
     """State of each of these contributions that exist."""
     table = schema.contribution
