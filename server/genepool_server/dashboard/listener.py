@@ -102,8 +102,8 @@ class Dashboard:
         """
         if not self.address:
             return
-        from genepool_server.dashboard.page_thread import PageThread
         from genepool_server.dashboard.desk import Desk
+        from genepool_server.dashboard.page_thread import PageThread
         from genepool_server.dashboard.pages import Pages
         from genepool_server.dashboard.planes import Planes
         from genepool_server.tls.identity import utc_now
