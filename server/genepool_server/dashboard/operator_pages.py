@@ -10,7 +10,7 @@ from typing import Any, Final, get_args
 from genepool_protocol.learngene.manifest import parse_manifest
 from genepool_protocol.trust import envelope, events
 from genepool_protocol.trust.enrolment import grouped
-from genepool_protocol.wire.errors import NotFound
+from genepool_protocol.wire.errors import Refused
 from genepool_server.dashboard import drawing
 from genepool_server.dashboard.desk import SVG, Content, Desk, PageRequest
 from genepool_server.dashboard.projection import Plane
@@ -122,7 +122,7 @@ def map_drawing(desk: Desk, asked: PageRequest) -> Content:
     """The drawing."""
     loaded, members, _ = _members(desk, asked)
     if not members:
-        raise NotFound("POOL_EMPTY", "no contribution is active", "wait for the first one")
+        raise Refused("POOL_EMPTY", "no contribution is active", "wait for the first one")
     plane = _plane(desk, loaded, members)
     noise = [descend_request.noise_of(member.manifest) for member in members]
     raw = drawing.scatter([member.site for member in members], plane.places, plane.shares, max(noise))

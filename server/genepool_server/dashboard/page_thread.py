@@ -44,7 +44,9 @@ class PageThread:
             Unavailable: BUSY, too many wait; TOO_SLOW, it takes too long, for instance because the disk hangs.
         """
         if self._asked >= WAITING:
-            raise Unavailable("BUSY", "too many pages are asked for at the moment", "reload in a few seconds")
+            raise Unavailable(
+                "BUSY", "too many pages are asked for at the moment", "reload in a few seconds", retry_seconds="5"
+            )
         self._asked += 1
         try:
             work = asyncio.get_running_loop().run_in_executor(self._thread, self._timed, page)
@@ -55,7 +57,9 @@ class PageThread:
         try:
             return await asyncio.wait_for(asyncio.shield(work), self._seconds)
         except TimeoutError as exc:
-            raise Unavailable("TOO_SLOW", "the pool takes too long to read", "see the server's log and disk") from exc
+            raise Unavailable(
+                "TOO_SLOW", "the pool takes too long to read", "see the server's log and disk", retry_seconds="30"
+            ) from exc
 
     def close(self) -> None:
         """Make nothing more; what is at work ends by itself."""

@@ -32,6 +32,7 @@ FRESH: Final = 5.0
 
 _PAGES: Final = 64
 _STATUS: Final[dict[type[GenepoolError], int]] = {InvalidInput: 400, NotFound: 404, Refused: 403, Unavailable: 503}
+_ABSENT: Final = ("LOG_RANGE", "POOL_EMPTY")
 _OPERATOR: Final = frozenset({"operator"})
 
 Make = Callable[[Desk, PageRequest], Content]
@@ -131,10 +132,12 @@ class Pages:
 
     async def _failed(self, exc: Exception, asked: PageRequest) -> Response:
         status = next((code for kind, code in _STATUS.items() if isinstance(exc, kind)), 500)
+        if isinstance(exc, GenepoolError) and exc.reason in _ABSENT:
+            status = 404
         if not isinstance(exc, GenepoolError) or status == 500:
             _log.error("a page of the dashboard could not be made", exc_info=exc)
             sentence, fix = "this page could not be made", "the server's log says why"
-        elif isinstance(exc, Refused) and not asked.operator:
+        elif status == 403 and not asked.operator:
             sentence, fix = (
                 "this page is for the pool's operator",
                 "log in by a link: genepool-server dashboard link DIR",

@@ -6,7 +6,6 @@ from typing import Any, Final
 from genepool_protocol.learngene.history import described, listed
 from genepool_protocol.trust import merkle, tiles
 from genepool_protocol.trust.encoding import b64
-from genepool_protocol.wire.errors import NotFound
 from genepool_server.dashboard.desk import Content, Desk, PageRequest
 
 _LATEST: Final = 8
@@ -89,10 +88,8 @@ def proof_file(desk: Desk, asked: PageRequest) -> Content:
 def _proof(desk: Desk, asked: PageRequest) -> dict[str, Any]:
     log, index = desk.pool.log, asked.number("index", 0)
     note, size = log.published()
-    if index >= size:
-        raise NotFound("LOG_RANGE", f"the log has {size} entries, counted from 0", "choose one of them")
-    ((body, payload),) = tiles.entries(log.tile, index + 1, index)
     hashes, root = log.inclusion(index, size), log.root(size) or b""
+    ((body, payload),) = tiles.entries(log.tile, index + 1, index)
     merkle.verify_inclusion(merkle.leaf_hash(body), index, size, hashes, root)
     return {
         "entry": (body, payload),
