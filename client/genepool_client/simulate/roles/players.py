@@ -25,8 +25,9 @@ from genepool_client.transport.channel import Connection
 from genepool_protocol.machine.processes import Child
 from genepool_protocol.wire.errors import Unavailable
 
-_PAUSE: Final = 1.0  # seconds before a site's people start it again
-_STARTS: Final = 40
+_PAUSE: Final = 1.0  # seconds before a site's people start again what was killed
+_LONGEST: Final = 30.0  # seconds between two tries while the pool is away
+_STARTS: Final = 400
 """Processes of one site at most: then something else is wrong than what its role brings."""
 _PASSING: Final = frozenset({"POOL_UNREACHABLE", "TOO_SLOW", "BUSY"})
 """What a site's people wait for and try again."""
@@ -74,6 +75,7 @@ class Player:
         self._began = self._next = time.monotonic()
         self._back_at = 0.0
         self._spent = 0.0
+        self._pause = _PAUSE
         self.story = Story(role)
 
     @property
@@ -142,6 +144,7 @@ class Player:
         killed = child.returncode is not None and child.returncode < 0
         child.stop()
         self._child, self._next = None, time.monotonic() + _PAUSE
+        before, self._pause = self._pause, _PAUSE
         self.story.cpu_seconds += self._spent
         last: dict[str, Any] = told[-1] if told else {}
         if killed and self._dying:
@@ -152,7 +155,9 @@ class Player:
             self._acts.popleft()
             self._succeed(last["ended"])
         elif last.get("error") in _PASSING:
-            self._note(f"{last['error']}: it is started again")
+            self._pause = min(_LONGEST, 2 * before)
+            self._next = time.monotonic() + before
+            self._note(f"{last['error']}: it is started again in {before:g} s")
         elif "error" in last:
             self._end(f"refused: {last['error']}: {last['message']}")
         else:
