@@ -30,6 +30,7 @@ ADOPTED: Final = {
     "CONTRIBUTING.md": "project/contributing.md",
     "SECURITY.md": "project/security.md",
     "client/genepool_client/simulate/samples/ORIGIN.md": "project/samples.md",
+    "deploy/runbook.md": "how-to/runbook.md",
     "deploy/settings.md": "reference/settings.md",
     "deploy/storage.md": "how-to/storage.md",
     "lab/data/README.md": "how-to/seeds.md",

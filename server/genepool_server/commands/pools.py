@@ -160,7 +160,10 @@ def health(
     from genepool_server import app, config
     from genepool_server.net import Address
 
-    listen = Address.parse(address or config.load(folder).listen)
+    settings = config.load(folder)
+    listen = Address.parse(address or settings.listen)
+    if not listen.port and settings.entrance.listen:
+        listen = Address.parse(settings.entrance.listen)
     if not listen.port:
         written = (folder / app.ADDRESS_FILE).read_text().strip() if (folder / app.ADDRESS_FILE).exists() else ""
         listen = Address(listen.host, Address.parse(written).port) if written else listen

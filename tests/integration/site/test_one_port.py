@@ -140,9 +140,9 @@ def test_enrolling_contributing_a_campaign_selecting_and_auditing_go_through_hap
             cwd=tmp_path,
         )
         try:
-            campaign.wait_for(f" is running at localhost:{behind.port}", 60)
+            campaign.wait_for(f" is running at localhost:{behind.port}", 180)
             node = start("node", "genepool", "site", "run", str(site.path), "--yes")
-            assert campaign.wait(120) == 0, node.tail(30) + campaign.tail(30)
+            assert campaign.wait(300) == 0, node.tail(30) + campaign.tail(30)
         finally:
             for child in (*children, campaign):
                 child.stop()
