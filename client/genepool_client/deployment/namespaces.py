@@ -12,6 +12,7 @@ from typing import Final
 
 from pydantic import Field
 
+from genepool_protocol.machine.launching import environment
 from genepool_protocol.wire.documents import Document
 
 _PREFIX: Final = "10.213"  # private (RFC 1918); the third part is the deployment's
@@ -117,7 +118,7 @@ def _addresses() -> set[str]:
 
 
 def _ip(*words: str) -> str:
-    ended = subprocess.run(["ip", *words], capture_output=True, text=True, check=False)
+    ended = subprocess.run(["ip", *words], capture_output=True, text=True, env=environment(), check=False)
     if ended.returncode:
         raise NoNamespacesError(f"ip {' '.join(words)} says: {ended.stderr.strip()[:200]}")
     return ended.stdout

@@ -9,13 +9,15 @@ measured, and else refused.
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from genepool_protocol.wire.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 MEASURED: Final = "measured"
 """Asks for the range from the smallest to the largest pixel of the set."""
@@ -72,12 +74,12 @@ class Extremes:
     unsigned: bool
 
 
-def is_deep(image: Image.Image) -> bool:
+def is_deep(image: "Image.Image") -> bool:
     """Whether an image's pixels are deeper than a byte."""
     return image.mode in _DEEP
 
 
-def extremes(image: Image.Image) -> Extremes:
+def extremes(image: "Image.Image") -> Extremes:
     """The extremes of a deep image.
 
     Raises:

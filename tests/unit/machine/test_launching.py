@@ -18,6 +18,8 @@ PACKAGES = [Path(package.__file__).parent for package in (genepool_client, genep
 
 STARTERS = {
     "machine/processes.py": "env=environment(",
+    "machine/lifeline.py": "env=environment(",
+    "deployment/namespaces.py": "env=environment(",
     "serving/ray/link.py": "env=launching.environment(launching.ray_environment(",
     "confined/worker.py": "env=_environment(",  # knows even less of the environment
 }
