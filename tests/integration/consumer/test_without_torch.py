@@ -47,7 +47,7 @@ def test_a_witness_looks(server, tmp_path):
     ("command", "package"),
     [
         (("select", "--pool", "pool.json", "--support", "x"), "PIL"),
-        (("simulate", "--sites", "2"), "torch"),
+        (("simulate", "--sites", "2"), "PIL"),
         (("finetune", "x", "--data", "y"), "PIL"),
     ],
 )
