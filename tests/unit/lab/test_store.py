@@ -66,11 +66,19 @@ def test_an_interrupted_run_computes_only_what_is_missing(lab):
 
 
 @pytest.mark.slow
+def is_worker(process):
+    """Whether it runs as one; what has ended and was not waited for has no command line any more."""
+    try:
+        return "spawn_main" in " ".join(process.cmdline())
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return False
+
+
 def test_a_cell_that_fails_ends_the_run_with_its_reason(lab):
     earlier = set(psutil.Process().children())
     with pytest.raises(FileNotFoundError), Workers(lab, 1) as workers:
         workers.compute([Noise("1" * 64), Noise("0" * 64)], lambda *_: None)
-    left = [one for one in set(psutil.Process().children()) - earlier if "spawn_main" in " ".join(one.cmdline())]
+    left = [child for child in set(psutil.Process().children()) - earlier if is_worker(child)]
     assert not psutil.wait_procs(left, timeout=20)[1]
 
 
